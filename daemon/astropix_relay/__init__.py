@@ -1,0 +1,1 @@
+"""The relay daemon: joins multicast groups and republishes every readout over ZeroMQ."""
