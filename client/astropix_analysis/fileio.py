@@ -16,7 +16,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self, TypeAlias, overload
+from typing import IO, Any, Literal, Self, TypeAlias, overload
 
 from astropix_analysis.errors import ConfigError, FormatError
 from astropix_analysis.fmt import HEADER_SIZE, AstroPix4Readout, split, uid_to_readout_class
@@ -49,7 +49,7 @@ class FileHeader(Mapping[str, Any]):
         self._content = uid | dict(content) | uid  # first in the file, and not for the content to change
 
     @classmethod
-    def from_file(cls, file: BinaryIO) -> Self:
+    def from_file(cls, file: IO[bytes]) -> Self:
         """Read the header of an open file, and leave the file at its first readout.
 
         Raises

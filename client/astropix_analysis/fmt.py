@@ -28,7 +28,7 @@ from astropix_analysis.errors import FormatError
 
 TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the import time of typing
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO, ClassVar, Self, TypeAlias
+    from typing import IO, Any, ClassVar, Self, TypeAlias
 
     BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -428,7 +428,7 @@ class AstroPix4Readout:
         return cls.from_fields(raw[HEADER_SIZE:], readout_id, timestamp)
 
     @classmethod
-    def from_file(cls, file: BinaryIO) -> Self | None:
+    def from_file(cls, file: IO[bytes]) -> Self | None:
         """Read the next readout of an open file, or None at its end.
 
         Raises
@@ -451,7 +451,7 @@ class AstroPix4Readout:
         data = self._data
         return HEADER.pack(MAGIC, self.readout_id, self.timestamp, len(data)) + data
 
-    def write(self, file: BinaryIO) -> None:
+    def write(self, file: IO[bytes]) -> None:
         """Append the readout to an open file."""
         file.write(self.to_bytes())
 
