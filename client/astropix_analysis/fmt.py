@@ -40,7 +40,7 @@ MAX_DATA = MAX_DATAGRAM - HEADER_SIZE
 
 HIT_SIZE = 8
 CLOCK_MHZ = 20  # the clock of ts_dec1 and ts_dec2
-_ROLLOVER = 1 << 17  # ts_dec1 and ts_dec2 count in 17 bits
+ROLLOVER = 1 << 17  # they count in 17 bits
 
 _IDLE = b"\xbc\xff"
 _FIRST_START = 0xE0
@@ -57,7 +57,7 @@ _TOKEN = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def reverse_bit_order(data: BytesLike) -> bytes:
@@ -73,7 +73,7 @@ def reverse_bit_order(data: BytesLike) -> bytes:
     bytes
         As many bytes; ``01`` has become ``80``.
     """
-    return bytes(data).translate(_REVERSED)
+    return bytes(data).translate(REVERSED)
 
 
 def _gray_table(low: int, high: int) -> list[int]:
@@ -136,11 +136,29 @@ class DecodingStatus(int):
         return f"DecodingStatus({int(self):#x}: {self})"
 
 
-def _field(first: int, last: int, doc: str) -> int:
-    """Make a property of the bits `first` to `last`, counted from the most significant of the 64."""
+#: First and last bit of each field that is in the 64 bits of a hit, counted from the most significant.
+BIT_FIELDS = {
+    "chip_id": (0, 4),
+    "payload": (5, 7),
+    "row": (8, 12),
+    "column": (13, 17),
+    "ts_neg1": (18, 18),
+    "ts_coarse1": (19, 32),
+    "ts_fine1": (33, 35),
+    "ts_tdc1": (36, 40),
+    "ts_neg2": (41, 41),
+    "ts_coarse2": (42, 55),
+    "ts_fine2": (56, 58),
+    "ts_tdc2": (59, 63),
+}
+
+
+def _field(name: str, doc: str) -> int:
+    """Make the property that reads one of `BIT_FIELDS`."""
+    first, last = BIT_FIELDS[name]
     shift, mask = 63 - last, (1 << (last - first + 1)) - 1
     # Declared as what reading it gives, so that type checkers know `hit.row` for an int.
-    return property(lambda hit: hit._bits >> shift & mask, doc=doc)  # type: ignore[return-value]
+    return property(lambda hit: hit.bits >> shift & mask, doc=doc)  # type: ignore[return-value]
 
 
 class AstroPix4Hit:
@@ -157,13 +175,18 @@ class AstroPix4Hit:
     decoding_order : int
         Place among the hits of the readout, from 0.
 
+    Attributes
+    ----------
+    bits : int
+        The data as one 64-bit integer, big-endian.
+
     Raises
     ------
     FormatError
         If the data are not 8 bytes.
     """
 
-    __slots__ = ("_bits", "decoding_order", "readout_id", "timestamp")
+    __slots__ = ("bits", "decoding_order", "readout_id", "timestamp")
 
     #: The order of the fields, for printing and tables.
     ATTRIBUTE_NAMES: ClassVar[tuple[str, ...]] = (
@@ -172,23 +195,28 @@ class AstroPix4Hit:
         "ts_dec1", "ts_dec2", "tot_us",
     )  # fmt: skip
 
-    chip_id = _field(0, 4, "Number of the chip in its chain.")
-    payload = _field(5, 7, "Payload bits of the start byte, 7 in every valid hit.")
-    row = _field(8, 12, "Row of the pixel.")
-    column = _field(13, 17, "Column of the pixel.")
-    ts_neg1 = _field(18, 18, "Clock edge of the first timestamp.")
-    ts_coarse1 = _field(19, 32, "Coarse part of the first timestamp, in Gray code with the fine part.")
-    ts_fine1 = _field(33, 35, "Fine part of the first timestamp.")
-    ts_tdc1 = _field(36, 40, "TDC value of the first timestamp.")
-    ts_neg2 = _field(41, 41, "Clock edge of the second timestamp.")
-    ts_coarse2 = _field(42, 55, "Coarse part of the second timestamp, in Gray code with the fine part.")
-    ts_fine2 = _field(56, 58, "Fine part of the second timestamp.")
-    ts_tdc2 = _field(59, 63, "TDC value of the second timestamp.")
+    chip_id = _field("chip_id", "Number of the chip in its chain.")
+    payload = _field("payload", "Payload bits of the start byte.")
+    row = _field("row", "Row of the pixel.")
+    column = _field("column", "Column of the pixel.")
+    ts_neg1 = _field("ts_neg1", "Clock edge of the first timestamp.")
+    ts_coarse1 = _field("ts_coarse1", "Coarse part of the first timestamp, in Gray code with the fine part.")
+    ts_fine1 = _field("ts_fine1", "Fine part of the first timestamp.")
+    ts_tdc1 = _field("ts_tdc1", "TDC value of the first timestamp.")
+    ts_neg2 = _field("ts_neg2", "Clock edge of the second timestamp.")
+    ts_coarse2 = _field("ts_coarse2", "Coarse part of the second timestamp, in Gray code with the fine part.")
+    ts_fine2 = _field("ts_fine2", "Fine part of the second timestamp.")
+    ts_tdc2 = _field("ts_tdc2", "TDC value of the second timestamp.")
+
+    bits: int
+    readout_id: int
+    timestamp: int
+    decoding_order: int
 
     def __init__(self, data: BytesLike, readout_id: int, timestamp: int, decoding_order: int) -> None:
         if len(data) != HIT_SIZE:
             raise FormatError(f"a hit is {HIT_SIZE} bytes, not {len(data)}")
-        self._bits = int.from_bytes(data, "big")
+        self.bits = int.from_bytes(data, "big")
         self.readout_id = readout_id
         self.timestamp = timestamp
         self.decoding_order = decoding_order
@@ -196,15 +224,15 @@ class AstroPix4Hit:
     @property
     def ts_dec1(self) -> int:
         """First timestamp, in clock ticks: coarse and fine part, converted from Gray code."""
-        bits = self._bits
+        bits = self.bits
         return _BINARY_HIGH[bits >> 36 & 0x1FF] ^ _BINARY_LOW[bits >> 28 & 0xFF]
 
     @property
     def ts_dec2(self) -> int:
         """Second timestamp, in clock ticks; beyond 17 bits where the counter rolled over since the first."""
-        bits = self._bits
+        bits = self.bits
         ticks = _BINARY_HIGH[bits >> 13 & 0x1FF] ^ _BINARY_LOW[bits >> 5 & 0xFF]
-        return ticks if ticks >= self.ts_dec1 else ticks + _ROLLOVER
+        return ticks if ticks >= self.ts_dec1 else ticks + ROLLOVER
 
     @property
     def tot_us(self) -> float:
@@ -216,10 +244,10 @@ class AstroPix4Hit:
         return [getattr(self, name) for name in (self.ATTRIBUTE_NAMES if names is None else names)]
 
     def __eq__(self, other: object) -> bool:
-        return self._bits == other._bits if isinstance(other, AstroPix4Hit) else NotImplemented
+        return self.bits == other.bits if isinstance(other, AstroPix4Hit) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._bits)
+        return hash(self.bits)
 
     def __str__(self) -> str:
         return (
@@ -480,8 +508,7 @@ class AstroPix4Readout:
             found, self._extra, self._status = parse_hits(self._data, extra_bytes)
             make, readout_id, timestamp = self.HIT_CLASS, self.readout_id, self.timestamp
             self._hits = [
-                make(hit.translate(_REVERSED), readout_id, timestamp, order)
-                for order, hit in enumerate(found)
+                make(hit.translate(REVERSED), readout_id, timestamp, order) for order, hit in enumerate(found)
             ]
         return self._hits
 
