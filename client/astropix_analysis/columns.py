@@ -100,6 +100,11 @@ def decode_columns(readouts: BytesLike | Iterable[AstroPix4Readout]) -> NDArray[
     ------
     FormatError
         If the bytes are not whole readouts.
+
+    Notes
+    -----
+    A call takes some 0.1 ms, and then 0.1 to 0.3 µs a hit: give it hundreds of readouts at a time. The memory
+    it needs is some 5 times the bytes: a long run goes through `fileio.ApxReader.batches`.
     """
     return decode_batch(readouts).hits
 
