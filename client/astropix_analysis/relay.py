@@ -1,7 +1,7 @@
 """Receive a stream of readouts from a relay, over ZeroMQ: for monitors on networks without multicast."""
 
 import logging
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import zmq
 
@@ -88,6 +88,11 @@ class RelayReceiver(Receiver[R]):
     def connected(self) -> bool:
         """Whether the relay is heard: a message came in the last 5 s."""
         return self._connected
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """The relay's latest word on the stream: the JSON of its beat (docs/protocol.md); None before it."""
+        return self._subscription.report
 
     @property
     def ledger(self) -> Ledger:

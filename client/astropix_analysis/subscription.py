@@ -59,6 +59,7 @@ class Subscription:
         self._latest: Counts | None = None
         self._last_ns = 0
         self._resumed: dict[Source, int] = {}  # after a restart: the last readout_id of each source before it
+        self._missed_since_restart = 0
 
     def take(self, frames: Sequence[bytes], now: Moment) -> list[Batch]:
         """Take in one message; return the readouts that can be delivered. Never raises for what came.
@@ -133,21 +134,28 @@ class Subscription:
             self._lost[place] = self._lost.get(place, 0) + count
         self._baseline, self._latest = Counts(), Counts()
         self._expected = 0
+        self._missed_since_restart = 0
         self._resumed = {source: runs[-1].last_id for source, runs in self._readouts.runs().items() if runs}
 
     def _note_resumed(self, source: Source, readout_id: int, now: Moment) -> None:
-        """Count what a source sent while no relay was there: the step in its readout_ids over the restart."""
+        """Count what a source sent while no relay was there: the step in its readout_ids over the restart.
+
+        What the new relay did publish, but not to us, is known by its numbers and counted already.
+        """
         last_id = self._resumed.pop(source, None)
         if last_id is None:
             return
         ahead = distance(last_id, readout_id)
         if 0 < ahead <= PLAUSIBLE_JUMP:
-            self._note_loss(Place.BEFORE_SOCKET, (ahead - 1) // self._stride, now)
+            missing = (ahead - 1) // self._stride - self._missed_since_restart
+            self._note_loss(Place.BEFORE_SOCKET, missing, now)
 
     def _note_lost_until(self, sequence: int, now: Moment) -> None:
         assert self._expected is not None
         if sequence > self._expected:
-            self._note_loss(Place.RELAY_TO_CLIENT, sequence - self._expected, now)
+            missed = sequence - self._expected
+            self._note_loss(Place.RELAY_TO_CLIENT, missed, now)
+            self._missed_since_restart += missed
             self._expected = sequence
 
     def _note_loss(self, place: Place, count: int, now: Moment) -> None:

@@ -1,0 +1,153 @@
+"""What a subscriber makes of a relay's messages."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astropix_analysis import wire
+from astropix_analysis.clock import Moment
+from astropix_analysis.datagrams import Drained
+from astropix_analysis.errors import ConfigError
+from astropix_analysis.fmt import AstroPix4Readout
+from astropix_analysis.ledger import Place, Source
+from astropix_analysis.subscription import Subscription
+from astropix_relay.core import StreamCore
+
+DAQ = Source("10.0.1.1", 40000)
+
+
+def at(seconds):
+    return Moment(seconds, 1_700_000_000_000_000_000 + int(seconds * 1e9))
+
+
+class Relay:
+    """A relay's core, fed with readouts by their ids, a message each."""
+
+    def __init__(self, relay_id=1):
+        self.core = StreamCore("astropix", relay_id)
+        self.core.membership(True, "")
+
+    def send(self, *readout_ids, drops=()):
+        datagrams = [AstroPix4Readout(b"\xbc", i, 1000 + i).to_bytes() for i in readout_ids]
+        return self.core.take(Drained(datagrams, [DAQ] * len(datagrams), drops, True), at(0))
+
+    def beat(self, seconds=0.0):
+        return self.core.beat(at(seconds))
+
+
+def received(subscription, messages, seconds=0.0):
+    return [i for m in messages for batch in subscription.take(m, at(seconds)) for i in batch.readout_ids]
+
+
+def test_everything_is_delivered_in_order():
+    relay, subscription = Relay(), Subscription("astropix")
+    messages = [relay.beat(), *relay.send(0, 1, 2), *relay.send(3), relay.beat()]
+    assert received(subscription, messages) == [0, 1, 2, 3]
+    ledger = subscription.ledger(at(1))
+    assert (ledger.delivered, ledger.lost, ledger.restarts, ledger.runs) == (4, 0, 0, 1)
+
+
+def test_ready_at_the_first_beat_or_data_message_and_not_at_the_hello():
+    relay = Relay()
+    for message in (relay.beat(), relay.send(0)[0]):
+        subscription = Subscription("astropix")
+        subscription.take([wire.pack_hello(wire.Hello(1, "0", {"astropix": 4000}, None))], at(0))
+        assert not subscription.ready
+        subscription.take(message, at(0))
+        assert subscription.ready
+
+
+def test_a_gap_in_the_numbers_is_a_loss_between_relay_and_here():
+    relay, subscription = Relay(), Subscription("astropix")
+    subscription.take(relay.beat(), at(0))
+    kept, _, then = relay.send(0, 1), relay.send(2, 3, 4), relay.send(5)
+    assert received(subscription, [*kept, *then]) == [0, 1, 5]
+    assert subscription.ledger(at(0)).lost_at == {Place.RELAY_TO_CLIENT: 3}
+
+
+def test_a_beat_shows_the_loss_of_the_last_readouts():
+    relay, subscription = Relay(), Subscription("astropix")
+    received(subscription, [relay.beat(), *relay.send(0)])
+    relay.send(1, 2)
+    subscription.take(relay.beat(), at(3))
+    ledger = subscription.ledger(at(3))
+    assert ledger.lost_at == {Place.RELAY_TO_CLIENT: 2}
+    assert (ledger.losses[0].began_ns, ledger.losses[0].ended_ns) == (at(0).ns, at(3).ns)
+
+
+def test_what_was_published_before_joining_is_no_loss():
+    relay, subscription = Relay(), Subscription("astropix")
+    relay.send(*range(100))
+    assert received(subscription, [relay.beat(), *relay.send(100)]) == [100]
+    ledger = subscription.ledger(at(0))
+    assert (ledger.lost, ledger.before_joining) == (0, 100)
+
+
+def test_the_relays_own_losses_count_from_when_we_joined():
+    relay, subscription = Relay(), Subscription("astropix")
+    relay.send(0)
+    relay.send(5, drops=[4])  # 4 lost before we came
+    relay.send(*range(6, 80))
+    subscription.take(relay.beat(1), at(1))
+    received(subscription, relay.send(90, drops=[14]))  # 10 lost, in the kernel
+    received(subscription, relay.send(*range(91, 170)))
+    subscription.take(relay.beat(2), at(2))
+    ledger = subscription.ledger(at(2))
+    assert ledger.lost_at == {Place.RELAY_KERNEL: 10}
+    assert str(ledger).startswith("10 lost of 90: 10 in the relay's kernel, between ")
+
+
+def test_a_restart_is_no_loss_of_unknown_size():
+    relay, subscription = Relay(1), Subscription("astropix")
+    received(subscription, [relay.beat(), *relay.send(0, 1, 2)])
+    relay = Relay(2)
+    relay.send(10, 11)  # published before our connection was back
+    assert received(subscription, relay.send(12)) == [12]
+    ledger = subscription.ledger(at(1))
+    assert ledger.restarts == 1
+    # 10 and 11 on the way to us, 3 to 9 while there was no relay
+    assert ledger.lost_at == {Place.BEFORE_SOCKET: 7, Place.RELAY_TO_CLIENT: 2}
+
+
+def test_the_only_stream_of_a_relay_is_taken_without_naming_it():
+    subscription = Subscription(None)
+    subscription.take([wire.pack_hello(wire.Hello(1, "0", {"one": 4000}, None))], at(0))
+    assert subscription.stream == "one"
+    with pytest.raises(ConfigError, match="name one: a, b"):
+        Subscription(None).take([wire.pack_hello(wire.Hello(1, "0", {"b": 1, "a": 1}, None))], at(0))
+    with pytest.raises(ConfigError, match="cannot be a stream's name"):
+        Subscription("A B")
+
+
+@given(st.lists(st.lists(st.binary(max_size=80), max_size=4), max_size=10))
+def test_any_frames_are_counted_and_ignored(messages):
+    relay, subscription = Relay(), Subscription("astropix")
+    for frames in messages:
+        assert subscription.take(frames, at(0)) == []
+    assert received(subscription, [relay.beat(), *relay.send(0, 1)]) == [0, 1]
+
+
+@given(st.data())
+def test_damaged_messages_never_raise_and_never_count_twice(data):
+    relay, subscription = Relay(), Subscription("astropix")
+    topic, header, payload = data.draw(st.sampled_from([relay.beat(), relay.send(0, 1)[0]]))
+    frames = [bytearray(topic), bytearray(header), bytearray(payload)]
+    for _ in range(data.draw(st.integers(1, 4))):
+        frame = data.draw(st.sampled_from(frames))
+        frame[data.draw(st.integers(0, len(frame) - 1))] ^= data.draw(st.integers(1, 255))
+    subscription.take([bytes(frame) for frame in frames], at(0))
+    assert subscription.ledger(at(0)).delivered <= 2
+
+
+def test_malformed_messages_are_counted():
+    relay, subscription = Relay(), Subscription("astropix")
+    topic, header, payload = relay.send(0, 1)[0]
+    for frames in (
+        [topic],
+        [topic, header],
+        [topic, header[:55], payload],
+        [topic, header, payload[:-1]],
+        [b"x"],
+    ):
+        subscription.take(frames, at(0))
+    assert subscription.malformed == 5
