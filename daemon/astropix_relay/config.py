@@ -55,7 +55,6 @@ PathText = Annotated[str, AfterValidator(_check_path)]
 Sources = Annotated[tuple[SourceAddress, ...], AfterValidator(lambda sources: tuple(dict.fromkeys(sources)))]
 # `log:` with every key below it commented out is null in YAML, and means the defaults.
 Absent = BeforeValidator(lambda value: {} if value is None else value)
-OneStream = BeforeValidator(lambda value: [{}] if value is None else value)
 
 
 class _Section(BaseModel):
@@ -130,10 +129,25 @@ class Log(_Section):
     """Least severe messages that are written."""
 
 
+def _not_empty(streams: tuple[Stream, ...]) -> tuple[Stream, ...]:
+    if not streams:
+        raise ValueError("an empty list: leave it out for the default, or name a stream")
+    return streams
+
+
+# pydantic's own min_length counts the items that are right, and so tells of a broken one a second time.
+Streams = Annotated[
+    tuple[Stream, ...],
+    BeforeValidator(lambda value: [{}] if value is None else value),
+    AfterValidator(_not_empty),
+    Field(json_schema_extra={"minItems": 1}),
+]
+
+
 class Config(_Section):
     """A checked configuration; immutable. Sizes are bytes (int), durations seconds (float)."""
 
-    streams: Annotated[tuple[Stream, ...], Field(min_length=1), OneStream] = (Stream(),)
+    streams: Streams = (Stream(),)
     """Groups to relay."""
     publish: Annotated[Publish, Absent] = Publish()
     history: Annotated[History, Absent] = History()
@@ -145,8 +159,10 @@ class Config(_Section):
 
     def history_endpoint(self) -> str | None:
         """Return where history is served, its default worked out; None without history."""
-        if not self.history.size or self.history.endpoint:
-            return self.history.endpoint if self.history.size else None
+        if not self.history.size:
+            return None
+        if self.history.endpoint:
+            return self.history.endpoint
         address = tcp_address(self.publish.endpoint)
         if address is None:
             return f"{self.publish.endpoint}-history"
@@ -284,7 +300,8 @@ def _validate(tree: dict[str, Any], report: Report) -> tuple[Config, set[Path]]:
         path = details["loc"]
         unknown = details["type"] == "extra_forbidden"
         report.add([path], _unknown_key(path) if unknown else explain(details), at_key=unknown)
-        broken.add(_prune(tree, path[:-1] if details["type"] == "missing" else path))
+        # `security` is the one section with a key that has no default, so it goes as a whole.
+        broken.add(_prune(tree, path[:1] if path[0] == "security" else path))
     return Config.model_validate(tree), broken
 
 

@@ -29,7 +29,10 @@ def contradictions(config: "Config") -> Iterator[Finding]:
         if one.name == other.name:
             yield _between(first, second, "name"), f"streams[{first}] is called {one.name!r} too"
         if _same_data(one, other):
-            message = f"streams[{first}] receives {one.group} port {one.port} on the same interface"
+            where = f"{one.group} port {one.port}"
+            if one.interface != other.interface:
+                where += ", whatever the interface"
+            message = f"streams[{first}] already receives {where}"
             yield _between(first, second, "port", "group", "interface", "sources"), message
     yield from _endpoint_contradictions(config)
     yield from _memory_contradictions(config)
@@ -65,13 +68,23 @@ def _within_stream(stream: "Stream", at: Path) -> Iterator[Finding]:
 def _same_data(one: "Stream", other: "Stream") -> bool:
     """Whether two streams would receive the same datagrams.
 
-    Sockets that joined one group on two interfaces, or for different sources, get only their own; two sockets
-    on one unicast address do not share it at all.
+    Sockets that joined one group for different sources get only their own. So do those that joined on
+    different interfaces, except to IPv6 groups that reach beyond a link: there Linux 6.18 gives each socket
+    the datagrams of both interfaces (measured). Two sockets on one unicast address do not share it at all.
     """
     if (one.group, one.port) != (other.group, other.port):
         return False
-    apart = one.sources and other.sources and not set(one.sources) & set(other.sources)
-    return not is_multicast(one.group) or (one.interface == other.interface and not apart)
+    if not is_multicast(one.group):
+        return True
+    if one.sources and other.sources and not set(one.sources) & set(other.sources):
+        return False
+    return one.interface == other.interface or (":" in one.group and not _is_of_one_link(one.group))
+
+
+def _is_of_one_link(group: str) -> bool:
+    """Whether a group is an IPv6 one that is valid on a single link, so that sockets are bound to that."""
+    address = ipaddress.ip_address(group)
+    return address.version == 6 and address.is_multicast and (address.packed[1] & 0xF) <= 2
 
 
 def _endpoint_contradictions(config: "Config") -> Iterator[Finding]:
@@ -88,8 +101,8 @@ def _endpoint_contradictions(config: "Config") -> Iterator[Finding]:
     ]
     for (first, one), (second, other) in itertools.combinations(served, 2):
         if one and other and _collide(one, other):
-            names = f"{dotted(first[0])} ({one}) and {dotted(second[0])} ({other})"
-            yield [*second, *first], f"{names} cannot both be bound"
+            message = f"{dotted(first[0])} {one} and {dotted(second[0])} {other} overlap"
+            yield [*second, *first], message
 
 
 def _collide(one: str, other: str) -> bool:
@@ -128,7 +141,7 @@ def doubts(config: "Config") -> Iterator[tuple[Path, str]]:
                 ("streams", index, "group"),
                 f"{address} is no multicast group: only one program can receive there",
             )
-        elif address.version == 6 and stream.interface is None and (address.packed[1] & 0xF) <= 2:
+        elif stream.interface is None and _is_of_one_link(stream.group):
             yield ("streams", index, "interface"), f"{address} is valid on one link only: name the interface"
     for (first, one), (second, other) in itertools.combinations(enumerate(config.streams), 2):
         unlike = one.interface != other.interface and (one.interface is None or other.interface is None)

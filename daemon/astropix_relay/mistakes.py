@@ -89,18 +89,17 @@ _SENTENCES = {
     "missing": "missing; it has no default",
     "greater_than_equal": "{shown} is too small: at least {ge}",
     "less_than_equal": "{shown} is too large: at most {le}",
-    "int_type": "{shown} is not a whole number",
-    "string_type": "{shown} is not text (a number is, in quotes)",
+    "int_type": "{shown} is not a whole number (written without quotes)",
+    "string_type": "{shown} is not text (a number needs quotes)",
     "string_unicode": "{shown} is not text",
     "tuple_type": "{shown} is not a list",
-    "too_short": "an empty list",
     "model_type": "{shown} is not a mapping of keys to values",
     "literal_error": "{shown} is not one of {expected}",
 }
 
 
 def explain(details: ErrorDetails) -> str:
-    """Return pydantic's finding as a sentence."""
+    """Return pydantic's finding in a sentence for an operator."""
     context = details.get("ctx", {})
     if details["type"] == "value_error":
         return str(context["error"])

@@ -24,6 +24,7 @@ class _Quantity:
 
     KIND: ClassVar[type[int] | type[float]]
     UNITS: ClassVar[dict[str, Fraction]]
+    BASE: ClassVar[str]
     WRITTEN: ClassVar[tuple[str, ...]]  # units to write with, from the largest
     EXAMPLES: ClassVar[str]
 
@@ -56,10 +57,10 @@ class _Quantity:
     def format(cls, value: Fraction | int | float) -> str:
         """Write a number with the largest unit that divides it."""
         number = Fraction(str(value))
-        for unit in cls.WRITTEN:
-            if number and (count := number / cls.UNITS[unit]).denominator == 1:
-                return f"{count}{unit}"
-        return str(value)
+        fitting = (unit for unit in cls.WRITTEN if number and (number / cls.UNITS[unit]).denominator == 1)
+        unit = next(fitting, cls.BASE)
+        count = number / cls.UNITS[unit]
+        return f"{count}{unit}" if count.denominator == 1 else f"{float(count):.9f}{unit}"
 
     @classmethod
     def _pattern(cls) -> str:
@@ -83,6 +84,7 @@ class Size(_Quantity):
     """Bytes: `64MiB`, `8 KiB`, `10MB`, or a plain number of bytes."""
 
     KIND = int
+    BASE = "B"
     UNITS: ClassVar = {
         "B": Fraction(1),
         "kB": Fraction(10**3),
@@ -101,6 +103,7 @@ class Duration(_Quantity):
     """Seconds: `2ms`, `120s`, `2min`, `1h`, or a plain number of seconds."""
 
     KIND = float
+    BASE = "s"
     UNITS: ClassVar = {
         "us": Fraction(1, 10**6),
         "ms": Fraction(1, 10**3),

@@ -56,8 +56,8 @@ def parse(text: str) -> Document:
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         return _unreadable(_place(error.problem_mark or loader.get_mark()), _describe(error))
-    except (ValueError, OverflowError) as error:  # pyyaml's chr() of an escape such as "\UFFFFFFFF"
-        return _unreadable(_place(loader.get_mark()), f"not YAML: {error}")
+    except (ValueError, OverflowError):  # from pyyaml's chr() and int(), at "\UFFFFFFFF" and %YAML 1.999…
+        return _unreadable(_place(loader.get_mark()), "an escape or a number that is too large")
     document = Document(None, {}, {}, [])
     return document if root is None else document._replace(value=_walk(root, (), document))
 
@@ -90,12 +90,19 @@ for _name, _pattern, _first in (
 ):
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern + r"\Z", re.ASCII), _first)
 
+
+def _text(text: str) -> str:
+    r"""Return `text`; ValueError for half a character, which the escape "\ud800" makes."""
+    text.encode()
+    return text
+
+
 _SCALARS: dict[str, Callable[[str], object]] = {
     _TAG + "null": lambda text: None,
     _TAG + "bool": lambda text: {"true": True, "false": False}[text.lower()],
     _TAG + "int": int,
     _TAG + "float": float,
-    _TAG + "str": str,
+    _TAG + "str": _text,
 }
 _COLLECTIONS = {_TAG + "map", _TAG + "seq"}
 
@@ -112,7 +119,7 @@ def _walk(node: yaml.Node, path: Path, document: Document) -> object:
         return [_walk(item, (*path, index), document) for index, item in enumerate(node.value)]
     try:
         return _SCALARS[node.tag](node.value)
-    except (ValueError, KeyError):  # `!!int x`, or more digits than Python converts
+    except (ValueError, KeyError):  # `!!int x`, more digits than Python converts, half a character
         document.problems.append(Problem(place, path, f"not of the type {node.tag.removeprefix(_TAG)}"))
         return None
 
@@ -121,10 +128,11 @@ def _walk_mapping(node: yaml.MappingNode, path: Path, document: Document) -> dic
     value: dict[str, object] = {}
     for key_node, value_node in node.value:
         place = _place(key_node.start_mark)
-        if not isinstance(key_node, yaml.ScalarNode):
+        key = _key(key_node)
+        if key is None:
             document.problems.append(Problem(place, path, "a key must be a word"))
             continue
-        key, here = key_node.value, (*path, key_node.value)
+        here = (*path, key)
         if key in value:
             first = document.keys[here].line
             document.problems.append(Problem(place, here, f"duplicate key; the first is on line {first}"))
@@ -132,6 +140,14 @@ def _walk_mapping(node: yaml.MappingNode, path: Path, document: Document) -> dic
         document.keys[here] = place
         value[key] = _walk(value_node, here, document)
     return value
+
+
+def _key(node: yaml.Node) -> str | None:
+    """Return the text of a key; what YAML takes for a number is a word here, but a list is not."""
+    try:
+        return _text(node.value) if isinstance(node, yaml.ScalarNode) else None
+    except ValueError:
+        return None
 
 
 def _place(mark: Any) -> Place:
