@@ -1,0 +1,108 @@
+"""How a command ends: its exit code, and the one line that says what was wrong."""
+
+import errno
+import io
+import logging
+import os
+import signal
+import sys
+import traceback
+from typing import Any, NoReturn
+
+import typer
+
+from astropix_analysis import multicast
+from astropix_analysis.errors import AstropixError, ConfigError, FormatError
+
+OK, WRONG, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+# Newer versions of typer carry their own copy of click, older ones import click: this is the class of either.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+# An OSError is about the input where a person named a file, an interface or an address that cannot be used.
+_INPUT_ERRNOS = {
+    errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EEXIST, errno.ENAMETOOLONG,
+    errno.ENODEV, errno.EADDRNOTAVAIL, errno.EINVAL,
+}  # fmt: skip
+
+log = logging.getLogger("astropix_analysis")
+
+
+class Problem(AstropixError):
+    """What is wrong, raised when a command has done what it could; `code` is its exit code."""
+
+    def __init__(self, text: str, code: int = WRONG) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class _ToStderr(logging.Handler):
+    """Writes log messages to what is the standard error now: a progress bar puts itself in between."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        print(f"{level}{self.format(record)}", file=sys.stderr)
+
+
+def prepare() -> None:
+    """Set up the process so that commands end well: SIGTERM as Ctrl-C, each line printed at once."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    log.addHandler(_ToStderr())
+    log.setLevel(logging.INFO)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # whoever reads our output through a pipe waits for it
+
+
+def _interrupt(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def show_details() -> None:
+    """Show what --debug asks for: the log in full, and tracebacks."""
+    log.setLevel(logging.DEBUG)
+
+
+def report(error: Exception) -> int:
+    """Say in one line what was wrong; return the exit code."""
+    if log.isEnabledFor(logging.DEBUG):
+        traceback.print_exception(error)
+    text, code = _explain(error)
+    if text:
+        print(" ".join(text.split()), file=sys.stderr)
+    return code
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    if isinstance(error, _UsageError):
+        return _explain_usage(error)
+    if isinstance(error, Problem):
+        return f"apx: {error}", error.code
+    if isinstance(error, ConfigError | FormatError):
+        return f"apx: {error}", WRONG_INPUT
+    if isinstance(error, AstropixError):
+        return f"apx: {error}", WRONG
+    if isinstance(error, OSError):
+        return f"apx: {explain_os_error(error)}", WRONG_INPUT if error.errno in _INPUT_ERRNOS else WRONG
+    return f"apx: this is a bug: {type(error).__name__}: {error} (--debug shows where)", WRONG
+
+
+def _explain_usage(error: Any) -> tuple[str, int]:
+    command = error.ctx.command_path if error.ctx else "apx"
+    return f"{command}: {error.format_message()} (see {command} --help)", WRONG_INPUT
+
+
+def explain_os_error(error: OSError) -> str:
+    """Return what the system said, with the file or with what would help."""
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return multicast.explain(error)
+
+
+def finish(*, wrong: bool = False, interrupted: bool = False) -> NoReturn:
+    """End a command whose summary says the rest."""
+    raise typer.Exit(WRONG if wrong else INTERRUPTED if interrupted else OK)
+
+
+def silence_stdout() -> None:
+    """Send further output nowhere: the program that read it has ended, as `head` does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

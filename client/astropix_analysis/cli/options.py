@@ -1,0 +1,106 @@
+"""Options that several subcommands share, and what their values may be."""
+
+import math
+from typing import Annotated
+
+import typer
+
+from astropix_analysis.cli import ending
+from astropix_analysis.replay import AT_ONCE
+
+
+def positive(text: str | float) -> float:
+    """Read a number above 0."""
+    number = _number(text)
+    if not 0.0 < number < math.inf:
+        raise typer.BadParameter(f"{text!r} is not a number above 0")
+    return number
+
+
+def _number(text: str | float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number") from None
+
+
+def _speed(text: str | float) -> float:
+    return AT_ONCE if text in ("max", AT_ONCE) else positive(text)
+
+
+def _fraction(text: str | float) -> float:
+    """Read 1% or 0.01."""
+    whole = str(text)
+    number = _number(whole.removesuffix("%")) / (100.0 if whole.endswith("%") else 1.0)
+    if not 0.0 <= number <= 1.0:
+        raise typer.BadParameter(f"{text!r} is not a fraction: write 1% or 0.01")
+    return number
+
+
+def _debug(wanted: bool) -> None:
+    if wanted:
+        ending.show_details()
+
+
+_NETWORK = "Network"
+_BAD_NETWORK = "A bad network, to test a monitor with"
+
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_debug, help="Show tracebacks and all log messages.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON, one line a record.")]
+
+Group = Annotated[str, typer.Option(help="Group, or address, to send to.", rich_help_panel=_NETWORK)]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="UDP port.", rich_help_panel=_NETWORK)]
+Interface = Annotated[
+    str | None,
+    typer.Option(
+        help="Interface to send through, by name or address; by default that of the route to the group.",
+        rich_help_panel=_NETWORK,
+        show_default=False,
+    ),
+]
+Ttl = Annotated[
+    int,
+    typer.Option(
+        min=0, max=255, help="Routers that a readout may pass; 0 keeps it on this host.",
+        rich_help_panel=_NETWORK,
+    ),
+]  # fmt: skip
+
+Speed = Annotated[
+    float,
+    typer.Option(parser=_speed, metavar="N|max", help="N times as fast as recorded, or without waiting."),
+]
+Rate = Annotated[float | None, typer.Option(parser=positive, metavar="N", help="Readouts per second.")]
+Seed = Annotated[int | None, typer.Option(help="Makes what is left to chance the same each time.")]
+
+Loss = Annotated[
+    float, typer.Option(parser=_fraction, metavar="N%", help="Lose some.", rich_help_panel=_BAD_NETWORK)
+]
+Duplicate = Annotated[
+    float, typer.Option(parser=_fraction, metavar="N%", help="Send some twice.", rich_help_panel=_BAD_NETWORK)
+]
+Reorder = Annotated[
+    float,
+    typer.Option(
+        parser=_fraction, metavar="N%", help="Send some after the next one.", rich_help_panel=_BAD_NETWORK
+    ),
+]
+
+Urls = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="URL",
+        help="Where from: udp://GROUP:PORT or tcp://RELAY:PORT; several for A and B.",
+        show_default=False,
+    ),
+]
+Count = Annotated[int | None, typer.Option(min=1, help="End after so many readouts.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(parser=positive, metavar="N", help="Give up after so many seconds without a readout."),
+]
+Seconds = Annotated[
+    float | None, typer.Option(parser=positive, metavar="N", help="End after so many seconds.")
+]

@@ -1,0 +1,126 @@
+"""``apx receive``: print what arrives."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from astropix_analysis.cli import ending, options, texts
+from astropix_analysis.cli.sources import OpenSource, Sources
+from astropix_analysis.errors import ReceiveTimeout
+from astropix_analysis.fmt import AstroPix4Readout
+from astropix_analysis.ledger import Source
+from astropix_analysis.receiver import Batch
+
+EXAMPLES = (
+    "Examples:\n\n"
+    "apx receive udp://239.1.1.1:5007 --hits\n\n"
+    "apx receive 'tcp://relay:5556?stream=astropix' --count 100 --timeout 5 --json\n\n"
+    "A record of --json is a readout (data in hexadecimal), or with --hits a hit; the summary then is JSON "
+    "on standard error."
+)
+
+Printer: TypeAlias = Callable[[OpenSource, Batch, AstroPix4Readout], Iterator[str]]
+
+
+def command(
+    urls: options.Urls,
+    *,
+    hits: Annotated[bool, typer.Option("--hits", help="Decode, and print every hit.")] = False,
+    count: options.Count = None,
+    timeout: options.Timeout = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Print the readouts that arrive, until Ctrl-C; at the end, what was lost and where.
+
+    Exits with 1 if nothing came within --timeout, or not as many as --count.
+    """
+    with Sources(urls, timeout) as sources:
+        reception = Reception(sources, hits=hits, as_json=as_json)
+        interrupted, timed_out = False, None
+        try:
+            reception.run(count)
+        except KeyboardInterrupt:
+            interrupted = True
+        except BrokenPipeError:
+            ending.silence_stdout()
+        except ReceiveTimeout as error:
+            timed_out = error
+        reception.print_summary()
+    if timed_out and (count or not reception.readouts):
+        raise timed_out
+    ending.finish(interrupted=interrupted and count is not None)
+
+
+class Reception:
+    """Prints readouts or hits, for people or for programs, and counts them."""
+
+    def __init__(self, sources: Sources, *, hits: bool, as_json: bool) -> None:
+        self._sources = sources
+        self._hits = hits
+        self._as_json = as_json
+        self._label = len(sources) > 1
+        # A hit may be split between a readout and the next one of the same DAQ.
+        self._extra: dict[tuple[OpenSource, Source], bytes | None] = {}
+        self.readouts = self.hits = 0
+
+    def run(self, count: int | None) -> None:
+        """Print until there were `count` readouts."""
+        for source, batch in self._sources.batches():
+            for raw in batch.datagrams():
+                readout = AstroPix4Readout.from_bytes(raw)
+                for line in self._lines(source, batch, readout):
+                    print(line)
+                self.readouts += 1
+                if self.readouts == count:
+                    return
+
+    def _lines(self, source: OpenSource, batch: Batch, readout: AstroPix4Readout) -> Iterator[str]:
+        if self._hits:
+            key = source, batch.source
+            readout.decode(self._extra.get(key))
+            self._extra[key] = readout.extra_bytes()
+            self.hits += len(readout.hits())
+        return (
+            map(json.dumps, self._records(source, batch, readout))
+            if self._as_json
+            else self._texts(source, readout)
+        )
+
+    def _texts(self, source: OpenSource, readout: AstroPix4Readout) -> Iterator[str]:
+        yield f"{source}: {readout}" if self._label else str(readout)
+        if self._hits:
+            yield from (f"  {hit}" for hit in readout.hits())
+            if status := readout.decoding_status():
+                yield f"  decoding: {status}"
+
+    def _records(
+        self, source: OpenSource, batch: Batch, readout: AstroPix4Readout
+    ) -> Iterator[dict[str, Any]]:
+        origin = {"url": str(source), "source": str(batch.source), "received_ns": batch.received_ns}
+        if not self._hits:
+            yield origin | {
+                "readout_id": readout.readout_id,
+                "timestamp": readout.timestamp,
+                "data": readout.hex(),
+            }
+            return
+        for hit in readout.hits():
+            yield origin | dict(zip(hit.ATTRIBUTE_NAMES, hit.attribute_values(), strict=True))
+
+    def print_summary(self) -> None:
+        """Print what came and what did not, on standard error."""
+        if self._as_json:
+            accounts = [source.account_json() for source in self._sources]
+            print(
+                json.dumps({"readouts": self.readouts, "hits": self.hits, "sources": accounts}),
+                file=sys.stderr,
+            )
+            return
+        hits = f", {texts.counted(self.hits, 'hit')}" if self._hits else ""
+        print(f"{texts.counted(self.readouts, 'readout')}{hits}", file=sys.stderr)
+        for source in self._sources:
+            print(f"{source}: {source.account()}", file=sys.stderr)
