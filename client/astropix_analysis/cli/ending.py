@@ -45,8 +45,12 @@ class _ToStderr(logging.Handler):
 
 
 def prepare() -> None:
-    """Set up the process so that commands end well: SIGTERM as Ctrl-C, each line printed at once."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Set up the process so that commands end well, with a summary, whoever ends them."""
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP; under nohup it is ignored, and stays so
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    logging.getLogger("astropix_analysis.fileio").setLevel(logging.ERROR)  # commands say it themselves
     log.addHandler(_ToStderr())
     log.setLevel(logging.INFO)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -55,6 +59,12 @@ def prepare() -> None:
 
 def _interrupt(*_: Any) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def only_warnings() -> None:
+    """Leave out of the log what a command says better itself."""
+    if not log.isEnabledFor(logging.DEBUG):
+        log.setLevel(logging.WARNING)
 
 
 def show_details() -> None:

@@ -70,6 +70,13 @@ class Lines(Progress):
         pass
 
 
+class Nothing(Lines):
+    """Shows nothing, where something else does."""
+
+    def _show(self, done: int, rate: str, note: str) -> None:
+        pass
+
+
 class Bar(Progress):
     """A bar that is gone at the end."""
 

@@ -42,19 +42,20 @@ def command(
 
     Runs until Ctrl-C, or as long as --count and --seconds say. Timestamps are the time of sending.
     """
-    dues: Iterator[Due] = islice(_dues(Detector(seed=seed, rate=rate, hits=hits, chip=chip)), count)
+    readouts: Iterator[Due] = islice(dues(Detector(seed=seed, rate=rate, hits=hits, chip=chip)), count)
     if seconds is not None:
-        dues = takewhile(lambda due: due.after_s < seconds, dues)
+        readouts = takewhile(lambda due: due.after_s < seconds, readouts)
     total, duration_s = _extent(rate, count, seconds)
     network = BadNetwork(loss=loss, duplicate=duplicate, reorder=reorder, seed=seed)
     with MulticastSender(group, port, ttl, interface=interface) as sender:
         playing = player.Player(sender, now=True, network=network)
-        interrupted = playing.play(dues, progress.show(total, duration_s))
+        interrupted = playing.play(readouts, progress.show(total, duration_s))
     playing.print_summary(as_json=as_json)
     ending.finish(wrong=playing.incomplete, interrupted=interrupted and duration_s is not None)
 
 
-def _dues(detector: Detector) -> Iterator[Due]:
+def dues(detector: Detector) -> Iterator[Due]:
+    """Iterate over the readouts of a simulated detector, for ever."""
     for after_s, readout in detector.readouts():
         yield Due(after_s, readout.to_bytes(), readout.readout_id, readout.timestamp)
 

@@ -14,7 +14,7 @@ from astropix_analysis.receiver import Batch, Receiver
 from astropix_analysis.source import SourceUrl, open_receiver, parse_url
 
 _RELAY_ANSWERS_S = 3.0  # after which a person is told that the relay is silent
-_LOOK_S = 1.0  # between looks at every receiver: a relay's has to notice that its relay is gone
+_LOOK_S = 1.0  # between looks at a receiver, since a relay's has to notice that its relay is gone
 _FAIR = 100  # batches of one source, before another has its turn
 
 _log = logging.getLogger(__name__)
@@ -80,6 +80,11 @@ class Sources:
     def __len__(self) -> int:
         return len(self._open)
 
+    def wait_ready(self, timeout_s: float | None) -> None:
+        """Wait until readouts can arrive; say so when a relay does not answer, or raise if out of time."""
+        for source in self._open:
+            source.wait_ready(timeout_s)
+
     def batches(self) -> Iterator[tuple[OpenSource, Batch]]:
         """Iterate over what arrives.
 
@@ -88,37 +93,28 @@ class Sources:
         ReceiveTimeout
             Nothing arrived in time; the text says why, if that is known.
         """
-        for source in self._open:
-            source.wait_ready(self._timeout_s)
-        yield from self._batches_of_one() if len(self._open) == 1 else self._batches_of_several()
-
-    def _batches_of_one(self) -> Iterator[tuple[OpenSource, Batch]]:
-        (source,) = self._open
-        while True:
-            try:
-                yield source, source.receiver.receive_batch(self._timeout_s)
-            except ReceiveTimeout:
-                raise self._timed_out() from None
-
-    def _batches_of_several(self) -> Iterator[tuple[OpenSource, Batch]]:
+        self.wait_ready(self._timeout_s)
         last_s = time.monotonic()
         while True:
-            select.select([source.receiver for source in self._open], [], [], self._left_s(last_s))
-            for source in self._open:
-                for batch in _waiting(source.receiver):
-                    last_s = time.monotonic()
-                    yield source, batch
-            if self._left_s(last_s) == 0.0:
-                raise self._timed_out()
+            left_s = (
+                None if self._timeout_s is None else max(0.0, last_s + self._timeout_s - time.monotonic())
+            )
+            arrived = self.poll(left_s)
+            yield from arrived
+            if arrived:
+                last_s = time.monotonic()
+            elif left_s == 0.0:
+                names = " or ".join(map(str, self._open))
+                raise ReceiveTimeout(f"no readout from {names} in {texts.duration(self._timeout_s or 0.0)}")
 
-    def _left_s(self, last_s: float) -> float:
-        if self._timeout_s is None:
-            return _LOOK_S
-        return min(_LOOK_S, max(0.0, last_s + self._timeout_s - time.monotonic()))
-
-    def _timed_out(self) -> ReceiveTimeout:
-        names = " or ".join(map(str, self._open))
-        return ReceiveTimeout(f"no readout from {names} in {texts.duration(self._timeout_s or 0.0)}")
+    def poll(self, timeout_s: float | None) -> list[tuple[OpenSource, Batch]]:
+        """Wait, at most so long and a second, and return what arrived."""
+        wait_s = _LOOK_S if timeout_s is None else min(timeout_s, _LOOK_S)
+        if len(self._open) == 1:  # its receiver waits better than select: it lets fast readouts gather
+            first = list(_waiting(self._open[0].receiver, wait_s, 1))
+            return [(self._open[0], batch) for batch in first]
+        select.select([source.receiver for source in self._open], [], [], wait_s)
+        return [(source, batch) for source in self._open for batch in _waiting(source.receiver, 0.0, _FAIR)]
 
     def close(self) -> None:
         """Close all receivers."""
@@ -134,10 +130,10 @@ class Sources:
         self.close()
 
 
-def _waiting(receiver: Receiver[AstroPix4Readout]) -> Iterator[Batch]:
+def _waiting(receiver: Receiver[AstroPix4Readout], wait_s: float, most: int) -> Iterator[Batch]:
     """Take what is there, but not for ever."""
     try:
-        for _ in range(_FAIR):
-            yield receiver.receive_batch(0.0)
+        for _ in range(most):
+            yield receiver.receive_batch(wait_s)
     except ReceiveTimeout:
         pass
