@@ -5,6 +5,7 @@ address, IP_MULTICAST_ALL, SO_RXQ_OVFL, recvmmsg); whoever uses it falls back. N
 does not name are from Linux's headers <linux/in.h>, <linux/in6.h> and <asm-generic/socket.h>.
 """
 
+import array
 import contextlib
 import errno
 import ipaddress
@@ -26,7 +27,9 @@ IP_MULTICAST_ALL: int | None = 49 if _LINUX else None
 IPV6_MULTICAST_ALL: int | None = 29 if _LINUX else None
 # With each datagram, the number that the kernel has dropped on this socket so far.
 SO_RXQ_OVFL: int | None = 40 if _LINUX else None
-# Makes send() report what a full queueing discipline throws away (ENOBUFS) instead of success.
+# Makes send() report what a full queueing discipline throws away (ENOBUFS) instead of success. Set for groups
+# only: to a unicast address it would also report that nothing listened to an earlier datagram (ECONNREFUSED),
+# and not send the present one.
 IP_RECVERR: int | None = 11 if _LINUX else None
 IPV6_RECVERR: int | None = 25 if _LINUX else None
 # Joins one source of a group, by interface index, for both address families (RFC 3678).
@@ -36,14 +39,19 @@ MCAST_LEAVE_SOURCE_GROUP: int | None = 47 if _LINUX else None
 RECEIVE_BUFFER = 8 << 20  # bytes asked of the kernel: about 10 000 small datagrams, 0.2 s at 50 000/s
 SEND_BUFFER = 1 << 20  # bytes asked of the kernel, so that a burst of large readouts waits instead of failing
 
-_SIOCGIFADDR = 0x8915
+# Lists the IPv4 addresses of all interfaces.
+_SIOCGIFCONF: int | None = 0x8912 if _LINUX else None
+_IFREQ_SIZE = 40  # struct ifreq of 64-bit Linux: 16 bytes of name, then a sockaddr
+_MAX_ADDRESSES = 1024
+_LINK_SCOPE = 2  # scope, in the second byte of an IPv6 group, up to which it is of one link
 
 # One sentence for the operator at each errno.
 ADVICE = {
     errno.ENODEV: "the interface does not exist, or does not have this address (see `ip address`)",
     errno.EADDRNOTAVAIL: "no interface of this host has this address (see `ip address`)",
     errno.EADDRINUSE: "another program holds this port without sharing it (see `ss -ulnp`)",
-    errno.ENETUNREACH: "no route to the group: name the interface, or add `ip route add 224.0.0.0/4 dev …`",
+    errno.ENETUNREACH: "the interface is down, or there is no route to the group: name the interface, "
+    "or `ip route add 224.0.0.0/4 dev …`",
     errno.EHOSTUNREACH: "the network does not reach this address",
     errno.ENETDOWN: "the interface is down (`ip link set … up`)",
     errno.EPERM: "a firewall rule on this host forbids it (`nft list ruleset`)",
@@ -74,9 +82,11 @@ class Interface:
 
 def explain(error: OSError) -> str:
     """Return what an operator can do about `error`, in one sentence."""
+    number = error.errno or 0
     text = error.strerror or str(error)
-    advice = ADVICE.get(error.errno or 0)
-    return f"{text}: {advice}" if advice else text
+    if number in ADVICE and text == os.strerror(number):  # else somebody has explained it already
+        return f"{text}: {ADVICE[number]}"
+    return text
 
 
 def with_context(error: OSError, what: str) -> OSError:
@@ -93,14 +103,16 @@ def check_address(group: str, port: int) -> socket.AddressFamily:
         `group` is not an IP address, or `port` is not one.
     """
     try:
-        version = ipaddress.ip_address(group).version
+        address = ipaddress.ip_address(group)
     except ValueError:
         raise ConfigError(
             f"{group!r} is not an IP address; a group is one from 224.0.0.0 to 239.255.255.255, or ff00::/8"
         ) from None
+    if getattr(address, "scope_id", None):
+        raise ConfigError(f"{group!r}: name the interface by itself, not behind a %")
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
         raise ConfigError(f"port {port!r}: a port is a number from 1 to 65535")
-    return socket.AF_INET if version == 4 else socket.AF_INET6
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 
 def is_multicast(address: str) -> bool:
@@ -144,18 +156,20 @@ def _index_of(name: str) -> int:
 
 
 def _name_of_ipv4(address: str) -> str | None:
-    """Return the interface that has this (first) address; None where the platform does not tell."""
-    try:
-        import fcntl  # noqa: PLC0415  (not on Windows)
-    except ImportError:
+    """Return the interface that has this address; None if there is none, or the platform does not tell."""
+    if _SIOCGIFCONF is None:
         return None
-    wanted = socket.inet_aton(address)
+    import fcntl  # noqa: PLC0415  (not on Windows)
+
+    found = array.array("B", bytes(_IFREQ_SIZE * _MAX_ADDRESSES))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            with contextlib.suppress(OSError):
-                answer = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("16s24x", name.encode()))
-                if answer[20:24] == wanted:
-                    return name
+        request = struct.pack("iP", len(found), found.buffer_info()[0])
+        size, _ = struct.unpack("iP", fcntl.ioctl(probe, _SIOCGIFCONF, request))
+    wanted = socket.inet_aton(address)
+    for at in range(0, size, _IFREQ_SIZE):
+        name, has = struct.unpack_from("16s4x4s", found, at)
+        if has == wanted:  # a further address may be labelled "eth0:1"
+            return str(name.partition(b"\0")[0].decode().partition(":")[0])
     return None
 
 
@@ -166,6 +180,18 @@ def _name_of_ipv6(address: ipaddress.IPv6Address) -> str | None:
         return None
     wanted = address.packed.hex()
     return next((fields[5] for fields in map(str.split, lines) if fields[0] == wanted), None)
+
+
+def in_use(chosen: Interface, group: str, port: int) -> Interface | str:
+    """Return the interface that packets to or from `group` take, to tell a person."""
+    if chosen != Interface():
+        return chosen
+    address = local_address(group, port)
+    if address is None:
+        return "no interface yet: there is no route"
+    with contextlib.suppress(OSError):  # not every platform tells whose address it is
+        return find_interface(address, check_address(group, port))
+    return address
 
 
 def local_address(group: str, port: int) -> str | None:
@@ -181,34 +207,56 @@ def local_address(group: str, port: int) -> str | None:
 
 def open_sender(group: str, port: int, *, interface: Interface, ttl: int, loop: bool) -> socket.socket:
     """Open a non-blocking socket that sends to `group` through `interface`."""
-    family = check_address(group, port)
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+    if not 0 <= ttl < 256:
+        raise ConfigError(f"ttl {ttl}: the number of routers is from 0 to 255")
+    sock = socket.socket(_checked_family(group, port, interface), socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
         ask_buffer(sock, socket.SO_SNDBUF, SEND_BUFFER)
         if is_multicast(group):
-            _set_multicast_sender(sock, interface, ttl, loop)
+            _set_multicast_sender(sock, ttl, loop)
+            choose_interface(sock, interface)
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-def _set_multicast_sender(sock: socket.socket, interface: Interface, ttl: int, loop: bool) -> None:
+def _set_multicast_sender(sock: socket.socket, ttl: int, loop: bool) -> None:
     if sock.family == socket.AF_INET:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, loop)
-        if interface.index or interface.address:
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _ipv4_interface(interface))
         if IP_RECVERR is not None:
             sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, ttl)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, loop)
-        if interface.index:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, interface.index)
         if IPV6_RECVERR is not None:
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
+
+
+def choose_interface(sock: socket.socket, interface: Interface) -> None:
+    """Send multicast through `interface`; without one, the kernel takes that of the route."""
+    if sock.family == socket.AF_INET6 and interface.index:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, interface.index)
+    elif sock.family == socket.AF_INET and (interface.index or interface.address):
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _ipv4_interface(interface))
+
+
+def socket_address(
+    group: str, port: int, interface: Interface
+) -> tuple[str, int] | tuple[str, int, int, int]:
+    """Return the address to bind or send to as `socket` takes it: with the link that it is on, for IPv6."""
+    return (group, port, 0, interface.index) if ":" in group else (group, port)
+
+
+def _checked_family(group: str, port: int, interface: Interface) -> socket.AddressFamily:
+    family = check_address(group, port)
+    address = ipaddress.ip_address(group)
+    of_one_link = address.is_link_local or (address.is_multicast and address.packed[1] & 0x0F <= _LINK_SCOPE)
+    if family == socket.AF_INET6 and of_one_link and not interface.index:
+        raise ConfigError(f"{group} is an address of one link: name the interface")
+    return family
 
 
 def _ipv4_interface(interface: Interface, group: str = "0.0.0.0") -> bytes:
@@ -230,7 +278,7 @@ def open_receiver(
     Bound to the group's address, another group's or a unicast datagram on the port stays out. Where the
     platform cannot bind so, they arrive too, and only the check of their bytes keeps them out.
     """
-    family = check_address(group, port)
+    family = _checked_family(group, port, interface)
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
@@ -243,11 +291,10 @@ def open_receiver(
                 sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
             if family == socket.AF_INET6 and IPV6_MULTICAST_ALL is not None:
                 sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
-        address = group if BIND_TO_GROUP or not is_multicast(group) else ""
-        if family == socket.AF_INET:
-            sock.bind((address, port))
+        if BIND_TO_GROUP or not is_multicast(group):
+            sock.bind(socket_address(group, port, interface))
         else:
-            sock.bind((address, port, 0, interface.index))
+            sock.bind(("", port))
     except BaseException:
         sock.close()
         raise
@@ -305,7 +352,8 @@ def _change_membership(
             packed = socket.inet_pton(socket.AF_INET6, group.partition("%")[0])
             sock.setsockopt(socket.IPPROTO_IPV6, option, struct.pack("16sI", packed, interface.index))
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:  # already joined
+        # What the kernel says of a group that is joined already; and of a source.
+        if error.errno != (errno.EADDRINUSE if source is None else errno.EADDRNOTAVAIL):
             raise
 
 

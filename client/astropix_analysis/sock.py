@@ -3,6 +3,7 @@
 Standard library only. See docs/protocol.md for the datagrams, and `relay` for monitors on other networks.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -17,7 +18,7 @@ from astropix_analysis import clock, fmt, multicast
 from astropix_analysis.datagrams import open_reader
 from astropix_analysis.errors import ClosedError
 from astropix_analysis.intake import Group, Intake
-from astropix_analysis.ledger import Ledger, StreamLedger, direct_ledger
+from astropix_analysis.ledger import Ledger, Source, StreamLedger, direct_ledger
 from astropix_analysis.pace import Pace
 from astropix_analysis.readiness import wait_readable
 from astropix_analysis.receiver import Batch, Receiver
@@ -29,6 +30,8 @@ R = TypeVar("R")
 DEFAULT_GROUP = "239.1.1.1"
 DEFAULT_PORT = 5007
 _CALM_S = 1.0  # without a failure, before it is said to have ended
+# What the kernel may say when the interface that it was told to use is no more, or is down.
+_INTERFACE_GONE = {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH}
 _MAX_READS = 16  # drains before what was read is handed out, so that a flood cannot keep the caller waiting
 
 
@@ -69,7 +72,7 @@ class MulticastSender:
     sent : int
         Readouts that the kernel took.
     not_sent : collections.Counter
-        Readouts that it did not take, by errno.
+        Readouts that it did not take, by errno. With the cable unplugged it takes them, and drops them.
     """
 
     def __init__(
@@ -81,22 +84,22 @@ class MulticastSender:
         interface: str | None = None,
         loop: bool = True,
     ) -> None:
-        family = multicast.check_address(group, port)
-        chosen = multicast.find_interface(interface, family)
-        try:
-            self._socket = multicast.open_sender(group, port, interface=chosen, ttl=ttl, loop=loop)
-        except OSError as error:
-            raise multicast.with_context(error, f"cannot multicast to {group}:{port} from {chosen}") from None
-        self._address = (group, port)
-        # Python parses "group" anew in every call, but resolves no name: the address is checked above.
-        self._sendto = self._socket.sendto
+        self._address = Source(group, port)
+        self._interface = interface
         self._closed = False
         self._failing: Counter[int] = Counter()
         self._last_failure_s = 0.0
         self.sent = 0
         self.not_sent: Counter[int] = Counter()
-        via = chosen if interface else multicast.local_address(group, port) or "no route yet"
-        _log.info("sending to %s port %d from %s", group, port, via)
+        try:
+            chosen = multicast.find_interface(interface, multicast.check_address(group, port))
+            self._socket = multicast.open_sender(group, port, interface=chosen, ttl=ttl, loop=loop)
+        except OSError as error:
+            raise multicast.with_context(error, f"cannot multicast to {self} from {interface}") from None
+        # Python parses the group anew in every call, but resolves no name: the address is checked above.
+        self._destination = multicast.socket_address(group, port, chosen)
+        self._sendto = self._socket.sendto
+        _log.info("sending to %s from %s", self, multicast.in_use(chosen, group, port))
 
     def address(self) -> tuple[str, int]:
         """Return (group, port)."""
@@ -131,7 +134,7 @@ class MulticastSender:
             The sender is closed.
         """
         try:
-            size = self._sendto(data, self._address)
+            size = self._sendto(data, self._destination)
         except OSError as error:
             self._note_failure(error, len(data))
             return 0
@@ -154,22 +157,35 @@ class MulticastSender:
             _log.warning("not sent to %s: %s: %s", self, what, multicast.explain(error))
         self._failing[number] += 1
         self.not_sent[number] += 1
+        if number in _INTERFACE_GONE:
+            self._find_interface_again()
+
+    def _find_interface_again(self) -> None:
+        """Take the interface of the same name that was plugged in instead, if there is one by now."""
+        with contextlib.suppress(OSError):
+            chosen = multicast.find_interface(self._interface, self._socket.family)
+            multicast.choose_interface(self._socket, chosen)
+            self._destination = multicast.socket_address(*self._address, chosen)
 
     def _note_success(self) -> None:
         """Report the end of a failure, once it stays away for a second: a flapping one fills no log."""
-        if time.monotonic() - self._last_failure_s < _CALM_S:
-            return
+        if time.monotonic() - self._last_failure_s >= _CALM_S:
+            self._report_end("works again")
+
+    def _report_end(self, what: str) -> None:
         counts = ", ".join(f"{n} ({os.strerror(number)})" for number, n in self._failing.items())
-        _log.warning("sending to %s works again; not sent meanwhile: %s", self, counts)
+        _log.warning("sending to %s %s; not sent meanwhile: %s", self, what, counts)
         self._failing.clear()
 
     def __str__(self) -> str:
-        return "{}:{}".format(*self._address)
+        return str(self._address)
 
     def close(self) -> None:
         """Close the sender; a second call does nothing."""
         self._closed = True
         self._socket.close()
+        if self._failing:
+            self._report_end("ends")
 
     def __enter__(self) -> Self:
         return self
@@ -224,7 +240,7 @@ class MulticastReceiver(Receiver[R]):
         stride: int = 1,
     ) -> None:
         super().__init__(readout_class, timeout=timeout)
-        self._address = (group, port)
+        self._address = Source(group, port)
         self._socket = _open_joined(group, port, interface, source, receive_buffer)
         self.granted_buffer = multicast.buffer_size(self._socket, socket.SO_RCVBUF)
         self._ledger = StreamLedger(stride=stride)
@@ -242,6 +258,11 @@ class MulticastReceiver(Receiver[R]):
         """What was delivered so far, and what was lost where."""
         self._ledger.tick(clock.now())
         return direct_ledger(self._ledger)
+
+    @property
+    def rejected(self) -> Counter[str]:
+        """Datagrams that were not readouts, by reason (see `intake`)."""
+        return self._ledger.rejected
 
     def _watched_fd(self) -> int:
         return self._socket.fileno()
@@ -277,14 +298,15 @@ class MulticastReceiver(Receiver[R]):
         return batches
 
     def __str__(self) -> str:
-        return "{}:{}".format(*self._address)
+        return str(self._address)
 
 
 def _open_joined(
     group: str, port: int, interface: str | None, source: str | None, receive_buffer: int
 ) -> socket.socket:
-    chosen = multicast.find_interface(interface, multicast.check_address(group, port))
+    family = multicast.check_address(group, port)
     try:
+        chosen = multicast.find_interface(interface, family)
         sock = multicast.open_receiver(group, port, interface=chosen, receive_buffer=receive_buffer)
         try:
             multicast.join(sock, group, chosen, source)
@@ -292,8 +314,9 @@ def _open_joined(
             sock.close()
             raise
     except OSError as error:
-        raise multicast.with_context(error, f"cannot receive {group}:{port} on {chosen}") from None
-    _log.info("receiving %s port %d on %s", group, port, chosen)
+        where = f" on {interface}" if interface else ""
+        raise multicast.with_context(error, f"cannot receive {Source(group, port)}{where}") from None
+    _log.info("receiving %s on %s", Source(group, port), multicast.in_use(chosen, group, port))
     return sock
 
 
