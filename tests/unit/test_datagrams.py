@@ -1,0 +1,190 @@
+"""Reading a UDP socket in batches: every reader against the same real sockets."""
+
+import contextlib
+import errno
+import os
+import socket
+
+import pytest
+
+from astropix_analysis import datagrams, multicast
+from astropix_analysis.datagrams import SLOTS, MmsgReader, RecvReader, open_reader
+from astropix_analysis.ledger import Source
+
+
+def without_recvmsg(monkeypatch):
+    """Windows has no recvmsg."""
+
+    def missing(self):
+        raise AttributeError("recvmsg")
+
+    monkeypatch.setattr(socket.socket, "recvmsg", property(missing), raising=False)
+
+
+@pytest.fixture(params=["recvmmsg", "recvmsg", "recvfrom"])
+def kind(request, monkeypatch):
+    """The system call that the reader is made of."""
+    if request.param == "recvmmsg" and datagrams._recvmmsg is None:
+        pytest.skip("this platform has no recvmmsg")
+    if request.param != "recvmmsg":
+        monkeypatch.setattr(datagrams, "_recvmmsg", None)
+    if request.param == "recvfrom":
+        without_recvmsg(monkeypatch)
+    return request.param
+
+
+@contextlib.contextmanager
+def receiver_and_sender(address="127.0.0.1", receive_buffer=4 << 20):
+    family = multicast.check_address(address, 1)
+    with (
+        socket.socket(family, socket.SOCK_DGRAM) as receiver,
+        socket.socket(family, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.setblocking(False)
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if multicast.SO_RXQ_OVFL is not None:
+            receiver.setsockopt(socket.SOL_SOCKET, multicast.SO_RXQ_OVFL, 1)
+        receiver.bind((address, 0))
+        sender.bind((address, 0))
+        sender.connect(receiver.getsockname())
+        yield receiver, sender
+
+
+@pytest.fixture
+def pair():
+    with receiver_and_sender() as pair:
+        yield pair
+
+
+def read_all(reader):
+    """Everything that waits, as (bytes, source, drop count or None)."""
+    found = []
+    while (drained := reader.read()).datagrams:
+        assert len(drained.sources) == len(drained.datagrams) <= reader.slots
+        drops = drained.drops or [None] * len(drained.datagrams)
+        found += zip(map(bytes, drained.datagrams), drained.sources, drops, strict=True)
+    assert drained.exhausted
+    return found
+
+
+def test_the_fastest_reader_of_the_platform_is_taken(kind, pair):
+    assert isinstance(open_reader(pair[0]), MmsgReader if kind == "recvmmsg" else RecvReader)
+
+
+def test_nothing_waits(kind, pair):
+    assert open_reader(pair[0]).read() == ((), (), (), True)
+
+
+@pytest.mark.parametrize("count", [1, SLOTS - 1, SLOTS, SLOTS + 1, 3 * SLOTS])
+def test_datagrams_come_out_as_they_went_in(kind, pair, count):
+    receiver, sender = pair
+    sent = [bytes([i % 251]) * (i % 100) for i in range(count)]  # empty ones too
+    for data in sent:
+        sender.send(data)
+    reader = open_reader(receiver)
+    source = Source(*sender.getsockname())
+    assert [(data, found) for data, found, _ in read_all(reader)] == [(data, source) for data in sent]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_the_largest_datagram_is_whole(kind, address):
+    largest = bytes(range(256)) * 256
+    largest = largest[: 65507 if address == "127.0.0.1" else 65527]
+    with receiver_and_sender(address) as (receiver, sender):
+        reader = open_reader(receiver)
+        for _ in range(3):
+            sender.send(largest)
+            sender.send(b"small")
+        assert [data for data, _, _ in read_all(reader)] == [largest, b"small"] * 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows makes it an error")
+def test_a_datagram_larger_than_its_slot_fills_it(kind, pair, monkeypatch):
+    monkeypatch.setattr(datagrams, "SLOT_SIZE", 256)
+    receiver, sender = pair
+    reader = open_reader(receiver)
+    for size in (255, 256, 300, 10):
+        sender.send(b"x" * size)
+    assert [len(data) for data, _, _ in read_all(reader)] == [255, 256, 256, 10]
+
+
+def test_each_datagram_keeps_its_source(kind, pair):
+    receiver, one = pair
+    reader = open_reader(receiver)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.2", 0))
+        other.connect(receiver.getsockname())
+        senders = [one, other, other, one] * 40
+        for i, sender in enumerate(senders):
+            sender.send(bytes([i]))
+        expected = [Source(*sender.getsockname()) for sender in senders]
+        assert [source for _, source, _ in read_all(reader)] == expected
+
+
+def test_ipv6_sources_are_addresses_too(kind):
+    with receiver_and_sender("::1") as (receiver, sender):
+        sender.send(b"x")
+        assert read_all(open_reader(receiver))[0][1] == Source("::1", sender.getsockname()[1])
+
+
+def test_texts_of_addresses_are_bounded(pair, monkeypatch):
+    receiver, _ = pair
+    reader = MmsgReader(receiver)
+    monkeypatch.setattr(datagrams, "_MAX_SOURCES", 3)
+    for i in range(1, 10):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.bind((f"127.0.0.{i}", 0))
+            sender.sendto(b"x", receiver.getsockname())
+        assert read_all(reader)[0][1].address == f"127.0.0.{i}"
+        assert len(reader._sources) <= 3
+
+
+@pytest.mark.skipif(multicast.SO_RXQ_OVFL is None, reason="the kernel does not tell what it drops")
+def test_what_the_kernel_dropped_comes_with_the_next_datagram(kind):
+    with receiver_and_sender(receive_buffer=20_000) as (receiver, sender):
+        reader = open_reader(receiver)
+        sender.send(b"first")
+        assert read_all(reader)[0][2] in (None, 0)
+        for _ in range(100):
+            sender.send(b"x" * 500)
+        kept = read_all(reader)
+        assert 0 < len(kept) < 100
+        assert {drops for _, _, drops in kept} <= {None, 0}  # the drops came after these were queued
+        for _ in range(2):
+            sender.send(b"next")
+            expected = None if kind == "recvfrom" else 100 - len(kept)
+            assert [drops for _, _, drops in read_all(reader)] == [expected]
+
+
+@pytest.mark.skipif(multicast.SO_RXQ_OVFL is None, reason="the kernel does not tell what it drops")
+def test_a_batch_mixes_datagrams_from_before_and_after_drops(kind):
+    with receiver_and_sender(receive_buffer=20_000) as (receiver, sender):
+        for _ in range(100):
+            sender.send(b"x" * 500)
+        for _ in range(10):  # makes room, behind those from before the drops
+            receiver.recv(1000)
+        sender.send(b"behind")
+        counts = [drops or 0 for _, _, drops in read_all(open_reader(receiver))]
+        dropped = 100 - 10 - (len(counts) - 1)
+        assert dropped > 0
+        assert counts == [0] * (len(counts) - 1) + [0 if kind == "recvfrom" else dropped]
+
+
+def test_buffers_last_until_the_next_read(kind, pair):
+    receiver, sender = pair
+    reader = open_reader(receiver)
+    sender.send(b"one")
+    (first,) = reader.read().datagrams
+    assert bytes(first) == b"one"
+    sender.send(b"two")
+    reader.read()
+    assert bytes(first) in (b"one", b"two")
+
+
+def test_a_closed_socket_is_an_error_not_a_crash(kind, pair):
+    receiver, _ = pair
+    reader = open_reader(receiver)
+    receiver.close()
+    with pytest.raises(OSError) as raised:
+        reader.read()
+    assert raised.value.errno == errno.EBADF
