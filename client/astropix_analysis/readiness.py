@@ -4,10 +4,13 @@ import os
 import select
 
 _ONE = (1).to_bytes(8, "little")
+_MAX_WAIT_S = 86400.0  # poll() takes no more than 24 days
 
 
 def wait_readable(fd: int, timeout_s: float | None) -> bool:
-    """Wait until `fd` is readable, at most `timeout_s` (None: for ever); return whether it is."""
+    """Wait until `fd` is readable, at most `timeout_s` (None: for ever) or a day; return whether it is."""
+    if timeout_s is not None:
+        timeout_s = min(timeout_s, _MAX_WAIT_S)
     if not hasattr(select, "poll"):  # Windows
         return bool(select.select([fd], [], [], timeout_s)[0])
     poller = select.poll()  # select() takes no descriptor above 1023

@@ -1,0 +1,320 @@
+"""What both receivers share: one readout at a time out of batches, with a network that is a list."""
+
+import asyncio
+import select
+import socket
+from itertools import accumulate
+
+import pytest
+
+from astropix_analysis import readiness
+from astropix_analysis.errors import ClosedError, ReceiveTimeout
+from astropix_analysis.fmt import AstroPix4Readout, FormatError
+from astropix_analysis.ledger import Ledger, Source
+from astropix_analysis.receiver import Batch, Receiver
+
+DAQ = Source("10.0.1.1", 40000)
+
+
+def readout(readout_id, size=16):
+    return AstroPix4Readout(b"\xbc" * size, readout_id, 1000 + readout_id)
+
+
+def batch(*readout_ids, size=16):
+    readouts = [readout(readout_id, size) for readout_id in readout_ids]
+    datagrams = [readout.to_bytes() for readout in readouts]
+    return Batch(
+        source=DAQ,
+        received_ns=1,
+        payload=b"".join(datagrams),
+        readout_ids=[readout.readout_id for readout in readouts],
+        timestamps=[readout.timestamp for readout in readouts],
+        ends=list(accumulate(map(len, datagrams))),
+    )
+
+
+class ListReceiver(Receiver):
+    """Receives what `arrive` was given, one call's batches a wake; a socket pair stands for the network."""
+
+    def __init__(self, readout_class=AstroPix4Readout, **options):
+        super().__init__(readout_class, **options)
+        self.waiting = []
+        self.waits = []
+        self.closings = 0
+        self._near, self._far = socket.socketpair()
+
+    def arrive(self, *batches):
+        self.waiting.append(list(batches))
+        self._far.send(b"x")
+
+    @property
+    def ledger(self):
+        return Ledger()
+
+    def _receive_batches(self, timeout_s):
+        self.waits.append(timeout_s)
+        if self.waiting:
+            self._near.recv(1)
+            return self.waiting.pop(0)
+        if timeout_s is None:
+            raise AssertionError("waits for ever")
+        return []
+
+    def _watched_fd(self):
+        return self._near.fileno()
+
+    def _close(self):
+        self.closings += 1
+        self._near.close()
+        self._far.close()
+
+    def __str__(self):
+        return "a list"
+
+
+@pytest.fixture
+def receiver():
+    with ListReceiver(timeout=0) as receiver:
+        yield receiver
+
+
+def ids(readouts):
+    return [readout.readout_id for readout in readouts]
+
+
+def is_readable(receiver):
+    return bool(select.select([receiver], [], [], 0)[0])
+
+
+def test_readouts_come_one_by_one_in_order(receiver):
+    receiver.arrive(batch(0, 1, 2), batch(10))
+    receiver.arrive(batch(3))
+    assert ids(receiver) == [0, 1, 2, 10, 3]
+
+
+@pytest.mark.parametrize("max_size", [65535, 1000])
+def test_readouts_are_those_that_were_sent(receiver, max_size):
+    receiver.arrive(batch(7, 8, size=100))
+    for readout_id in (7, 8):
+        received = receiver.receive(max_size)
+        assert received.to_bytes() == readout(readout_id, 100).to_bytes()
+        assert type(received) is AstroPix4Readout
+
+
+def test_a_readout_larger_than_max_size_is_skipped_and_counted(receiver, caplog):
+    receiver.arrive(batch(0, size=100), batch(1, size=10))
+    assert receiver.receive(max_size=50).readout_id == 1
+    assert receiver.undecodable == 1
+    assert "119 bytes, more than max_size (50)" in caplog.text
+
+
+@pytest.mark.parametrize("timeout", [None, 0.2, 1e9, float("inf")])
+def test_a_wake_for_nothing_is_waited_over_within_the_timeout(receiver, timeout):
+    receiver.arrive()
+    receiver.arrive(batch(1))
+    assert receiver.receive(timeout=timeout).readout_id == 1
+    first, second = receiver.waits
+    assert second is None if timeout is None else second <= first <= timeout
+
+
+@pytest.mark.parametrize("timeout", [0, 0.0, -1])
+def test_without_time_to_wait_what_is_there_is_taken(receiver, timeout):
+    receiver.arrive(batch(1))
+    assert receiver.receive(timeout=timeout).readout_id == 1
+    with pytest.raises(ReceiveTimeout):
+        receiver.receive(timeout=timeout)
+    assert receiver.waits == [0.0, 0.0]
+
+
+def test_a_timeout_is_both_of_this_project_and_of_python(receiver):
+    for kind in (ReceiveTimeout, TimeoutError):
+        with pytest.raises(kind, match="no readout from a list in time"):
+            receiver.receive()
+
+
+def test_the_receivers_own_timeout_is_the_default():
+    with ListReceiver(timeout=0.001) as receiver:
+        with pytest.raises(ReceiveTimeout):
+            receiver.receive()
+        assert 0 < receiver.waits[0] <= 0.001
+        receiver.timeout = None
+        with pytest.raises(AssertionError, match="for ever"):
+            receiver.receive()
+
+
+def test_iteration_ends_with_the_timeout_and_goes_on_when_asked_again(receiver):
+    receiver.arrive(batch(0, 1))
+    assert ids(receiver) == [0, 1]
+    receiver.arrive(batch(2))
+    assert ids(receiver) == [2]
+
+
+def test_iteration_ends_when_the_receiver_is_closed(receiver):
+    receiver.arrive(batch(0, 1, 2))
+    seen = []
+    for one in receiver:
+        seen.append(one.readout_id)
+        receiver.close()
+    assert seen == [0]
+    assert list(receiver) == []
+
+
+def test_closing_twice_is_closing_once(receiver):
+    receiver.fileno()
+    receiver.close()
+    receiver.close()
+    assert receiver.closings == 1
+
+
+@pytest.mark.parametrize("use", [Receiver.receive, Receiver.receive_batch, Receiver.fileno])
+def test_a_closed_receiver_says_so(receiver, use):
+    receiver.arrive(batch(0))
+    receiver.close()
+    with pytest.raises(ClosedError, match="a list is closed"):
+        use(receiver)
+
+
+def test_a_batch_is_bytes_and_columns(receiver):
+    receiver.arrive(batch(3, 4))
+    received = receiver.receive_batch()
+    assert (received.readout_ids, received.timestamps, len(received)) == ([3, 4], [1003, 1004], 2)
+    assert list(received.datagrams()) == [readout(3).to_bytes(), readout(4).to_bytes()]
+    with pytest.raises(ReceiveTimeout):
+        receiver.receive_batch()
+
+
+class Plain:
+    """Any class with from_bytes."""
+
+    def __init__(self, data):
+        self.data = data
+
+    @classmethod
+    def from_bytes(cls, data):
+        return cls(data)
+
+
+class Careful(AstroPix4Readout):
+    """One that adds to what it is derived from: it is asked, although from_fields would be faster."""
+
+    @classmethod
+    def from_bytes(cls, data):
+        readout = super().from_bytes(data)
+        if readout.readout_id % 2:
+            raise FormatError("an odd one")
+        return readout
+
+
+class Failing(Plain):
+    @classmethod
+    def from_bytes(cls, data):
+        raise KeyError("a bug of somebody else")
+
+
+def test_any_class_with_from_bytes_makes_the_readouts():
+    with ListReceiver(Plain, timeout=0) as receiver:
+        receiver.arrive(batch(0, 1))
+        assert [one.data for one in receiver] == [readout(0).to_bytes(), readout(1).to_bytes()]
+
+
+def test_a_derived_class_is_asked_itself(caplog):
+    with ListReceiver(Careful, timeout=0) as receiver:
+        receiver.arrive(batch(0, 1, 2, 3))
+        received = list(receiver)
+        assert ids(received) == [0, 2]
+        assert all(type(one) is Careful for one in received)
+        assert receiver.undecodable == 2
+    assert [record.message for record in caplog.records] == [
+        f"{Careful!r} refuses a readout, it is skipped (further ones are only counted): an odd one"
+    ]
+
+
+def test_a_class_that_refuses_everything_does_not_outlast_the_timeout():
+    with ListReceiver(Failing, timeout=0) as receiver:
+        for _ in range(50):
+            receiver.arrive(batch(0))
+        with pytest.raises(ReceiveTimeout):
+            receiver.receive()
+        assert receiver.undecodable < 50
+
+
+def test_a_class_without_from_bytes_is_a_mistake_of_the_caller():
+    with pytest.raises(TypeError, match="from_bytes"):
+        ListReceiver(int.__class__)
+
+
+def test_it_is_readable_while_the_network_or_the_buffer_has_something(receiver):
+    assert not is_readable(receiver)
+    receiver.arrive(batch(0, 1), batch(2))
+    for i in range(3):
+        assert is_readable(receiver)
+        assert receiver.receive().readout_id == i
+    assert not is_readable(receiver)
+    receiver.arrive(batch(3), batch(4))
+    for _ in range(2):
+        assert is_readable(receiver)
+        receiver.receive_batch()
+    assert not is_readable(receiver)
+
+
+def test_it_is_readable_for_what_was_buffered_before_it_was_asked(receiver):
+    receiver.arrive(batch(0, 1))
+    receiver.receive()
+    assert is_readable(receiver)
+    receiver.receive()
+    assert not is_readable(receiver)
+
+
+def test_asyncio_gets_every_readout_with_one_receive_a_wake(receiver):
+    receiver.arrive(batch(*range(50)))
+    receiver.arrive(batch(*range(50, 60)), batch(60))
+
+    async def collect():
+        done, received = asyncio.get_running_loop().create_future(), []
+
+        def on_readable():
+            received.append(receiver.receive(timeout=0))
+            if len(received) == 61:
+                done.set_result(received)
+
+        asyncio.get_running_loop().add_reader(receiver, on_readable)
+        try:
+            return await asyncio.wait_for(done, 5)
+        finally:
+            asyncio.get_running_loop().remove_reader(receiver)
+
+    assert ids(asyncio.run(collect())) == list(range(61))
+
+
+def test_without_epoll_the_network_itself_is_watched(receiver, monkeypatch):
+    monkeypatch.delattr(select, "epoll")
+    assert receiver.fileno() == receiver._near.fileno()
+
+
+def test_a_descriptor_is_watched_in_place_of_another():
+    (near, far), (other, far_other) = socket.socketpair(), socket.socketpair()
+    with near, far, other, far_other:
+        ready = readiness.Readiness(near.fileno())
+        ready.watch_instead(near.fileno(), other.fileno())
+        far.send(b"x")
+        assert not readiness.wait_readable(ready.fileno(), 0)
+        far_other.send(b"x")
+        assert readiness.wait_readable(ready.fileno(), 0)
+        ready.close()
+
+
+@pytest.fixture(params=["poll", "select"])
+def waiting(request, monkeypatch):
+    if request.param == "select":
+        monkeypatch.delattr(select, "poll")
+
+
+@pytest.mark.usefixtures("waiting")
+def test_waiting_for_a_descriptor():
+    near, far = socket.socketpair()
+    with near, far:
+        assert not readiness.wait_readable(near.fileno(), 0)
+        assert not readiness.wait_readable(near.fileno(), 0.01)
+        far.send(b"x")
+        for timeout_s in (None, 0, 5, 1e9, float("inf")):
+            assert readiness.wait_readable(near.fileno(), timeout_s)
