@@ -98,8 +98,9 @@ def notify_reloading(*, environ: Mapping[str, str] = os.environ) -> bool:
 def store_fds(name: str, *fds: int, environ: Mapping[str, str] = os.environ) -> bool:
     """Put copies of descriptors into the manager's store, which hands them to the next start of the service.
 
-    A descriptor of a socket that is in the store already is dropped there, so storing all of them again at
-    every start does no harm. More than FileDescriptorStoreMax are dropped with a line in the journal.
+    A socket that is in the store already is kept once, so storing all of them again at every start does no
+    harm. More than FileDescriptorStoreMax are dropped with a line in the journal, and so is one that polls
+    POLLHUP or POLLERR.
 
     Parameters
     ----------
@@ -120,9 +121,7 @@ def store_fds(name: str, *fds: int, environ: Mapping[str, str] = os.environ) -> 
     ValueError
         For a name that systemd would not keep.
     """
-    # FDPOLL=0: else the manager drops a socket at its first POLLERR or POLLHUP, and a pending error of a UDP
-    # socket, gone with the next receive, would cost the membership at the next restart.
-    return notify(fds=fds, environ=environ, FDSTORE=1, FDNAME=_checked_fd_name(name), FDPOLL=0)
+    return notify(fds=fds, environ=environ, FDSTORE=1, FDNAME=_checked_fd_name(name))
 
 
 def remove_fds(name: str, *, environ: Mapping[str, str] = os.environ) -> bool:

@@ -95,7 +95,7 @@ def test_stored_descriptors_arrive_as_the_same_socket(manager: Manager) -> None:
         udp.bind(("127.0.0.1", 0))
         assert systemd.store_fds("udp/a", udp.fileno(), udp.fileno(), environ=manager.environ)
         lines, fds = manager.receive()
-        assert lines == ["FDSTORE=1", "FDNAME=udp/a", "FDPOLL=0"]
+        assert lines == ["FDSTORE=1", "FDNAME=udp/a"]
         assert len(fds) == 2
         for fd in fds:
             with socket.socket(fileno=fd) as copy:
