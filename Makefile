@@ -56,7 +56,7 @@ install:
 	test ! -e $(DESTDIR)$(PREFIX) || test -e $(DESTDIR)$(PREFIX)/pyvenv.cfg
 	umask 022 && $(PYTHON) -m venv $(DESTDIR)$(PREFIX)
 	umask 022 && $(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet .
-	sed -i '1s|^#!$(DESTDIR)/|#!/|' $$(grep -lI '^#!' $(DESTDIR)$(PREFIX)/bin/*)
+	cd $(DESTDIR)$(PREFIX) && sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g' pyvenv.cfg $$(grep -lI . bin/*)
 	install -d $(CONFIG) $(dir $(UNIT)) $(dir $(SYSCTL))
 	test -e $(CONFIG)/relay.yaml || install -m 644 config/relay.yaml $(CONFIG)
 	sed 's|/opt/astropix-relay/|$(PREFIX)/|' 'config/astropix-relay@.service' | install -m 644 /dev/stdin '$(UNIT)'

@@ -4,7 +4,16 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from container import REPOSITORY, Container, UnavailableError, booted, check_host, make_tree, make_wheelhouse
+from container import (
+    REPOSITORY,
+    Container,
+    UnavailableError,
+    booted,
+    check_host,
+    make,
+    make_tree,
+    make_wheelhouse,
+)
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +31,6 @@ def container() -> Iterator[Container]:
 
 @pytest.fixture(scope="session")
 def installed(container: Container) -> Container:
-    """`make install` has been run in the container, as an administrator with a strict umask runs it."""
-    offline = ("PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels", "PIP_NO_CACHE_DIR=1")
-    container.run("env", *offline, "sh", "-c", "umask 077 && make -C /src install", timeout_s=120)
+    """`make install` has been run in the container."""
+    make(container, "install")
     return container
