@@ -1,0 +1,336 @@
+"""The kernel's side of multicast: interfaces, memberships, socket options, batched reads, drop counts.
+
+Everything that a platform may lack is a constant of this module that is None there (binding to a group's
+address, IP_MULTICAST_ALL, SO_RXQ_OVFL, recvmmsg); whoever uses it falls back. Numbers that Python's `socket`
+does not name are from Linux's headers <linux/in.h>, <linux/in6.h> and <asm-generic/socket.h>.
+"""
+
+import contextlib
+import errno
+import ipaddress
+import os
+import pathlib
+import socket
+import struct
+import sys
+from dataclasses import dataclass
+
+from astropix_analysis.errors import ConfigError
+
+_LINUX = sys.platform == "linux"
+
+# On Windows a socket cannot be bound to a group's address; other groups and unicast then arrive too.
+BIND_TO_GROUP = sys.platform != "win32"
+# Without these a socket also receives every group that any other program on the host has joined.
+IP_MULTICAST_ALL: int | None = 49 if _LINUX else None
+IPV6_MULTICAST_ALL: int | None = 29 if _LINUX else None
+# With each datagram, the number that the kernel has dropped on this socket so far.
+SO_RXQ_OVFL: int | None = 40 if _LINUX else None
+# Makes send() report what a full queueing discipline throws away (ENOBUFS) instead of success.
+IP_RECVERR: int | None = 11 if _LINUX else None
+IPV6_RECVERR: int | None = 25 if _LINUX else None
+# Joins one source of a group, by interface index, for both address families (RFC 3678).
+MCAST_JOIN_SOURCE_GROUP: int | None = 46 if _LINUX else None
+MCAST_LEAVE_SOURCE_GROUP: int | None = 47 if _LINUX else None
+
+RECEIVE_BUFFER = 8 << 20  # bytes asked of the kernel: about 10 000 small datagrams, 0.2 s at 50 000/s
+SEND_BUFFER = 1 << 20  # bytes asked of the kernel, so that a burst of large readouts waits instead of failing
+
+_SIOCGIFADDR = 0x8915
+
+# One sentence for the operator at each errno.
+ADVICE = {
+    errno.ENODEV: "the interface does not exist, or does not have this address (see `ip address`)",
+    errno.EADDRNOTAVAIL: "no interface of this host has this address (see `ip address`)",
+    errno.EADDRINUSE: "another program holds this port without sharing it (see `ss -ulnp`)",
+    errno.ENETUNREACH: "no route to the group: name the interface, or add `ip route add 224.0.0.0/4 dev …`",
+    errno.EHOSTUNREACH: "the network does not reach this address",
+    errno.ENETDOWN: "the interface is down (`ip link set … up`)",
+    errno.EPERM: "a firewall rule on this host forbids it (`nft list ruleset`)",
+    errno.EACCES: "this user may not use the port: take one from 1024 on",
+    errno.ENOBUFS: "the interface's queue is full, or too many groups are joined (igmp_max_memberships)",
+    errno.EAGAIN: "the send buffer is full: the interface is slower than the sender",
+    errno.EMSGSIZE: "larger than a datagram can be",
+    errno.ECONNREFUSED: "nothing listens at this address",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface as a person named it: an index, or an IPv4 address that the kernel looks up.
+
+    The index survives a change of address, so it is what the kernel is given where the name is known.
+    """
+
+    name: str | None = None
+    index: int = 0
+    address: str | None = None
+
+    def __str__(self) -> str:
+        if self.name and self.address:
+            return f"{self.address} ({self.name})"
+        return self.name or self.address or "the interface of the route"
+
+
+def explain(error: OSError) -> str:
+    """Return what an operator can do about `error`, in one sentence."""
+    text = error.strerror or str(error)
+    advice = ADVICE.get(error.errno or 0)
+    return f"{text}: {advice}" if advice else text
+
+
+def with_context(error: OSError, what: str) -> OSError:
+    """Return an error of the same errno whose text says `what` was tried, and what helps."""
+    return type(error)(error.errno, f"{what}: {explain(error)}")
+
+
+def check_address(group: str, port: int) -> socket.AddressFamily:
+    """Return the address family of a group.
+
+    Raises
+    ------
+    ConfigError
+        `group` is not an IP address, or `port` is not one.
+    """
+    try:
+        version = ipaddress.ip_address(group).version
+    except ValueError:
+        raise ConfigError(
+            f"{group!r} is not an IP address; a group is one from 224.0.0.0 to 239.255.255.255, or ff00::/8"
+        ) from None
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
+        raise ConfigError(f"port {port!r}: a port is a number from 1 to 65535")
+    return socket.AF_INET if version == 4 else socket.AF_INET6
+
+
+def is_multicast(address: str) -> bool:
+    """Return whether an IP address is that of a group."""
+    return ipaddress.ip_address(address).is_multicast
+
+
+def find_interface(interface: str | None, family: socket.AddressFamily) -> Interface:
+    """Look up an interface by its name or by an address of it.
+
+    Raises
+    ------
+    OSError
+        ENODEV: there is none of this name; the text lists those there are.
+    ConfigError
+        An IPv4 address for an IPv6 group, or the reverse.
+    """
+    if interface is None:
+        return Interface()
+    try:
+        address = ipaddress.ip_address(interface)
+    except ValueError:
+        return Interface(interface, _index_of(interface))
+    if (address.version == 4) != (family == socket.AF_INET):
+        raise ConfigError(f"interface {interface!r} is an IPv{address.version} address, the group is not")
+    if address.version == 4:
+        return Interface(_name_of_ipv4(interface), 0, interface)
+    scope = getattr(address, "scope_id", None)
+    name = scope or _name_of_ipv6(ipaddress.IPv6Address(interface))
+    if name is None:
+        raise OSError(errno.ENODEV, f"no interface has the address {interface}; name the interface instead")
+    return Interface(name, _index_of(name), interface)
+
+
+def _index_of(name: str) -> int:
+    try:
+        return socket.if_nametoindex(name)
+    except (OSError, ValueError):
+        there = ", ".join(known for _, known in socket.if_nameindex())
+        raise OSError(errno.ENODEV, f"no interface is called {name!r}; there are: {there}") from None
+
+
+def _name_of_ipv4(address: str) -> str | None:
+    """Return the interface that has this (first) address; None where the platform does not tell."""
+    try:
+        import fcntl  # noqa: PLC0415  (not on Windows)
+    except ImportError:
+        return None
+    wanted = socket.inet_aton(address)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):
+                answer = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("16s24x", name.encode()))
+                if answer[20:24] == wanted:
+                    return name
+    return None
+
+
+def _name_of_ipv6(address: ipaddress.IPv6Address) -> str | None:
+    try:
+        lines = pathlib.Path("/proc/net/if_inet6").read_text().splitlines()
+    except OSError:
+        return None
+    wanted = address.packed.hex()
+    return next((fields[5] for fields in map(str.split, lines) if fields[0] == wanted), None)
+
+
+def local_address(group: str, port: int) -> str | None:
+    """Return the address that the route to `group` sends from; None without a route. Sends nothing."""
+    family = check_address(group, port)
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((group, port))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return None
+
+
+def open_sender(group: str, port: int, *, interface: Interface, ttl: int, loop: bool) -> socket.socket:
+    """Open a non-blocking socket that sends to `group` through `interface`."""
+    family = check_address(group, port)
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        ask_buffer(sock, socket.SO_SNDBUF, SEND_BUFFER)
+        if is_multicast(group):
+            _set_multicast_sender(sock, interface, ttl, loop)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _set_multicast_sender(sock: socket.socket, interface: Interface, ttl: int, loop: bool) -> None:
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, loop)
+        if interface.index or interface.address:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _ipv4_interface(interface))
+        if IP_RECVERR is not None:
+            sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, ttl)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, loop)
+        if interface.index:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, interface.index)
+        if IPV6_RECVERR is not None:
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
+
+
+def _ipv4_interface(interface: Interface, group: str = "0.0.0.0") -> bytes:
+    """Return a struct ip_mreqn (or what Windows takes instead): the group, and the interface by its index."""
+    if sys.platform == "win32":  # 0.x.x.x is an index there
+        chosen = (
+            socket.inet_aton(interface.address) if interface.address else struct.pack("!I", interface.index)
+        )
+        return socket.inet_aton(group) + chosen if group != "0.0.0.0" else chosen
+    address = socket.inet_aton(interface.address or "0.0.0.0") if not interface.index else b"\0\0\0\0"
+    return struct.pack("4s4si", socket.inet_aton(group), address, interface.index)
+
+
+def open_receiver(
+    group: str, port: int, *, interface: Interface, receive_buffer: int = RECEIVE_BUFFER
+) -> socket.socket:
+    """Open a non-blocking socket bound to `group`; it receives nothing of a group until `join`.
+
+    Bound to the group's address, another group's or a unicast datagram on the port stays out. Where the
+    platform cannot bind so, they arrive too, and only the check of their bytes keeps them out.
+    """
+    family = check_address(group, port)
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        ask_buffer(sock, socket.SO_RCVBUF, receive_buffer)
+        if SO_RXQ_OVFL is not None:
+            sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
+        if is_multicast(group):
+            _share_port(sock)
+            if family == socket.AF_INET and IP_MULTICAST_ALL is not None:
+                sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
+            if family == socket.AF_INET6 and IPV6_MULTICAST_ALL is not None:
+                sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
+        address = group if BIND_TO_GROUP or not is_multicast(group) else ""
+        if family == socket.AF_INET:
+            sock.bind((address, port))
+        else:
+            sock.bind((address, port, 0, interface.index))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _share_port(sock: socket.socket) -> None:
+    """Let several receivers on a host each get every multicast datagram.
+
+    Not for unicast addresses: there the kernel hands each datagram to one socket only, so that a second
+    receiver would take the data away from the first without either noticing.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if not _LINUX and hasattr(socket, "SO_REUSEPORT"):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
+def ask_buffer(sock: socket.socket, option: int, size: int) -> int:
+    """Ask for a socket buffer of `size` bytes; return what the kernel gave."""
+    with contextlib.suppress(OSError):  # macOS refuses too large a size; the default then stays
+        sock.setsockopt(socket.SOL_SOCKET, option, size)
+    return buffer_size(sock, option)
+
+
+def buffer_size(sock: socket.socket, option: int) -> int:
+    """Return the size of a socket buffer as its user may fill it (Linux counts twice, for its own needs)."""
+    given = sock.getsockopt(socket.SOL_SOCKET, option)
+    return given // 2 if _LINUX else given
+
+
+def join(sock: socket.socket, group: str, interface: Interface, source: str | None = None) -> None:
+    """Join `group` on `interface`, from anyone or from `source` only. A second join is not an error."""
+    _change_membership(sock, group, interface, source, joining=True)
+
+
+def leave(sock: socket.socket, group: str, interface: Interface, source: str | None = None) -> None:
+    """Leave `group`; not having joined is not an error."""
+    with contextlib.suppress(OSError):
+        _change_membership(sock, group, interface, source, joining=False)
+
+
+def _change_membership(
+    sock: socket.socket, group: str, interface: Interface, source: str | None, *, joining: bool
+) -> None:
+    if not is_multicast(group):
+        return
+    try:
+        if source is not None:
+            _change_source(sock, group, interface, source, joining=joining)
+        elif sock.family == socket.AF_INET:
+            option = socket.IP_ADD_MEMBERSHIP if joining else socket.IP_DROP_MEMBERSHIP
+            sock.setsockopt(socket.IPPROTO_IP, option, _ipv4_interface(interface, group))
+        else:
+            option = socket.IPV6_JOIN_GROUP if joining else socket.IPV6_LEAVE_GROUP
+            packed = socket.inet_pton(socket.AF_INET6, group.partition("%")[0])
+            sock.setsockopt(socket.IPPROTO_IPV6, option, struct.pack("16sI", packed, interface.index))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:  # already joined
+            raise
+
+
+def _change_source(
+    sock: socket.socket, group: str, interface: Interface, source: str, *, joining: bool
+) -> None:
+    if check_address(source, 1) != sock.family:
+        raise ConfigError(f"source {source!r} is not of the same address family as the group {group}")
+    option = MCAST_JOIN_SOURCE_GROUP if joining else MCAST_LEAVE_SOURCE_GROUP
+    if option is None:
+        raise OSError(errno.EOPNOTSUPP, "joining a single source is supported on Linux only")
+    level = socket.IPPROTO_IP if sock.family == socket.AF_INET else socket.IPPROTO_IPV6
+    index = interface.index or (_index_of(interface.name) if interface.name else 0)
+    # struct group_source_req: the interface's index and two sockaddr_storage
+    request = struct.pack("I4x128s128s", index, _sockaddr(group), _sockaddr(source))
+    sock.setsockopt(level, option, request)
+
+
+def _sockaddr(address: str) -> bytes:
+    address = address.partition("%")[0]
+    if ":" in address:
+        return struct.pack("HHI", socket.AF_INET6, 0, 0) + socket.inet_pton(socket.AF_INET6, address)
+    return struct.pack("HH", socket.AF_INET, 0) + socket.inet_aton(address)
+
+
+def enlarge_hint(asked: int) -> str:
+    """Return the command that lets programs have receive buffers of `asked` bytes."""
+    return f"sudo sysctl -w net.core.rmem_max={asked}" if os.name == "posix" else ""

@@ -1,0 +1,52 @@
+"""Wait for a descriptor; and one descriptor that covers a socket and what is buffered in front of it."""
+
+import os
+import select
+
+_ONE = (1).to_bytes(8, "little")
+
+
+def wait_readable(fd: int, timeout_s: float | None) -> bool:
+    """Wait until `fd` is readable, at most `timeout_s` (None: for ever); return whether it is."""
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([fd], [], [], timeout_s)[0])
+    poller = select.poll()  # select() takes no descriptor above 1023
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(None if timeout_s is None else timeout_s * 1000))
+
+
+class Readiness:
+    """Readable while the watched descriptor is, or while `set(True)` says that something is buffered.
+
+    Linux's epoll; there is no equivalent elsewhere that `select` takes.
+    """
+
+    def __init__(self, watched_fd: int) -> None:
+        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll = select.epoll()
+        self._epoll.register(self._event, select.EPOLLIN)
+        self._epoll.register(watched_fd, select.EPOLLIN)
+        self._is_set = False
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._epoll.fileno()
+
+    def set(self, buffered: bool) -> None:
+        """Say whether something is buffered."""
+        if buffered != self._is_set:
+            self._is_set = buffered
+            if buffered:
+                os.write(self._event, _ONE)
+            else:
+                os.read(self._event, 8)
+
+    def watch_instead(self, old_fd: int, new_fd: int) -> None:
+        """Watch another descriptor, after a reconnection."""
+        self._epoll.unregister(old_fd)
+        self._epoll.register(new_fd, select.EPOLLIN)
+
+    def close(self) -> None:
+        """Close both descriptors."""
+        self._epoll.close()
+        os.close(self._event)

@@ -1,0 +1,237 @@
+"""What both receivers share: batches in, one readout at a time out.
+
+`MulticastReceiver` and `RelayReceiver` differ in where batches come from; a monitor does not notice.
+"""
+
+import logging
+import select
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from astropix_analysis import fmt
+from astropix_analysis.errors import ClosedError, ReceiveTimeout
+from astropix_analysis.ledger import Ledger, Source
+from astropix_analysis.readiness import Readiness
+
+_log = logging.getLogger(__name__)
+
+MAX_SIZE = 65535  # bytes of the largest readout handed out, header included
+_DEFAULT: Any = object()  # stands for the receiver's own timeout, since None means for ever
+
+
+class ReadoutLike(Protocol):
+    """Any class of readouts that can be made from the bytes of a datagram."""
+
+    @classmethod
+    def from_bytes(cls, data: bytes, /) -> Any:
+        """Return the readout whose bytes are `data`."""
+
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Readouts of one source that arrived together, as bytes and as columns.
+
+    Attributes
+    ----------
+    source
+        Address and port that the DAQ sent from.
+    received_ns
+        When the first of them was read from multicast: ns since the Unix epoch, clock of the reading host.
+    payload
+        The datagrams back to back, byte for byte.
+    readout_ids, timestamps, ends
+        One entry a readout; readout i stands at ``payload[ends[i - 1]:ends[i]]``.
+    recovered
+        They come from the relay's history, after a loss or for a late joiner.
+    """
+
+    source: Source
+    received_ns: int
+    payload: bytes
+    readout_ids: Sequence[int]
+    timestamps: Sequence[int]
+    ends: Sequence[int]
+    recovered: bool = False
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def datagrams(self) -> Iterator[bytes]:
+        """Iterate over the bytes of each readout."""
+        begin = 0
+        for end in self.ends:
+            yield self.payload[begin:end]
+            begin = end
+
+
+class Receiver(ABC, Generic[R]):
+    """Hands out readouts one by one from the batches that a subclass receives.
+
+    One thread owns a receiver.
+    """
+
+    def __init__(self, readout_class: type[R], *, timeout: float | None = None) -> None:
+        self._readout_class = readout_class
+        self._from_bytes: Callable[[bytes], R] = readout_class.from_bytes  # type: ignore[attr-defined]
+        self._from_fields: Callable[[bytes, int, int], R] | None = getattr(readout_class, "from_fields", None)
+        self._batches: deque[Batch] = deque()
+        self._readouts: deque[R] = deque()
+        self._readiness: Readiness | None = None
+        self._closed = False
+        self.timeout = timeout
+        self.undecodable = 0
+        """Readouts that the readout class refused, or larger than `max_size`."""
+
+    @property
+    @abstractmethod
+    def ledger(self) -> Ledger:
+        """What was delivered so far, and what was lost where."""
+
+    @abstractmethod
+    def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
+        """Wait once, at most `timeout_s` (None: for ever); an empty list does not mean that it passed."""
+
+    @abstractmethod
+    def _watched_fd(self) -> int:
+        """Return the descriptor that is readable when the network has something."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Release what the subclass opened."""
+
+    def receive(self, max_size: int = MAX_SIZE, timeout: float | None = _DEFAULT) -> R:
+        """Return the next readout.
+
+        Parameters
+        ----------
+        max_size
+            A readout of more bytes than this is skipped and counted as `undecodable`.
+        timeout
+            Seconds to wait; None for ever, 0 not at all. By default the receiver's own `timeout`.
+
+        Raises
+        ------
+        ReceiveTimeout
+            Nothing arrived in time.
+        ClosedError
+            The receiver is closed.
+        """
+        if not self._readouts:
+            deadline = self._deadline(timeout)
+            while not self._readouts:
+                self._readouts.extend(self._decode(self._next_batch(deadline), max_size))
+        readout = self._readouts.popleft()
+        if self._readiness is not None:
+            self._readiness.set(bool(self._readouts or self._batches))
+        return readout
+
+    def receive_batch(self, timeout: float | None = _DEFAULT) -> Batch:
+        """Return the next readouts of one source as bytes and columns, to record them or decode many at once.
+
+        A receiver is read with this or with `receive`, not with both: what `receive` has begun to hand out
+        does not come here.
+
+        Raises
+        ------
+        ReceiveTimeout, ClosedError
+            As `receive`.
+        """
+        batch = self._next_batch(self._deadline(timeout))
+        if self._readiness is not None:
+            self._readiness.set(bool(self._batches))
+        return batch
+
+    def __iter__(self) -> Iterator[R]:
+        """Iterate over readouts, until the receiver's own timeout passes without one or it is closed."""
+        while not self._closed:
+            try:
+                yield self.receive()
+            except ReceiveTimeout:
+                return
+
+    def fileno(self) -> int:
+        """Return a descriptor for `select` and asyncio, readable while a readout may be waiting.
+
+        It may be readable for a datagram that turns out not to be a readout: call ``receive(timeout=0)`` and
+        expect `ReceiveTimeout`.
+        """
+        self._check_open()
+        if not hasattr(select, "epoll"):
+            return self._watched_fd()
+        if self._readiness is None:
+            self._readiness = Readiness(self._watched_fd())
+            self._readiness.set(bool(self._readouts or self._batches))
+        return self._readiness.fileno()
+
+    def close(self) -> None:
+        """Close the receiver; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._readouts.clear()
+        self._batches.clear()
+        if self._readiness is not None:
+            self._readiness.close()
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _deadline(self, timeout: float | None) -> float | None:
+        timeout = self.timeout if timeout is _DEFAULT else timeout
+        return None if timeout is None else time.monotonic() + timeout
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"{self} is closed")
+
+    def _next_batch(self, deadline: float | None) -> Batch:
+        self._check_open()
+        while not self._batches:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            self._batches.extend(self._receive_batches(left))
+            if not self._batches and left == 0.0:
+                raise ReceiveTimeout(f"no readout from {self} in time")
+        return self._batches.popleft()
+
+    def _decode(self, batch: Batch, max_size: int) -> list[R]:
+        """Make readouts of a batch; those that the class refuses are counted and skipped."""
+        if self._from_fields is not None and min(len(batch.payload), MAX_SIZE) <= max_size:
+            # The headers are checked already: the class need not do it again, half of the time of from_bytes.
+            make, payload, skip = self._from_fields, batch.payload, fmt.HEADER_SIZE
+            begins = [skip, *(end + skip for end in batch.ends[:-1])]
+            return [
+                make(payload[begin:end], readout_id, timestamp)
+                for begin, end, readout_id, timestamp in zip(
+                    begins, batch.ends, batch.readout_ids, batch.timestamps, strict=True
+                )
+            ]
+        return [readout for data in batch.datagrams() for readout in self._decode_one(data, max_size)]
+
+    def _decode_one(self, data: bytes, max_size: int) -> list[R]:
+        try:
+            if len(data) > max_size:
+                raise ValueError(f"a readout of {len(data)} bytes, more than max_size ({max_size})")
+            return [self._from_bytes(data)]
+        except Exception as error:
+            if not self.undecodable:
+                _log.warning(
+                    "%s refuses a readout, it is skipped (further ones are only counted): %s",
+                    self._readout_class.__name__,
+                    error,
+                )
+            self.undecodable += 1
+            return []

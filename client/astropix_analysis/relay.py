@@ -1,0 +1,209 @@
+"""Receive a stream of readouts from a relay, over ZeroMQ: for monitors on networks without multicast."""
+
+import logging
+from typing import TypeVar
+
+import zmq
+
+from astropix_analysis import clock
+from astropix_analysis.errors import ConfigError, ReceiveTimeout
+from astropix_analysis.ledger import Ledger
+from astropix_analysis.readiness import wait_readable
+from astropix_analysis.receiver import Batch, Receiver
+from astropix_analysis.source import open_receiver
+from astropix_analysis.subscription import Subscription
+from astropix_analysis.wire import HELLO_TOPIC
+
+__all__ = ["RelayReceiver", "open_receiver"]
+
+_log = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+LOST_AFTER_S = 5.0  # without a message, where a beat is due each second
+_QUEUE_MESSAGES = 1000  # that wait here for the program; at most 64 KiB each
+_MAX_MESSAGE = 16 << 20  # bytes; a larger frame is none of a relay's, and ends the connection
+_MAX_READS = 256  # messages taken at once, before what they hold is handed out
+_RECONNECT_MS, _RECONNECT_MAX_MS = 100, 2000
+_KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 5, 2, 3
+_MAX_RETRANSMIT_MS = 15_000
+
+
+class RelayReceiver(Receiver[R]):
+    """Receives a stream from a relay, with the interface of `sock.MulticastReceiver`.
+
+    It connects, and connects again, by itself. What was lost, and where, is in `ledger`.
+
+    Parameters
+    ----------
+    readout_class
+        Class of the readouts to return: `fmt.AstroPix4Readout`, or any with ``from_bytes(bytes)``.
+    endpoint
+        The relay's address: ``tcp://HOST:PORT``.
+    stream
+        The stream's name; by default the only one that the relay has.
+    timeout
+        Seconds that `receive` and iteration wait for a readout; None for ever.
+    stride
+        The DAQ multicasts one readout in `stride`: ids that grow by this are no loss.
+
+    Raises
+    ------
+    ConfigError
+        The endpoint is not an address, or the stream's name cannot be one.
+    """
+
+    def __init__(
+        self,
+        readout_class: type[R],
+        endpoint: str,
+        stream: str | None = None,
+        *,
+        timeout: float | None = None,
+        stride: int = 1,
+    ) -> None:
+        super().__init__(readout_class, timeout=timeout)
+        self._endpoint = endpoint
+        self._subscription = Subscription(stream, stride=stride)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._subscribed = False
+        self._connected = False
+        self._asked_s = clock.now().s
+        try:
+            self._socket = self._connect()
+        except BaseException:
+            self._context.term()
+            raise
+
+    def address(self) -> str:
+        """Return the relay's endpoint."""
+        return self._endpoint
+
+    @property
+    def stream(self) -> str | None:
+        """The stream's name; None until the relay has told it."""
+        return self._subscription.stream
+
+    @property
+    def connected(self) -> bool:
+        """Whether the relay is heard: a message came in the last 5 s."""
+        return self._connected
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was delivered so far, and what was lost where."""
+        return self._subscription.ledger(clock.now())
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Wait until the subscription works: until the first beat or data message.
+
+        Readouts that arrive meanwhile are kept for `receive`.
+
+        Raises
+        ------
+        ReceiveTimeout
+            It did not within `timeout` seconds; the text says what is known.
+        """
+        deadline = self._deadline(timeout)
+        while not self._subscription.ready:
+            left = None if deadline is None else max(0.0, deadline - clock.now().s)
+            self._batches.extend(self._receive_batches(left))
+            if left == 0.0 and not self._subscription.ready:
+                raise ReceiveTimeout(f"no beat from {self}: {self._trouble()}")
+
+    def _trouble(self) -> str:
+        hello, stream = self._subscription.hello, self._subscription.stream
+        if hello is None:
+            return "nothing answers there, or it is not a relay"
+        if stream not in hello.streams:
+            return f"the relay has no stream {stream!r}; it has: {', '.join(sorted(hello.streams)) or 'none'}"
+        return "the relay greets, but the stream is silent"
+
+    def _connect(self) -> "zmq.Socket[bytes]":
+        sock = self._context.socket(zmq.SUB)
+        # No ZMTP heartbeats (ZMQ_HEARTBEAT_*): with libzmq 4.3.5 they can abort this process or the relay.
+        for option, value in {
+            zmq.RCVHWM: _QUEUE_MESSAGES,
+            zmq.MAXMSGSIZE: _MAX_MESSAGE,
+            zmq.RECONNECT_IVL: _RECONNECT_MS,
+            zmq.RECONNECT_IVL_MAX: _RECONNECT_MAX_MS,
+            zmq.TCP_KEEPALIVE: 1,
+            zmq.TCP_KEEPALIVE_IDLE: _KEEPALIVE_IDLE_S,
+            zmq.TCP_KEEPALIVE_INTVL: _KEEPALIVE_INTERVAL_S,
+            zmq.TCP_KEEPALIVE_CNT: _KEEPALIVE_COUNT,
+            zmq.TCP_MAXRT: _MAX_RETRANSMIT_MS,
+            zmq.IPV6: int("[" in self._endpoint),
+            zmq.LINGER: 0,
+        }.items():
+            sock.setsockopt(option, value)
+        try:
+            sock.setsockopt(zmq.SUBSCRIBE, HELLO_TOPIC)
+            self._subscribed = False
+            self._subscribe(sock)
+            sock.connect(self._endpoint)
+        except zmq.ZMQError as error:
+            sock.close()
+            raise ConfigError(f"{self._endpoint!r} is not tcp://HOST:PORT: {error}") from None
+        return sock
+
+    def _subscribe(self, sock: "zmq.Socket[bytes]") -> None:
+        """Subscribe to the stream, once its name is known."""
+        stream = self._subscription.stream
+        if not self._subscribed and stream is not None:
+            sock.setsockopt(zmq.SUBSCRIBE, f"apx/{stream}/".encode("ascii"))
+            self._subscribed = True
+
+    def _watched_fd(self) -> int:
+        return int(self._socket.getsockopt(zmq.FD))
+
+    def _close(self) -> None:
+        self._socket.close()
+        self._context.term()
+
+    def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
+        batches = self._drain()
+        if batches or timeout_s == 0.0:
+            return batches
+        until_lost_s = max(0.0, self._asked_s + LOST_AFTER_S - clock.now().s)
+        wait_readable(self._watched_fd(), until_lost_s if timeout_s is None else min(timeout_s, until_lost_s))
+        return self._drain()
+
+    def _drain(self) -> list[Batch]:
+        """Take the messages that wait; when there is none, see whether the relay is still heard."""
+        batches: list[Batch] = []
+        now = clock.now()
+        for taken in range(_MAX_READS):
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                if not taken:
+                    self._check_heard(now.s)
+                break
+            self._note_heard(now.s)
+            batches += self._subscription.take(frames, now)
+            self._subscribe(self._socket)
+        return batches
+
+    def _note_heard(self, now_s: float) -> None:
+        self._asked_s = now_s
+        if not self._connected:
+            self._connected = True
+            _log.info("receiving from %s", self)
+
+    def _check_heard(self, now_s: float) -> None:
+        """Connect anew to a relay that was not heard for 5 s: a dead peer may look like a silent one."""
+        if now_s - self._asked_s < LOST_AFTER_S:
+            return
+        if self._connected:
+            _log.warning("%s: not heard for %.0f s; connecting again", self, LOST_AFTER_S)
+        self._connected = False
+        self._asked_s = now_s
+        old = self._socket
+        self._socket = self._connect()
+        if self._readiness is not None:
+            self._readiness.watch_instead(int(old.getsockopt(zmq.FD)), self._watched_fd())
+        old.close()
+
+    def __str__(self) -> str:
+        stream = self._subscription.stream
+        return self._endpoint + (f"?stream={stream}" if stream else "")

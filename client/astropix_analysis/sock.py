@@ -1,0 +1,308 @@
+"""Send and receive readouts by UDP multicast: what a DAQ and a monitor on the same network import.
+
+Standard library only. See docs/protocol.md for the datagrams, and `relay` for monitors on other networks.
+"""
+
+import errno
+import logging
+import os
+import socket
+import time
+from collections import Counter
+from itertools import accumulate
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from astropix_analysis import clock, fmt, multicast
+from astropix_analysis.datagrams import open_reader
+from astropix_analysis.errors import ClosedError
+from astropix_analysis.intake import Group, Intake
+from astropix_analysis.ledger import Ledger, StreamLedger, direct_ledger
+from astropix_analysis.pace import Pace
+from astropix_analysis.readiness import wait_readable
+from astropix_analysis.receiver import Batch, Receiver
+
+_log = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+DEFAULT_GROUP = "239.1.1.1"
+DEFAULT_PORT = 5007
+_CALM_S = 1.0  # without a failure, before it is said to have ended
+_MAX_READS = 16  # drains before what was read is handed out, so that a flood cannot keep the caller waiting
+
+
+class Packable(Protocol):
+    """Any readout that knows its bytes."""
+
+    def to_bytes(self) -> bytes:
+        """Return the readout as it stands in a datagram."""
+
+
+class MulticastSender:
+    """Multicasts readouts, without ever stalling or ending a DAQ loop for the network's sake.
+
+    Nothing that the network answers is raised: a readout that could not be sent is counted in `not_sent`, by
+    errno, and logged once when that begins and once when it has ended.
+
+    Parameters
+    ----------
+    group, port
+        Where to send. A unicast address is accepted, for programs on one machine ('127.0.0.1').
+    ttl
+        Routers that a readout may pass; 0 keeps it on this host.
+    interface
+        Name or address of the interface to send through; by default the one of the route to the group.
+        A name survives a change of the address.
+    loop
+        Whether receivers on this host get the readouts too.
+
+    Raises
+    ------
+    ConfigError
+        `group` or `port` is not one, or the interface is of the other address family.
+    OSError
+        The interface does not exist; the text lists those there are.
+
+    Attributes
+    ----------
+    sent : int
+        Readouts that the kernel took.
+    not_sent : collections.Counter
+        Readouts that it did not take, by errno.
+    """
+
+    def __init__(
+        self,
+        group: str = DEFAULT_GROUP,
+        port: int = DEFAULT_PORT,
+        ttl: int = 2,
+        *,
+        interface: str | None = None,
+        loop: bool = True,
+    ) -> None:
+        family = multicast.check_address(group, port)
+        chosen = multicast.find_interface(interface, family)
+        try:
+            self._socket = multicast.open_sender(group, port, interface=chosen, ttl=ttl, loop=loop)
+        except OSError as error:
+            raise multicast.with_context(error, f"cannot multicast to {group}:{port} from {chosen}") from None
+        self._address = (group, port)
+        # Python parses "group" anew in every call, but resolves no name: the address is checked above.
+        self._sendto = self._socket.sendto
+        self._closed = False
+        self._failing: Counter[int] = Counter()
+        self._last_failure_s = 0.0
+        self.sent = 0
+        self.not_sent: Counter[int] = Counter()
+        via = chosen if interface else multicast.local_address(group, port) or "no route yet"
+        _log.info("sending to %s port %d from %s", group, port, via)
+
+    def address(self) -> tuple[str, int]:
+        """Return (group, port)."""
+        return self._address
+
+    def send_readout(self, readout: Packable) -> int:
+        """Send a readout; return the number of bytes sent, 0 if the network did not take it.
+
+        Raises
+        ------
+        TypeError
+            `readout` has no `to_bytes()`.
+        ClosedError
+            The sender is closed.
+        """
+        try:
+            data = readout.to_bytes()
+        except AttributeError:
+            if hasattr(readout, "to_bytes"):
+                raise
+            raise TypeError(f"a readout has to_bytes(); {type(readout).__name__} has not") from None
+        return self.send_data(data)
+
+    def send_data(self, data: bytes) -> int:
+        """Send the bytes of a readout; return their number, 0 if the network did not take them.
+
+        Raises
+        ------
+        TypeError
+            `data` is not bytes.
+        ClosedError
+            The sender is closed.
+        """
+        try:
+            size = self._sendto(data, self._address)
+        except OSError as error:
+            self._note_failure(error, len(data))
+            return 0
+        self.sent += 1
+        if self._failing:
+            self._note_success()
+        return size
+
+    def _note_failure(self, error: OSError, size: int) -> None:
+        if self._closed:
+            raise ClosedError(f"this sender to {self} is closed") from None
+        number = error.errno or 0
+        self._last_failure_s = time.monotonic()
+        if number not in self._failing:
+            what = (
+                f"a readout of {size} bytes, the limit is {fmt.MAX_DATAGRAM}"
+                if number == errno.EMSGSIZE
+                else "readouts"
+            )
+            _log.warning("not sent to %s: %s: %s", self, what, multicast.explain(error))
+        self._failing[number] += 1
+        self.not_sent[number] += 1
+
+    def _note_success(self) -> None:
+        """Report the end of a failure, once it stays away for a second: a flapping one fills no log."""
+        if time.monotonic() - self._last_failure_s < _CALM_S:
+            return
+        counts = ", ".join(f"{n} ({os.strerror(number)})" for number, n in self._failing.items())
+        _log.warning("sending to %s works again; not sent meanwhile: %s", self, counts)
+        self._failing.clear()
+
+    def __str__(self) -> str:
+        return "{}:{}".format(*self._address)
+
+    def close(self) -> None:
+        """Close the sender; a second call does nothing."""
+        self._closed = True
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class MulticastReceiver(Receiver[R]):
+    """Receives the readouts that a DAQ multicasts; any number of receivers on a host each get everything.
+
+    A datagram that is not a readout is counted and skipped. What was lost, doubled or reordered is in
+    `ledger`.
+
+    Parameters
+    ----------
+    readout_class
+        Class of the readouts to return: `fmt.AstroPix4Readout`, or any with ``from_bytes(bytes)``.
+    group, port
+        Where the DAQ sends. A unicast address is accepted; then this is the only receiver on the port.
+    interface
+        Name or address of the interface to join on; by default the one of the route to the group.
+    source
+        Address of the one DAQ to receive from; the kernel keeps all others out (Linux).
+    timeout
+        Seconds that `receive` and iteration wait for a readout; None for ever.
+    receive_buffer
+        Bytes asked of the kernel for datagrams that wait. `granted_buffer` is what it gave.
+    stride
+        The DAQ multicasts one readout in `stride`: ids that grow by this are no loss.
+
+    Raises
+    ------
+    ConfigError
+        `group`, `port`, `interface` or `source` is not one.
+    OSError
+        The group cannot be joined; the text says what would help.
+    """
+
+    def __init__(
+        self,
+        readout_class: type[R],
+        group: str = DEFAULT_GROUP,
+        port: int = DEFAULT_PORT,
+        *,
+        interface: str | None = None,
+        source: str | None = None,
+        timeout: float | None = None,
+        receive_buffer: int = multicast.RECEIVE_BUFFER,
+        stride: int = 1,
+    ) -> None:
+        super().__init__(readout_class, timeout=timeout)
+        self._address = (group, port)
+        self._socket = _open_joined(group, port, interface, source, receive_buffer)
+        self.granted_buffer = multicast.buffer_size(self._socket, socket.SO_RCVBUF)
+        self._ledger = StreamLedger(stride=stride)
+        self._intake = Intake(self._ledger)
+        self._reader = open_reader(self._socket)
+        self._pace = Pace()
+        self._rest_until_s = 0.0
+
+    def address(self) -> tuple[str, int]:
+        """Return (group, port)."""
+        return self._address
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was delivered so far, and what was lost where."""
+        self._ledger.tick(clock.now())
+        return direct_ledger(self._ledger)
+
+    def _watched_fd(self) -> int:
+        return self._socket.fileno()
+
+    def _close(self) -> None:
+        self._socket.close()
+
+    def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
+        self._rest(timeout_s)
+        batches = self._drain()
+        if batches or timeout_s == 0.0:
+            return batches
+        return self._drain() if wait_readable(self._socket.fileno(), timeout_s) else []
+
+    def _rest(self, timeout_s: float | None) -> None:
+        """Let readouts that come fast gather, so that one wake takes many."""
+        left = self._rest_until_s - time.monotonic()
+        if left > 0 and timeout_s != 0.0:
+            time.sleep(left)
+
+    def _drain(self) -> list[Batch]:
+        batches: list[Batch] = []
+        count = 0
+        now = clock.now()
+        for _ in range(_MAX_READS if self._reader.slots > 1 else 1):
+            drained = self._reader.read()
+            count += len(drained.datagrams)
+            batches += [_batch(group, now.ns) for group in self._intake.take(drained, now)]
+            if drained.exhausted:
+                self._rest_until_s = now.s + self._pace.rest_s(now.s, count)
+                break
+        self._ledger.tick(now)
+        return batches
+
+    def __str__(self) -> str:
+        return "{}:{}".format(*self._address)
+
+
+def _open_joined(
+    group: str, port: int, interface: str | None, source: str | None, receive_buffer: int
+) -> socket.socket:
+    chosen = multicast.find_interface(interface, multicast.check_address(group, port))
+    try:
+        sock = multicast.open_receiver(group, port, interface=chosen, receive_buffer=receive_buffer)
+        try:
+            multicast.join(sock, group, chosen, source)
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as error:
+        raise multicast.with_context(error, f"cannot receive {group}:{port} on {chosen}") from None
+    _log.info("receiving %s port %d on %s", group, port, chosen)
+    return sock
+
+
+def _batch(group: Group, received_ns: int) -> Batch:
+    return Batch(
+        source=group.source,
+        received_ns=received_ns,
+        payload=b"".join(group.datagrams),
+        readout_ids=group.readout_ids,
+        timestamps=group.timestamps,
+        ends=list(accumulate(map(len, group.datagrams))),
+    )

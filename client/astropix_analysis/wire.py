@@ -1,0 +1,263 @@
+"""The relay protocol, version 1: topics, headers, beats and hellos, as bytes and as values.
+
+Pure: no socket, no clock. docs/protocol.md is the reference for people who write a subscriber in another
+language; the tests hold this module against the bytes printed there.
+"""
+
+import ipaddress
+import json
+import re
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from astropix_analysis import fmt
+from astropix_analysis.errors import WireError
+from astropix_analysis.ledger import Source
+
+PROTOCOL = 1
+MAGIC = b"APXR"
+REPLAYED = 0x01  # flag: this message comes from the relay's history
+MAX_PAYLOAD = 64 << 10  # bytes in a message, unless a single readout is larger
+MAX_COUNT = 0xFFFF  # readouts in a message: the header's field is a u16
+HELLO_TOPIC = b"apx/hello"
+NO_SOURCE = Source("::", 0)
+
+# magic, version, flags, count, relay_id, sequence, received_ns, source address, source port, zero
+HEADER = struct.Struct("<4sBBHQQQ16sH6x")
+
+_STREAM = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
+
+
+class Header(NamedTuple):
+    """The header of a message.
+
+    `sequence` is the number of the first readout in the payload; in a beat, the next number to be given.
+    `received_ns` is the relay's clock, ns since the Unix epoch, when it read the first datagram.
+    """
+
+    flags: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody misses
+    relay_id: int
+    sequence: int
+    received_ns: int
+    source: Source
+
+
+class DataMessage(NamedTuple):
+    """Readouts of one source, in the order in which the relay published them."""
+
+    stream: str
+    header: Header
+    payload: bytes
+
+
+class BeatMessage(NamedTuple):
+    """What the relay knows of one stream, sampled together with the sequence number in the header."""
+
+    stream: str
+    header: Header
+    report: dict[str, Any]
+
+
+class Hello(NamedTuple):
+    """What a relay says of itself to each new connection."""
+
+    relay_id: int
+    version: str
+    streams: dict[str, int]
+    history_port: int | None
+
+
+def check_stream_name(name: str) -> str:
+    """Return `name`, or raise `WireError` with what a stream may be called."""
+    if not _STREAM.fullmatch(name) or name.startswith("hello"):
+        raise WireError(
+            f"{name!r} cannot be a stream's name: 1 to 64 of a-z 0-9 _ -, not beginning with 'hello'"
+        )
+    return name
+
+
+def data_topic(stream: str) -> bytes:
+    """Topic of a stream's readouts."""
+    return f"apx/{stream}/data".encode("ascii")
+
+
+def beat_topic(stream: str) -> bytes:
+    """Topic of a stream's beats."""
+    return f"apx/{stream}/beat".encode("ascii")
+
+
+@lru_cache(maxsize=1024)
+def pack_address(address: str) -> bytes:
+    """Return the 16 bytes of an IPv6 address, or of an IPv4 one mapped into IPv6; a scope is dropped."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    return ip.packed if ip.version == 6 else b"\x00" * 10 + b"\xff\xff" + ip.packed
+
+
+@lru_cache(maxsize=1024)
+def parse_address(packed: bytes) -> str:
+    """Return the text of a 16-byte address; a mapped IPv4 address comes back as IPv4."""
+    ip = ipaddress.IPv6Address(packed)
+    return str(ip.ipv4_mapped or ip)
+
+
+def pack_header(header: Header) -> bytes:
+    """Return the 56 bytes of a header."""
+    return HEADER.pack(
+        MAGIC,
+        PROTOCOL,
+        header.flags,
+        header.count,
+        header.relay_id,
+        header.sequence,
+        header.received_ns,
+        pack_address(header.source.address),
+        header.source.port,
+    )
+
+
+def parse_header(data: bytes) -> Header:
+    """Parse a header; bytes after the 56th and unknown flags are ignored, as the protocol asks.
+
+    Raises
+    ------
+    WireError
+        Too short, another magic, or another version.
+    """
+    if len(data) < HEADER.size:
+        raise WireError(f"a header of {len(data)} bytes; the protocol's has {HEADER.size}")
+    magic, version, flags, count, relay_id, sequence, received_ns, address, port = HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise WireError(f"a header that begins with {magic!r}, not {MAGIC!r}")
+    if version != PROTOCOL:
+        raise WireError(f"protocol version {version}; this program speaks version {PROTOCOL}")
+    return Header(flags, count, relay_id, sequence, received_ns, Source(parse_address(address), port))
+
+
+def parse_message(frames: Sequence[bytes]) -> DataMessage | BeatMessage | Hello:
+    """Turn the frames of one received message into a value.
+
+    Raises
+    ------
+    WireError
+        Anything that is not a message of this protocol. The payload of a data message is not walked here:
+        `walk_payload` does that.
+    """
+    if len(frames) == 1:
+        return parse_hello(frames[0])
+    if len(frames) != 3:
+        raise WireError(f"a message of {len(frames)} frames; the protocol's have 3")
+    stream, kind = parse_topic(frames[0])
+    header = parse_header(frames[1])
+    if kind == "beat":
+        return BeatMessage(stream, header, _parse_json_object(frames[2]))
+    if header.count == 0:
+        raise WireError("a data message without readouts")
+    return DataMessage(stream, header, frames[2])
+
+
+def parse_topic(topic: bytes) -> tuple[str, str]:
+    """Return (stream, 'data' or 'beat')."""
+    parts = topic.split(b"/")
+    if len(parts) != 3 or parts[0] != b"apx" or parts[2] not in (b"data", b"beat"):
+        raise WireError(f"a topic that is not apx/<stream>/data or apx/<stream>/beat: {topic[:80]!r}")
+    try:
+        stream = parts[1].decode("ascii")
+    except UnicodeDecodeError:
+        raise WireError(f"a stream's name that is not ASCII: {parts[1][:80]!r}") from None
+    return check_stream_name(stream), parts[2].decode("ascii")
+
+
+def walk_payload(payload: bytes, count: int) -> tuple[list[int], list[int], list[int]]:
+    """Find the readouts in the payload of a data message.
+
+    Returns
+    -------
+    readout_ids, timestamps, ends
+        `count` of each; a readout stands at ``payload[ends[i - 1]:ends[i]]`` (the first begins at 0).
+
+    Raises
+    ------
+    WireError
+        The payload is not `count` readouts back to back.
+    """
+    unpack, header_size, magic = fmt.HEADER.unpack_from, fmt.HEADER_SIZE, fmt.MAGIC
+    readout_ids, timestamps, ends = [], [], []
+    at = 0
+    try:
+        for _ in range(count):
+            found, readout_id, timestamp, length = unpack(payload, at)
+            if found != magic:
+                raise WireError(f"no readout at byte {at} of a payload")
+            at += header_size + length
+            readout_ids.append(readout_id)
+            timestamps.append(timestamp)
+            ends.append(at)
+    except struct.error:
+        raise WireError(f"a payload of {len(payload)} bytes that ends within its readouts") from None
+    if at != len(payload):
+        raise WireError(f"a payload of {len(payload)} bytes whose {count} readouts take {at}")
+    return readout_ids, timestamps, ends
+
+
+def pack_json(value: dict[str, Any]) -> bytes:
+    """Return compact JSON, as it stands in beats and hellos."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def pack_hello(hello: Hello) -> bytes:
+    """Return the one frame that a relay sends to each new connection."""
+    return (
+        HELLO_TOPIC
+        + b"\0"
+        + pack_json(
+            {
+                "protocol": PROTOCOL,
+                "version": hello.version,
+                "relay_id": hello.relay_id,
+                "streams": {name: {"readout_uid": uid} for name, uid in hello.streams.items()},
+                "history_port": hello.history_port,
+            }
+        )
+    )
+
+
+def parse_hello(frame: bytes) -> Hello:
+    """Parse a relay's welcome; unknown keys are ignored.
+
+    Raises
+    ------
+    WireError
+        Not a hello, or one whose fields have other types.
+    """
+    topic, _, text = frame.partition(b"\0")
+    if topic != HELLO_TOPIC:
+        raise WireError(f"a single frame that is not a hello: {frame[:40]!r}")
+    value = _parse_json_object(text)
+    try:
+        if value["protocol"] != PROTOCOL:
+            raise WireError(f"protocol version {value['protocol']!r}; this program speaks version {PROTOCOL}")
+        streams = {str(name): int(about["readout_uid"]) for name, about in value["streams"].items()}
+        port = value.get("history_port")
+        return Hello(
+            relay_id=int(value["relay_id"]),
+            version=str(value.get("version", "")),
+            streams=streams,
+            history_port=None if port is None else int(port),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        if isinstance(error, WireError):
+            raise
+        raise WireError(f"a hello without its fields: {error!r}") from None
+
+
+def _parse_json_object(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"a payload that is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise WireError("a payload whose JSON is not an object")
+    return value

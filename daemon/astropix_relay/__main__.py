@@ -1,0 +1,122 @@
+"""The command ``astropix-relay``: run the relay, check a configuration, print its schema."""
+
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+import zmq
+
+from astropix_analysis import __version__, distributions
+from astropix_analysis.errors import ConfigError
+from astropix_relay.config import Config, load_config, schema
+from astropix_relay.service import Relay
+
+_log = logging.getLogger("astropix_relay")
+
+CANNOT_START = 1
+WRONG_INPUT = 2
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Join multicast groups and republish every readout over ZeroMQ.",
+    epilog="Exit codes: 0 stopped as asked, 1 cannot start, 2 wrong configuration or option.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        print(f"astropix-relay {__version__} (pyzmq {zmq.__version__}, libzmq {zmq.zmq_version()})")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration file; every key is explained in config/relay.yaml.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="Multicast group to relay.")] = None,
+    port: Annotated[int | None, typer.Option(help="UDP port of the group.")] = None,
+    interface: Annotated[str | None, typer.Option(help="Interface to join on, by name or address.")] = None,
+    publish: Annotated[
+        str | None, typer.Option(help="Where subscribers connect: tcp://ADDRESS:PORT.")
+    ] = None,
+) -> None:
+    """Relay until SIGTERM or SIGINT.
+
+    Without a file 239.1.1.1:5007 is relayed to tcp://127.0.0.1:5556; options win over the file.
+    Example: astropix-relay run --interface eth1 --publish 'tcp://*:5556'
+    """
+    checked = _load(config, {"group": group, "port": port, "interface": interface, "publish": publish})
+    _set_up_log(checked)
+    try:
+        relay = Relay(checked)
+    except zmq.ZMQError as error:
+        _fail(f"cannot publish on {checked.publish.endpoint}: {str(error).lower()}", CANNOT_START)
+    except (OSError, ConfigError) as error:
+        _fail(f"cannot start: {_text(error)}", CANNOT_START)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: relay.stop())
+    relay.run()
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(help="Configuration file.")]) -> None:
+    """Check a configuration file: all mistakes at once, each with its line and column."""
+    config = _load(file, {})
+    for warning in config.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{file}: right, with {len(config.streams)} stream{'s' * (len(config.streams) != 1)}")
+
+
+@app.command("schema")
+def print_schema() -> None:
+    """Print the JSON schema of the configuration file, for editors."""
+    print(json.dumps(schema(), indent=2))
+
+
+def _load(file: Path | None, overrides: dict[str, object]) -> Config:
+    try:
+        text = "" if file is None else file.read_text(encoding="utf-8")
+        return load_config(text, file=str(file), overrides=overrides)
+    except OSError as error:
+        _fail(f"cannot read {file}: {_text(error)}", WRONG_INPUT)
+    except UnicodeDecodeError as error:
+        _fail(f"{file} is not UTF-8 text: {error}", WRONG_INPUT)
+    except ConfigError as error:
+        _fail(str(error), WRONG_INPUT)
+
+
+def _set_up_log(config: Config) -> None:
+    logging.basicConfig(level=config.log.level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
+    for warning in config.warnings():
+        _log.warning("%s", warning)
+    clash = distributions.clash()
+    if clash:
+        _log.warning("%s", clash)
+
+
+def _text(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command; the entry point of the package."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The relay's XPUB socket: what it sends, who subscribes, and the limits that keep it standing.
+
+From outside come only subscriptions, so that everything incoming is kept small and drained in every turn of
+the loop by the thread that owns the socket.
+"""
+
+import zmq
+
+from astropix_analysis import wire
+from astropix_relay.core import Message
+
+_MAX_INCOMING = 1024  # bytes of a subscription; without a limit a 10 MB topic costs 500 MB
+_HANDSHAKE_MS = 3000  # a connection that says nothing is closed
+_INCOMING_MESSAGES = 1000  # subscriptions that wait to be read, per connection
+_MAX_TAKEN = 1000  # subscriptions read in one turn of the loop, 2 ms: a flood of them must not stop readouts
+_SEND_BUFFER = 1 << 20  # bytes in the kernel, per subscriber; left to itself Linux grows it to 4 MiB
+_MAX_RETRANSMIT_MS = 15_000  # a cable that was pulled: the connection ends
+_KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 5, 2, 3
+
+
+class Publisher:
+    """Publishes messages to any number of subscribers; none can stop it or another.
+
+    No ZMTP heartbeats (ZMQ_HEARTBEAT_*): with libzmq 4.3.5 they let a peer abort this process.
+
+    Parameters
+    ----------
+    context
+        ZeroMQ context; stays open on `close`.
+    endpoint
+        Where to listen: tcp://ADDRESS:PORT.
+    hello
+        What each new connection is told.
+    queue_bytes
+        How much may wait for one subscriber; what exceeds it is lost for that subscriber.
+
+    Raises
+    ------
+    zmq.ZMQError
+        The endpoint cannot be bound.
+    """
+
+    def __init__(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, hello: bytes, queue_bytes: int
+    ) -> None:
+        self._socket = context.socket(zmq.XPUB)
+        for option, value in {
+            zmq.SNDHWM: max(1, queue_bytes // wire.MAX_PAYLOAD),
+            zmq.RCVHWM: _INCOMING_MESSAGES,
+            zmq.MAXMSGSIZE: _MAX_INCOMING,
+            zmq.HANDSHAKE_IVL: _HANDSHAKE_MS,
+            zmq.SNDBUF: _SEND_BUFFER,
+            zmq.TCP_KEEPALIVE: 1,
+            zmq.TCP_KEEPALIVE_IDLE: _KEEPALIVE_IDLE_S,
+            zmq.TCP_KEEPALIVE_INTVL: _KEEPALIVE_INTERVAL_S,
+            zmq.TCP_KEEPALIVE_CNT: _KEEPALIVE_COUNT,
+            zmq.TCP_MAXRT: _MAX_RETRANSMIT_MS,
+            zmq.XPUB_VERBOSER: 1,
+            zmq.IPV6: int("[" in endpoint),
+            zmq.LINGER: 0,
+        }.items():
+            self._socket.setsockopt(option, value)
+        self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, hello)
+        self._send = self._socket.send
+        self.subscriptions = 0
+        self.pending = False
+        self.ignored = 0
+        """Messages from outside that were neither a subscription nor its end."""
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError:
+            self._socket.close()
+            raise
+
+    @property
+    def endpoint(self) -> str:
+        """The address in use; with port 0 in the configuration, the one that the kernel chose."""
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def fileno(self) -> int:
+        """Return ZeroMQ's descriptor: it tells that `take_subscriptions` should be called, and only once."""
+        return int(self._socket.getsockopt(zmq.FD))
+
+    def publish(self, message: Message) -> None:
+        """Send a message to whoever subscribes; never blocks."""
+        topic, header, payload = message
+        self._send(topic, zmq.SNDMORE)
+        self._send(header, zmq.SNDMORE)
+        self._send(payload)
+
+    def take_subscriptions(self) -> list[bytes]:
+        """Read what subscribers sent, within reason; return the prefixes newly subscribed to.
+
+        Where something was left, `pending` is true: the descriptor does not tell a second time.
+        """
+        prefixes: list[bytes] = []
+        for _ in range(_MAX_TAKEN):
+            if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                self.pending = False
+                return prefixes
+            frames: list[bytes] = self._socket.recv_multipart(zmq.NOBLOCK)
+            action, prefix = frames[0][:1], frames[0][1:]
+            if len(frames) != 1 or action not in (b"\x00", b"\x01"):
+                self.ignored += 1
+            elif action == b"\x01":
+                self.subscriptions += 1
+                prefixes.append(prefix)
+            else:
+                self.subscriptions -= 1
+        self.pending = True
+        return prefixes
+
+    def flush(self, seconds: float) -> None:
+        """Give what is queued at most so long to leave, once `close` is called."""
+        self._socket.setsockopt(zmq.LINGER, int(seconds * 1000))
+
+    def close(self) -> None:
+        """Close; a second call does nothing."""
+        self._socket.close()

@@ -1,0 +1,152 @@
+"""The relay's loop: wait, read the clock, call the core, send.
+
+One thread owns every socket. Decisions are in `core` (what is published), `pace` (when to read again) and
+`inlet` (when to join); here is only the order of things.
+"""
+
+import contextlib
+import logging
+import secrets
+import select
+import socket
+import time
+
+import zmq
+
+from astropix_analysis import __version__, clock, wire
+from astropix_analysis.pace import Pace
+from astropix_relay.config import Config
+from astropix_relay.core import Message, StreamCore
+from astropix_relay.inlet import Inlet
+from astropix_relay.publisher import Publisher
+
+_log = logging.getLogger(__name__)
+
+_CHECK_INTERVAL_S = 1.0  # between looks at the memberships
+_MAX_READS = 16  # of one socket before the others have their turn
+_FLUSH_S = 1.0  # for what is queued at the end to leave
+
+
+class Relay:
+    """Joins the groups of its streams and publishes what arrives, until `stop`.
+
+    Parameters
+    ----------
+    config
+        What to relay, and where to publish it.
+
+    Raises
+    ------
+    OSError
+        A stream's socket cannot be opened, for a reason that will not pass by itself.
+    zmq.ZMQError
+        The endpoint cannot be bound.
+    """
+
+    def __init__(self, config: Config) -> None:
+        # 53 bits, since JSON numbers lose the rest in many languages
+        self.relay_id = secrets.randbits(53)
+        self.streams = [
+            (Inlet(stream), StreamCore(stream.name, self.relay_id, stride=stream.stride))
+            for stream in config.streams
+        ]
+        self._pace = Pace(config.publish.max_delay)
+        self._next_check_s = 0.0
+        self._stopping = False
+        with contextlib.ExitStack() as opened:
+            context: zmq.Context[zmq.Socket[bytes]] = opened.enter_context(zmq.Context())
+            self._wake, self._waker = socket.socketpair()
+            opened.callback(self._wake.close)
+            opened.callback(self._waker.close)
+            self.publisher = self._open_publisher(context, config)
+            opened.callback(self.publisher.close)
+            for inlet, _ in self.streams:
+                opened.callback(inlet.close)
+            self._check_inlets()
+            self._opened = opened.pop_all()
+        _log.info("publishing on %s", self.publisher.endpoint)
+
+    def _open_publisher(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Publisher:
+        streams = {stream.name: stream.readout_uid for stream in config.streams}
+        hello = wire.pack_hello(wire.Hello(self.relay_id, __version__, streams, None))
+        return Publisher(context, config.publish.endpoint, hello, config.publish.subscriber_queue)
+
+    def run(self) -> None:
+        """Relay until `stop` is called; then publish what still waits, and close."""
+        try:
+            while not self._stopping:
+                rest_until_s = self._drain()
+                self._answer_subscriptions()
+                self._beat()
+                self._wait(rest_until_s)
+            self._drain()
+            self._beat(final=True)
+            self.publisher.flush(_FLUSH_S)
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        """End `run`; may be called from a signal handler or another thread."""
+        self._stopping = True
+        with contextlib.suppress(OSError):
+            self._waker.send(b"!")
+
+    def close(self) -> None:
+        """Close every socket; a second call does nothing."""
+        self._opened.close()
+
+    def _drain(self) -> float:
+        """Publish what waits in the sockets; return the time until which to let more gather."""
+        began_s = time.monotonic()
+        count, exhausted = 0, True
+        for inlet, core in self.streams:
+            for _ in range(_MAX_READS):
+                drained = inlet.read()
+                count += len(drained.datagrams)
+                for message in core.take(drained, clock.now()):
+                    self._publish(message)
+                if drained.exhausted:
+                    break
+            else:
+                exhausted = False
+        return began_s + self._pace.rest_s(began_s, count) if exhausted else 0.0
+
+    def _publish(self, message: Message) -> None:
+        self.publisher.publish(message)
+
+    def _answer_subscriptions(self) -> None:
+        for prefix in self.publisher.take_subscriptions():
+            for _, core in self.streams:
+                core.subscribed(prefix)
+
+    def _beat(self, *, final: bool = False) -> None:
+        now = clock.now()
+        for inlet, core in self.streams:
+            core.membership(inlet.joined, inlet.membership)
+            beat = core.beat(now) if final else core.tick(now)
+            if beat is not None:
+                self._publish(beat)
+        if now.s >= self._next_check_s:
+            self._check_inlets()
+
+    def _check_inlets(self) -> None:
+        self._next_check_s = time.monotonic() + _CHECK_INTERVAL_S
+        for inlet, _ in self.streams:
+            inlet.check()
+        self._poller = select.poll()
+        for fd in (
+            self._wake.fileno(),
+            self.publisher.fileno(),
+            *(inlet.fileno() for inlet, _ in self.streams),
+        ):
+            if fd is not None:
+                self._poller.register(fd, select.POLLIN)
+
+    def _wait(self, rest_until_s: float) -> None:
+        """Let readouts gather while they come fast; otherwise wait for the next of whatever comes."""
+        now_s = time.monotonic()
+        if rest_until_s > now_s:
+            time.sleep(rest_until_s - now_s)
+        elif not self.publisher.pending and not self._stopping:
+            due_s = min(self._next_check_s, *(core.beat_due_s() for _, core in self.streams))
+            self._poller.poll(max(0.0, (due_s - now_s) * 1000))
