@@ -116,13 +116,28 @@ def decode_batch(readouts: BytesLike | Iterable[AstroPix4Readout]) -> Batch:
     """
     if isinstance(readouts, bytes | bytearray | memoryview):
         raw = bytes(readouts)
-        return _decode(raw, _find_readouts(raw), None)
+        begins = _find_readouts(raw)
+        headers = _headers(raw, begins[:-1])
+        readout_ids, timestamps = (
+            headers["readout_id"].astype(np.int64),
+            headers["timestamp"].astype(np.uint64),
+        )
+        return _decode(raw, begins, readout_ids, timestamps, None)
     objects = list(readouts)
-    datagrams = [readout.to_bytes() for readout in objects]
-    return _decode(b"".join(datagrams), _offsets([len(datagram) for datagram in datagrams]), objects)
+    pieces = [readout.data() for readout in objects]
+    raw = bytes(HEADER_SIZE).join([b"", *pieces])  # what is in the headers does not matter any more
+    begins = _offsets(np.fromiter(map(len, pieces), np.int64, len(pieces)) + HEADER_SIZE)
+    readout_ids = np.fromiter([readout.readout_id for readout in objects], np.int64, len(objects))
+    timestamps = np.fromiter([readout.timestamp for readout in objects], np.uint64, len(objects))
+    return _decode(raw, begins, readout_ids, timestamps, objects)
 
 
-def _offsets(lengths: Any) -> Ints:
+def _headers(raw: bytes, begins: Ints) -> NDArray[Any]:
+    """Gather the headers that begin at some places."""
+    return _everywhere(raw, HEADER_SIZE)[begins].view(_HEADER_DTYPE)
+
+
+def _offsets(lengths: Ints) -> Ints:
     """Where each of some pieces begins, and where the last ends."""
     return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
 
@@ -141,21 +156,26 @@ def _find_readouts(raw: bytes) -> Ints:
     data = np.frombuffer(raw, np.uint8)
     begins = np.flatnonzero(data[: max(0, len(raw) - HEADER_SIZE + 1)] == MAGIC[0])
     begins = begins[(data[begins + 1] == MAGIC[1]) & (data[begins + 2] == MAGIC[2])]
-    lengths = _everywhere(raw, HEADER_SIZE)[begins].view(_HEADER_DTYPE)["length"]
-    offsets = _offsets(lengths + np.int64(HEADER_SIZE))
+    lengths = _headers(raw, begins)["length"].astype(np.int64)
+    offsets = _offsets(lengths + HEADER_SIZE)
     if np.array_equal(offsets, np.append(begins, len(raw))) and (lengths <= MAX_DATA).all():
         return offsets
-    walked = _offsets([len(datagram) for datagram, _, _ in split(raw)])
+    walked = _offsets(np.array([len(datagram) for datagram, _, _ in split(raw)], np.int64))
     if walked[-1] < len(raw):
         raise FormatError(f"{len(raw) - walked[-1]} bytes left over after the last whole readout")
     return walked
 
 
-def _decode(raw: bytes, begins: Ints, objects: list[AstroPix4Readout] | None) -> Batch:
-    headers = _everywhere(raw, HEADER_SIZE)[begins[:-1]].view(_HEADER_DTYPE)
+def _decode(
+    raw: bytes,
+    begins: Ints,
+    readout_ids: Ints,
+    timestamps: NDArray[np.uint64],
+    objects: list[AstroPix4Readout] | None,
+) -> Batch:
     positions, owners, unclean = _find_hits(raw, begins)
     words = _words_at(raw, positions)
-    statuses = np.zeros(len(headers), np.uint8)
+    statuses = np.zeros(len(readout_ids), np.uint8)
     if len(unclean):
         rest = [
             objects[i] if objects else AstroPix4Readout.from_bytes(raw[begins[i] : begins[i + 1]])
@@ -163,9 +183,7 @@ def _decode(raw: bytes, begins: Ints, objects: list[AstroPix4Readout] | None) ->
         ]
         statuses[unclean] = [readout.decoding_status() for readout in rest]
         words, owners = _merge(words, owners, unclean, [readout.decode() for readout in rest])
-    readout_ids = headers["readout_id"].astype(np.int64)
-    timestamps = headers["timestamp"].astype(np.uint64)
-    hit_counts = np.bincount(owners, minlength=len(headers))
+    hit_counts = np.bincount(owners, minlength=len(statuses))
     hits = _make_table(words)
     hits["readout_id"] = readout_ids[owners]
     hits["timestamp"] = timestamps[owners]

@@ -1,0 +1,97 @@
+"""What every test has: fresh groups and ports, a check that nothing is left behind, rules of the markers."""
+
+import os
+import random
+import shutil
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+SHARED = TESTS.parents[1] / "shared"
+FDS = Path("/proc/self/fd")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if TESTS / "network" in item.path.parents:
+            item.add_marker(pytest.mark.network)
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("network") and (reason := why_no_namespaces()):
+        # In CI a network test that does not run is a failure: nobody reads the list of skipped tests.
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    if item.get_closest_marker("shared") and not SHARED.is_dir():
+        pytest.skip(f"there is no {SHARED}")
+
+
+def why_no_namespaces():
+    if os.name != "posix" or os.geteuid() != 0:
+        return "network namespaces need root"
+    if shutil.which("ip") is None:
+        return "network namespaces need iproute2"
+    return None
+
+
+@pytest.fixture
+def group():
+    """An IPv4 group that no other test uses, nor one that runs beside this."""
+    return "239.{}.{}.{}".format(*(random.randrange(1, 255) for _ in range(3)))
+
+
+@pytest.fixture
+def group6():
+    """The same for IPv6: ff11::/16 are groups that never leave the host."""
+    return f"ff11::{random.randrange(1, 1 << 16):x}:{random.randrange(1, 1 << 16):x}"
+
+
+@pytest.fixture
+def port():
+    """A UDP port that is free."""
+    return free_port(socket.SOCK_DGRAM)
+
+
+@pytest.fixture
+def tcp_port():
+    """A TCP port that is free."""
+    return free_port(socket.SOCK_STREAM)
+
+
+def free_port(kind):
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """Fail a test that leaves a thread, a child process or an open file or socket."""
+    threads, children, files = set(threading.enumerate()), child_processes(), open_files()
+    yield
+    left_threads = [thread for thread in threading.enumerate() if thread not in threads]
+    for thread in left_threads:
+        thread.join(1)  # one that was told to end may need a moment
+    assert not [thread for thread in left_threads if thread.is_alive()], "threads left behind"
+    assert not child_processes() - children, "child processes left behind"
+    assert not open_files() - files, "files or sockets left open"
+
+
+def child_processes():
+    """PIDs of this process's children, those that nobody has waited for included."""
+    return {
+        int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()
+    }
+
+
+def open_files():
+    """What the open descriptors stand for, as (number, target)."""
+    found = set()
+    for entry in FDS.iterdir() if FDS.is_dir() else ():
+        try:
+            found.add((int(entry.name), os.readlink(entry)))
+        except OSError:  # the descriptor of this very listing
+            continue
+    return found
