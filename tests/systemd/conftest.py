@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from container import (
+
+from systemd.container import (
     REPOSITORY,
     Container,
     UnavailableError,

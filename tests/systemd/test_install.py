@@ -1,7 +1,8 @@
 """`make install` and `make uninstall` on a machine without anything but Debian's Python."""
 
 import pytest
-from container import Container, make
+
+from systemd.container import Container, make
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
 

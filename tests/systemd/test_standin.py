@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from container import REPOSITORY, Container, Unit, wait_until
+
+from systemd.container import REPOSITORY, Container, Unit, wait_until
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
 
