@@ -1,9 +1,21 @@
-# make demo | test | lint: each sets up .venv by itself
+# make demo | test | lint: each sets up .venv by itself; make install: the daemon as a service
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test unit lint format clean
+# A directory for the relay alone: it becomes a venv, and uninstall removes it whole.
+PREFIX ?= /opt/astropix-relay
+CONFIG := $(DESTDIR)/etc/astropix-relay
+UNIT   := $(DESTDIR)/usr/local/lib/systemd/system/astropix-relay@.service
+SYSCTL := $(DESTDIR)/usr/local/lib/sysctl.d/90-astropix-relay.conf
+
+# Only the running system's systemd is to notice, not the builder's of a package.
+ifeq ($(DESTDIR)$(wildcard /run/systemd/system),/run/systemd/system)
+RELOAD = systemctl daemon-reload && systemctl restart systemd-sysctl
+STOP   = systemctl stop 'astropix-relay@*'
+endif
+
+.PHONY: demo test unit lint format clean install uninstall
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +23,7 @@ help:
 	@echo 'make test   every test (the network tests need root and iproute2, and are skipped without)'
 	@echo 'make unit   the fast tests only'
 	@echo 'make lint   ruff and mypy'
+	@echo 'sudo make install | uninstall   the service astropix-relay@ in $(PREFIX) (PREFIX, DESTDIR, PYTHON)'
 
 # The group of development tools is read from pyproject.toml, so that it stands in one place.
 $(VENV)/ready: pyproject.toml
@@ -36,6 +49,27 @@ lint: $(VENV)/ready
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# umask: the service runs under a user of its own, which must be able to read all this.
+# sed: a venv's scripts name the place where it was made.
+install:
+	test ! -e $(DESTDIR)$(PREFIX) || test -e $(DESTDIR)$(PREFIX)/pyvenv.cfg
+	umask 022 && $(PYTHON) -m venv $(DESTDIR)$(PREFIX)
+	umask 022 && $(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet .
+	cd $(DESTDIR)$(PREFIX) && sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g' pyvenv.cfg $$(grep -lI . bin/*)
+	install -d $(CONFIG) $(dir $(UNIT)) $(dir $(SYSCTL))
+	test -e $(CONFIG)/relay.yaml || install -m 644 config/relay.yaml $(CONFIG)
+	sed 's|/opt/astropix-relay/|$(PREFIX)/|' 'config/astropix-relay@.service' | install -m 644 /dev/stdin '$(UNIT)'
+	install -m 644 config/90-astropix-relay.conf $(SYSCTL)
+	$(RELOAD)
+
+# What the operator wrote stays: the configuration, drop-ins, keys.
+uninstall:
+	test ! -e $(DESTDIR)$(PREFIX) || test -e $(DESTDIR)$(PREFIX)/pyvenv.cfg
+	$(STOP)
+	rm -rf $(DESTDIR)$(PREFIX)
+	rm -f '$(UNIT)' $(SYSCTL) $(DESTDIR)/etc/systemd/system/*.wants/astropix-relay@*.service
+	$(RELOAD)
 
 clean:
 	rm -rf $(VENV) dist build
