@@ -35,6 +35,8 @@ def _main(
 ) -> None:
     if version:
         print(f"astropix-relay {__version__} (pyzmq {zmq.__version__}, libzmq {zmq.zmq_version()})")
+        if clash := distributions.clash():
+            print(f"warning: {clash}", file=sys.stderr)
         raise typer.Exit
 
 

@@ -1,0 +1,45 @@
+"""The wheel builds, installs in an environment of its own, and carries its types."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", folder, REPOSITORY], check=True)
+    (wheel,) = folder.glob("astropix_relay-*-py3-none-any.whl")
+    return wheel
+
+
+def test_both_packages_are_in_it_with_their_types(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"astropix_analysis/py.typed", "astropix_relay/py.typed"} <= set(names)
+    assert {name.split("/")[0] for name in names} <= {
+        "astropix_analysis",
+        "astropix_relay",
+        f"{wheel.name.split('-py3')[0]}.dist-info",
+    }
+
+
+def test_a_daq_host_needs_nothing_else(wheel, tmp_path):
+    """Installed alone, without what it depends on, a DAQ host can send."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv/bin/python"
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, wheel], check=True)
+    program = (
+        "from astropix_analysis.fmt import AstroPix4Readout\n"
+        "from astropix_analysis.sock import MulticastSender\n"
+        "with MulticastSender(ttl=0, interface='127.0.0.1') as sender:\n"
+        "    print(sender.send_readout(AstroPix4Readout(b'\\x01', 0)))\n"
+    )
+    done = subprocess.run([python, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "20\n"
