@@ -58,7 +58,7 @@ class MulticastSender:
         Name or address of the interface to send through; by default the one of the route to the group.
         A name survives a change of the address.
     loop
-        Whether receivers on this host get the readouts too.
+        Whether receivers on this host get the readouts too; on its loopback interface they always do.
 
     Raises
     ------
