@@ -12,6 +12,7 @@ import zmq
 
 from astropix_analysis import __version__, distributions
 from astropix_analysis.errors import ConfigError
+from astropix_relay import systemd
 from astropix_relay.config import Config, load_config, schema
 from astropix_relay.service import Relay
 
@@ -67,6 +68,7 @@ def run(
         _fail(f"cannot start: {_text(error)}", CANNOT_START)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: relay.stop())
+    systemd.notify(READY=1, STATUS=relay.status())
     relay.run()
 
 
@@ -99,6 +101,8 @@ def _load(file: Path | None, overrides: dict[str, object]) -> Config:
 
 def _set_up_log(config: Config) -> None:
     logging.basicConfig(level=config.log.level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
+    if systemd.stderr_is_journal():
+        logging.root.handlers[0].setFormatter(systemd.JournalFormatter())
     for warning in config.warnings():
         _log.warning("%s", warning)
     clash = distributions.clash()

@@ -15,6 +15,7 @@ import zmq
 
 from astropix_analysis import __version__, clock, wire
 from astropix_analysis.pace import Pace
+from astropix_relay import systemd
 from astropix_relay.config import Config
 from astropix_relay.core import Message, StreamCore
 from astropix_relay.inlet import Inlet
@@ -52,6 +53,7 @@ class Relay:
         ]
         self._pace = Pace(config.publish.max_delay)
         self._next_check_s = 0.0
+        self._told = (time.monotonic(), 0)
         self._stopping = False
         with contextlib.ExitStack() as opened:
             context: zmq.Context[zmq.Socket[bytes]] = opened.enter_context(zmq.Context())
@@ -79,11 +81,25 @@ class Relay:
                 self._answer_subscriptions()
                 self._beat()
                 self._wait(rest_until_s)
+            systemd.notify(STOPPING=1)
             self._drain()
             self._beat(final=True)
             self.publisher.flush(_FLUSH_S)
         finally:
             self.close()
+
+    def status(self) -> str:
+        """Return in one line what happened since the last call, for ``systemctl status``."""
+        (then_s, before), now_s = self._told, time.monotonic()
+        published = sum(core.sequence for _, core in self.streams)
+        self._told = (now_s, published)
+        return "; ".join(
+            (
+                f"{(published - before) / max(now_s - then_s, 1e-3):.0f} readouts/s",
+                f"{self.publisher.subscriptions} subscriptions",
+                *(f"{core.name} {inlet.membership}" for inlet, core in self.streams),
+            )
+        )
 
     def stop(self) -> None:
         """End `run`; may be called from a signal handler or another thread."""
@@ -128,6 +144,8 @@ class Relay:
                 self._publish(beat)
         if now.s >= self._next_check_s:
             self._check_inlets()
+            # Here, in the loop's own thread, it says that the loop goes on.
+            systemd.notify(WATCHDOG=1, STATUS=self.status())
 
     def _check_inlets(self) -> None:
         self._next_check_s = time.monotonic() + _CHECK_INTERVAL_S

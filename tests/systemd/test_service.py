@@ -10,11 +10,9 @@ import pytest
 from programs import Program
 from systemd.container import Container, Unit, wait_until
 
-pytestmark = [
-    pytest.mark.systemd,
-    pytest.mark.timeout(600),
-    pytest.mark.xfail(run=False, reason="the daemon says nothing to systemd yet"),
-]
+pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
+no_reload_yet = pytest.mark.xfail(strict=True, reason="SIGHUP ends the daemon yet")
+no_store_yet = pytest.mark.xfail(strict=True, reason="the daemon keeps no sockets in the store yet")
 
 PYTHON = "/opt/astropix-relay/bin/python"
 CONFIG = "/etc/astropix-relay/test.yaml"
@@ -123,6 +121,7 @@ def test_the_journal_has_priorities(relay: Unit) -> None:
     assert not any(line.startswith("<") for line in relay.journal())
 
 
+@no_reload_yet
 def test_a_good_reload_takes_up_a_stream_and_disturbs_no_other(relay: Unit) -> None:
     pid = relay.show("MainPID")
     with subscribed(relay.container) as subscriber, send(relay.container, count=200) as sender:
@@ -145,6 +144,7 @@ def test_a_bad_reload_fails_and_the_old_configuration_stays(relay: Unit) -> None
     assert_relays(relay.container)
 
 
+@no_store_yet
 def test_after_kill_9_it_is_back_and_nothing_in_the_sockets_is_lost(relay: Unit) -> None:
     with subscribed(relay.container) as subscriber, send(relay.container, count=500) as sender:
         subscriber.wait_for("got 50")
@@ -156,6 +156,7 @@ def test_after_kill_9_it_is_back_and_nothing_in_the_sockets_is_lost(relay: Unit)
     assert restarted(relay)
 
 
+@no_store_yet
 def test_a_restart_loses_no_readout(relay: Unit) -> None:
     with subscribed(relay.container) as subscriber, send(relay.container, count=500) as sender:
         subscriber.wait_for("got 50")
