@@ -20,9 +20,7 @@ def test_the_plain_zeromq_monitor(group, port):
     with (
         running_relay(group, port) as relay,
         MulticastSender(group, port, 0, interface="127.0.0.1") as sender,
-        Program(
-            sys.executable, "-c", program.replace("tcp://relay:5556", relay.publisher.endpoint)
-        ) as seen,
+        Program(sys.executable, "-c", program.replace("tcp://relay:5556", relay.publisher.endpoint)) as seen,
     ):
         sent = 0
         while not seen.stdout:  # what is published before the subscription works does not arrive

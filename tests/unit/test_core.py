@@ -1,6 +1,7 @@
 """The relay's core: datagrams in, messages out, no socket in sight."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -75,7 +76,7 @@ def test_split_keeps_everything_in_order_and_within_a_payload(sizes):
     datagrams = [bytes([i]) * size for i, size in enumerate(sizes)]
     parts = split(datagrams)
     assert [one for part in parts for one in part] == datagrams
-    for part, following in zip(parts, parts[1:], strict=False):
+    for part, following in pairwise(parts):
         assert sum(map(len, part)) <= wire.MAX_PAYLOAD or len(part) == 1
         assert sum(map(len, part)) + len(following[0]) > wire.MAX_PAYLOAD  # no message is sent half full
 
