@@ -25,6 +25,9 @@ BIND_TO_GROUP = sys.platform != "win32"
 # Without these a socket also receives every group that any other program on the host has joined.
 IP_MULTICAST_ALL: int | None = 49 if _LINUX else None
 IPV6_MULTICAST_ALL: int | None = 29 if _LINUX else None
+# Receives from one interface only. IPv6 needs it: there a member of a group on one interface also receives
+# what arrives for the group on another, once any other program on the host has joined it there.
+SO_BINDTOIFINDEX: int | None = 62 if _LINUX else None
 # With each datagram, the number that the kernel has dropped on this socket so far.
 SO_RXQ_OVFL: int | None = 40 if _LINUX else None
 # Makes send() report what a full queueing discipline throws away (ENOBUFS) instead of success. Set for groups
@@ -208,7 +211,7 @@ def local_address(group: str, port: int) -> str | None:
 def open_sender(group: str, port: int, *, interface: Interface, ttl: int, loop: bool) -> socket.socket:
     """Open a non-blocking socket that sends to `group` through `interface`."""
     if not 0 <= ttl < 256:
-        raise ConfigError(f"ttl {ttl}: the number of routers is from 0 to 255")
+        raise ConfigError(f"ttl {ttl!r}: it is from 0 to 255")
     sock = socket.socket(_checked_family(group, port, interface), socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
@@ -277,6 +280,7 @@ def open_receiver(
 
     Bound to the group's address, another group's or a unicast datagram on the port stays out. Where the
     platform cannot bind so, they arrive too, and only the check of their bytes keeps them out.
+    For IPv6 it is bound to the interface too: once that is deleted, open another socket for the next one.
     """
     family = _checked_family(group, port, interface)
     sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -287,10 +291,7 @@ def open_receiver(
             sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
         if is_multicast(group):
             _share_port(sock)
-            if family == socket.AF_INET and IP_MULTICAST_ALL is not None:
-                sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
-            if family == socket.AF_INET6 and IPV6_MULTICAST_ALL is not None:
-                sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
+            _keep_others_out(sock, interface)
         if BIND_TO_GROUP or not is_multicast(group):
             sock.bind(socket_address(group, port, interface))
         else:
@@ -310,6 +311,17 @@ def _share_port(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if not _LINUX and hasattr(socket, "SO_REUSEPORT"):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
+def _keep_others_out(sock: socket.socket, interface: Interface) -> None:
+    """Receive what the socket itself joins, and nothing that others on the host have joined."""
+    if sock.family == socket.AF_INET and IP_MULTICAST_ALL is not None:
+        sock.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
+    if sock.family == socket.AF_INET6 and IPV6_MULTICAST_ALL is not None:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
+    if sock.family == socket.AF_INET6 and SO_BINDTOIFINDEX is not None:
+        with contextlib.suppress(PermissionError):  # before Linux 5.7 it takes CAP_NET_RAW
+            sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, interface.index)
 
 
 def ask_buffer(sock: socket.socket, option: int, size: int) -> int:

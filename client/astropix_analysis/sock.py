@@ -53,7 +53,8 @@ class MulticastSender:
     group, port
         Where to send. A unicast address is accepted, for programs on one machine ('127.0.0.1').
     ttl
-        Routers that a readout may pass; 0 keeps it on this host.
+        With 1 a readout stays on its network; each more lets it pass a router. 0 is for the loopback
+        interface: through another it stays on this host only if a receiver here has joined (Linux).
     interface
         Name or address of the interface to send through; by default the one of the route to the group.
         A name survives a change of the address.
