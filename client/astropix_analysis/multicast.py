@@ -10,7 +10,6 @@ import contextlib
 import errno
 import ipaddress
 import os
-import pathlib
 import socket
 import struct
 import sys
@@ -44,6 +43,7 @@ SEND_BUFFER = 1 << 20  # bytes asked of the kernel, so that a burst of large rea
 
 # Lists the IPv4 addresses of all interfaces.
 _SIOCGIFCONF: int | None = 0x8912 if _LINUX else None
+_IPV6_ADDRESSES = "/proc/net/if_inet6"  # the same for IPv6, on Linux
 _IFREQ_SIZE = 40  # struct ifreq of 64-bit Linux: 16 bytes of name, then a sockaddr
 _MAX_ADDRESSES = 1024
 _LINK_SCOPE = 2  # scope, in the second byte of an IPv6 group, up to which it is of one link
@@ -178,11 +178,12 @@ def _name_of_ipv4(address: str) -> str | None:
 
 def _name_of_ipv6(address: ipaddress.IPv6Address) -> str | None:
     try:
-        lines = pathlib.Path("/proc/net/if_inet6").read_text().splitlines()
+        with open(_IPV6_ADDRESSES) as lines:
+            fields = [line.split() for line in lines]
     except OSError:
         return None
     wanted = address.packed.hex()
-    return next((fields[5] for fields in map(str.split, lines) if fields[0] == wanted), None)
+    return next((name for found, *_, name in fields if found == wanted), None)
 
 
 def in_use(chosen: Interface, group: str, port: int) -> Interface | str:

@@ -12,7 +12,7 @@
 import difflib
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from astropix_analysis import multicast
 from astropix_analysis.errors import ConfigError
@@ -40,7 +40,7 @@ class SourceUrl:
         return f"{self.scheme}://{host}:{self.port}"
 
     def __str__(self) -> str:
-        options = "&".join(f"{key}={value}" for key, value in self.options.items())
+        options = urlencode(self.options, safe=":")
         return self.endpoint + (f"?{options}" if options else "")
 
 
