@@ -1,4 +1,4 @@
-"""The two programs of the documentation, to the letter. They name no interface: each has a host of its own."""
+"""The two programs of the documentation, to the letter; they name no interface, so each has its own host."""
 
 import re
 from pathlib import Path
