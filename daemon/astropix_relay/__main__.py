@@ -9,9 +9,9 @@ from typing import Annotated, NoReturn
 
 import typer
 import zmq
-
 from astropix_analysis import __version__, distributions
 from astropix_analysis.errors import ConfigError
+
 from astropix_relay.config import Config, load_config, schema
 from astropix_relay.service import Relay
 

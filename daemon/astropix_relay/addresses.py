@@ -7,10 +7,10 @@ import ipaddress
 import re
 from typing import Annotated, NamedTuple
 
-from pydantic import AfterValidator, Field
-
 from astropix_analysis.errors import ConfigError
 from astropix_analysis.multicast import check_address, is_multicast
+from pydantic import AfterValidator, Field
+
 from astropix_relay.quantities import show
 
 

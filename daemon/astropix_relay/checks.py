@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 from astropix_analysis.multicast import explain
+
 from astropix_relay.addresses import Address, tcp_address
 from astropix_relay.config import Config
 

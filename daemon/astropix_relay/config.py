@@ -9,9 +9,9 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
+from astropix_analysis.wire import check_stream_name
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from astropix_analysis.wire import check_stream_name
 from astropix_relay.addresses import (
     Address,
     Endpoint,

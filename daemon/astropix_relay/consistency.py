@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from astropix_analysis.multicast import is_multicast
+
 from astropix_relay.addresses import is_address, tcp_address
 from astropix_relay.mistakes import dotted
 from astropix_relay.quantities import Size

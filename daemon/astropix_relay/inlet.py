@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from astropix_analysis import multicast
 from astropix_analysis.datagrams import NOTHING, Drained, Reader, open_reader
+
 from astropix_relay.config import Stream
 
 _log = logging.getLogger(__name__)

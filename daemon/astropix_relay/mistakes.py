@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from astropix_analysis.errors import ConfigError
 from pydantic_core import ErrorDetails
 
-from astropix_analysis.errors import ConfigError
 from astropix_relay.quantities import show
 from astropix_relay.yaml_marks import Document, Path, Place
 

@@ -5,8 +5,8 @@ the loop by the thread that owns the socket.
 """
 
 import zmq
-
 from astropix_analysis import wire
+
 from astropix_relay.core import Message
 
 _MAX_INCOMING = 1024  # bytes of a subscription; without a limit a 10 MB topic costs 500 MB

@@ -12,9 +12,9 @@ import socket
 import time
 
 import zmq
-
 from astropix_analysis import __version__, clock, wire
 from astropix_analysis.pace import Pace
+
 from astropix_relay.config import Config
 from astropix_relay.core import Message, StreamCore
 from astropix_relay.inlet import Inlet

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 import pytest
 import zmq
-
 from astropix_analysis import wire
 from astropix_analysis.errors import ClosedError, ConfigError, ReceiveTimeout
 from astropix_analysis.fmt import AstroPix4Readout

@@ -1,7 +1,6 @@
 import socket
 
 import pytest
-
 from astropix_relay.checks import endpoint_problems
 from astropix_relay.config import load_config
 

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-
 from astropix_analysis.columns import HIT_DTYPE, decode_batch, decode_columns
 from astropix_analysis.errors import FormatError
 from astropix_analysis.fileio import apx_open
 from astropix_analysis.fmt import MAX_DATA, AstroPix4Hit, AstroPix4Readout, Decoding
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

@@ -7,9 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-
 from astropix_analysis.errors import ConfigError, WireError
 from astropix_analysis.wire import check_stream_name
 from astropix_relay.config import (
@@ -23,6 +20,8 @@ from astropix_relay.config import (
     schema,
 )
 from astropix_relay.yaml_marks import parse
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 RELAY_YAML = Path(__file__).parents[2] / "config" / "relay.yaml"
 MiB = 1 << 20

@@ -3,15 +3,14 @@
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from astropix_analysis import wire
 from astropix_analysis.clock import Moment
 from astropix_analysis.datagrams import Drained
 from astropix_analysis.fmt import AstroPix4Readout
 from astropix_analysis.ledger import Source
 from astropix_relay.core import MIN_BEAT_INTERVAL_S, StreamCore, split
+from hypothesis import given
+from hypothesis import strategies as st
 
 DAQ, OTHER = Source("10.0.1.1", 40000), Source("10.0.1.9", 40001)
 

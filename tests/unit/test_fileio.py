@@ -3,12 +3,11 @@
 import logging
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from astropix_analysis.errors import ConfigError, FormatError
 from astropix_analysis.fileio import MAX_HEADER, FileHeader, apx_open
 from astropix_analysis.fmt import AstroPix4Readout
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 HEADER = b'%APXDF\x15\x00\x00\x00{"readout_uid": 4000}'
 READOUTS = [

@@ -7,12 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-
 from astropix_analysis import fmt
 from astropix_analysis.errors import FormatError
 from astropix_analysis.fmt import AstroPix4Hit, AstroPix4Readout, Decoding, reverse_bit_order
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from astropix_analysis import fmt, wire
 from astropix_analysis.ledger import Source
 

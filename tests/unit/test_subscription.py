@@ -1,9 +1,6 @@
 """What a subscriber makes of a relay's messages."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from astropix_analysis import wire
 from astropix_analysis.clock import Moment
 from astropix_analysis.datagrams import Drained
@@ -12,6 +9,8 @@ from astropix_analysis.fmt import AstroPix4Readout
 from astropix_analysis.ledger import Place, Source
 from astropix_analysis.subscription import Subscription
 from astropix_relay.core import StreamCore
+from hypothesis import given
+from hypothesis import strategies as st
 
 DAQ = Source("10.0.1.1", 40000)
 
