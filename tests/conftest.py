@@ -1,5 +1,6 @@
 """What every test has: fresh groups and ports, a check that nothing is left behind, rules of the markers."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -56,8 +57,16 @@ def port():
 
 @pytest.fixture
 def tcp_port():
-    """A TCP port that is free."""
-    return free_port(socket.SOCK_STREAM)
+    """A TCP port that is free, and the next one too: a relay serves history there.
+
+    Below the range that the kernel gives to connections, or it may give the next one away meanwhile.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
+            return port
 
 
 def free_port(kind):

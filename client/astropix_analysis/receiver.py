@@ -100,8 +100,12 @@ class Receiver(ABC, Generic[R]):
         """Wait once, at most `timeout_s` (None: for ever); an empty list does not mean that it passed."""
 
     @abstractmethod
-    def _watched_fd(self) -> int:
-        """Return the descriptor that is readable when the network has something."""
+    def _watched_fds(self) -> list[int]:
+        """Return the descriptors that are readable when the network has something."""
+
+    def _unread(self) -> bool:
+        """Whether something waits that the descriptors do not tell of a second time."""
+        return False
 
     @abstractmethod
     def _close(self) -> None:
@@ -129,8 +133,7 @@ class Receiver(ABC, Generic[R]):
             while not self._readouts:
                 self._readouts.extend(self._decode(self._next_batch(deadline), max_size))
         readout = self._readouts.popleft()
-        if self._readiness is not None:
-            self._readiness.set(bool(self._readouts or self._batches))
+        self._tell_readiness()
         return readout
 
     def receive_batch(self, timeout: float | None = _DEFAULT) -> Batch:
@@ -145,8 +148,7 @@ class Receiver(ABC, Generic[R]):
             As `receive`.
         """
         batch = self._next_batch(self._deadline(timeout))
-        if self._readiness is not None:
-            self._readiness.set(bool(self._batches))
+        self._tell_readiness()
         return batch
 
     def __iter__(self) -> Iterator[R]:
@@ -165,10 +167,10 @@ class Receiver(ABC, Generic[R]):
         """
         self._check_open()
         if not hasattr(select, "epoll"):
-            return self._watched_fd()
+            return self._watched_fds()[0]
         if self._readiness is None:
-            self._readiness = Readiness(self._watched_fd())
-            self._readiness.set(bool(self._readouts or self._batches))
+            self._readiness = Readiness(*self._watched_fds())
+            self._tell_readiness()
         return self._readiness.fileno()
 
     def close(self) -> None:
@@ -190,6 +192,10 @@ class Receiver(ABC, Generic[R]):
     ) -> None:
         self.close()
 
+    def _tell_readiness(self) -> None:
+        if self._readiness is not None:
+            self._readiness.set(bool(self._readouts or self._batches) or self._unread())
+
     def _deadline(self, timeout: float | None) -> float | None:
         timeout = self.timeout if timeout is _DEFAULT else timeout
         return None if timeout is None else time.monotonic() + timeout
@@ -204,6 +210,7 @@ class Receiver(ABC, Generic[R]):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             self._batches.extend(self._receive_batches(left))
             if not self._batches and left == 0.0:
+                self._tell_readiness()
                 raise ReceiveTimeout(f"no readout from {self} in time")
         return self._batches.popleft()
 

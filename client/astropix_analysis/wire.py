@@ -376,6 +376,8 @@ def parse_hello(frame: bytes) -> Hello:
             raise WireError(f"protocol version {value['protocol']!r}; this program speaks version {PROTOCOL}")
         streams = {str(name): int(about["readout_uid"]) for name, about in value["streams"].items()}
         port = value.get("history_port")
+        if port is not None and not 0 < port < 1 << 16:
+            raise WireError(f"a history port of {port}")
         return Hello(
             relay_id=int(value["relay_id"]),
             version=str(value.get("version", "")),

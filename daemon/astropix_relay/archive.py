@@ -100,36 +100,37 @@ class Archive:
             return
         identity, *request = self._socket.recv_multipart(zmq.NOBLOCK)
         envelope = [identity, b""] if request[:1] == [b""] else [identity]
-        answer, body = self._answer(request[len(envelope) - 1 :])
+        answer, body = answer_request(request[len(envelope) - 1 :], self._relay_id, self._histories)
         self.answered[Status(answer.status)] += 1
         try:
             self._socket.send_multipart([*envelope, wire.pack_answer(answer), body], zmq.NOBLOCK)
         except zmq.ZMQError:  # EAGAIN: its queue is full; EHOSTUNREACH: it is gone
             self.unwanted += 1
 
-    def _answer(self, frames: Sequence[bytes]) -> tuple[Answer, bytes | memoryview]:
-        try:
-            if len(frames) != 1:
-                raise WireError(f"a request of {len(frames)} frames; the protocol's have 1")
-            request = wire.parse_request(frames[0])
-        except WireError as error:
-            return Answer(Status.MALFORMED, 0, self._relay_id), _words(str(error))
-        history = self._histories.get(request.stream)
-        if history is None:
-            names = ", ".join(sorted(self._histories))
-            return self._refuse(request, Status.UNKNOWN_STREAM, f"no such stream; there are: {names}")
-        if request.relay_id not in (0, self._relay_id):
-            return self._refuse(request, Status.OTHER_RELAY, "the relay was started anew")
-        page = _find(history, request)
-        limits = (history.oldest, history.next, page.begin, page.end)
-        return Answer(Status.OK, request.request_id, self._relay_id, *limits), page.records
-
-    def _refuse(self, request: Request, status: Status, why: str) -> tuple[Answer, bytes]:
-        return Answer(status, request.request_id, self._relay_id), _words(why)
-
     def close(self) -> None:
         """Close; a second call does nothing."""
         self._socket.close()
+
+
+def answer_request(
+    frames: Sequence[bytes], relay_id: int, histories: Mapping[str, History]
+) -> tuple[Answer, bytes | memoryview]:
+    """Return the answer to any frames: its header and a page, or why there is none. Pure."""
+    try:
+        if len(frames) != 1:
+            raise WireError(f"a request of {len(frames)} frames; the protocol's have 1")
+        request = wire.parse_request(frames[0])
+    except WireError as error:
+        return Answer(Status.MALFORMED, 0, relay_id), _words(str(error))
+    history = histories.get(request.stream)
+    if history is None:
+        words = _words(f"no such stream; there are: {', '.join(sorted(histories))}")
+        return Answer(Status.UNKNOWN_STREAM, request.request_id, relay_id), words
+    if request.relay_id not in (0, relay_id):
+        return Answer(Status.OTHER_RELAY, request.request_id, relay_id), b"the relay was started anew"
+    page = _find(history, request)
+    limits = (history.oldest, history.next, page.begin, page.end)
+    return Answer(Status.OK, request.request_id, relay_id, *limits), page.records
 
 
 def _find(history: History, request: Request) -> Page:
