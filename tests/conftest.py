@@ -1,9 +1,12 @@
 """What every test has: fresh groups and ports, a check that nothing is left behind, rules of the markers."""
 
+import contextlib
+import functools
 import os
 import random
 import shutil
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
@@ -28,12 +31,15 @@ def pytest_runtest_setup(item):
         pytest.skip(f"there is no {SHARED}")
 
 
+@functools.cache
 def why_no_namespaces():
     if os.name != "posix" or os.geteuid() != 0:
         return "network namespaces need root"
-    if shutil.which("ip") is None:
-        return "network namespaces need iproute2"
-    return None
+    if missing := [program for program in ("ip", "tc", "nft") if shutil.which(program) is None]:
+        return f"network namespaces need iproute2 and nftables: there is no {' '.join(missing)}"
+    # Root in a container may not be allowed to.
+    tried = subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True, check=False)
+    return tried.stderr.strip() or None
 
 
 @pytest.fixture
@@ -56,8 +62,16 @@ def port():
 
 @pytest.fixture
 def tcp_port():
-    """A TCP port that is free."""
-    return free_port(socket.SOCK_STREAM)
+    """A TCP port that is free, and the next one too: a relay serves history there.
+
+    Below the range that the kernel gives to connections, or it may give the next one away meanwhile.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
+            return port
 
 
 def free_port(kind):
@@ -74,9 +88,12 @@ def nothing_left_behind():
     left_threads = [thread for thread in threading.enumerate() if thread not in threads]
     for thread in left_threads:
         thread.join(1)  # one that was told to end may need a moment
-    assert not [thread for thread in left_threads if thread.is_alive()], "threads left behind"
-    assert not child_processes() - children, "child processes left behind"
-    assert not open_files() - files, "files or sockets left open"
+    left = {
+        "threads": [thread for thread in left_threads if thread.is_alive()],
+        "child processes": child_processes() - children,
+        "files or sockets": open_files() - files,
+    }
+    assert not any(left.values()), f"left behind: {left}"
 
 
 def child_processes():

@@ -19,16 +19,17 @@ def wait_readable(fd: int, timeout_s: float | None) -> bool:
 
 
 class Readiness:
-    """Readable while the watched descriptor is, or while `set(True)` says that something is buffered.
+    """Readable while a watched descriptor is, or while `set(True)` says that something is buffered.
 
     Linux's epoll; there is no equivalent elsewhere that `select` takes.
     """
 
-    def __init__(self, watched_fd: int) -> None:
+    def __init__(self, *watched_fds: int) -> None:
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         self._epoll.register(self._event, select.EPOLLIN)
-        self._epoll.register(watched_fd, select.EPOLLIN)
+        for fd in watched_fds:
+            self.watch(fd)
         self._is_set = False
 
     def fileno(self) -> int:
@@ -44,10 +45,13 @@ class Readiness:
             else:
                 os.read(self._event, 8)
 
-    def watch_instead(self, old_fd: int, new_fd: int) -> None:
-        """Watch another descriptor, after a reconnection."""
-        self._epoll.unregister(old_fd)
-        self._epoll.register(new_fd, select.EPOLLIN)
+    def watch(self, fd: int) -> None:
+        """Watch another descriptor."""
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def forget(self, fd: int) -> None:
+        """Watch a descriptor no more; call this before it is closed."""
+        self._epoll.unregister(fd)
 
     def close(self) -> None:
         """Close both descriptors."""

@@ -107,8 +107,12 @@ class Receiver(ABC, Generic[R]):
         """Wait once, at most `timeout_s` (None: for ever); an empty list does not mean that it passed."""
 
     @abstractmethod
-    def _watched_fd(self) -> int:
-        """Return the descriptor that is readable when the network has something."""
+    def _watched_fds(self) -> list[int]:
+        """Return the descriptors that are readable when the network has something."""
+
+    def _unread(self) -> bool:
+        """Whether something waits that the descriptors do not tell of a second time."""
+        return False
 
     @abstractmethod
     def _close(self) -> None:
@@ -138,8 +142,7 @@ class Receiver(ABC, Generic[R]):
                 if not self._readouts and not self._batches and _has_passed(deadline):
                     raise self._timeout()  # all that came was refused: that must not go on for ever
         readout = self._readouts.popleft()
-        if self._readiness is not None:
-            self._readiness.set(bool(self._readouts or self._batches))
+        self._tell_readiness()
         return readout
 
     def receive_batch(self, timeout: float | None = _DEFAULT) -> Batch:
@@ -154,8 +157,7 @@ class Receiver(ABC, Generic[R]):
             As `receive`.
         """
         batch = self._next_batch(self._deadline(timeout))
-        if self._readiness is not None:
-            self._readiness.set(bool(self._batches))
+        self._tell_readiness()
         return batch
 
     def __iter__(self) -> Iterator[R]:
@@ -174,10 +176,10 @@ class Receiver(ABC, Generic[R]):
         """
         self._check_open()
         if not hasattr(select, "epoll"):
-            return self._watched_fd()
+            return self._watched_fds()[0]
         if self._readiness is None:
-            self._readiness = Readiness(self._watched_fd())
-            self._readiness.set(bool(self._readouts or self._batches))
+            self._readiness = Readiness(*self._watched_fds())
+            self._tell_readiness()
         return self._readiness.fileno()
 
     def close(self) -> None:
@@ -199,6 +201,10 @@ class Receiver(ABC, Generic[R]):
     ) -> None:
         self.close()
 
+    def _tell_readiness(self) -> None:
+        if self._readiness is not None:
+            self._readiness.set(bool(self._readouts or self._batches) or self._unread())
+
     def _deadline(self, timeout: float | None) -> float | None:
         timeout = self.timeout if timeout is _DEFAULT else timeout
         return None if timeout is None else time.monotonic() + timeout
@@ -213,6 +219,7 @@ class Receiver(ABC, Generic[R]):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             self._batches.extend(self._receive_batches(left))
             if not self._batches and left == 0.0:
+                self._tell_readiness()
                 raise self._timeout()
         return self._batches.popleft()
 

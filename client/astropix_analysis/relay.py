@@ -1,17 +1,20 @@
 """Receive a stream of readouts from a relay, over ZeroMQ: for monitors on networks without multicast."""
 
 import logging
+import math
 from typing import Any, TypeVar
 
 import zmq
 
 from astropix_analysis import clock
+from astropix_analysis.clock import Moment
 from astropix_analysis.errors import ConfigError, ReceiveTimeout
 from astropix_analysis.ledger import Ledger
-from astropix_analysis.readiness import wait_readable
+from astropix_analysis.patience import Patience
 from astropix_analysis.receiver import Batch, Receiver
+from astropix_analysis.recovery import TIMEOUT_S
 from astropix_analysis.source import open_receiver
-from astropix_analysis.subscription import Subscription
+from astropix_analysis.subscription import Start, Subscription
 from astropix_analysis.wire import HELLO_TOPIC
 
 __all__ = ["RelayReceiver", "open_receiver"]
@@ -32,7 +35,8 @@ _MAX_RETRANSMIT_MS = 15_000
 class RelayReceiver(Receiver[R]):
     """Receives a stream from a relay, with the interface of `sock.MulticastReceiver`.
 
-    It connects, and connects again, by itself. What was lost, and where, is in `ledger`.
+    It connects, and connects again, by itself. What is lost on the way is asked of the relay's history and
+    delivered in order; what is lost for good, and where, is in `ledger`.
 
     Parameters
     ----------
@@ -46,11 +50,18 @@ class RelayReceiver(Receiver[R]):
         Seconds that `receive` and iteration wait for a readout; None for ever.
     stride
         The DAQ multicasts one readout in `stride`: ids that grow by this are no loss.
+    recover
+        Whether to ask the relay's history, if it has one, for what was lost on the way: after a stall of this
+        program or of the network. A program that is always slower than the stream still loses readouts.
+    recover_timeout
+        Seconds that a page of history may take while the relay is heard; meanwhile what is live waits.
+    start
+        With what to begin: ``'live'``, the ``'oldest'`` that history holds, or the latest N readouts.
 
     Raises
     ------
     ConfigError
-        The endpoint is not an address, or the stream's name cannot be one.
+        The endpoint is not an address, the stream's name cannot be one, or `start` is something else.
     """
 
     def __init__(
@@ -61,14 +72,23 @@ class RelayReceiver(Receiver[R]):
         *,
         timeout: float | None = None,
         stride: int = 1,
+        recover: bool = True,
+        recover_timeout: float = TIMEOUT_S,
+        start: Start = "live",
     ) -> None:
         super().__init__(readout_class, timeout=timeout)
         self._endpoint = endpoint
-        self._subscription = Subscription(stream, stride=stride)
+        self._subscription = Subscription(
+            stream, stride=stride, recover=recover, recover_timeout=recover_timeout, start=start
+        )
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._subscribed = False
         self._connected = False
-        self._asked_s = clock.now().s
+        self._drained = True
+        self._silence = Patience(LOST_AFTER_S)
+        self._silence.renew(clock.now().s)
+        self._history: zmq.Socket[bytes] | None = None  # once something was missing
+        self._awaiting = False
         try:
             self._socket = self._connect()
         except BaseException:
@@ -115,6 +135,7 @@ class RelayReceiver(Receiver[R]):
             self._batches.extend(self._receive_batches(left))
             if left == 0.0 and not self._subscription.ready:
                 raise ReceiveTimeout(f"no beat from {self}: {self._trouble()}")
+        self._tell_readiness()
 
     def _trouble(self) -> str:
         hello, stream = self._subscription.hello, self._subscription.stream
@@ -124,8 +145,8 @@ class RelayReceiver(Receiver[R]):
             return f"the relay has no stream {stream!r}; it has: {', '.join(sorted(hello.streams)) or 'none'}"
         return "the relay greets, but the stream is silent"
 
-    def _connect(self) -> "zmq.Socket[bytes]":
-        sock = self._context.socket(zmq.SUB)
+    def _open_socket(self, kind: int) -> "zmq.Socket[bytes]":
+        sock = self._context.socket(kind)
         # No ZMTP heartbeats (ZMQ_HEARTBEAT_*): with libzmq 4.3.5 they can abort this process or the relay.
         for option, value in {
             zmq.RCVHWM: _QUEUE_MESSAGES,
@@ -141,6 +162,10 @@ class RelayReceiver(Receiver[R]):
             zmq.LINGER: 0,
         }.items():
             sock.setsockopt(option, value)
+        return sock
+
+    def _connect(self) -> "zmq.Socket[bytes]":
+        sock = self._open_socket(zmq.SUB)
         try:
             sock.setsockopt(zmq.SUBSCRIBE, HELLO_TOPIC)
             self._subscribed = False
@@ -149,6 +174,7 @@ class RelayReceiver(Receiver[R]):
         except zmq.ZMQError as error:
             sock.close()
             raise ConfigError(f"{self._endpoint!r} is not tcp://HOST:PORT: {error}") from None
+        self._watch(sock)
         return sock
 
     def _subscribe(self, sock: "zmq.Socket[bytes]") -> None:
@@ -158,57 +184,130 @@ class RelayReceiver(Receiver[R]):
             sock.setsockopt(zmq.SUBSCRIBE, f"apx/{stream}/".encode("ascii"))
             self._subscribed = True
 
-    def _watched_fd(self) -> int:
-        return int(self._socket.getsockopt(zmq.FD))
+    def _watched_fds(self) -> list[int]:
+        return [_fd(sock) for sock in self._sockets()]
+
+    def _sockets(self) -> "list[zmq.Socket[bytes]]":
+        return [self._socket] if self._history is None else [self._socket, self._history]
+
+    def _unread(self) -> bool:
+        return not self._drained
+
+    def _watch(self, sock: "zmq.Socket[bytes]") -> None:
+        if self._readiness is not None:
+            self._readiness.watch(_fd(sock))
+
+    def _drop(self, sock: "zmq.Socket[bytes]") -> None:
+        if self._readiness is not None:
+            self._readiness.forget(_fd(sock))
+        sock.close()
 
     def _close(self) -> None:
-        self._socket.close()
+        for sock in self._sockets():
+            sock.close()
         self._context.term()
 
     def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
         batches = self._drain()
         if batches or timeout_s == 0.0:
             return batches
-        until_lost_s = max(0.0, self._asked_s + LOST_AFTER_S - clock.now().s)
-        wait_readable(self._watched_fd(), until_lost_s if timeout_s is None else min(timeout_s, until_lost_s))
+        self._wait(timeout_s)
         return self._drain()
 
+    def _wait(self, timeout_s: float | None) -> None:
+        look_s = self._silence.next_look_s()
+        wait_s = look_s if timeout_s is None else min(timeout_s, look_s)
+        poller = zmq.Poller()
+        for sock in self._sockets():
+            poller.register(sock, zmq.POLLIN)
+        poller.poll(math.ceil(wait_s * 1000))
+
     def _drain(self) -> list[Batch]:
-        """Take the messages that wait; when there is none, see whether the relay is still heard."""
-        batches: list[Batch] = []
+        """Take what waits. Nothing is said to be overdue before that: this process may have been stopped."""
         now = clock.now()
-        for taken in range(_MAX_READS):
+        self._drained = True
+        batches = self._take_live(now)
+        batches += self._take_history(now)
+        if self._drained:
+            batches += self._subscription.tick(now)
+            self._check_heard(now.s)
+        return batches
+
+    def _take_live(self, now: Moment) -> list[Batch]:
+        batches: list[Batch] = []
+        taken = 0
+        while taken < _MAX_READS or not batches:
             try:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                if not taken:
-                    self._check_heard(now.s)
-                break
+                return batches
+            taken += 1
             self._note_heard(now.s)
             batches += self._subscription.take(frames, now)
             self._subscribe(self._socket)
+        self._drained = False
         return batches
 
+    def _take_history(self, now: Moment) -> list[Batch]:
+        """Take a page if one has come; the next one is asked for before this one is handed out."""
+        batches: list[Batch] = []
+        while not batches:
+            self._ask(now)
+            if self._history is None:
+                return batches
+            try:
+                frames = self._history.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return batches
+            self._awaiting = False
+            batches = self._take_answer(frames, now)
+        self._ask(now)
+        self._drained = False
+        return batches
+
+    def _take_answer(self, frames: list[bytes], now: Moment) -> list[Batch]:
+        before = self._subscription.fell_behind
+        batches = self._subscription.take_answer(frames, now)
+        if self._subscription.fell_behind > before == 0:
+            _log.warning("%s: this program is slower than the stream; it loses what it cannot take", self)
+        return batches
+
+    def _ask(self, now: Moment) -> None:
+        request = self._subscription.request(now)
+        if request is None:
+            return
+        if self._history is None or self._awaiting:  # the answer may have been lost with its connection
+            if self._history is not None:
+                self._drop(self._history)
+            self._history = self._open_socket(zmq.DEALER)
+            self._history.connect(f"{self._endpoint.rpartition(':')[0]}:{self._subscription.history_port}")
+            self._watch(self._history)
+        self._history.send(request, zmq.NOBLOCK)
+        self._awaiting = True
+
     def _note_heard(self, now_s: float) -> None:
-        self._asked_s = now_s
+        self._silence.renew(now_s)
         if not self._connected:
             self._connected = True
             _log.info("receiving from %s", self)
 
     def _check_heard(self, now_s: float) -> None:
         """Connect anew to a relay that was not heard for 5 s: a dead peer may look like a silent one."""
-        if now_s - self._asked_s < LOST_AFTER_S:
+        if not self._silence.spent(now_s):
             return
         if self._connected:
             _log.warning("%s: not heard for %.0f s; connecting again", self, LOST_AFTER_S)
         self._connected = False
-        self._asked_s = now_s
-        old = self._socket
+        self._silence.renew(now_s)
+        for sock in self._sockets():
+            self._drop(sock)
+        self._history = None
         self._socket = self._connect()
-        if self._readiness is not None:
-            self._readiness.watch_instead(int(old.getsockopt(zmq.FD)), self._watched_fd())
-        old.close()
 
     def __str__(self) -> str:
         stream = self._subscription.stream
         return self._endpoint + (f"?stream={stream}" if stream else "")
+
+
+def _fd(sock: "zmq.Socket[bytes]") -> int:
+    return int(sock.getsockopt(zmq.FD))

@@ -265,8 +265,8 @@ class MulticastReceiver(Receiver[R]):
         """Datagrams that were not readouts, by reason (see `intake`)."""
         return self._ledger.rejected
 
-    def _watched_fd(self) -> int:
-        return self._socket.fileno()
+    def _watched_fds(self) -> list[int]:
+        return [self._socket.fileno()]
 
     def _close(self) -> None:
         self._socket.close()

@@ -1,4 +1,4 @@
-"""The relay protocol, version 1: topics, headers, beats and hellos, as bytes and as values.
+"""The relay protocol, version 1: topics, headers, beats, hellos and history, as bytes and as values.
 
 Pure: no socket, no clock. docs/protocol.md is the reference for people who write a subscriber in another
 language; the tests hold this module against the bytes printed there.
@@ -8,7 +8,8 @@ import ipaddress
 import json
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -26,6 +27,17 @@ NO_SOURCE = Source("::", 0)
 
 # magic, version, flags, count, relay_id, sequence, received_ns, source address, source port, zero
 HEADER = struct.Struct("<4sBBHQQQ16sH6x")
+FLAGS_OFFSET = 5
+
+REQUEST_MAGIC = b"APXQ"
+ANSWER_MAGIC = b"APXA"
+MAX_PAGE = 1 << 20  # bytes of records in an answer, unless a single one is larger
+WITHOUT_END = (1 << 64) - 1
+# magic, version, kind, request_id, relay_id, a, b; the stream's name follows
+REQUEST = struct.Struct("<4sBB2xQQQQ")
+# magic, version, status, request_id, relay_id, oldest, next, begin, end
+ANSWER = struct.Struct("<4sBB2xQQQQQQ")
+RECORD_SIZE = struct.Struct("<I")  # bytes of the payload; the header and the payload follow
 
 _STREAM = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 
@@ -68,6 +80,56 @@ class Hello(NamedTuple):
     version: str
     streams: dict[str, int]
     history_port: int | None
+
+
+class Ask(IntEnum):
+    """What a request asks of a stream's history, by its numbers `a` and `b`."""
+
+    RANGE = 1
+    """Sequences from `a` up to, not including, `b`."""
+    LATEST = 2
+    """The latest `a` readouts."""
+    OLDEST = 3
+    """All that are held."""
+    SINCE = 4
+    """All received at `a` or later, ns since the Unix epoch, clock of the relay."""
+
+
+class Status(IntEnum):
+    """How a request was answered."""
+
+    OK = 0
+    UNKNOWN_STREAM = 1
+    OTHER_RELAY = 2
+    """The request is for another start of the relay, whose history is gone."""
+    MALFORMED = 3
+
+
+class Request(NamedTuple):
+    """A subscriber's request of a page of history. `relay_id` 0 stands for the present one."""
+
+    kind: Ask
+    request_id: int
+    relay_id: int
+    a: int
+    b: int
+    stream: str
+
+
+class Answer(NamedTuple):
+    """The header of the answer to a request, whose `request_id` it repeats.
+
+    The relay holds the sequences from `oldest` up to `next`. Of what was asked for, everything before `begin`
+    is gone, what is from there up to `end` is in this page, and the next request begins at `end`.
+    """
+
+    status: Status
+    request_id: int
+    relay_id: int
+    oldest: int = 0
+    next: int = 0
+    begin: int = 0
+    end: int = 0
 
 
 def check_stream_name(name: str) -> str:
@@ -129,10 +191,7 @@ def parse_header(data: bytes) -> Header:
     if len(data) < HEADER.size:
         raise WireError(f"a header of {len(data)} bytes; the protocol's has {HEADER.size}")
     magic, version, flags, count, relay_id, sequence, received_ns, address, port = HEADER.unpack_from(data)
-    if magic != MAGIC:
-        raise WireError(f"a header that begins with {magic!r}, not {MAGIC!r}")
-    if version != PROTOCOL:
-        raise WireError(f"protocol version {version}; this program speaks version {PROTOCOL}")
+    _check_start(magic, MAGIC, version)
     return Header(flags, count, relay_id, sequence, received_ns, Source(parse_address(address), port))
 
 
@@ -202,6 +261,82 @@ def walk_payload(payload: bytes, count: int) -> tuple[list[int], list[int], list
     return readout_ids, timestamps, ends
 
 
+def pack_request(request: Request) -> bytes:
+    """Return the one frame of a request."""
+    numbers = (request.request_id, request.relay_id, request.a, request.b)
+    return REQUEST.pack(REQUEST_MAGIC, PROTOCOL, request.kind, *numbers) + request.stream.encode("ascii")
+
+
+def parse_request(frame: bytes) -> Request:
+    """Parse a request.
+
+    Raises
+    ------
+    WireError
+        Not a request of this version and for something that a stream may be called.
+    """
+    if len(frame) < REQUEST.size:
+        raise WireError(f"a request of {len(frame)} bytes; the protocol's has {REQUEST.size} and a name")
+    magic, version, kind, request_id, relay_id, a, b = REQUEST.unpack_from(frame)
+    _check_start(magic, REQUEST_MAGIC, version)
+    try:
+        asked = Ask(kind)
+        stream = frame[REQUEST.size :].decode("ascii")
+    except ValueError as error:
+        raise WireError(f"a request that cannot be: {error}") from None
+    return Request(asked, request_id, relay_id, a, b, check_stream_name(stream))
+
+
+def pack_answer(answer: Answer) -> bytes:
+    """Return the first frame of an answer."""
+    return ANSWER.pack(ANSWER_MAGIC, PROTOCOL, *answer)
+
+
+def parse_answer(frame: bytes) -> Answer:
+    """Parse the first frame of an answer; further bytes are ignored.
+
+    Raises
+    ------
+    WireError
+        Not an answer of this version.
+    """
+    if len(frame) < ANSWER.size:
+        raise WireError(f"an answer of {len(frame)} bytes; the protocol's has {ANSWER.size}")
+    magic, version, status, *numbers = ANSWER.unpack_from(frame)
+    _check_start(magic, ANSWER_MAGIC, version)
+    try:
+        return Answer(Status(status), *numbers)
+    except ValueError:
+        raise WireError(f"an answer with the unknown status {status}") from None
+
+
+def walk_page(page: bytes) -> Iterator[tuple[Header, bytes]]:
+    """Iterate over the messages of a page: the header and the payload of each.
+
+    Raises
+    ------
+    WireError
+        The page is not whole messages back to back; those before the fault were given.
+    """
+    at = 0
+    while at < len(page):
+        begin = at + RECORD_SIZE.size + HEADER.size
+        if begin > len(page):
+            raise WireError(f"a page of {len(page)} bytes that ends within a record")
+        header = parse_header(page[at + RECORD_SIZE.size : begin])
+        at = begin + RECORD_SIZE.unpack_from(page, at)[0]
+        if at > len(page):
+            raise WireError(f"a page of {len(page)} bytes that ends within a payload")
+        yield header, page[begin:at]
+
+
+def _check_start(magic: bytes, expected: bytes, version: int) -> None:
+    if magic != expected:
+        raise WireError(f"a frame that begins with {magic!r}, not {expected!r}")
+    if version != PROTOCOL:
+        raise WireError(f"protocol version {version}; this program speaks version {PROTOCOL}")
+
+
 def pack_json(value: dict[str, Any]) -> bytes:
     """Return compact JSON, as it stands in beats and hellos."""
     return json.dumps(value, separators=(",", ":")).encode()
@@ -241,6 +376,8 @@ def parse_hello(frame: bytes) -> Hello:
             raise WireError(f"protocol version {value['protocol']!r}; this program speaks version {PROTOCOL}")
         streams = {str(name): int(about["readout_uid"]) for name, about in value["streams"].items()}
         port = value.get("history_port")
+        if port is not None and not 0 < port < 1 << 16:
+            raise WireError(f"a history port of {port}")
         return Hello(
             relay_id=int(value["relay_id"]),
             version=str(value.get("version", "")),

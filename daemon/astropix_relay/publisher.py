@@ -7,21 +7,16 @@ the loop by the thread that owns the socket.
 import zmq
 
 from astropix_analysis import wire
+from astropix_relay import connections
 from astropix_relay.core import Message
 
 _MAX_INCOMING = 1024  # bytes of a subscription; without a limit a 10 MB topic costs 500 MB
-_HANDSHAKE_MS = 3000  # a connection that says nothing is closed
 _INCOMING_MESSAGES = 1000  # subscriptions that wait to be read, per connection
 _MAX_TAKEN = 1000  # subscriptions read in one turn of the loop, 2 ms: a flood of them must not stop readouts
-_SEND_BUFFER = 1 << 20  # bytes in the kernel, per subscriber; left to itself Linux grows it to 4 MiB
-_MAX_RETRANSMIT_MS = 15_000  # a cable that was pulled: the connection ends
-_KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 5, 2, 3
 
 
 class Publisher:
     """Publishes messages to any number of subscribers; none can stop it or another.
-
-    No ZMTP heartbeats (ZMQ_HEARTBEAT_*): with libzmq 4.3.5 they let a peer abort this process.
 
     Parameters
     ----------
@@ -45,19 +40,12 @@ class Publisher:
     ) -> None:
         self._socket = context.socket(zmq.XPUB)
         for option, value in {
+            **connections.options(endpoint),
             zmq.SNDHWM: max(1, queue_bytes // wire.MAX_PAYLOAD),
             zmq.RCVHWM: _INCOMING_MESSAGES,
             zmq.MAXMSGSIZE: _MAX_INCOMING,
-            zmq.HANDSHAKE_IVL: _HANDSHAKE_MS,
-            zmq.SNDBUF: _SEND_BUFFER,
-            zmq.TCP_KEEPALIVE: 1,
-            zmq.TCP_KEEPALIVE_IDLE: _KEEPALIVE_IDLE_S,
-            zmq.TCP_KEEPALIVE_INTVL: _KEEPALIVE_INTERVAL_S,
-            zmq.TCP_KEEPALIVE_CNT: _KEEPALIVE_COUNT,
-            zmq.TCP_MAXRT: _MAX_RETRANSMIT_MS,
+            zmq.AFFINITY: connections.LIVE_THREAD,
             zmq.XPUB_VERBOSER: 1,
-            zmq.IPV6: int("[" in endpoint),
-            zmq.LINGER: 0,
         }.items():
             self._socket.setsockopt(option, value)
         self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, hello)

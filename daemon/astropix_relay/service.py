@@ -1,7 +1,7 @@
 """The relay's loop: wait, read the clock, call the core, send.
 
-One thread owns every socket. Decisions are in `core` (what is published), `pace` (when to read again) and
-`inlet` (when to join); here is only the order of things.
+One thread owns every socket. Decisions are in `core` (what is published), `pace` (when to read again),
+`inlet` (when to join) and `archive` (what is answered); here is only the order of things.
 """
 
 import contextlib
@@ -10,14 +10,18 @@ import secrets
 import select
 import socket
 import time
+from typing import NamedTuple
 
 import zmq
 
 from astropix_analysis import __version__, clock, wire
 from astropix_analysis.pace import Pace
-from astropix_relay import systemd
+from astropix_relay import connections, systemd
+from astropix_relay.archive import Archive
 from astropix_relay.config import Config
-from astropix_relay.core import Message, StreamCore
+from astropix_relay.config import Stream as StreamConfig
+from astropix_relay.core import StreamCore
+from astropix_relay.history import History
 from astropix_relay.inlet import Inlet
 from astropix_relay.publisher import Publisher
 
@@ -26,6 +30,14 @@ _log = logging.getLogger(__name__)
 _CHECK_INTERVAL_S = 1.0  # between looks at the memberships
 _MAX_READS = 16  # of one socket before the others have their turn
 _FLUSH_S = 1.0  # for what is queued at the end to leave
+
+
+class _Stream(NamedTuple):
+    """A stream's way through the relay."""
+
+    inlet: Inlet
+    core: StreamCore
+    history: History | None
 
 
 class Relay:
@@ -41,37 +53,53 @@ class Relay:
     OSError
         A stream's socket cannot be opened, for a reason that will not pass by itself.
     zmq.ZMQError
-        The endpoint cannot be bound.
+        The publisher's endpoint cannot be bound; an `OSError` if it is that of history.
     """
 
     def __init__(self, config: Config) -> None:
         # 53 bits, since JSON numbers lose the rest in many languages
         self.relay_id = secrets.randbits(53)
-        self.streams = [
-            (Inlet(stream), StreamCore(stream.name, self.relay_id, stride=stream.stride))
-            for stream in config.streams
-        ]
         self._pace = Pace(config.publish.max_delay)
         self._next_check_s = 0.0
         self._told = (time.monotonic(), 0)
         self._stopping = False
         with contextlib.ExitStack() as opened:
-            context: zmq.Context[zmq.Socket[bytes]] = opened.enter_context(zmq.Context())
+            context: zmq.Context[zmq.Socket[bytes]] = opened.enter_context(
+                zmq.Context(connections.IO_THREADS)
+            )
             self._wake, self._waker = socket.socketpair()
             opened.callback(self._wake.close)
             opened.callback(self._waker.close)
+            size = config.history.size
+            self.histories = {stream.name: History(size) for stream in config.streams} if size else {}
+            self.archive = self._open_archive(context, config)
+            if self.archive is not None:
+                opened.callback(self.archive.close)
             self.publisher = self._open_publisher(context, config)
             opened.callback(self.publisher.close)
-            for inlet, _ in self.streams:
-                opened.callback(inlet.close)
+            self.streams = [self._open_stream(stream) for stream in config.streams]
+            for stream in self.streams:
+                opened.callback(stream.inlet.close)
             self._check_inlets()
             self._opened = opened.pop_all()
         _log.info("publishing on %s", self.publisher.endpoint)
 
+    def _open_archive(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Archive | None:
+        endpoint = config.history_endpoint()
+        return None if endpoint is None else Archive(context, endpoint, self.relay_id, self.histories)
+
     def _open_publisher(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Publisher:
         streams = {stream.name: stream.readout_uid for stream in config.streams}
-        hello = wire.pack_hello(wire.Hello(self.relay_id, __version__, streams, None))
+        hello = wire.pack_hello(wire.Hello(self.relay_id, __version__, streams, self._history_port()))
         return Publisher(context, config.publish.endpoint, hello, config.publish.subscriber_queue)
+
+    def _open_stream(self, config: StreamConfig) -> _Stream:
+        port = self._history_port()
+        core = StreamCore(config.name, self.relay_id, stride=config.stride, history_port=port)
+        return _Stream(Inlet(config), core, self.histories.get(config.name))
+
+    def _history_port(self) -> int | None:
+        return None if self.archive is None else self.archive.port
 
     def run(self) -> None:
         """Relay until `stop` is called; then publish what still waits, and close."""
@@ -79,6 +107,8 @@ class Relay:
             while not self._stopping:
                 rest_until_s = self._drain()
                 self._answer_subscriptions()
+                if self.archive is not None:
+                    self.archive.answer_one()
                 self._beat()
                 self._wait(rest_until_s)
             systemd.notify(STOPPING=1)
@@ -91,13 +121,13 @@ class Relay:
     def status(self) -> str:
         """Return in one line what happened since the last call, for ``systemctl status``."""
         (then_s, before), now_s = self._told, time.monotonic()
-        published = sum(core.sequence for _, core in self.streams)
+        published = sum(stream.core.sequence for stream in self.streams)
         self._told = (now_s, published)
         return "; ".join(
             (
                 f"{(published - before) / max(now_s - then_s, 1e-3):.0f} readouts/s",
                 f"{self.publisher.subscriptions} subscriptions",
-                *(f"{core.name} {inlet.membership}" for inlet, core in self.streams),
+                *(f"{stream.core.name} {stream.inlet.membership}" for stream in self.streams),
             )
         )
 
@@ -115,33 +145,32 @@ class Relay:
         """Publish what waits in the sockets; return the time until which to let more gather."""
         began_s = time.monotonic()
         count, exhausted = 0, True
-        for inlet, core in self.streams:
+        for inlet, core, history in self.streams:
             for _ in range(_MAX_READS):
                 drained = inlet.read()
                 count += len(drained.datagrams)
                 for message in core.take(drained, clock.now()):
-                    self._publish(message)
+                    self.publisher.publish(message)
+                    if history is not None:
+                        history.append(message.header, message.payload)
                 if drained.exhausted:
                     break
             else:
                 exhausted = False
         return began_s + self._pace.rest_s(began_s, count) if exhausted else 0.0
 
-    def _publish(self, message: Message) -> None:
-        self.publisher.publish(message)
-
     def _answer_subscriptions(self) -> None:
         for prefix in self.publisher.take_subscriptions():
-            for _, core in self.streams:
-                core.subscribed(prefix)
+            for stream in self.streams:
+                stream.core.subscribed(prefix)
 
     def _beat(self, *, final: bool = False) -> None:
         now = clock.now()
-        for inlet, core in self.streams:
+        for inlet, core, _ in self.streams:
             core.membership(inlet.joined, inlet.membership)
             beat = core.beat(now) if final else core.tick(now)
             if beat is not None:
-                self._publish(beat)
+                self.publisher.publish(beat)
         if now.s >= self._next_check_s:
             self._check_inlets()
             # Here, in the loop's own thread, it says that the loop goes on.
@@ -149,13 +178,14 @@ class Relay:
 
     def _check_inlets(self) -> None:
         self._next_check_s = time.monotonic() + _CHECK_INTERVAL_S
-        for inlet, _ in self.streams:
-            inlet.check()
+        for stream in self.streams:
+            stream.inlet.check()
         self._poller = select.poll()
         for fd in (
             self._wake.fileno(),
             self.publisher.fileno(),
-            *(inlet.fileno() for inlet, _ in self.streams),
+            self.archive and self.archive.fileno(),
+            *(stream.inlet.fileno() for stream in self.streams),
         ):
             if fd is not None:
                 self._poller.register(fd, select.POLLIN)
@@ -165,6 +195,6 @@ class Relay:
         now_s = time.monotonic()
         if rest_until_s > now_s:
             time.sleep(rest_until_s - now_s)
-        elif not self.publisher.pending and not self._stopping:
-            due_s = min(self._next_check_s, *(core.beat_due_s() for _, core in self.streams))
+        elif not (self.publisher.pending or self._stopping or (self.archive and self.archive.pending)):
+            due_s = min(self._next_check_s, *(stream.core.beat_due_s() for stream in self.streams))
             self._poller.poll(max(0.0, (due_s - now_s) * 1000))

@@ -25,10 +25,8 @@ RELAY = (sys.executable, "-m", "astropix_relay", "run", "--interface", "127.0.0.
 
 
 @contextmanager
-def running_relay(group, port, endpoint="tcp://127.0.0.1:*"):
-    config = default_config(group=group, port=port, interface="127.0.0.1")
-    publish = config.publish.model_copy(update={"endpoint": endpoint})
-    relay = Relay(config.model_copy(update={"publish": publish}))
+def running_relay(group, port, endpoint="tcp://127.0.0.1:0"):
+    relay = Relay(default_config(group=group, port=port, interface="127.0.0.1", publish=endpoint))
     thread = threading.Thread(target=relay.run)
     thread.start()
     try:

@@ -60,8 +60,8 @@ class ListReceiver(Receiver):
             raise AssertionError("waits for ever")
         return []
 
-    def _watched_fd(self):
-        return self._near.fileno()
+    def _watched_fds(self):
+        return [self._near.fileno()]
 
     def _close(self):
         self.closings += 1
@@ -295,7 +295,8 @@ def test_a_descriptor_is_watched_in_place_of_another():
     (near, far), (other, far_other) = socket.socketpair(), socket.socketpair()
     with near, far, other, far_other:
         ready = readiness.Readiness(near.fileno())
-        ready.watch_instead(near.fileno(), other.fileno())
+        ready.forget(near.fileno())
+        ready.watch(other.fileno())
         far.send(b"x")
         assert not readiness.wait_readable(ready.fileno(), 0)
         far_other.send(b"x")

@@ -1,0 +1,149 @@
+"""The relay's ROUTER socket: answers requests for history, one page at a time.
+
+Served from the same loop as what is live, at most one request in each turn, so that any number of clients
+that replay cost a live readout one copy of a page. None can make the relay queue more than a page for it,
+besides the one that is leaving.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import zmq
+
+from astropix_analysis import wire
+from astropix_analysis.errors import WireError
+from astropix_analysis.wire import Answer, Ask, Request, Status
+from astropix_relay import connections
+from astropix_relay.history import History, Page
+
+_MAX_INCOMING = 128  # bytes of a frame; a request has at most 104
+_INCOMING_MESSAGES = 4  # requests that wait to be read, per connection; beyond, TCP holds them back
+_OUTGOING_MESSAGES = 1  # answers that wait to leave, per connection
+
+
+class Archive:
+    """Serves the histories of all streams, on an endpoint of their own.
+
+    Parameters
+    ----------
+    context
+        ZeroMQ context; stays open on `close`.
+    endpoint
+        Where to listen: tcp://ADDRESS:PORT.
+    relay_id
+        Random number of this start of the relay.
+    histories
+        By the streams' names.
+
+    Raises
+    ------
+    OSError
+        The endpoint cannot be bound.
+
+    Attributes
+    ----------
+    answered : collections.Counter
+        Requests by the status of their answers.
+    unwanted : int
+        Requests that were dropped: their sender does not read the answers that it has, or is gone.
+    pending : bool
+        Something may be left to read: the descriptor does not tell a second time.
+    """
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        endpoint: str,
+        relay_id: int,
+        histories: Mapping[str, History],
+    ) -> None:
+        self._relay_id = relay_id
+        self._histories = histories
+        self.answered: Counter[Status] = Counter()
+        self.unwanted = 0
+        self.pending = False
+        self._socket = context.socket(zmq.ROUTER)
+        for option, value in {
+            **connections.options(endpoint),
+            zmq.AFFINITY: connections.HISTORY_THREAD,
+            zmq.ROUTER_MANDATORY: 1,  # a full queue is told, not a silent end of the answer
+            zmq.SNDHWM: _OUTGOING_MESSAGES,
+            zmq.RCVHWM: _INCOMING_MESSAGES,
+            zmq.MAXMSGSIZE: _MAX_INCOMING,
+        }.items():
+            self._socket.setsockopt(option, value)
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            self._socket.close()
+            raise OSError(error.errno, f"cannot serve history on {endpoint}: {str(error).lower()}") from None
+
+    @property
+    def endpoint(self) -> str:
+        """The address in use."""
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port in use, as beats and hellos tell it; None for an endpoint that is not TCP."""
+        endpoint = self.endpoint
+        return int(endpoint.rpartition(":")[2]) if endpoint.startswith("tcp://") else None
+
+    def fileno(self) -> int:
+        """Return ZeroMQ's descriptor: it tells that `answer_one` should be called, and only once."""
+        return int(self._socket.getsockopt(zmq.FD))
+
+    def answer_one(self) -> None:
+        """Answer the next request, if there is one."""
+        self.pending = bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+        if not self.pending:
+            return
+        identity, *request = self._socket.recv_multipart(zmq.NOBLOCK)
+        envelope = [identity, b""] if request[:1] == [b""] else [identity]
+        answer, body = answer_request(request[len(envelope) - 1 :], self._relay_id, self._histories)
+        self.answered[Status(answer.status)] += 1
+        try:
+            self._socket.send_multipart([*envelope, wire.pack_answer(answer), body], zmq.NOBLOCK)
+        except zmq.ZMQError:  # EAGAIN: its queue is full; EHOSTUNREACH: it is gone
+            self.unwanted += 1
+
+    def close(self) -> None:
+        """Close; a second call does nothing."""
+        self._socket.close()
+
+
+def answer_request(
+    frames: Sequence[bytes], relay_id: int, histories: Mapping[str, History]
+) -> tuple[Answer, bytes | memoryview]:
+    """Return the answer to any frames: its header and a page, or why there is none. Pure."""
+    try:
+        if len(frames) != 1:
+            raise WireError(f"a request of {len(frames)} frames; the protocol's have 1")
+        request = wire.parse_request(frames[0])
+    except WireError as error:
+        return Answer(Status.MALFORMED, 0, relay_id), _words(str(error))
+    history = histories.get(request.stream)
+    if history is None:
+        words = _words(f"no such stream; there are: {', '.join(sorted(histories))}")
+        return Answer(Status.UNKNOWN_STREAM, request.request_id, relay_id), words
+    if request.relay_id not in (0, relay_id):
+        return Answer(Status.OTHER_RELAY, request.request_id, relay_id), b"the relay was started anew"
+    page = _find(history, request)
+    limits = (history.oldest, history.next, page.begin, page.end)
+    return Answer(Status.OK, request.request_id, relay_id, *limits), page.records
+
+
+def _find(history: History, request: Request) -> Page:
+    if request.kind == Ask.RANGE:
+        return history.page(request.a, request.b)
+    if request.kind == Ask.LATEST:
+        start = max(0, history.next - request.a)
+    elif request.kind == Ask.OLDEST:
+        start = 0
+    else:
+        start = history.since(request.a)
+    return history.page(start, history.next)
+
+
+def _words(text: str) -> bytes:
+    return text.encode("ascii", "backslashreplace")

@@ -1,0 +1,155 @@
+"""The most recent messages of one stream, in one preallocated buffer.
+
+Pure. A message costs a copy and about 1 us; a page of the past is a slice of the buffer, whatever the number
+of messages in it, so that serving history does not hold up what is live.
+
+=================  ==================================================================================
+part               content
+=================  ==================================================================================
+index, 1/8         three rings of u64: first sequence, time received, position of each message
+records, 7/8       messages back to back, as `wire` defines a page's records; none is split at the end
+=================  ==================================================================================
+
+Positions are counted on from lap to lap; modulo the size of the records they are offsets.
+"""
+
+import mmap
+import struct
+from bisect import bisect_left, bisect_right
+from typing import NamedTuple
+
+from astropix_analysis import wire
+
+_ENTRY_SIZE = 24
+_INDEX_SHARE = 8  # 1/8 of all: enough for messages of 168 bytes; of smaller ones fewer bytes are kept
+_FLAGS_AT = wire.RECORD_SIZE.size + wire.FLAGS_OFFSET
+_RECORD = struct.Struct(f"<I{wire.HEADER.size}s")  # the size of the payload, the header
+_NUMBERS = struct.Struct("<6xH8xQQ")  # of a header: count, sequence, received_ns
+
+
+class Page(NamedTuple):
+    """Whole messages; valid until the next `append`.
+
+    `begin` is the first sequence asked for that is held, `end` the one after the last in the page.
+    """
+
+    begin: int
+    end: int
+    records: memoryview | bytes
+
+
+class History:
+    """Remembers messages until newer ones need their place.
+
+    Parameters
+    ----------
+    size
+        Bytes that it may take, index and all. They are the kernel's until they are first written.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._slots = size // _INDEX_SHARE // _ENTRY_SIZE
+        index_size = self._slots * _ENTRY_SIZE
+        self._capacity = size - index_size
+        if self._capacity < 2 * wire.MAX_PAYLOAD:
+            raise ValueError(f"a history of {size} bytes has no room for a message")
+        # Not a bytearray: that one is filled with zeros at once.
+        buffer = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        index = buffer[:index_size].cast("Q")
+        self._sequences = index[: self._slots]
+        self._times = index[self._slots : 2 * self._slots]
+        self._positions = index[2 * self._slots :]
+        self._records = buffer[index_size:]
+        self._first = self._last = 0  # messages are numbered; those from `first` up to `last` are held
+        self._position = 0  # where the next record goes
+        self._latest_ns = 0
+        self.next = 0
+        """The sequence after the newest readout."""
+
+    @property
+    def oldest(self) -> int:
+        """The oldest sequence held; `next` if there is none."""
+        return self._sequences[self._first % self._slots] if self._first < self._last else self.next
+
+    def append(self, header: bytes, payload: bytes) -> None:
+        """Remember a data message; its readouts follow those of the message before."""
+        count, sequence, received_ns = _NUMBERS.unpack_from(header)
+        size = _RECORD.size + len(payload)
+        offset = self._position % self._capacity
+        if offset + size > self._capacity:  # a record is not split: go on at the beginning
+            self._position += self._capacity - offset
+            offset = 0
+        self._make_room(self._position + size - self._capacity)
+        records = self._records
+        _RECORD.pack_into(records, offset, len(payload), header)
+        records[offset + _FLAGS_AT] |= wire.REPLAYED
+        records[offset + _RECORD.size : offset + size] = payload
+        slot = self._last % self._slots
+        self._sequences[slot] = sequence
+        # A clock that was set back must not upset the search.
+        self._latest_ns = max(self._latest_ns, received_ns)
+        self._times[slot] = self._latest_ns
+        self._positions[slot] = self._position
+        self._position += size
+        self._last += 1
+        self.next = sequence + count
+
+    def _make_room(self, until: int) -> None:
+        """Forget the messages that begin before this position, and one more if the index is full."""
+        first, last, slots = self._first, self._last, self._slots
+        if last - first == slots:
+            first += 1
+        positions = self._positions
+        while first < last and positions[first % slots] < until:
+            first += 1
+        self._first = first
+
+    def since(self, received_ns: int) -> int:
+        """Return the first sequence of the messages received at this time or later."""
+        found = self._search_times(received_ns)
+        return self._sequences[found % self._slots] if found < self._last else self.next
+
+    def page(self, start: int, stop: int, limit: int = wire.MAX_PAGE) -> Page:
+        """Return whole messages with the readouts from `start` up to, not including, `stop`.
+
+        The page ends before `limit` bytes are exceeded (a single larger message is a page), and where the
+        buffer does; what precedes `begin` is gone. An empty one begins and ends where the range does.
+        """
+        stop = max(start, min(stop, self.next))
+        begin = min(max(start, self.oldest), stop)
+        if begin == stop:
+            return Page(stop, stop, b"")
+        first = self._search_sequences(begin)
+        offset = self._positions[first % self._slots]
+        last = self._fit(first, offset + limit, stop)
+        size = self._end_of(last - 1) - offset
+        end = self._sequences[last % self._slots] if last < self._last else self.next
+        offset %= self._capacity
+        return Page(begin, end, self._records[offset : offset + size])
+
+    def _fit(self, first: int, limit: int, stop: int) -> int:
+        """Return which message is the first that is no more in a page that begins with `first`."""
+        slots, positions, sequences = self._slots, self._positions, self._sequences
+        lap_end = positions[first % slots] // self._capacity * self._capacity + self._capacity
+        held = range(first, self._last)
+        last = first + bisect_left(held, min(limit, lap_end), key=lambda n: positions[n % slots])
+        last = min(last, first + bisect_left(held, stop, key=lambda n: sequences[n % slots]))
+        if last - first > 1 and self._end_of(last - 1) > limit:
+            last -= 1
+        return last
+
+    def _end_of(self, message: int) -> int:
+        position = self._positions[message % self._slots]
+        (size,) = wire.RECORD_SIZE.unpack_from(self._records, position % self._capacity)
+        return int(position + _RECORD.size + size)
+
+    def _search_sequences(self, sequence: int) -> int:
+        """Return the message that holds this sequence."""
+        sequences, slots = self._sequences, self._slots
+        held = range(self._first, self._last)
+        return self._first + bisect_right(held, sequence, key=lambda n: sequences[n % slots]) - 1
+
+    def _search_times(self, received_ns: int) -> int:
+        times, slots = self._times, self._slots
+        held = range(self._first, self._last)
+        return self._first + bisect_left(held, received_ns, key=lambda n: times[n % slots])

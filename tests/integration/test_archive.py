@@ -1,0 +1,152 @@
+"""The relay's history endpoint on real sockets: what it answers, and what no client can do to it."""
+
+import select
+
+import pytest
+import zmq
+
+from astropix_analysis import wire
+from astropix_analysis.ledger import Source
+from astropix_analysis.wire import Answer, Ask, Request, Status
+from astropix_relay import connections
+from astropix_relay.archive import Archive
+from astropix_relay.history import History
+
+RELAY_ID = 77
+SOURCE = Source("10.0.0.1", 5013)
+
+
+@pytest.fixture
+def context():
+    with zmq.Context(connections.IO_THREADS) as context:
+        yield context
+
+
+@pytest.fixture
+def history():
+    """Readouts 0 to 99, ten a message, received at 0, 10, 20, …"""
+    history = History(1 << 20)
+    for i in range(0, 100, 10):
+        history.append(wire.pack_header(wire.Header(0, 10, RELAY_ID, i, i, SOURCE)), bytes([i]) * 20)
+    return history
+
+
+@pytest.fixture
+def archive(context, history):
+    archive = Archive(
+        context, "tcp://127.0.0.1:0", RELAY_ID, {"astropix": history, "other": History(1 << 20)}
+    )
+    yield archive
+    archive.close()
+
+
+@pytest.fixture
+def client(context, archive):
+    with connect(context, archive, zmq.DEALER) as client:
+        yield client
+
+
+def connect(context, archive, kind):
+    client = context.socket(kind)
+    client.linger = 0
+    client.rcvtimeo = 5000
+    client.connect(archive.endpoint)
+    return client
+
+
+def turn(archive, wanted):
+    """Let the archive answer until it has answered or dropped so many."""
+    while archive.answered.total() < wanted:
+        archive.answer_one()
+        if not archive.pending:
+            select.select([archive.fileno()], [], [], 5)
+
+
+def ask(archive, client, kind, *numbers, stream="astropix", relay_id=0):
+    a, b = (*numbers, 0, 0)[:2]
+    client.send(wire.pack_request(Request(kind, 5, relay_id, a, b, stream)))
+    turn(archive, archive.answered.total() + 1)
+    frame, body = client.recv_multipart()
+    return wire.parse_answer(frame), body
+
+
+@pytest.mark.parametrize(
+    ("question", "limits", "sequences"),
+    [
+        ((Ask.RANGE, 15, 40), (15, 40), [10, 20, 30]),
+        ((Ask.RANGE, 90, wire.WITHOUT_END), (90, 100), [90]),
+        ((Ask.RANGE, 100, 200), (100, 100), []),
+        ((Ask.LATEST, 15), (85, 100), [80, 90]),
+        ((Ask.LATEST, 1000), (0, 100), list(range(0, 100, 10))),
+        ((Ask.OLDEST,), (0, 100), list(range(0, 100, 10))),
+        ((Ask.SINCE, 75), (80, 100), [80, 90]),
+        ((Ask.SINCE, 91), (100, 100), []),
+    ],
+)
+def test_answers(archive, client, question, limits, sequences):
+    answer, page = ask(archive, client, *question)
+    assert answer == Answer(Status.OK, 5, RELAY_ID, 0, 100, *limits)
+    messages = list(wire.walk_page(page))
+    assert [header.sequence for header, _ in messages] == sequences
+    assert all(
+        header.flags == wire.REPLAYED and payload[0] == header.sequence for header, payload in messages
+    )
+
+
+def test_refusals_say_why(archive, client):
+    answer, words = ask(archive, client, Ask.OLDEST, stream="nosuch")
+    assert (answer.status, answer.request_id) == (Status.UNKNOWN_STREAM, 5)
+    assert words == b"no such stream; there are: astropix, other"
+    answer, words = ask(archive, client, Ask.OLDEST, relay_id=RELAY_ID + 1)
+    assert (answer.status, answer.relay_id) == (Status.OTHER_RELAY, RELAY_ID)
+    assert words == b"the relay was started anew"
+    assert ask(archive, client, Ask.OLDEST, relay_id=RELAY_ID)[0].status == Status.OK
+
+
+@pytest.mark.parametrize("frames", [[b""], [b"x"], [b"", b"", b""], [b"\xff" * 100], [b"APXQ" + bytes(50)]])
+def test_what_is_no_request_is_told_so(archive, client, frames):
+    client.send_multipart(frames)
+    turn(archive, 1)
+    answer, words = client.recv_multipart()[-2:]
+    assert wire.parse_answer(answer).status == Status.MALFORMED
+    assert words.isascii()
+    assert ask(archive, client, Ask.OLDEST)[0].status == Status.OK
+
+
+def test_a_req_socket_may_ask(context, archive):
+    with connect(context, archive, zmq.REQ) as client:
+        assert ask(archive, client, Ask.LATEST, 1)[0].begin == 99
+
+
+def test_a_client_that_does_not_read_gets_no_more_than_fits_and_disturbs_nobody(context, archive, history):
+    """What leaves a full queue behind is dropped: the relay's memory does not grow with requests."""
+    for i in range(100, 20_000, 10):
+        history.append(wire.pack_header(wire.Header(0, 10, RELAY_ID, i, i, SOURCE)), bytes(500))
+    with connect(context, archive, zmq.DEALER) as greedy, connect(context, archive, zmq.DEALER) as client:
+        greedy.rcvhwm = 1
+        for _ in range(200):
+            greedy.send(wire.pack_request(Request(Ask.OLDEST, 5, 0, 0, 0, "astropix")))
+        turn(archive, 200)
+        assert archive.unwanted > 150
+        assert ask(archive, client, Ask.LATEST, 1)[0].status == Status.OK
+
+
+def test_a_client_that_is_gone_is_no_error(context, archive):
+    with connect(context, archive, zmq.DEALER) as client:
+        client.linger = 1000
+        client.send(wire.pack_request(Request(Ask.OLDEST, 5, 0, 0, 0, "astropix")))
+        select.select([archive.fileno()], [], [], 5)
+    turn(archive, 1)
+
+
+def test_a_frame_larger_than_any_request_ends_its_connection(context, archive, client):
+    with connect(context, archive, zmq.DEALER) as other:
+        other.send(bytes(10_000))
+        assert ask(archive, client, Ask.OLDEST)[0].status == Status.OK
+    assert archive.answered == {Status.OK: 1}
+
+
+def test_an_endpoint_in_use_is_named(context, archive):
+    with pytest.raises(OSError, match=f"cannot serve history on {archive.endpoint}: address already in use"):
+        Archive(context, archive.endpoint, 1, {})
+    assert archive.port == int(archive.endpoint.rpartition(":")[2])
