@@ -64,7 +64,7 @@ class Relay:
             opened.callback(self.publisher.close)
             for inlet, _ in self.streams:
                 opened.callback(inlet.close)
-            self._check_inlets()
+            self._check_inlets(starting=True)
             self._opened = opened.pop_all()
         _log.info("publishing on %s", self.publisher.endpoint)
 
@@ -147,10 +147,11 @@ class Relay:
             # Here, in the loop's own thread, it says that the loop goes on.
             systemd.notify(WATCHDOG=1, STATUS=self.status())
 
-    def _check_inlets(self) -> None:
-        self._next_check_s = time.monotonic() + _CHECK_INTERVAL_S
+    def _check_inlets(self, *, starting: bool = False) -> None:
+        now_s = time.monotonic()
+        self._next_check_s = now_s + _CHECK_INTERVAL_S
         for inlet, _ in self.streams:
-            inlet.check()
+            inlet.check(now_s, starting=starting)
         self._poller = select.poll()
         for fd in (
             self._wake.fileno(),
