@@ -1,12 +1,16 @@
 """Receive a stream of readouts from a relay, over ZeroMQ: for monitors on networks without multicast."""
 
+import itertools
 import logging
+from pathlib import Path
 from typing import Any, TypeVar
 
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
-from astropix_analysis import clock
-from astropix_analysis.errors import ConfigError, ReceiveTimeout
+from astropix_analysis import clock, handshakes, keys
+from astropix_analysis.errors import ConfigError, ReceiveTimeout, RefusedError
+from astropix_analysis.handshakes import Handshakes
 from astropix_analysis.ledger import Ledger
 from astropix_analysis.readiness import wait_readable
 from astropix_analysis.receiver import Batch, Receiver
@@ -21,12 +25,15 @@ _log = logging.getLogger(__name__)
 R = TypeVar("R")
 
 LOST_AFTER_S = 5.0  # without a message, where a beat is due each second
+_LOOK_S = 1.0  # longest wait, so that a pause of this process is told from one of the relay
+_FIRST_LOOK_S = 0.1  # the same until the relay was heard: a refusal is to be told soon
 _QUEUE_MESSAGES = 1000  # that wait here for the program; at most 64 KiB each
 _MAX_MESSAGE = 16 << 20  # bytes; a larger frame is none of a relay's, and ends the connection
 _MAX_READS = 256  # messages taken at once, before what they hold is handed out
 _RECONNECT_MS, _RECONNECT_MAX_MS = 100, 2000
 _KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 5, 2, 3
 _MAX_RETRANSMIT_MS = 15_000
+_numbers = itertools.count()  # of the sockets made here, to name what watches them
 
 
 class RelayReceiver(Receiver[R]):
@@ -46,11 +53,16 @@ class RelayReceiver(Receiver[R]):
         Seconds that `receive` and iteration wait for a readout; None for ever.
     stride
         The DAQ multicasts one readout in `stride`: ids that grow by this are no loss.
+    server_key, key_file
+        For a relay with encryption: its public key (the 40 characters, or the file with them), and our file
+        NAME.key_secret, which none but its owner may read.
 
     Raises
     ------
     ConfigError
-        The endpoint is not an address, or the stream's name cannot be one.
+        The endpoint is not an address, the stream's name cannot be one, or something is wrong with the keys.
+    RefusedError
+        Later, from `receive` and `wait_ready`: the relay does not let us in. Called again, they go on trying.
     """
 
     def __init__(
@@ -61,16 +73,25 @@ class RelayReceiver(Receiver[R]):
         *,
         timeout: float | None = None,
         stride: int = 1,
+        server_key: str | Path | None = None,
+        key_file: str | Path | None = None,
     ) -> None:
         super().__init__(readout_class, timeout=timeout)
+        if (server_key is None) != (key_file is None):
+            raise ConfigError(
+                "server_key and key_file belong together: the relay's public key, our secret one"
+            )
+        self._server_key = None if server_key is None else keys.server_key(server_key)
+        self._pair = None if key_file is None else keys.read_pair(key_file)
+        self._handshakes = Handshakes(encrypted=self._pair is not None)
         self._endpoint = endpoint
         self._subscription = Subscription(stream, stride=stride)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._subscribed = False
         self._connected = False
-        self._asked_s = clock.now().s
+        self._asked_s = self._looked_s = clock.now().s
         try:
-            self._socket = self._connect()
+            self._socket, self._monitor = self._connect()
         except BaseException:
             self._context.term()
             raise
@@ -124,7 +145,8 @@ class RelayReceiver(Receiver[R]):
             return f"the relay has no stream {stream!r}; it has: {', '.join(sorted(hello.streams)) or 'none'}"
         return "the relay greets, but the stream is silent"
 
-    def _connect(self) -> "zmq.Socket[bytes]":
+    def _connect(self) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
+        """Return a socket that connects, and one that tells of its handshakes."""
         sock = self._context.socket(zmq.SUB)
         # No ZMTP heartbeats (ZMQ_HEARTBEAT_*): with libzmq 4.3.5 they can abort this process or the relay.
         for option, value in {
@@ -141,6 +163,15 @@ class RelayReceiver(Receiver[R]):
             zmq.LINGER: 0,
         }.items():
             sock.setsockopt(option, value)
+        if self._pair is not None and self._server_key is not None:
+            sock.setsockopt(zmq.CURVE_SERVERKEY, self._server_key)
+            sock.setsockopt(zmq.CURVE_PUBLICKEY, self._pair.public)
+            sock.setsockopt(zmq.CURVE_SECRETKEY, self._pair.secret)
+        watch = f"inproc://handshakes-{next(_numbers)}"
+        sock.monitor(watch, handshakes.EVENTS)
+        monitor = self._context.socket(zmq.PAIR)
+        monitor.setsockopt(zmq.RCVHWM, 0)  # a full queue would block ZeroMQ's own thread
+        monitor.connect(watch)
         try:
             sock.setsockopt(zmq.SUBSCRIBE, HELLO_TOPIC)
             self._subscribed = False
@@ -148,8 +179,9 @@ class RelayReceiver(Receiver[R]):
             sock.connect(self._endpoint)
         except zmq.ZMQError as error:
             sock.close()
+            monitor.close()
             raise ConfigError(f"{self._endpoint!r} is not tcp://HOST:PORT: {error}") from None
-        return sock
+        return sock, monitor
 
     def _subscribe(self, sock: "zmq.Socket[bytes]") -> None:
         """Subscribe to the stream, once its name is known."""
@@ -163,6 +195,7 @@ class RelayReceiver(Receiver[R]):
 
     def _close(self) -> None:
         self._socket.close()
+        self._monitor.close()
         self._context.term()
 
     def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
@@ -170,7 +203,8 @@ class RelayReceiver(Receiver[R]):
         if batches or timeout_s == 0.0:
             return batches
         until_lost_s = max(0.0, self._asked_s + LOST_AFTER_S - clock.now().s)
-        wait_readable(self._watched_fd(), until_lost_s if timeout_s is None else min(timeout_s, until_lost_s))
+        wait_s = min(until_lost_s, _LOOK_S if self._connected else _FIRST_LOOK_S)
+        wait_readable(self._watched_fd(), wait_s if timeout_s is None else min(timeout_s, wait_s))
         return self._drain()
 
     def _drain(self) -> list[Batch]:
@@ -182,6 +216,7 @@ class RelayReceiver(Receiver[R]):
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 if not taken:
+                    self._check_refused(now.s)
                     self._check_heard(now.s)
                 break
             self._note_heard(now.s)
@@ -190,24 +225,42 @@ class RelayReceiver(Receiver[R]):
         return batches
 
     def _note_heard(self, now_s: float) -> None:
-        self._asked_s = now_s
+        self._asked_s = self._looked_s = now_s
         if not self._connected:
             self._connected = True
             _log.info("receiving from %s", self)
 
+    def _check_refused(self, now_s: float) -> None:
+        while True:
+            try:
+                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                break
+            self._handshakes.note(event["event"], event["value"], now_s)
+        reason = self._handshakes.take_refusal(now_s)
+        if reason is not None:
+            raise RefusedError(f"{self}: the relay does not let us in: {reason}")
+
     def _check_heard(self, now_s: float) -> None:
         """Connect anew to a relay that was not heard for 5 s: a dead peer may look like a silent one."""
+        paused_s = now_s - self._looked_s
+        self._looked_s = now_s
+        if paused_s > 2 * _LOOK_S:
+            # Nobody looked: this process may have been stopped, ZeroMQ's thread and all, and what the relay
+            # sent meanwhile still be in the kernel. It gets a moment to come in.
+            self._asked_s = max(self._asked_s, now_s - LOST_AFTER_S + _LOOK_S)
         if now_s - self._asked_s < LOST_AFTER_S:
             return
         if self._connected:
             _log.warning("%s: not heard for %.0f s; connecting again", self, LOST_AFTER_S)
         self._connected = False
         self._asked_s = now_s
-        old = self._socket
-        self._socket = self._connect()
+        old, old_monitor = self._socket, self._monitor
+        self._socket, self._monitor = self._connect()
         if self._readiness is not None:
             self._readiness.watch_instead(int(old.getsockopt(zmq.FD)), self._watched_fd())
         old.close()
+        old_monitor.close()
 
     def __str__(self) -> str:
         stream = self._subscription.stream

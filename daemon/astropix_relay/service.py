@@ -18,8 +18,10 @@ from astropix_analysis.pace import Pace
 from astropix_relay import systemd
 from astropix_relay.config import Config
 from astropix_relay.core import Message, StreamCore
+from astropix_relay.gate import Gate
 from astropix_relay.inlet import Inlet
 from astropix_relay.publisher import Publisher
+from astropix_relay.security import Clients, load_clients, load_secret
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Relay:
             (Inlet(stream), StreamCore(stream.name, self.relay_id, stride=stream.stride))
             for stream in config.streams
         ]
+        self._clients: Clients = {}
         self._pace = Pace(config.publish.max_delay)
         self._next_check_s = 0.0
         self._told = (time.monotonic(), 0)
@@ -60,6 +63,8 @@ class Relay:
             self._wake, self._waker = socket.socketpair()
             opened.callback(self._wake.close)
             opened.callback(self._waker.close)
+            self.gate = self._open_gate(context, config)
+            opened.callback(self.gate.close)
             self.publisher = self._open_publisher(context, config)
             opened.callback(self.publisher.close)
             for inlet, _ in self.streams:
@@ -68,16 +73,25 @@ class Relay:
             self._opened = opened.pop_all()
         _log.info("publishing on %s", self.publisher.endpoint)
 
+    def _open_gate(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Gate:
+        max_clients, security = config.publish.max_clients, config.security
+        if security is None:
+            return Gate(context, max_clients=max_clients)
+        self._clients = load_clients(security)
+        return Gate(context, max_clients=max_clients, pair=load_secret(security), provider=self._clients.get)
+
     def _open_publisher(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Publisher:
         streams = {stream.name: stream.readout_uid for stream in config.streams}
         hello = wire.pack_hello(wire.Hello(self.relay_id, __version__, streams, None))
-        return Publisher(context, config.publish.endpoint, hello, config.publish.subscriber_queue)
+        publish = config.publish
+        return Publisher(context, publish.endpoint, hello, publish.subscriber_queue, self.gate)
 
     def run(self) -> None:
         """Relay until `stop` is called; then publish what still waits, and close."""
         try:
             while not self._stopping:
                 rest_until_s = self._drain()
+                self.gate.attend(time.monotonic())
                 self._answer_subscriptions()
                 self._beat()
                 self._wait(rest_until_s)
@@ -156,6 +170,7 @@ class Relay:
         for fd in (
             self._wake.fileno(),
             self.publisher.fileno(),
+            *self.gate.filenos(),
             *(inlet.fileno() for inlet, _ in self.streams),
         ):
             if fd is not None:
@@ -166,6 +181,6 @@ class Relay:
         now_s = time.monotonic()
         if rest_until_s > now_s:
             time.sleep(rest_until_s - now_s)
-        elif not self.publisher.pending and not self._stopping:
+        elif not (self.publisher.pending or self.gate.pending or self._stopping):
             due_s = min(self._next_check_s, *(core.beat_due_s() for _, core in self.streams))
             self._poller.poll(max(0.0, (due_s - now_s) * 1000))
