@@ -7,6 +7,7 @@
     ├── WireError(ValueError)         frames that are not the relay protocol's
     ├── ConfigError(ValueError)       a configuration, URL or option that a person got wrong
     ├── ReceiveTimeout(TimeoutError)  nothing arrived in the time that the caller allowed
+    ├── RefusedError(ConnectionRefusedError)  a relay that does not let this client in
     └── ClosedError(ValueError)       a sender or receiver used after close()
 
 Bytes from outside raise the first two and nothing else. An `OSError` passes through, with the group, port
@@ -32,6 +33,10 @@ class ConfigError(AstropixError, ValueError):
 
 class ReceiveTimeout(AstropixError, TimeoutError):
     """No readout arrived within the caller's timeout."""
+
+
+class RefusedError(AstropixError, ConnectionRefusedError):
+    """The relay does not let this client in; the text says why, as far as it tells."""
 
 
 class ClosedError(AstropixError, ValueError):

@@ -1,14 +1,18 @@
 """Receive a stream of readouts from a relay, over ZeroMQ: for monitors on networks without multicast."""
 
+import itertools
 import logging
 import math
+from pathlib import Path
 from typing import Any, TypeVar
 
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
-from astropix_analysis import clock
+from astropix_analysis import clock, handshakes, keys
 from astropix_analysis.clock import Moment
-from astropix_analysis.errors import ConfigError, ReceiveTimeout
+from astropix_analysis.errors import ConfigError, ReceiveTimeout, RefusedError
+from astropix_analysis.handshakes import Handshakes
 from astropix_analysis.ledger import Ledger
 from astropix_analysis.patience import Patience
 from astropix_analysis.receiver import Batch, Receiver
@@ -24,12 +28,15 @@ _log = logging.getLogger(__name__)
 R = TypeVar("R")
 
 LOST_AFTER_S = 5.0  # without a message, where a beat is due each second
+_LOOK_S = 1.0  # longest wait, so that a pause of this process is told from one of the relay
+_FIRST_LOOK_S = 0.1  # the same until the relay was heard: a refusal is to be told soon
 _QUEUE_MESSAGES = 1000  # that wait here for the program; at most 64 KiB each
 _MAX_MESSAGE = 16 << 20  # bytes; a larger frame is none of a relay's, and ends the connection
 _MAX_READS = 256  # messages taken at once, before what they hold is handed out
 _RECONNECT_MS, _RECONNECT_MAX_MS = 100, 2000
 _KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 5, 2, 3
 _MAX_RETRANSMIT_MS = 15_000
+_numbers = itertools.count()  # of the sockets made here, to name what watches them
 
 
 class RelayReceiver(Receiver[R]):
@@ -57,11 +64,17 @@ class RelayReceiver(Receiver[R]):
         Seconds that a page of history may take while the relay is heard; meanwhile what is live waits.
     start
         With what to begin: ``'live'``, the ``'oldest'`` that history holds, or the latest N readouts.
+    server_key, key_file
+        For a relay with encryption: its public key (the 40 characters, or the file with them), and our file
+        NAME.key_secret, which none but its owner may read.
 
     Raises
     ------
     ConfigError
-        The endpoint is not an address, the stream's name cannot be one, or `start` is something else.
+        The endpoint is not an address, the stream's name cannot be one, `start` is something else, or a key
+        is wrong.
+    RefusedError
+        Later, from `receive` and `wait_ready`: the relay does not let us in. Called again, they go on trying.
     """
 
     def __init__(
@@ -75,8 +88,17 @@ class RelayReceiver(Receiver[R]):
         recover: bool = True,
         recover_timeout: float = TIMEOUT_S,
         start: Start = "live",
+        server_key: str | Path | None = None,
+        key_file: str | Path | None = None,
     ) -> None:
         super().__init__(readout_class, timeout=timeout)
+        if (server_key is None) != (key_file is None):
+            raise ConfigError(
+                "server_key and key_file belong together: the relay's public key, our secret one"
+            )
+        self._server_key = None if server_key is None else keys.server_key(server_key)
+        self._pair = None if key_file is None else keys.read_pair(key_file)
+        self._handshakes = Handshakes(encrypted=self._pair is not None)
         self._endpoint = endpoint
         self._subscription = Subscription(
             stream, stride=stride, recover=recover, recover_timeout=recover_timeout, start=start
@@ -90,7 +112,7 @@ class RelayReceiver(Receiver[R]):
         self._history: zmq.Socket[bytes] | None = None  # once something was missing
         self._awaiting = False
         try:
-            self._socket = self._connect()
+            self._socket, self._monitor = self._connect()
         except BaseException:
             self._context.term()
             raise
@@ -162,10 +184,20 @@ class RelayReceiver(Receiver[R]):
             zmq.LINGER: 0,
         }.items():
             sock.setsockopt(option, value)
+        if self._pair is not None and self._server_key is not None:
+            sock.setsockopt(zmq.CURVE_SERVERKEY, self._server_key)
+            sock.setsockopt(zmq.CURVE_PUBLICKEY, self._pair.public)
+            sock.setsockopt(zmq.CURVE_SECRETKEY, self._pair.secret)
         return sock
 
-    def _connect(self) -> "zmq.Socket[bytes]":
+    def _connect(self) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
+        """Return a socket that connects, and one that tells of its handshakes."""
         sock = self._open_socket(zmq.SUB)
+        watch = f"inproc://handshakes-{next(_numbers)}"
+        sock.monitor(watch, handshakes.EVENTS)
+        monitor = self._context.socket(zmq.PAIR)
+        monitor.setsockopt(zmq.RCVHWM, 0)  # a full queue would block ZeroMQ's own thread
+        monitor.connect(watch)
         try:
             sock.setsockopt(zmq.SUBSCRIBE, HELLO_TOPIC)
             self._subscribed = False
@@ -173,9 +205,10 @@ class RelayReceiver(Receiver[R]):
             sock.connect(self._endpoint)
         except zmq.ZMQError as error:
             sock.close()
+            monitor.close()
             raise ConfigError(f"{self._endpoint!r} is not tcp://HOST:PORT: {error}") from None
         self._watch(sock)
-        return sock
+        return sock, monitor
 
     def _subscribe(self, sock: "zmq.Socket[bytes]") -> None:
         """Subscribe to the stream, once its name is known."""
@@ -205,6 +238,7 @@ class RelayReceiver(Receiver[R]):
     def _close(self) -> None:
         for sock in self._sockets():
             sock.close()
+        self._monitor.close()
         self._context.term()
 
     def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
@@ -215,7 +249,7 @@ class RelayReceiver(Receiver[R]):
         return self._drain()
 
     def _wait(self, timeout_s: float | None) -> None:
-        look_s = self._silence.next_look_s()
+        look_s = min(self._silence.next_look_s(), _LOOK_S if self._connected else _FIRST_LOOK_S)
         wait_s = look_s if timeout_s is None else min(timeout_s, look_s)
         poller = zmq.Poller()
         for sock in self._sockets():
@@ -230,6 +264,7 @@ class RelayReceiver(Receiver[R]):
         batches += self._take_history(now)
         if self._drained:
             batches += self._subscription.tick(now)
+            self._check_refused(now.s)
             self._check_heard(now.s)
         return batches
 
@@ -291,6 +326,17 @@ class RelayReceiver(Receiver[R]):
             self._connected = True
             _log.info("receiving from %s", self)
 
+    def _check_refused(self, now_s: float) -> None:
+        while True:
+            try:
+                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                break
+            self._handshakes.note(event["event"], event["value"], now_s)
+        reason = self._handshakes.take_refusal(now_s)
+        if reason is not None:
+            raise RefusedError(f"{self}: the relay does not let us in: {reason}")
+
     def _check_heard(self, now_s: float) -> None:
         """Connect anew to a relay that was not heard for 5 s: a dead peer may look like a silent one."""
         if not self._silence.spent(now_s):
@@ -301,8 +347,9 @@ class RelayReceiver(Receiver[R]):
         self._silence.renew(now_s)
         for sock in self._sockets():
             self._drop(sock)
+        self._monitor.close()
         self._history = None
-        self._socket = self._connect()
+        self._socket, self._monitor = self._connect()
 
     def __str__(self) -> str:
         stream = self._subscription.stream

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 import zmq
 
-from astropix_analysis import __version__, distributions
+from astropix_analysis import __version__, distributions, keys
 from astropix_analysis.errors import ConfigError
 from astropix_relay import systemd
 from astropix_relay.config import Config, load_config, schema
@@ -85,6 +85,28 @@ def check(file: Annotated[Path, typer.Argument(help="Configuration file.")]) -> 
 def print_schema() -> None:
     """Print the JSON schema of the configuration file, for editors."""
     print(json.dumps(schema(), indent=2))
+
+
+@app.command()
+def keygen(
+    directory: Annotated[Path, typer.Argument(help="Where to put the two files; made if it is missing.")],
+    name: Annotated[
+        str, typer.Option(help="Whose keys they are, such as the name of a client's host.")
+    ] = "relay",
+) -> None:
+    """Make a key pair: NAME.key for the other side, NAME.key_secret for this one alone.
+
+    Example: astropix-relay keygen /etc/astropix-relay/keys
+    """
+    try:
+        public, secret = keys.write_pair(directory, name)
+    except ConfigError as error:
+        _fail(str(error), WRONG_INPUT)
+    except FileExistsError as error:
+        _fail(f"{error.filename} exists already, and is left as it is", CANNOT_START)
+    except OSError as error:
+        _fail(f"cannot write to {directory}: {_text(error)}", CANNOT_START)
+    print(f"public key: {public}\nsecret key: {secret}")
 
 
 def _load(file: Path | None, overrides: dict[str, object]) -> Config:

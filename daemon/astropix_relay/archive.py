@@ -14,6 +14,7 @@ from astropix_analysis import wire
 from astropix_analysis.errors import WireError
 from astropix_analysis.wire import Answer, Ask, Request, Status
 from astropix_relay import connections
+from astropix_relay.gate import Gate
 from astropix_relay.history import History, Page
 
 _MAX_INCOMING = 128  # bytes of a frame; a request has at most 104
@@ -34,6 +35,8 @@ class Archive:
         Random number of this start of the relay.
     histories
         By the streams' names.
+    gate
+        Who may come in.
 
     Raises
     ------
@@ -56,6 +59,7 @@ class Archive:
         endpoint: str,
         relay_id: int,
         histories: Mapping[str, History],
+        gate: Gate,
     ) -> None:
         self._relay_id = relay_id
         self._histories = histories
@@ -72,6 +76,7 @@ class Archive:
             zmq.MAXMSGSIZE: _MAX_INCOMING,
         }.items():
             self._socket.setsockopt(option, value)
+        gate.guard(self._socket, "history")
         try:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:

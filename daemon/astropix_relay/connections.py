@@ -5,7 +5,6 @@ No ZMTP heartbeats (ZMQ_HEARTBEAT_*): with libzmq 4.3.5 they let a peer abort th
 
 import zmq
 
-_HANDSHAKE_MS = 3000  # a connection that says nothing is closed
 _SEND_BUFFER = 1 << 20  # bytes in the kernel, per connection; left to itself Linux grows it to 4 MiB
 _MAX_RETRANSMIT_MS = 15_000  # a cable that was pulled: the connection ends
 _KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 5, 2, 3
@@ -19,7 +18,6 @@ LIVE_THREAD, HISTORY_THREAD = 1, 2
 def options(endpoint: str) -> dict[int, int]:
     """Return the options for a socket that listens on `endpoint`."""
     return {
-        zmq.HANDSHAKE_IVL: _HANDSHAKE_MS,
         zmq.SNDBUF: _SEND_BUFFER,
         zmq.TCP_KEEPALIVE: 1,
         zmq.TCP_KEEPALIVE_IDLE: _KEEPALIVE_IDLE_S,

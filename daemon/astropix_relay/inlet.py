@@ -3,16 +3,28 @@
 import errno
 import logging
 import socket
+from collections import Counter
 from dataclasses import replace
 
 from astropix_analysis import multicast
 from astropix_analysis.datagrams import NOTHING, Drained, Reader, open_reader
+from astropix_relay import kernel
 from astropix_relay.config import Stream
 
 _log = logging.getLogger(__name__)
 
 # What may pass while the relay waits: an interface that is absent, down or without an address.
 _TRANSIENT = {errno.ENODEV, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
+
+# Why a group is joined again, and how that is said.
+INTERFACE, FORGOTTEN, SILENCE = "interface", "forgotten", "silence"
+REJOIN_CAUSES = {
+    INTERFACE: "the interface is back, or another one now",
+    FORGOTTEN: "the kernel had forgotten the membership",
+    SILENCE: "no datagram came for so long that a switch may have forgotten us",
+}
+# What a socket is made of; the other keys of a stream change without a new one.
+_SOCKET_KEYS = {"group", "port", "interface", "sources", "receive_buffer"}
 
 
 class Inlet:
@@ -29,59 +41,104 @@ class Inlet:
 
     def __init__(self, config: Stream) -> None:
         self.config = config
-        self.joins = 0
-        """Times that the group was joined."""
+        self.rejoins: Counter[str] = Counter()
+        """Times that the group was joined again, by cause; see `REJOIN_CAUSES`."""
         self._socket: socket.socket | None = None
         self._reader: Reader | None = None
         self._member_on: multicast.Interface | None = None
+        self._has_link = True
         self._trouble: str | None = None
+        self._dropped_before = 0  # by the kernel, on sockets that are closed
+        self._heard = False
+        self._heard_s = 0.0
 
     @property
     def joined(self) -> bool:
-        """Whether the group is joined and the interface still there."""
+        """Whether the group is joined, the interface still there and its link up."""
+        return self._is_member and self._has_link
+
+    @property
+    def _is_member(self) -> bool:
         return self._member_on is not None and self._trouble is None
 
     @property
     def membership(self) -> str:
         """The membership in words: where the group is joined, or why it is not."""
-        return self._trouble or (f"joined on {self._member_on}" if self._member_on else "not yet joined")
+        if self._trouble or self._member_on is None:
+            return self._trouble or "not yet joined"
+        return f"joined on {self._member_on}" + ("" if self._has_link else ", whose link is down")
 
     def fileno(self) -> int | None:
         """Return the socket's descriptor; None while there is no socket."""
         return None if self._socket is None else self._socket.fileno()
 
     def read(self) -> Drained:
-        """Return what waits in the socket, at most one batch."""
-        return NOTHING if self._reader is None else self._reader.read()
+        """Return what waits in the socket, at most one batch. Never raises: `check` mends what is broken."""
+        if self._reader is None:
+            return NOTHING
+        try:
+            drained = self._reader.read()
+        except OSError as error:  # an administrator closed it (`ss -K`), or there is no memory
+            self._note_trouble(error)
+            self._close_socket()
+            return NOTHING
+        if drained.datagrams:
+            self._heard = True
+        if self._dropped_before and drained.drops:  # a new socket counts from 0, the stream goes on
+            return drained._replace(drops=[self._dropped_before + drops for drops in drained.drops])
+        return drained
 
-    def check(self) -> None:
-        """Join if that is still to do; join again if the interface was deleted and made anew.
+    def memory(self) -> kernel.SocketMemory:
+        """Return the fill of the receive queue, and what the kernel dropped of this stream so far."""
+        memory = None if self._socket is None else kernel.socket_memory(self._socket)
+        queued, limit, dropped = memory or (0, 0, 0)
+        return kernel.SocketMemory(queued, limit, self._dropped_before + dropped)
+
+    def check(self, now_s: float, *, starting: bool = False) -> None:
+        """Join if that is still to do; join again if the membership is gone, or may be.
+
+        Parameters
+        ----------
+        now_s
+            Monotonic time.
+        starting
+            Raise what will not pass by itself; a relay that runs notes it and tries again.
 
         Raises
         ------
         OSError
-            What will not pass by itself: the port is taken, or not allowed.
+            While starting: the port is taken, or not allowed.
         """
+        if self._heard:
+            self._heard, self._heard_s = False, now_s
         try:
             interface = self._find_interface()
-            if self.joined and self._member_on == interface:
-                return
-            sock = self._socket or self._open(interface)
-            self._leave(sock)
-            for source in self.config.sources or [None]:
-                multicast.join(sock, self.config.group, interface, source)
+            self._note_link(interface)
+            cause = self._why_rejoin(interface, now_s) if self._is_member else None
+            if cause or not self._is_member:
+                self._join(interface, cause, now_s)
         except OSError as error:
-            if error.errno not in _TRANSIENT:
+            if starting and error.errno not in _TRANSIENT:
                 raise multicast.with_context(error, f"stream {self.config.name}: {self._address}") from None
             self._note_trouble(error)
-            return
-        self.joins += 1
-        self._member_on, self._trouble = interface, None
-        _log.info("stream %s: joined %s on %s", self.config.name, self._address, interface)
+
+    def reconfigure(self, config: Stream) -> None:
+        """Take up another configuration; where that needs another socket, `check` opens it."""
+        changed = {
+            key for key in type(config).model_fields if getattr(config, key) != getattr(self.config, key)
+        }
+        self.config = config
+        if changed & _SOCKET_KEYS:
+            self._close_socket()
+            self._trouble = None
 
     def close(self) -> None:
         """Close the socket, which also leaves the group."""
+        self._close_socket()
+
+    def _close_socket(self) -> None:
         if self._socket is not None:
+            self._dropped_before = self.memory().dropped
             self._socket.close()
         self._socket = self._reader = self._member_on = None
 
@@ -101,6 +158,46 @@ class Inlet:
         if found.name is not None and not found.index:  # an address: watch the interface that has it
             found = replace(found, index=socket.if_nametoindex(found.name))
         return found
+
+    def _note_link(self, interface: multicast.Interface) -> None:
+        had_link, self._has_link = (
+            self._has_link,
+            not interface.name or kernel.has_link(interface.name) is not False,
+        )
+        if had_link and not self._has_link:
+            _log.warning("stream %s: the link of %s is down", self.config.name, interface)
+        elif self._has_link and not had_link:
+            _log.info("stream %s: the link of %s is up", self.config.name, interface)
+
+    def _why_rejoin(self, interface: multicast.Interface, now_s: float) -> str | None:
+        """Return the cause to join again, or None. Unicast addresses have no membership."""
+        if interface != self._member_on:
+            return INTERFACE
+        if not multicast.is_multicast(self.config.group):
+            return None
+        if interface.index and kernel.is_member(self.config.group, interface.index) is False:
+            return FORGOTTEN
+        silence_s = self.config.silence
+        return SILENCE if silence_s and now_s - self._heard_s >= silence_s else None
+
+    def _join(self, interface: multicast.Interface, cause: str | None, now_s: float) -> None:
+        again = self._member_on is not None
+        if again and self._member_on != interface and ":" in self.config.group:
+            self._close_socket()  # a socket for a link-local group is bound to the old interface's index
+        sock = self._socket or self._open(interface)
+        self._leave(sock)
+        for source in self.config.sources or [None]:
+            multicast.join(sock, self.config.group, interface, source)
+        self._member_on, self._trouble, self._heard_s = interface, None, now_s
+        if again:
+            cause = cause or INTERFACE
+            self.rejoins[cause] += 1
+            name = self.config.name
+            _log.info(
+                "stream %s: joined %s again on %s: %s", name, self._address, interface, REJOIN_CAUSES[cause]
+            )
+        else:
+            _log.info("stream %s: joined %s on %s", self.config.name, self._address, interface)
 
     def _open(self, interface: multicast.Interface) -> socket.socket:
         config = self.config
@@ -125,10 +222,9 @@ class Inlet:
         if self._member_on is not None:
             for source in self.config.sources or [None]:
                 multicast.leave(sock, self.config.group, self._member_on, source)
-        self._member_on = None
 
     def _note_trouble(self, error: OSError) -> None:
         trouble = multicast.explain(error)
         if trouble != self._trouble:
             self._trouble = trouble
-            _log.warning("stream %s: cannot join %s: %s", self.config.name, self._address, trouble)
+            _log.warning("stream %s: not joined to %s: %s", self.config.name, self._address, trouble)

@@ -21,9 +21,11 @@ from astropix_relay.archive import Archive
 from astropix_relay.config import Config
 from astropix_relay.config import Stream as StreamConfig
 from astropix_relay.core import StreamCore
+from astropix_relay.gate import Gate
 from astropix_relay.history import History
 from astropix_relay.inlet import Inlet
 from astropix_relay.publisher import Publisher
+from astropix_relay.security import Clients, load_clients, load_secret
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class Relay:
     def __init__(self, config: Config) -> None:
         # 53 bits, since JSON numbers lose the rest in many languages
         self.relay_id = secrets.randbits(53)
+        self._clients: Clients = {}
         self._pace = Pace(config.publish.max_delay)
         self._next_check_s = 0.0
         self._told = (time.monotonic(), 0)
@@ -70,6 +73,8 @@ class Relay:
             self._wake, self._waker = socket.socketpair()
             opened.callback(self._wake.close)
             opened.callback(self._waker.close)
+            self.gate = self._open_gate(context, config)
+            opened.callback(self.gate.close)
             size = config.history.size
             self.histories = {stream.name: History(size) for stream in config.streams} if size else {}
             self.archive = self._open_archive(context, config)
@@ -80,18 +85,28 @@ class Relay:
             self.streams = [self._open_stream(stream) for stream in config.streams]
             for stream in self.streams:
                 opened.callback(stream.inlet.close)
-            self._check_inlets()
+            self._check_inlets(starting=True)
             self._opened = opened.pop_all()
         _log.info("publishing on %s", self.publisher.endpoint)
 
+    def _open_gate(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Gate:
+        max_clients, security = config.publish.max_clients, config.security
+        if security is None:
+            return Gate(context, max_clients=max_clients)
+        self._clients = load_clients(security)
+        return Gate(context, max_clients=max_clients, pair=load_secret(security), provider=self._clients.get)
+
     def _open_archive(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Archive | None:
         endpoint = config.history_endpoint()
-        return None if endpoint is None else Archive(context, endpoint, self.relay_id, self.histories)
+        if endpoint is None:
+            return None
+        return Archive(context, endpoint, self.relay_id, self.histories, self.gate)
 
     def _open_publisher(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Publisher:
         streams = {stream.name: stream.readout_uid for stream in config.streams}
         hello = wire.pack_hello(wire.Hello(self.relay_id, __version__, streams, self._history_port()))
-        return Publisher(context, config.publish.endpoint, hello, config.publish.subscriber_queue)
+        publish = config.publish
+        return Publisher(context, publish.endpoint, hello, publish.subscriber_queue, self.gate)
 
     def _open_stream(self, config: StreamConfig) -> _Stream:
         port = self._history_port()
@@ -106,6 +121,7 @@ class Relay:
         try:
             while not self._stopping:
                 rest_until_s = self._drain()
+                self.gate.attend(time.monotonic())
                 self._answer_subscriptions()
                 if self.archive is not None:
                     self.archive.answer_one()
@@ -176,25 +192,32 @@ class Relay:
             # Here, in the loop's own thread, it says that the loop goes on.
             systemd.notify(WATCHDOG=1, STATUS=self.status())
 
-    def _check_inlets(self) -> None:
-        self._next_check_s = time.monotonic() + _CHECK_INTERVAL_S
+    def _check_inlets(self, *, starting: bool = False) -> None:
+        now_s = time.monotonic()
+        self._next_check_s = now_s + _CHECK_INTERVAL_S
         for stream in self.streams:
-            stream.inlet.check()
+            stream.inlet.check(now_s, starting=starting)
         self._poller = select.poll()
         for fd in (
             self._wake.fileno(),
             self.publisher.fileno(),
             self.archive and self.archive.fileno(),
+            *self.gate.filenos(),
             *(stream.inlet.fileno() for stream in self.streams),
         ):
             if fd is not None:
                 self._poller.register(fd, select.POLLIN)
+
+    def _pending(self) -> bool:
+        """Whether some socket holds what its descriptor does not tell a second time."""
+        archive_pending = self.archive is not None and self.archive.pending
+        return self.publisher.pending or self.gate.pending or archive_pending
 
     def _wait(self, rest_until_s: float) -> None:
         """Let readouts gather while they come fast; otherwise wait for the next of whatever comes."""
         now_s = time.monotonic()
         if rest_until_s > now_s:
             time.sleep(rest_until_s - now_s)
-        elif not (self.publisher.pending or self._stopping or (self.archive and self.archive.pending)):
+        elif not self._stopping and not self._pending():
             due_s = min(self._next_check_s, *(stream.core.beat_due_s() for stream in self.streams))
             self._poller.poll(max(0.0, (due_s - now_s) * 1000))

@@ -22,6 +22,13 @@ def context():
         yield context
 
 
+class OpenGate:
+    """Asks nobody who they are."""
+
+    def guard(self, sock, name):
+        pass
+
+
 @pytest.fixture
 def history():
     """Readouts 0 to 99, ten a message, received at 0, 10, 20, …"""
@@ -33,9 +40,8 @@ def history():
 
 @pytest.fixture
 def archive(context, history):
-    archive = Archive(
-        context, "tcp://127.0.0.1:0", RELAY_ID, {"astropix": history, "other": History(1 << 20)}
-    )
+    histories = {"astropix": history, "other": History(1 << 20)}
+    archive = Archive(context, "tcp://127.0.0.1:0", RELAY_ID, histories, OpenGate())
     yield archive
     archive.close()
 
@@ -148,5 +154,5 @@ def test_a_frame_larger_than_any_request_ends_its_connection(context, archive, c
 
 def test_an_endpoint_in_use_is_named(context, archive):
     with pytest.raises(OSError, match=f"cannot serve history on {archive.endpoint}: address already in use"):
-        Archive(context, archive.endpoint, 1, {})
+        Archive(context, archive.endpoint, 1, {}, OpenGate())
     assert archive.port == int(archive.endpoint.rpartition(":")[2])

@@ -1,0 +1,73 @@
+"""Why a relay does not let us in, from what ZeroMQ tells of a connection's handshakes. Pure."""
+
+import errno
+
+import zmq
+
+EVENTS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+
+# A client that was in before may find its own dead connection in its place, until the relay's keepalive
+# (11 s) or its retransmissions (15 s) end that.
+PATIENCE_S = 20.0
+_MAX_BROKEN_OFF = 3  # handshakes in a row; one may be a relay that was just stopped
+
+
+class Handshakes:
+    """Follows the handshakes of one receiver, over all its connections.
+
+    Parameters
+    ----------
+    encrypted
+        Whether the receiver has keys.
+    """
+
+    def __init__(self, *, encrypted: bool) -> None:
+        self._encrypted = encrypted
+        self._was_in = False
+        self._broken_off = 0
+        self._since_s: float | None = None
+        self._reason = ""
+
+    def note(self, event: int, value: int, now_s: float) -> None:
+        """Note an event of `EVENTS`."""
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._was_in, self._broken_off, self._since_s, self._reason = True, 0, None, ""
+            return
+        reason = self._explain(event, value)
+        if reason:
+            self._reason = reason
+            self._since_s = now_s if self._since_s is None else self._since_s
+
+    def take_refusal(self, now_s: float) -> str | None:
+        """Return why we are refused, once for each refusal; None as long as there is hope."""
+        if self._since_s is None or not self._reason:
+            return None
+        if self._was_in and now_s - self._since_s < PATIENCE_S:
+            return None
+        reason, self._reason = self._reason, ""
+        return reason
+
+    def _explain(self, event: int, value: int) -> str:
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            full = "it has as many clients as it takes (publish.max_clients)"
+            if value >= 500:
+                return "it could not look up its list of clients"
+            return f"our key is not in its list, or {full}" if self._encrypted else full
+        if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            if value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+                return (
+                    "it is not encrypted: leave out server_key and key_file"
+                    if self._encrypted
+                    else "it is encrypted: give server_key and key_file"
+                )
+            return f"it does not speak ZeroMQ's protocol (error {value:#x})"
+        self._broken_off += value != errno.EAGAIN  # EAGAIN: it only was too slow
+        if self._broken_off < _MAX_BROKEN_OFF:
+            return ""
+        key = " server_key may not be its key," if self._encrypted else ""
+        return f"it breaks off the handshake:{key} or it is no relay"

@@ -1,0 +1,113 @@
+"""A stream's socket on the loopback interface: silence, reload, and a socket that is taken away."""
+
+import errno
+import os
+
+import pytest
+
+from astropix_analysis.datagrams import Drained
+from astropix_analysis.fmt import AstroPix4Readout
+from astropix_analysis.ledger import Source
+from astropix_analysis.readiness import wait_readable
+from astropix_analysis.sock import MulticastSender
+from astropix_relay import inlet as inlets
+from astropix_relay.config import Stream
+from astropix_relay.inlet import Inlet
+
+READOUT = AstroPix4Readout(b"\xbc\x01", 1).to_bytes()
+
+
+@pytest.fixture
+def stream(group, port):
+    return Stream(group=group, port=port, interface="127.0.0.1", silence=5.0)
+
+
+@pytest.fixture
+def inlet(stream):
+    inlet = Inlet(stream)
+    inlet.check(0.0, starting=True)
+    yield inlet
+    inlet.close()
+
+
+def gets(inlet, group, port):
+    with MulticastSender(group, port, 0, interface="127.0.0.1") as sender:
+        sender.send_data(READOUT)
+    return wait_readable(inlet.fileno(), 0.5) and bytes(inlet.read().datagrams[0]) == READOUT
+
+
+def test_silence_is_counted_from_the_last_datagram(inlet, group, port):
+    inlet.check(4.9)
+    assert gets(inlet, group, port)
+    for now_s in (5.1, 10.0):
+        inlet.check(now_s)
+        assert not inlet.rejoins
+    for now_s in (10.2, 15.1):
+        inlet.check(now_s)
+        assert inlet.rejoins == {inlets.SILENCE: 1}
+    inlet.check(15.2)
+    assert inlet.rejoins == {inlets.SILENCE: 2}
+    assert gets(inlet, group, port)
+
+
+def test_silence_of_0_is_patient(inlet, stream):
+    inlet.reconfigure(stream.model_copy(update={"silence": 0.0}))
+    inlet.check(1e6)
+    assert not inlet.rejoins
+
+
+def test_a_change_that_needs_no_other_socket_keeps_it(inlet, stream):
+    fileno = inlet.fileno()
+    inlet.reconfigure(stream.model_copy(update={"silence": 60.0, "stride": 2}))
+    inlet.check(1.0)
+    assert (inlet.fileno(), inlet.joined) == (fileno, True)
+
+
+def test_another_group_is_another_socket(inlet, stream, group, port):
+    other = f"239.255.{group.partition('.')[2].partition('.')[2]}"
+    inlet.reconfigure(stream.model_copy(update={"group": other}))
+    assert not inlet.joined
+    inlet.check(1.0)
+    assert gets(inlet, other, port)
+
+
+def test_drops_go_on_counting_over_a_new_socket(inlet, stream, monkeypatch):
+    monkeypatch.setattr(inlets.kernel, "socket_memory", lambda _: inlets.kernel.SocketMemory(0, 1, 7))
+    inlet.reconfigure(stream.model_copy(update={"receive_buffer": 1 << 20}))
+    monkeypatch.undo()
+    inlet.check(1.0)
+    assert inlet.memory().dropped == 7
+    drained = Drained((b"x",), (Source("127.0.0.1", 1),), (2,), True)
+    monkeypatch.setattr(inlet, "_reader", type("Reader", (), {"read": lambda self: drained})())
+    assert inlet.read().drops == [9]
+
+
+def test_a_socket_that_fails_is_replaced(inlet, group, port, monkeypatch, caplog):
+    class Broken:
+        def read(self):
+            raise OSError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
+
+    monkeypatch.setattr(inlet, "_reader", Broken())
+    assert not inlet.read().datagrams
+    assert not inlet.joined
+    assert "connection abort" in inlet.membership
+    inlet.check(1.0)
+    assert inlet.joined
+    assert gets(inlet, group, port)
+
+
+def test_a_taken_port_ends_a_start_but_not_a_relay_that_runs(stream):
+    unicast = stream.model_copy(update={"group": "127.0.0.1", "interface": None})
+    first, second = Inlet(unicast), Inlet(unicast)
+    try:
+        first.check(0.0, starting=True)
+        with pytest.raises(OSError, match="another program holds this port"):
+            second.check(0.0, starting=True)
+        second.check(1.0)
+        assert "another program holds this port" in second.membership
+        first.close()
+        second.check(2.0)
+        assert second.joined
+    finally:
+        first.close()
+        second.close()
