@@ -177,7 +177,9 @@ class Host:
 
     def sysctl(self, *settings: str) -> None:
         """Set kernel parameters below net. of this host: ``net.ipv4.ip_forward=1``."""
-        self.run(shlex.join(["sysctl", "-qw", *settings]))
+        with self.inside():
+            for name, _, value in (setting.partition("=") for setting in settings):
+                Path("/proc/sys", *name.split(".")).write_text(value)
 
     def route_multicast(self, interface: str = "eth0") -> None:
         """Add the route to the groups that programs which name no interface need."""

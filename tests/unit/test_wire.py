@@ -62,6 +62,7 @@ json_objects = st.dictionaries(
     ),
     max_size=4,
 )
+ports = st.none() | st.integers(1, 65535)
 readouts = st.lists(st.builds(fmt.AstroPix4Readout, st.binary(max_size=40), st.integers(0, 99), u64))
 
 
@@ -134,7 +135,7 @@ def test_beats_survive_the_round_trip(stream, header, report):
     assert wire.parse_message(frames) == BeatMessage(stream, header, report)
 
 
-@given(st.builds(Hello, u64, texts, st.dictionaries(streams, u64, max_size=3), st.none() | u16))
+@given(st.builds(Hello, u64, texts, st.dictionaries(streams, u64, max_size=3), ports))
 def test_hellos_survive_the_round_trip(hello):
     assert wire.parse_message([wire.pack_hello(hello)]) == hello
 
@@ -183,6 +184,9 @@ def test_a_payload_that_is_not_so_many_readouts_is_refused(payload, count):
         [b'apx/hello\0{"protocol": 1, "relay_id": 1, "streams": []}'],
         [b'apx/hello\0{"protocol": 1, "relay_id": 1, "streams": {"a": 4000}}'],
         [b'apx/hello\0{"protocol": 1, "relay_id": 1, "streams": {"a": {}}}'],
+        [b'apx/hello\0{"protocol": 1, "relay_id": 1, "streams": {}, "history_port": 0}'],
+        [b'apx/hello\0{"protocol": 1, "relay_id": 1, "streams": {}, "history_port": 65536}'],
+        [b'apx/hello\0{"protocol": 1, "relay_id": 1, "streams": {}, "history_port": "5557"}'],
         [b'apx/hello\0{"protocol": 1, "relay_id": ' + b"9" * 5000 + b', "streams": {}}'],
         [b"apx/hello\0" + b'{"a":' * 100_000],
         [b"apx/a/data", HEADER_IPV4],
