@@ -3,7 +3,6 @@
 Pure. The relay's core and `MulticastReceiver` take in datagrams in the same way, so that both count alike.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from astropix_analysis import fmt
@@ -28,6 +27,8 @@ class Group:
     datagrams: list[Buffer] = field(default_factory=list)
     readout_ids: list[int] = field(default_factory=list)
     timestamps: list[int] = field(default_factory=list)
+    told: int = 0
+    """How many of them the ledger knows of."""
 
 
 class Intake:
@@ -41,82 +42,56 @@ class Intake:
 
     def __init__(self, ledger: StreamLedger) -> None:
         self._ledger = ledger
-        self._drops = 0
+        self._drops: int | None = None  # the kernel's count, which may have begun long before us
 
     def take(self, drained: Drained, now: Moment) -> list[Group]:
         """Count what was drained; return the valid datagrams by source, each in order of arrival."""
-        groups = self._take_quiet(drained, now)
-        if groups is None:
-            groups = self._take_each(drained, now)
-        return groups
+        datagrams, sources = drained.datagrams, drained.sources
+        if not datagrams:
+            return []
+        drops = drained.drops or (0,) * len(datagrams)
+        if self._drops is None:
+            self._drops = drops[0]
+        unpack, header_size, magic = fmt.HEADER.unpack_from, fmt.HEADER_SIZE, fmt.MAGIC
+        groups: dict[Source, Group] = {}
+        group = groups[sources[0]] = Group(sources[0])
+        for datagram, source, dropped in zip(datagrams, sources, drops, strict=True):
+            if dropped != self._drops:
+                self._tell(groups, now)
+                self._note_drops(dropped)
+            size = len(datagram)
+            if size >= header_size:
+                found, readout_id, timestamp, length = unpack(datagram)
+                if found == magic and length == size - header_size:
+                    if source is not group.source:
+                        group = groups.get(source) or Group(source)
+                        groups[source] = group
+                    group.datagrams.append(datagram)
+                    group.readout_ids.append(readout_id)
+                    group.timestamps.append(timestamp)
+                    continue
+            self._tell(groups, now)
+            self._ledger.note_rejected(source, _reason(datagram))
+        self._tell(groups, now)
+        return [group for group in groups.values() if group.datagrams]
+
+    def _tell(self, groups: dict[Source, Group], now: Moment) -> None:
+        """Tell the ledger of the readouts since the last rejection or drop, once for each source.
+
+        Between these the order among sources changes no count, and the ledger takes a batch 20 times as
+        fast as readout by readout.
+        """
+        for group in groups.values():
+            told, group.told = group.told, len(group.datagrams)
+            if told < group.told:
+                self._ledger.received(group.source, group.readout_ids[told:], group.timestamps[told:], now)
 
     def _note_drops(self, total: int) -> None:
         """Note the kernel's running drop count (u32, wraps) that came with a datagram."""
-        more = (total - self._drops) & 0xFFFFFFFF
-        if 0 < more < 1 << 31:  # a larger step is an older count, read out of order
+        more = (total - (self._drops or 0)) & 0xFFFFFFFF
+        if more < 1 << 31:  # a larger step is an older count, read out of order
             self._drops = total
             self._ledger.note_dropped(more)
-
-    def _take_quiet(self, drained: Drained, now: Moment) -> list[Group] | None:
-        """Take a drain with nothing but valid datagrams and no new drops; None if it is not one.
-
-        Without rejections and drops the order between sources changes no count, so that the ledger is told
-        once for each source.
-        """
-        datagrams, sources, drops = drained.datagrams, drained.sources, drained.drops
-        if drops and drops[-1] != self._drops:
-            return None
-        if not datagrams:
-            return []
-        if sources.count(sources[0]) == len(sources):
-            groups = [_parse(sources[0], datagrams)]
-        else:
-            groups = [_parse(source, part) for source, part in _by_source(datagrams, sources).items()]
-        whole = [group for group in groups if group is not None]
-        if len(whole) != len(groups):
-            return None
-        for group in whole:
-            self._ledger.received(group.source, group.readout_ids, group.timestamps, now)
-        return whole
-
-    def _take_each(self, drained: Drained, now: Moment) -> list[Group]:
-        groups: dict[Source, Group] = {}
-        for i, (datagram, source) in enumerate(zip(drained.datagrams, drained.sources, strict=True)):
-            if drained.drops:
-                self._note_drops(drained.drops[i])
-            one = _parse(source, (datagram,))
-            if one is None:
-                self._ledger.note_rejected(source, _reason(datagram))
-                continue
-            self._ledger.received(source, one.readout_ids, one.timestamps, now)
-            group = groups.setdefault(source, Group(source))
-            group.datagrams += one.datagrams
-            group.readout_ids += one.readout_ids
-            group.timestamps += one.timestamps
-        return list(groups.values())
-
-
-def _by_source(datagrams: Sequence[Buffer], sources: Sequence[Source]) -> dict[Source, list[Buffer]]:
-    parts: dict[Source, list[Buffer]] = {}
-    for datagram, source in zip(datagrams, sources, strict=True):
-        parts.setdefault(source, []).append(datagram)
-    return parts
-
-
-def _parse(source: Source, datagrams: Sequence[Buffer]) -> Group | None:
-    """Read the headers of datagrams; None if any of them is not a readout."""
-    unpack, header_size, magic = fmt.HEADER.unpack_from, fmt.HEADER_SIZE, fmt.MAGIC
-    readout_ids, timestamps = [], []
-    for datagram in datagrams:
-        size = len(datagram)
-        if size < header_size:
-            return None
-        found, readout_id, timestamp, length = unpack(datagram)
-        if found != magic or length != size - header_size:
-            return None
-        readout_ids.append(readout_id)
-        timestamps.append(timestamp)
-    return Group(source, list(datagrams), readout_ids, timestamps)
 
 
 def _reason(datagram: Buffer) -> str:

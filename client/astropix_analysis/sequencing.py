@@ -2,25 +2,30 @@
 
 Pure. `ledger` keeps one `SourceSequence` for each source of a stream.
 
-A step from the highest readout_id so far is read like this, in this order:
+A readout is compared with the highest readout_id so far, in steps of the stride. The first line that fits
+says what it is:
 
-====================================================  =======================================================
-step                                                  meaning
-====================================================  =======================================================
-forward by one stride                                 in order
-forward by more, at most 2^20                         a gap; it may still be filled
-back, with a newer timestamp                          a new run; what precedes it in the run is a gap
-back by at most 64, the timestamp not newer           fills an open gap (reordered), is late, or a duplicate
-anything else                                         not believed until the next readout continues it: then a
-                                                      new run (back) or a gap (forward); else a stray
-====================================================  =======================================================
+=======================================================  ====================================================
+step                                                     meaning
+=======================================================  ====================================================
+forward by 1                                             in order
+forward by more, at most 2^20                            a gap; it may still be filled
+back by at most 64, the timestamp not newer              fills an open gap (reordered), is late or a duplicate
+back by more, with a timestamp from within the run       stray: too late to tell whether it had come before
+back to one of the first 64, with a newer timestamp      a new run; what precedes it in the run is a gap
+anything else                                            not believed until the next readout continues it:
+                                                         then a gap (forward) or a new run (back), else stray
+=======================================================  ====================================================
 
-So one forged or damaged readout_id does not count as a loss of millions. The counter is 32 bits wide: a fall
-from within 2^20 of its end to within 2^20 of its beginning is a step forward.
+So a forged or damaged readout_id is not taken for a loss of millions. While a new run is young, readouts of
+the run before may still come: see `SourceSequence._run_of`. If they go on and on and the new run does not,
+its one readout was a stray.
+
+The counter is 32 bits wide: a step of at most 2^20 may pass its end.
 """
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from astropix_analysis.clock import Moment
@@ -28,10 +33,13 @@ from astropix_analysis.clock import Moment
 CLOSE_AFTER_READOUTS = 64
 CLOSE_AFTER_S = 1.0
 REORDER_WINDOW = 64  # in strides
-PLAUSIBLE_JUMP = 1 << 20
+PLAUSIBLE_JUMP = 1 << 20  # in strides
 KEPT_GAPS = 100
 KEPT_RUNS = 16
 _U32 = 1 << 32
+_LARGEST_JUMP = 1 << 30  # in ids, whatever the stride: most of the counter's range must not look like a step
+_WINDOW_BITS = REORDER_WINDOW + 1  # the highest id, and those behind it
+_WINDOW_MASK = (1 << _WINDOW_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,54 +87,66 @@ class KernelDrops:
         return taken
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _OpenGap:
     """Ids that are missing and may still come; and what may have become of them."""
 
     first_id: int
-    count: int
-    stride: int
+    width: int
+    """Up to the id after the gap."""
+    missing: int
     began_ns: int
     opened: Moment
-    before_joining: bool = False
-    filled: set[int] = field(default_factory=set)
-    further: int = 0
+    opened_size: int
+    joining: bool
     rejected: Counter[str] = field(default_factory=Counter)
     drops: int = 0
 
-    @property
-    def missing(self) -> int:
-        return self.count - len(self.filled)
-
     def holds(self, readout_id: int) -> bool:
-        offset = (readout_id - self.first_id) % _U32
-        return offset % self.stride == 0 and offset < self.count * self.stride
+        return (readout_id - self.first_id) % _U32 < self.width
 
-    def due(self, now: Moment) -> bool:
-        return (
-            self.further >= CLOSE_AFTER_READOUTS or now.s - self.opened.s >= CLOSE_AFTER_S or not self.missing
-        )
+    @property
+    def has_room(self) -> bool:
+        """Whether more is missing than was rejected and dropped."""
+        return not self.joining and self.missing > self.rejected.total() + self.drops
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _RunState:
-    """A run and its gaps: those still open, and those closed that a late readout may belong to."""
+    """A run, which of its last ids have come, and its gaps that are still open."""
 
     run: Run
     began: Moment
     size: int = 1
+    """Readouts that took the run further."""
+    window: int = 1
+    """Bit i: the id i strides below the highest has come."""
     open: list[_OpenGap] = field(default_factory=list)
-    closed: deque[_OpenGap] = field(default_factory=lambda: deque(maxlen=KEPT_GAPS))
+
+    def advance(self, skipped: int, count: int) -> None:
+        """Go on by `skipped` ids that did not come and `count` that did."""
+        came = (1 << min(count, _WINDOW_BITS)) - 1
+        self.window = (self.window << min(skipped + count, _WINDOW_BITS) | came) & _WINDOW_MASK
+        self.size += count
+
+    def take_due(self, now: Moment) -> list[_OpenGap]:
+        """Take out the gaps whose time to close has come."""
+        due = [
+            gap
+            for gap in self.open
+            if not gap.missing
+            or self.size - gap.opened_size >= CLOSE_AFTER_READOUTS
+            or now.s - gap.opened.s >= CLOSE_AFTER_S
+        ]
+        if due:
+            self.open = [gap for gap in self.open if gap not in due]
+        return due
 
 
-def distance(last_id: int, readout_id: int) -> int:
-    """Return how far `readout_id` is ahead; over the counter's end only where both are near it."""
-    ahead = readout_id - last_id
-    if ahead < 2 * PLAUSIBLE_JUMP - _U32:
-        return ahead + _U32
-    if ahead > _U32 - 2 * PLAUSIBLE_JUMP:
-        return ahead - _U32
-    return ahead
+def distance(last_id: int, readout_id: int, longest: int = PLAUSIBLE_JUMP) -> int:
+    """Return how far `readout_id` is ahead of `last_id`: over the counter's end only by at most `longest`."""
+    around = (readout_id - last_id + longest) % _U32 - longest
+    return around if around <= longest else readout_id - last_id
 
 
 class SourceSequence:
@@ -161,34 +181,35 @@ class SourceSequence:
         self.gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
         self.last_s = float("-inf")
         self._stride = stride
+        self._near = REORDER_WINDOW * stride
+        self._far = min(PLAUSIBLE_JUMP * stride, _LARGEST_JUMP)
         self._kernel = kernel
         self._drops_seen = kernel.total
-        self._rejections: Counter[str] = Counter()  # since the last readout
+        self._rejections: Counter[str] = Counter()  # since the last step forward, as the drops
         self._current: _RunState | None = None
-        self._previous: _RunState | None = None  # for its stragglers, until the present run is under way
+        self._previous: _RunState | None = None  # for its stragglers, while the present run is young
+        self._previous_size = 0  # when the present run began
         self._candidate: tuple[int, int] | None = None
         self._last_ns = 0
-
-    @property
-    def missing(self) -> int:
-        """Readouts of closed gaps: in_kernel, rejected and before_socket together."""
-        return self.in_kernel + self.rejected.total() + self.before_socket
 
     def note_received(
         self, readout_ids: Sequence[int], timestamps: Sequence[int], now: Moment
     ) -> list[tuple[int, Run]]:
-        """Note readouts in order of arrival; return the runs that begin among them, and where."""
-        count = len(readout_ids)
-        self.received += count
-        begun: list[tuple[int, Run]] = []
-        if not self._note_in_order(readout_ids, timestamps):
-            for i, (readout_id, timestamp) in enumerate(zip(readout_ids, timestamps, strict=True)):
-                run = self._note_one(readout_id, timestamp, now)
-                if run is not None:
-                    begun.append((i, run))
-            self._forget_previous(now)
-        self._last_ns = now.ns
+        """Note readouts in order of arrival; return the runs that begin among them, and where.
+
+        A run that is not believed at once is told with its second readout.
+        """
+        self.received += len(readout_ids)
         self.last_s = now.s
+        if self._note_in_order(readout_ids, timestamps, now):
+            return []
+        begun: list[tuple[int, Run]] = []
+        for i, (readout_id, timestamp) in enumerate(zip(readout_ids, timestamps, strict=True)):
+            run = self._note_one(readout_id, timestamp, now)
+            if run is not None:
+                begun.append((i, run))
+            self.tick(now)
+            self._last_ns = now.ns
         return begun
 
     def note_rejected(self, reason: str) -> None:
@@ -197,159 +218,173 @@ class SourceSequence:
 
     def tick(self, now: Moment) -> None:
         """Close the gaps whose time has come."""
-        if self._current is not None:
-            self._close_due(self._current, now)
-            self._forget_previous(now)
+        for state in (self._previous, self._current):
+            if state is not None and state.open:
+                self._close(state.take_due(now))
+        if self._is_previous_over(now):
+            self._end_previous()
 
-    def _forget_previous(self, now: Moment) -> None:
-        """Close the run before, once the present one is under way: no straggler is awaited any more."""
-        current = self._current
-        if self._previous is None or current is None:
-            return
-        if current.size >= CLOSE_AFTER_READOUTS or now.s - current.began.s >= CLOSE_AFTER_S:
-            self._close_all(self._previous)
-            self._previous = None
-
-    def _note_in_order(self, readout_ids: Sequence[int], timestamps: Sequence[int]) -> bool:
+    def _note_in_order(self, readout_ids: Sequence[int], timestamps: Sequence[int], now: Moment) -> bool:
         """Note a batch that goes on where the last one ended; one comparison in C for all of it."""
-        current = self._current
-        if current is None or self._previous is not None or self._candidate is not None or current.open:
+        current, count = self._current, len(readout_ids)
+        if current is None or self._previous is not None or self._candidate is not None or not count:
             return False
-        first, stride, count = readout_ids[0], self._stride, len(readout_ids)
-        if first != current.run.last_id + stride:
+        run, stride = current.run, self._stride
+        first = run.last_id + stride
+        if readout_ids[0] != first:
             return False
-        if count > 1 and list(readout_ids) != list(range(first, first + count * stride, stride)):
+        if count > 1 and readout_ids != list(range(first, first + count * stride, stride)):
             return False
-        current.run.last_id, current.run.last_timestamp = readout_ids[-1], timestamps[-1]
-        current.size += count
+        run.last_id, run.last_timestamp = readout_ids[-1], timestamps[-1]
+        current.advance(0, count)
         self._settle(None)
+        if current.open:
+            self._close(current.take_due(now))
+        self._last_ns = now.ns
         return True
 
     def _note_one(self, readout_id: int, timestamp: int, now: Moment) -> Run | None:
-        current, previous, stride = self._current, self._previous, self._stride
-        if current is None:
+        if self._current is None:
             return self._begin_run(readout_id, timestamp, now)
-        ahead = distance(current.run.last_id, readout_id)
-        newer = timestamp > current.run.last_timestamp
-        if previous is not None and not newer and timestamp <= previous.run.last_timestamp:
-            self._note_straggler(previous, readout_id, timestamp, now)
-        elif (
-            previous is not None
-            and current.size == 1
-            and distance(previous.run.last_id, readout_id) == stride
-        ):
-            self._resume(previous)
-            return self._note_one(readout_id, timestamp, now)
-        elif 0 < ahead <= PLAUSIBLE_JUMP:
-            self._advance(current, readout_id, timestamp, now)
-        elif ahead <= 0 and newer:
+        state = self._run_of(self._current, readout_id, timestamp)
+        run, is_straggler = state.run, state is self._previous
+        ahead = distance(run.last_id, readout_id, self._far)
+        newer = timestamp > run.last_timestamp
+        if 0 < ahead <= (self._near if is_straggler else self._far):
+            self._advance(state, readout_id, timestamp, now)
+        elif -self._near <= ahead <= 0 and not newer:
+            self._note_back(state, readout_id, -ahead // self._stride)
+        elif is_straggler or (ahead <= 0 and run.first_timestamp < timestamp and not newer):
+            self.stray += 1
+        elif ahead <= 0 and newer and readout_id < self._near:
             return self._begin_run(readout_id, timestamp, now)
-        elif -REORDER_WINDOW * stride <= ahead <= 0:
-            self._note_back(current, readout_id)
         else:
-            return self._note_implausible(readout_id, timestamp, now)
-        self._drop_candidate()
-        self._close_due(current, now, further=1)
+            return self._note_implausible(state, readout_id, timestamp, now)
         return None
+
+    def _run_of(self, current: _RunState, readout_id: int, timestamp: int) -> _RunState:
+        """Tell a straggler of the run before from a readout of the present one.
+
+        It is older than the newest of the run before; or it continues that run, and is older than the
+        present one or far from it.
+        """
+        previous = self._previous
+        if previous is None:
+            return current
+        if timestamp <= previous.run.last_timestamp:
+            return previous
+        from_previous = distance(previous.run.last_id, readout_id, self._far)
+        from_current = distance(current.run.last_id, readout_id, self._far)
+        if 0 < from_previous <= self._near and (
+            timestamp < current.run.first_timestamp or abs(from_current) > self._near
+        ):
+            return previous
+        return current
 
     def _begin_run(self, readout_id: int, timestamp: int, now: Moment) -> Run:
         """Begin a run. Ids begin at 0: what precedes this one was lost, or sent before we listened."""
         self._drop_candidate()
-        if self._previous is not None:
-            self._close_all(self._previous)
-        self._previous, joining = self._current, self._current is None
+        self._end_previous()
+        previous = self._previous = self._current
+        self._previous_size = previous.size if previous else 0
         self.run_count += 1
         run = Run(self.run_count, readout_id, timestamp, readout_id, timestamp)
         self.runs.append(run)
         self._current = _RunState(run, now)
-        gap = self._open_gap(
-            self._current, readout_id % self._stride, readout_id // self._stride, now, joining
-        )
-        self._settle(gap)
+        first_id, skipped = readout_id % self._stride, readout_id // self._stride
+        self._settle(self._open_gap(self._current, first_id, skipped, now, joining=previous is None))
         return run
 
-    def _resume(self, previous: _RunState) -> None:
-        """Go back to the run before: the single readout that seemed to begin a new one was a stray."""
-        self.stray += 1
-        self.runs.pop()
-        self._current, self._previous = previous, None
+    def _is_previous_over(self, now: Moment) -> bool:
+        """Whether no more is awaited of the run before, since either run is under way."""
+        previous, current = self._previous, self._current
+        if previous is None or current is None:
+            return False
+        further = max(current.size, previous.size - self._previous_size)
+        return further >= CLOSE_AFTER_READOUTS or now.s - current.began.s >= CLOSE_AFTER_S
+
+    def _end_previous(self) -> None:
+        """Close the run before; or go back to it, if it went on and the present one did not."""
+        previous, current, self._previous = self._previous, self._current, None
+        if previous is None or current is None:
+            return
+        if current.size == 1 and previous.size > self._previous_size:
+            self.stray += 1
+            self.runs.pop()
+            self._current = previous
+        else:
+            self._close(previous.open)
 
     def _advance(self, state: _RunState, readout_id: int, timestamp: int, now: Moment) -> None:
+        self._drop_candidate()
         run, stride = state.run, self._stride
-        skipped = (distance(run.last_id, readout_id) - 1) // stride
-        gap = self._open_gap(state, (run.last_id + stride) % _U32, skipped, now)
+        first_id = (run.last_id + stride) % _U32
+        skipped = (distance(run.last_id, readout_id, self._far) - 1) // stride
         run.last_id, run.last_timestamp = readout_id, timestamp
-        state.size += 1
-        self._settle(gap)
+        state.advance(skipped, 1)
+        self._settle(self._open_gap(state, first_id, skipped, now))
 
     def _open_gap(
-        self, state: _RunState, first_id: int, count: int, now: Moment, before_joining: bool = False
+        self, state: _RunState, first_id: int, count: int, now: Moment, *, joining: bool = False
     ) -> _OpenGap | None:
         if not count:
             return None
-        gap = _OpenGap(first_id, count, self._stride, self._last_ns or now.ns, now, before_joining)
+        width = count * self._stride
+        gap = _OpenGap(first_id, width, count, self._last_ns or now.ns, now, state.size, joining)
         state.open.append(gap)
         return gap
 
     def _settle(self, gap: _OpenGap | None) -> None:
-        """Hand what was rejected and dropped since the last readout to the gap it reveals, or an open one."""
+        """Hand what was rejected and dropped since the last step forward to the gap revealed.
+
+        If none is revealed, then to an open one that has room: what was reordered can also be dropped.
+        """
         drops = self._kernel.total - self._drops_seen
         if not drops and not self._rejections:
             return
         self._drops_seen = self._kernel.total
         if gap is None and self._current is not None:
-            gap = next(
-                (g for g in reversed(self._current.open) if g.missing > g.rejected.total() + g.drops), None
-            )
+            gap = next((g for g in reversed(self._current.open) if g.has_room), None)
         if gap is not None:
             gap.drops += drops
             gap.rejected.update(self._rejections)
         self._rejections.clear()
 
-    def _note_straggler(self, previous: _RunState, readout_id: int, timestamp: int, now: Moment) -> None:
-        """Note a readout of the run before, overtaken by the first of the present one."""
-        ahead = distance(previous.run.last_id, readout_id)
-        if ahead <= 0:
-            self._note_back(previous, readout_id)
-        elif ahead <= REORDER_WINDOW * self._stride:
-            self.reordered += 1
-            self._advance(previous, readout_id, timestamp, now)
-        else:
-            self.stray += 1
-
-    def _note_back(self, state: _RunState, readout_id: int) -> None:
+    def _note_back(self, state: _RunState, readout_id: int, position: int) -> None:
         """Note a readout that is not ahead: it fills a gap, or is late, or a duplicate."""
-        for gap in state.open:
-            if gap.holds(readout_id) and readout_id not in gap.filled:
-                gap.filled.add(readout_id)
-                self.reordered += 1
-                return
-        if any(gap.holds(readout_id) and readout_id not in gap.filled for gap in state.closed):
+        if state.window >> position & 1:
+            self.duplicates += 1
+            return
+        state.window |= 1 << position
+        gap = next((gap for gap in reversed(state.open) if gap.holds(readout_id)), None)
+        if gap is None:
             self.late += 1
         else:
-            self.duplicates += 1
+            gap.missing -= 1
+            self.reordered += 1
 
-    def _note_implausible(self, readout_id: int, timestamp: int, now: Moment) -> Run | None:
+    def _note_implausible(
+        self, current: _RunState, readout_id: int, timestamp: int, now: Moment
+    ) -> Run | None:
         """Believe a jump once a second readout continues it (as RTP does, RFC 3550, A.1)."""
         candidate = self._candidate
+        if candidate == (readout_id, timestamp):
+            self.duplicates += 1
+            return None
         if candidate is None or not (
-            0 < distance(candidate[0], readout_id) <= REORDER_WINDOW * self._stride
-            and timestamp >= candidate[1]
+            0 < distance(candidate[0], readout_id, self._far) <= self._far and timestamp >= candidate[1]
         ):
             self._drop_candidate()
             self._candidate = (readout_id, timestamp)
             return None
         self._candidate = None
-        current = self._current
-        assert current is not None
         run = None
-        if distance(current.run.last_id, candidate[0]) > 0:
+        if distance(current.run.last_id, candidate[0], self._far) > 0:
             self._advance(current, *candidate, now)
         else:
             run = self._begin_run(*candidate, now)
-            if self._previous is not None:  # its timestamps are no guide: the DAQ's clock was set back
-                self._close_all(self._previous)
-                self._previous = None
+            if candidate[1] <= current.run.last_timestamp:  # the DAQ's clock was set back
+                self._end_previous()
         self._note_one(readout_id, timestamp, now)
         return run
 
@@ -358,35 +393,20 @@ class SourceSequence:
             self.stray += 1
             self._candidate = None
 
-    def _close_due(self, state: _RunState, now: Moment, further: int = 0) -> None:
-        still_open = []
-        for gap in state.open:
-            gap.further += further
-            if gap.due(now):
-                self._close(state, gap)
-            else:
-                still_open.append(gap)
-        state.open = still_open
-
-    def _close_all(self, state: _RunState) -> None:
-        for gap in state.open:
-            self._close(state, gap)
-        state.open = []
-
-    def _close(self, state: _RunState, gap: _OpenGap) -> None:
-        """Say where the readouts of a gap went: rejected, then in the kernel, the rest before the socket."""
-        state.closed.append(gap)
-        left = gap.missing
-        if gap.before_joining:
-            self.before_joining += left
-            return
-        rejected = 0
-        for reason, count in gap.rejected.items():
-            claimed = min(count, left - rejected)
-            self.rejected[reason] += claimed
-            rejected += claimed
-        in_kernel = self._kernel.claim(min(gap.drops, left - rejected))
-        self.in_kernel += in_kernel
-        self.before_socket += left - rejected - in_kernel
-        if left:
-            self.gaps.append(Gap(gap.first_id, left, gap.began_ns, gap.opened.ns, rejected, in_kernel))
+    def _close(self, gaps: Iterable[_OpenGap]) -> None:
+        """Say where the readouts of gaps went: rejected, then in the kernel, the rest before the socket."""
+        for gap in gaps:
+            left = gap.missing
+            if gap.joining:
+                self.before_joining += left
+                continue
+            rejected = 0
+            for reason, count in gap.rejected.items():
+                claimed = min(count, left - rejected)
+                self.rejected[reason] += claimed
+                rejected += claimed
+            in_kernel = self._kernel.claim(min(gap.drops, left - rejected))
+            self.in_kernel += in_kernel
+            self.before_socket += left - rejected - in_kernel
+            if left:
+                self.gaps.append(Gap(gap.first_id, left, gap.began_ns, gap.opened.ns, rejected, in_kernel))

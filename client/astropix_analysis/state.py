@@ -35,27 +35,32 @@ class State(StrEnum):
 class _Lag:
     """By how much the readouts of one source lag behind the fastest of the last ten minutes.
 
-    The difference alone says nothing: clocks differ, and a recorded run may be played back years later.
+    The difference alone says nothing: clocks differ, and a recorded run may be played back years later. So
+    does a change of it while our wall clock is set, which is why we measure with the monotonic one.
     """
 
     def __init__(self) -> None:
-        self._least: deque[tuple[float, float]] = deque()
+        self._least: deque[tuple[float, float]] = deque()  # when a minute began, and its least
+        self._least_of_all = 0.0
         self._last_timestamp_ns = 0
+        self.noted_s = float("-inf")
         self.excess_s = 0.0
 
     def note(self, timestamp_ns: int, now: Moment) -> None:
         if timestamp_ns < self._last_timestamp_ns - LAG_LIMIT_S * 1e9:  # another file, or a clock was set
             self._least.clear()
         self._last_timestamp_ns = timestamp_ns
-        lag_s = (now.ns - timestamp_ns) / 1e9
-        if self._least and now.s - self._least[-1][0] < _BUCKET_S:
-            began_s, least = self._least[-1]
-            self._least[-1] = (began_s, min(least, lag_s))
-        else:
+        self.noted_s = now.s
+        lag_s = now.s - timestamp_ns / 1e9
+        if not self._least or now.s - self._least[-1][0] >= _BUCKET_S:
             self._least.append((now.s, lag_s))
             while now.s - self._least[0][0] > _KEPT_S:
                 self._least.popleft()
-        self.excess_s = lag_s - min(least for _, least in self._least)
+            self._least_of_all = min(least for _, least in self._least)
+        elif lag_s < self._least[-1][1]:
+            self._least[-1] = (self._least[-1][0], lag_s)
+            self._least_of_all = min(self._least_of_all, lag_s)
+        self.excess_s = lag_s - self._least_of_all
 
 
 class StateTracker:
@@ -67,7 +72,7 @@ class StateTracker:
         self._last_loss_s: float | None = None
         self._lost = 0
         self.lag_s = 0.0
-        """Of the last batch: received minus timestamp, less the least of this in ten minutes."""
+        """Received minus timestamp, less the least of this in ten minutes; of the source that lags most."""
 
     def received(self, source: Source, timestamp_ns: int, now: Moment) -> None:
         """Note a batch, by its last readout."""
@@ -77,7 +82,7 @@ class StateTracker:
                 self._lags.clear()
             lag = self._lags[source] = _Lag()
         lag.note(timestamp_ns, now)
-        self.lag_s = lag.excess_s
+        self.lag_s = max(lag.excess_s for lag in self._lags.values() if now.s - lag.noted_s <= QUIET_AFTER_S)
         self._last_readout_s = now.s
 
     def lost(self, total: int, now: Moment) -> None:

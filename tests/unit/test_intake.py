@@ -1,0 +1,170 @@
+"""What a drain of a socket becomes: valid datagrams by source, and events for the ledger."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astropix_analysis.clock import Moment
+from astropix_analysis.datagrams import NOTHING, SLOT_SIZE, Drained
+from astropix_analysis.fmt import HEADER, MAGIC
+from astropix_analysis.intake import LENGTH, REASONS, SHORT, TRUNCATED, Intake
+from astropix_analysis.intake import MAGIC as WRONG_MAGIC
+from astropix_analysis.ledger import Counts, Source, StreamLedger
+
+DAQ, OTHER = Source("10.0.1.1", 40000), Source("10.0.1.9", 40001)
+NOW, LATER = Moment(0.0, 10**18), Moment(5.0, 10**18 + 5 * 10**9)
+U32 = 1 << 32
+
+
+def datagram(readout_id, data=b"\xbc"):
+    return HEADER.pack(MAGIC, readout_id, 10**18 + readout_id, len(data)) + data
+
+
+def drained(*datagrams, sources=None, drops=()):
+    return Drained(datagrams, sources or [DAQ] * len(datagrams), drops, True)
+
+
+@pytest.fixture
+def ledger():
+    return StreamLedger()
+
+
+@pytest.fixture
+def intake(ledger):
+    return Intake(ledger)
+
+
+def test_valid_datagrams_come_out_with_what_their_headers_say(intake, ledger):
+    sent = [datagram(7, b""), datagram(8, b"\xff\xff")]
+    (group,) = intake.take(drained(*sent), NOW)
+    assert (group.source, group.datagrams) == (DAQ, sent)
+    assert (group.readout_ids, group.timestamps) == ([7, 8], [10**18 + 7, 10**18 + 8])
+    assert ledger.totals().received == 2
+
+
+def test_datagrams_are_grouped_by_source_each_in_order_of_arrival(intake):
+    sent = [datagram(i) for i in range(6)]
+    sources = [DAQ, OTHER, OTHER, DAQ, OTHER, DAQ]
+    one, other = intake.take(drained(*sent, sources=sources), NOW)
+    assert (one.source, one.readout_ids) == (DAQ, [0, 3, 5])
+    assert (other.source, other.datagrams) == (OTHER, [sent[1], sent[2], sent[4]])
+
+
+def test_an_equal_source_need_not_be_the_same_object(intake):
+    sources = [DAQ, OTHER, Source(*DAQ), Source(*OTHER)]
+    groups = intake.take(drained(*map(datagram, (0, 1, 2, 3)), sources=sources), NOW)
+    assert [group.readout_ids for group in groups] == [[0, 2], [1, 3]]
+
+
+def test_nothing_drained_is_nothing(intake, ledger):
+    assert intake.take(NOTHING, NOW) == []
+    assert ledger.totals() == Counts()
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b"", SHORT),
+        (datagram(0, b"")[:-1], SHORT),
+        (b"\x00" * 40, WRONG_MAGIC),
+        (datagram(0) + b"\xbc", LENGTH),
+        (datagram(0)[:-1], LENGTH),
+        (datagram(0) + bytes(SLOT_SIZE), TRUNCATED),
+    ],
+)
+def test_what_is_not_a_readout_is_rejected_with_its_reason(intake, ledger, bad, reason):
+    (group,) = intake.take(drained(datagram(0), bad, datagram(2)), NOW)
+    assert group.readout_ids == [0, 2]
+    ledger.tick(LATER)
+    assert ledger.rejected == {reason: 1}
+    assert ledger.totals().rejected == {reason: 1}  # the missing readout 1
+
+
+def test_a_drain_of_rejects_has_no_groups(intake, ledger):
+    assert intake.take(drained(b"", b"junk", sources=[DAQ, OTHER]), NOW) == []
+    assert ledger.rejected.total() == 2
+
+
+def test_kernel_drops_belong_to_the_gap_before_the_datagram_that_tells_of_them(intake, ledger):
+    sent = [datagram(i) for i in (0, 1, 4, 7)]
+    intake.take(drained(*sent, drops=[0, 0, 2, 2]), NOW)
+    ledger.tick(LATER)
+    assert [(gap.first_id, gap.in_kernel, gap.before_socket) for _, gap in ledger.gaps()] == [
+        (2, 2, 0),
+        (5, 0, 2),
+    ]
+    assert ledger.kernel_dropped == 2
+
+
+@pytest.mark.parametrize("first_count", [0, 1, U32 - 3, U32 - 1, U32 // 2])
+def test_the_kernels_count_may_begin_anywhere_and_wrap(intake, ledger, first_count):
+    for i in range(5):
+        intake.take(drained(datagram(3 * i), drops=[(first_count + 2 * i) % U32]), NOW)
+    ledger.tick(LATER)
+    assert ledger.kernel_dropped == 8
+    assert ledger.totals().in_kernel == 8
+
+
+def test_before_the_first_drop_a_socket_tells_no_count(intake, ledger):
+    intake.take(NOTHING, NOW)
+    intake.take(drained(datagram(0)), NOW)
+    intake.take(drained(datagram(3), drops=[2]), NOW)
+    assert ledger.kernel_dropped == 2
+
+
+# Any traffic
+
+sources = st.sampled_from([DAQ, OTHER, Source("::1", 5)])
+ids = st.integers(0, U32 - 1)
+valid = st.builds(
+    lambda i, stamp, data: HEADER.pack(MAGIC, i, stamp, len(data)) + data,
+    ids | st.integers(0, 20),
+    st.integers(0, (1 << 64) - 1),
+    st.binary(max_size=8),
+)
+damaged = st.builds(
+    lambda whole, at, bit: bytes(b ^ (1 << bit) * (i == at) for i, b in enumerate(whole)),
+    valid,
+    st.integers(0, 18),
+    st.integers(0, 7),
+)
+anything = st.one_of(valid, damaged, st.binary(max_size=40), st.binary(max_size=30).map(MAGIC.__add__))
+drains = st.lists(st.tuples(anything, sources, st.integers(0, U32 - 1)), max_size=20)
+
+
+def is_readout(data):
+    """Say what formats.md says of a datagram, in other words than the code."""
+    return (
+        data.startswith(b"\xfe\xdc\xba")
+        and len(data) >= 19
+        and int.from_bytes(data[15:19], "little") == len(data[19:])
+    )
+
+
+@given(st.lists(st.tuples(drains, st.booleans()), max_size=4))
+def test_any_datagrams_are_taken_or_rejected_and_valid_ones_come_out_untouched(script):
+    ledger = StreamLedger()
+    intake = Intake(ledger)
+    received = rejected = 0
+    for seconds, (batch, has_drops) in enumerate(script):
+        datagrams, origins, drops = zip(*batch, strict=True) if batch else ((), (), ())
+        views = [memoryview(data) for data in datagrams]
+        now = Moment(float(seconds), 10**18)
+        groups = intake.take(Drained(views, origins, drops if has_drops else (), True), now)
+        ledger.tick(now)
+        for source in {*origins}:
+            expected = [d for d, origin, _ in batch if origin == source and is_readout(d)]
+            found = [bytes(view) for group in groups if group.source == source for view in group.datagrams]
+            assert found == expected
+        assert len({group.source for group in groups}) == len(groups)
+        for group in groups:
+            heads = [HEADER.unpack_from(view) for view in group.datagrams]
+            assert group.readout_ids == [head[1] for head in heads]
+            assert group.timestamps == [head[2] for head in heads]
+        received += sum(map(is_readout, datagrams))
+        rejected += len(datagrams) - sum(map(is_readout, datagrams))
+        assert ledger.totals().received == received
+        assert ledger.rejected.total() == rejected
+    assert set(ledger.rejected) <= set(REASONS)
+    counts = ledger.totals()
+    assert 0 <= counts.delivered <= counts.received

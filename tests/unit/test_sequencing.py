@@ -1,0 +1,541 @@
+"""Following the readout_ids of one source: a rule each, then any traffic."""
+
+from dataclasses import asdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astropix_analysis.clock import Moment
+from astropix_analysis.sequencing import (
+    CLOSE_AFTER_READOUTS,
+    KEPT_GAPS,
+    KEPT_RUNS,
+    PLAUSIBLE_JUMP,
+    KernelDrops,
+    SourceSequence,
+    distance,
+)
+
+EPOCH_NS = 1_700_000_000_000_000_000
+HOUR_NS = 3600 * 10**9
+MS = 10**6  # ns between the readouts of a run, by the DAQ's clock
+U32 = 1 << 32
+COUNTS = (
+    "received",
+    "duplicates",
+    "reordered",
+    "late",
+    "stray",
+    "before_joining",
+    "in_kernel",
+    "before_socket",
+)
+
+
+def at(seconds):
+    return Moment(seconds, EPOCH_NS + round(seconds * 1e9))
+
+
+class Listener:
+    """Hands readouts to a `SourceSequence` one by one, as a DAQ stamps them: 1 ms from id to id."""
+
+    def __init__(self, stride=1):
+        self.kernel = KernelDrops()
+        self.sequence = SourceSequence(stride, self.kernel)
+        self.stride = stride
+        self.run_began_ns = EPOCH_NS
+        self.now_s = 0.0
+        self.begun = []
+
+    def restart(self, after_ns=HOUR_NS):
+        self.run_began_ns += after_ns
+
+    def stamp(self, readout_id):
+        return self.run_began_ns + readout_id // self.stride * MS
+
+    def hear(self, *readout_ids, stamp_ns=None):
+        for readout_id in readout_ids:
+            stamp = self.stamp(readout_id) if stamp_ns is None else stamp_ns
+            self.begun += self.sequence.note_received([readout_id], [stamp], at(self.now_s))
+
+    def wait(self, seconds):
+        self.now_s += seconds
+        self.sequence.tick(at(self.now_s))
+
+    def counts(self):
+        """All that is not 0, after every gap has closed."""
+        self.wait(1.0)
+        found = {name: getattr(self.sequence, name) for name in COUNTS}
+        found["rejected"] = self.sequence.rejected.total()
+        found["runs"] = self.sequence.run_count
+        return {name: count for name, count in found.items() if count}
+
+
+@pytest.fixture
+def daq():
+    return Listener()
+
+
+def test_in_order_is_nothing_to_report(daq):
+    daq.hear(*range(200))
+    assert daq.counts() == {"received": 200, "runs": 1}
+    assert not daq.sequence.gaps
+
+
+def test_what_was_sent_before_we_joined_is_no_loss(daq):
+    daq.hear(1000, 1001)
+    assert daq.counts() == {"received": 2, "before_joining": 1000, "runs": 1}
+
+
+def test_reordering_at_the_moment_of_joining(daq):
+    daq.hear(1000, 998, 1001)
+    assert daq.counts() == {"received": 3, "before_joining": 999, "reordered": 1, "runs": 1}
+
+
+# Gaps
+
+
+def test_a_gap_closes_after_64_further_readouts(daq):
+    daq.hear(0, 2, *range(3, 3 + CLOSE_AFTER_READOUTS - 1))
+    assert daq.sequence.before_socket == 0
+    daq.hear(3 + CLOSE_AFTER_READOUTS - 1)
+    assert daq.sequence.before_socket == 1
+
+
+def test_a_gap_closes_after_a_second(daq):
+    daq.hear(0, 5)
+    daq.wait(0.99)
+    assert daq.sequence.before_socket == 0
+    daq.wait(0.02)
+    assert daq.sequence.before_socket == 4
+
+
+def test_a_gap_says_what_and_when(daq):
+    daq.hear(0)
+    daq.wait(0.5)
+    daq.hear(5)
+    daq.wait(1)
+    (gap,) = daq.sequence.gaps
+    assert (gap.first_id, gap.count, gap.began_ns, gap.ended_ns) == (1, 4, at(0).ns, at(0.5).ns)
+
+
+def test_a_gap_within_a_batch_lasts_no_longer_than_the_batch(daq):
+    daq.sequence.note_received([0], [daq.stamp(0)], at(0))
+    daq.sequence.note_received([1, 3], [daq.stamp(1), daq.stamp(3)], at(5))
+    daq.sequence.tick(at(6))
+    (gap,) = daq.sequence.gaps
+    assert (gap.began_ns, gap.ended_ns) == (at(5).ns, at(5).ns)
+
+
+def test_the_last_hundred_gaps_are_kept(daq):
+    daq.hear(*range(0, 1000, 2))
+    daq.wait(1)
+    assert daq.sequence.before_socket == 499
+    assert [gap.first_id for gap in daq.sequence.gaps] == list(range(1000 - 2 * KEPT_GAPS - 1, 998, 2))
+
+
+def test_a_wall_clock_that_is_set_closes_no_gap_and_keeps_none_open(daq):
+    for step_ns in (HOUR_NS, -HOUR_NS):
+        sequence = SourceSequence(1, KernelDrops())
+        sequence.note_received([0, 2], [1, 3], Moment(0.0, EPOCH_NS))
+        sequence.tick(Moment(0.5, EPOCH_NS + step_ns))
+        assert sequence.before_socket == 0
+        sequence.tick(Moment(1.0, EPOCH_NS + step_ns))
+        assert sequence.before_socket == 1
+
+
+# Who claims them
+
+
+def test_rejections_claim_first_then_kernel_drops_and_the_rest_is_before_the_socket(daq):
+    daq.hear(0)
+    daq.sequence.note_rejected("magic")
+    daq.sequence.note_rejected("length")
+    daq.kernel.total += 3
+    daq.hear(10)
+    assert daq.counts() == {"received": 2, "rejected": 2, "in_kernel": 3, "before_socket": 4, "runs": 1}
+    assert daq.sequence.rejected == {"magic": 1, "length": 1}
+    (gap,) = daq.sequence.gaps
+    assert (gap.count, gap.rejected, gap.in_kernel, gap.before_socket) == (9, 2, 3, 4)
+
+
+def test_no_more_is_claimed_than_is_missing(daq):
+    daq.hear(0)
+    daq.sequence.note_rejected("magic")
+    daq.kernel.total += 5
+    daq.hear(4)
+    assert daq.counts() == {"received": 2, "rejected": 1, "in_kernel": 2, "runs": 1}
+    assert daq.kernel.claimed == 2
+
+
+def test_what_is_dropped_or_rejected_where_nothing_is_missing_is_foreign(daq):
+    daq.hear(0, 1)
+    daq.sequence.note_rejected("short")
+    daq.kernel.total += 4
+    daq.hear(2, 4)  # 3 is missing, but after that
+    assert daq.counts() == {"received": 4, "before_socket": 1, "runs": 1}
+    assert daq.kernel.claimed == 0
+
+
+def test_a_dropped_readout_that_was_overtaken_is_still_found(daq):
+    daq.hear(0, 2)
+    daq.kernel.total += 1  # readout 1, behind 2
+    daq.hear(3)
+    assert daq.counts() == {"received": 3, "in_kernel": 1, "runs": 1}
+
+
+def test_a_duplicate_does_not_take_the_drops_of_the_gap_to_come(daq):
+    daq.hear(0)
+    daq.kernel.total += 1
+    daq.hear(0, 2)
+    assert daq.counts() == {"received": 3, "duplicates": 1, "in_kernel": 1, "runs": 1}
+
+
+# Not ahead
+
+
+def test_duplicates(daq):
+    daq.hear(0, 0, 1, 2, 1, 2)
+    assert daq.counts() == {"received": 6, "duplicates": 3, "runs": 1}
+
+
+def test_a_reordered_readout_fills_its_gap(daq):
+    daq.hear(0, 3, 1, 2, 1)
+    assert daq.counts() == {"received": 5, "reordered": 2, "duplicates": 1, "runs": 1}
+    assert not daq.sequence.gaps
+
+
+def test_late_after_the_gap_was_closed_stays_counted_as_lost(daq):
+    daq.hear(0, 2)
+    daq.wait(1)
+    daq.hear(1, 1)
+    assert daq.counts() == {"received": 4, "late": 1, "duplicates": 1, "before_socket": 1, "runs": 1}
+
+
+def test_late_by_64_is_still_reordered(daq):
+    daq.hear(*range(30), *range(31, 95), 30)
+    assert daq.counts() == {"received": 95, "reordered": 1, "runs": 1}
+
+
+def test_late_within_64_is_no_run(daq):
+    daq.hear(*range(30), *range(31, 60))
+    daq.wait(1)
+    daq.hear(*range(60, 95), 30)
+    assert daq.counts() == {"received": 95, "late": 1, "before_socket": 1, "runs": 1}
+
+
+def test_too_late_to_tell_is_stray_however_many_there_are(daq):
+    daq.hear(*range(200), *range(20, 60), *range(200, 210))
+    assert daq.counts() == {"received": 250, "stray": 40, "runs": 1}
+
+
+# Runs
+
+
+def test_a_run_is_an_id_that_falls_back_with_a_newer_timestamp(daq):
+    daq.hear(*range(100))
+    daq.restart()
+    daq.hear(*range(50))
+    assert daq.counts() == {"received": 150, "runs": 2}
+    assert [position for position, _ in daq.begun] == [0, 0]
+    first, second = daq.sequence.runs
+    assert (first.number, first.first_id, first.last_id) == (1, 0, 99)
+    assert (second.number, second.first_id, second.last_id) == (2, 0, 49)
+    assert second.first_timestamp == daq.stamp(0)
+    assert second.last_timestamp == daq.stamp(49)
+
+
+def test_a_run_says_where_in_a_batch_it_begins(daq):
+    ids = [7, 8, 9, 0, 1]
+    begun = daq.sequence.note_received(ids, [EPOCH_NS + i for i in range(5)], at(0))
+    assert [(position, run.number) for position, run in begun] == [(0, 1), (3, 2)]
+
+
+def test_the_missing_beginning_of_a_new_run_is_lost(daq):
+    daq.hear(*range(100))
+    daq.restart()
+    daq.kernel.total += 2
+    daq.hear(*range(10, 20))
+    assert daq.counts() == {"received": 110, "in_kernel": 2, "before_socket": 8, "runs": 2}
+
+
+def test_where_more_than_64_are_missing_a_second_readout_must_confirm_the_run(daq):
+    daq.hear(*range(1000))
+    daq.restart()
+    daq.hear(100)
+    assert daq.sequence.run_count == 1
+    daq.hear(101)
+    assert daq.counts() == {"received": 1002, "before_socket": 100, "runs": 2}
+    assert daq.sequence.runs[-1].first_id == 100
+
+
+@pytest.mark.parametrize("lengths", [(1, 1, 1), (1, 5), (2, 3), (5, 1, 5)])
+def test_runs_of_a_few_readouts(daq, lengths):
+    for length in lengths:
+        daq.hear(*range(length))
+        daq.restart()
+    assert daq.counts() == {"received": sum(lengths), "runs": len(lengths)}
+
+
+def test_a_loss_at_the_beginning_of_a_run_after_a_short_one(daq):
+    daq.hear(0, 1)
+    daq.restart()
+    daq.hear(0, 2)  # 2 would continue the run before, but is nearer in time to this one
+    assert daq.counts() == {"received": 4, "before_socket": 1, "runs": 2}
+
+
+def test_stragglers_of_the_previous_run(daq):
+    daq.hear(*range(100), 102)
+    began_ns = daq.run_began_ns
+    daq.restart()
+    daq.hear(0)
+    for straggler in (101, 103, 100, 103):  # two that fill the gap; the very last, and its duplicate
+        daq.hear(straggler, stamp_ns=began_ns + straggler * MS)
+    daq.hear(1, 2)
+    assert daq.counts() == {"received": 108, "reordered": 2, "duplicates": 1, "runs": 2}
+    assert daq.sequence.runs[0].last_id == 103
+
+
+def test_the_first_readout_of_a_run_overtaken_by_the_second(daq):
+    daq.hear(*range(100))
+    daq.restart()
+    daq.hear(1, 0, 2)
+    assert daq.counts() == {"received": 103, "reordered": 1, "runs": 2}
+
+
+def test_the_counter_wraps_without_loss_or_run(daq):
+    daq.hear(*(i % U32 for i in range(U32 - 5, U32 + 5)))
+    assert daq.counts() == {"received": 10, "before_joining": U32 - 5, "runs": 1}
+
+
+def test_gaps_reordering_and_duplicates_over_the_end_of_the_counter():
+    daq = Listener()
+    for readout_id in (-3, 1, -1, 0, -1, 2, 5):  # -2, 3 and 4 do not come
+        daq.hear(readout_id % U32, stamp_ns=EPOCH_NS + readout_id * MS)
+    assert daq.counts() == {
+        "received": 7,
+        "before_joining": U32 - 3,
+        "reordered": 2,
+        "duplicates": 1,
+        "before_socket": 3,
+        "runs": 1,
+    }
+
+
+def test_a_daq_clock_set_back_with_a_restart_is_a_new_run_once_the_second_readout_confirms_it(daq):
+    daq.hear(*range(100))
+    daq.restart(-HOUR_NS)
+    daq.hear(0)
+    assert daq.sequence.run_count == 1
+    daq.hear(1, *range(2, 80))
+    assert daq.counts() == {"received": 180, "runs": 2}
+    assert daq.sequence.runs[-1].first_id == 0
+
+
+def test_a_daq_clock_set_in_the_middle_of_a_run_changes_nothing(daq):
+    daq.hear(*range(100))
+    daq.restart(-HOUR_NS)
+    daq.hear(*range(100, 200))
+    daq.restart(2 * HOUR_NS)
+    daq.hear(*range(200, 300))
+    assert daq.counts() == {"received": 300, "runs": 1}
+
+
+def test_a_daq_that_pauses_for_ten_minutes_has_lost_nothing(daq):
+    daq.hear(*range(100))
+    daq.wait(600)
+    daq.restart(600 * 10**9)
+    daq.hear(*range(100, 200))
+    assert daq.counts() == {"received": 200, "runs": 1}
+
+
+def test_the_latest_runs_are_kept(daq):
+    for _ in range(KEPT_RUNS + 4):
+        daq.hear(*range(3))
+        daq.restart()
+    assert [run.number for run in daq.sequence.runs] == list(range(5, KEPT_RUNS + 5))
+
+
+# Jumps
+
+
+def test_a_jump_of_a_million_is_a_gap(daq):
+    daq.hear(0, PLAUSIBLE_JUMP)
+    assert daq.counts() == {"received": 2, "before_socket": PLAUSIBLE_JUMP - 1, "runs": 1}
+
+
+def test_a_longer_jump_is_a_gap_once_the_next_readout_continues_it(daq):
+    daq.hear(0, 5_000_000)
+    assert daq.sequence.runs[-1].last_id == 0
+    daq.hear(5_000_001)
+    assert daq.counts() == {"received": 3, "before_socket": 4_999_999, "runs": 1}
+
+
+def test_jumps_are_believed_where_few_readouts_get_through(daq):
+    daq.hear(0, *range(5_000_000, 5_010_000, 100))
+    assert daq.counts() == {"received": 101, "before_socket": 5_009_900 - 100, "runs": 1}
+
+
+def test_duplicates_of_what_is_not_believed_yet(daq):
+    daq.hear(*range(100))
+    daq.restart(-HOUR_NS)
+    daq.hear(0, 0, 1, 1, 2, 2)
+    assert daq.counts() == {"received": 106, "duplicates": 3, "runs": 2}
+
+
+FAR_FUTURE_NS = EPOCH_NS + 1000 * HOUR_NS
+
+
+@pytest.mark.parametrize(
+    ("forged_id", "stamp_ns"),
+    [
+        pytest.param(499 + PLAUSIBLE_JUMP + 1, EPOCH_NS + 500 * MS, id="far ahead"),
+        pytest.param(U32 - 1, FAR_FUTURE_NS, id="the highest"),
+        pytest.param(100, EPOCH_NS + 100 * MS, id="back, older, of this run"),
+        pytest.param(100, 0, id="back, older than this run"),
+        pytest.param(0, EPOCH_NS + 500 * MS - 1, id="a new run"),
+        pytest.param(40, EPOCH_NS + 500 * MS - 1, id="a new run that lost its beginning"),
+        pytest.param(0, FAR_FUTURE_NS, id="a new run of the future"),
+        pytest.param(300, FAR_FUTURE_NS, id="a new run that lost a lot"),
+        pytest.param(490, FAR_FUTURE_NS, id="a new run close behind"),
+    ],
+)
+@pytest.mark.parametrize("seconds", [0, 2])
+def test_a_single_forged_readout_distorts_nothing(daq, forged_id, stamp_ns, seconds):
+    daq.hear(*range(500))
+    daq.hear(forged_id, stamp_ns=stamp_ns)
+    for readout_id in range(500, 700):
+        daq.hear(readout_id)
+        daq.wait(seconds / 200)
+    counts = daq.counts()
+    counts.pop("runs")  # a new run may have been told before it turned out to be none
+    assert counts == {"received": 701, "stray": 1}
+    assert [run.last_id for run in daq.sequence.runs] == [699]
+
+
+# Stride
+
+
+def test_with_a_stride_losses_are_counted_in_readouts_multicast():
+    daq = Listener(stride=10)
+    daq.hear(53, 63, 73, 103, 93, 113)  # 83 is missing; 3 to 43 were sent before
+    assert daq.counts() == {
+        "received": 6,
+        "before_joining": 5,
+        "reordered": 1,
+        "before_socket": 1,
+        "runs": 1,
+    }
+
+
+def test_with_a_stride_of_a_million():
+    daq = Listener(stride=1_000_000)
+    daq.hear(*(i * 1_000_000 for i in (0, 1, 2, 4, 3, 6)))
+    daq.restart()
+    daq.hear(0, 1_000_000)
+    assert daq.counts() == {"received": 8, "reordered": 1, "before_socket": 1, "runs": 2}
+
+
+def test_without_the_stride_told_the_rest_counts_as_lost_and_readouts_as_delivered(daq):
+    daq.hear(*range(0, 1000, 10))
+    assert daq.counts() == {"received": 100, "before_socket": 99 * 9, "runs": 1}
+
+
+# Any traffic
+
+
+@given(st.integers(0, U32 - 1), st.integers(-PLAUSIBLE_JUMP, PLAUSIBLE_JUMP))
+def test_distance_goes_over_the_end_for_short_steps(last_id, ahead):
+    assert distance(last_id, (last_id + ahead) % U32) == ahead
+
+
+@given(st.integers(0, U32 - 1), st.integers(0, U32 - 1))
+def test_distance_is_the_difference_for_long_ones(last_id, readout_id):
+    assert distance(last_id, readout_id) % U32 == (readout_id - last_id) % U32
+    if PLAUSIBLE_JUMP < abs(readout_id - last_id) < U32 - PLAUSIBLE_JUMP:
+        assert distance(last_id, readout_id) == readout_id - last_id
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_any_single_forged_readout_distorts_nothing(data):
+    """Except one that jumps forward by a plausible step: that is what a loss looks like."""
+    daq = Listener()
+    first_id = data.draw(st.integers(0, 5000))
+    count = data.draw(st.integers(130, 300))
+    daq.hear(*range(first_id, first_id + count))
+    last_id = first_id + count - 1
+    near = st.integers(max(0, last_id - 200), last_id)
+    forged_id = data.draw(
+        st.one_of(st.integers(0, 100), near, st.integers(last_id + PLAUSIBLE_JUMP + 1, U32 - 1))
+    )
+    forged_ns = data.draw(
+        st.one_of(
+            st.integers(0, 2 * EPOCH_NS),
+            st.integers(daq.stamp(first_id), daq.stamp(last_id) + MS - 1),
+        )
+    )
+    daq.hear(forged_id, stamp_ns=forged_ns)
+    daq.hear(*range(last_id + 1, last_id + 150))
+    counts = daq.counts()
+    counts.pop("runs")
+    kind = {name: counts.pop(name, 0) for name in ("stray", "duplicates", "late", "reordered")}
+    assert counts.pop("before_joining", 0) == first_id - kind["reordered"]
+    assert counts == {"received": count + 150}
+    assert sum(kind.values()) == 1
+    assert daq.sequence.runs[-1].last_id == last_id + 149
+
+
+steps = st.one_of(
+    st.integers(-70, 70),
+    st.just(1),
+    st.sampled_from([PLAUSIBLE_JUMP, PLAUSIBLE_JUMP + 1, -1000, 1000, 1 << 31]),
+)
+events = st.one_of(
+    st.tuples(steps, st.integers(1, 100), st.sampled_from([MS, MS, -MS, -HOUR_NS])),  # a step, then in order
+    st.sampled_from(["drop", "reject", "wait", "restart"]),
+)
+
+
+@settings(deadline=None)
+@given(st.integers(0, U32 - 1), st.lists(events, max_size=30), st.sampled_from([1, 3]))
+def test_batches_count_as_single_readouts_do_and_counters_never_fall(readout_id, script, stride):
+    single, batched = SourceSequence(stride, KernelDrops()), SourceSequence(stride, KernelDrops())
+    now_s, stamp = 0.0, EPOCH_NS
+    for event in script:
+        before = [counted(single), counted(batched)]
+        if event == "drop":
+            single._kernel.total += 1
+            batched._kernel.total += 1
+        elif event == "reject":
+            single.note_rejected("magic")
+            batched.note_rejected("magic")
+        elif event == "wait":
+            now_s += 0.6
+            single.tick(at(now_s))
+            batched.tick(at(now_s))
+        elif event == "restart":
+            readout_id = 0
+        else:
+            step, count, elapsed_ns = event
+            stamp += elapsed_ns
+            first_id = readout_id + step * stride
+            ids = [(first_id + i * stride) % U32 for i in range(count)]
+            stamps = [stamp + i for i in range(count)]
+            readout_id, stamp = ids[-1], stamps[-1]
+            apart = [
+                (i, asdict(run))
+                for i in range(count)
+                for _, run in single.note_received(ids[i : i + 1], stamps[i : i + 1], at(now_s))
+            ]
+            together = batched.note_received(ids, stamps, at(now_s))
+            assert [(i, run["number"]) for i, run in apart] == [(i, run.number) for i, run in together]
+        assert counted(single) == counted(batched)
+        assert list(single.gaps) == list(batched.gaps)
+        assert list(single.runs) == list(batched.runs)
+        assert all(old[name] <= counted(single)[name] for old in before for name in old)
+
+
+def counted(sequence):
+    return {name: getattr(sequence, name) for name in (*COUNTS, "run_count")} | dict(sequence.rejected)
