@@ -16,7 +16,7 @@ from typing import Protocol, Self, TypeVar
 
 from astropix_analysis import clock, fmt, multicast
 from astropix_analysis.datagrams import open_reader
-from astropix_analysis.errors import ClosedError
+from astropix_analysis.errors import ClosedError, ConfigError
 from astropix_analysis.intake import Group, Intake
 from astropix_analysis.ledger import Ledger, Source, StreamLedger, direct_ledger
 from astropix_analysis.pace import Pace
@@ -306,6 +306,8 @@ def _open_joined(
     group: str, port: int, interface: str | None, source: str | None, receive_buffer: int
 ) -> socket.socket:
     family = multicast.check_address(group, port)
+    if source is not None and not multicast.is_multicast(group):
+        raise ConfigError(f"source {source!r}: a source is joined of a group, which {group} is not")
     try:
         chosen = multicast.find_interface(interface, family)
         sock = multicast.open_receiver(group, port, interface=chosen, receive_buffer=receive_buffer)

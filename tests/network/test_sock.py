@@ -164,7 +164,7 @@ def test_a_stalled_network_does_not_stall_the_sender(two, both, send_from):
         longest = max(longest, time.perf_counter() - begin)
     assert sender.not_sent[errno.EAGAIN] > 1000
     assert sender.sent + sender.not_sent[errno.EAGAIN] == 3000
-    assert longest < 0.1
+    assert longest < 0.3  # a blocking socket waits for good; a busy machine takes the processor away
 
 
 def test_a_cable_that_is_pulled_is_not_seen_by_the_kernel(lab, both, send_from):
