@@ -87,7 +87,7 @@ class KernelDrops:
         return taken
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class _OpenGap:
     """Ids that are missing and may still come; and what may have become of them."""
 
@@ -111,7 +111,7 @@ class _OpenGap:
         return not self.joining and self.missing > self.rejected.total() + self.drops
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class _RunState:
     """A run, which of its last ids have come, and its gaps that are still open."""
 
@@ -121,7 +121,7 @@ class _RunState:
     """Readouts that took the run further."""
     window: int = 1
     """Bit i: the id i strides below the highest has come."""
-    open: list[_OpenGap] = field(default_factory=list)
+    open: deque[_OpenGap] = field(default_factory=deque)
 
     def advance(self, skipped: int, count: int) -> None:
         """Go on by `skipped` ids that did not come and `count` that did."""
@@ -130,16 +130,13 @@ class _RunState:
         self.size += count
 
     def take_due(self, now: Moment) -> list[_OpenGap]:
-        """Take out the gaps whose time to close has come."""
-        due = [
-            gap
-            for gap in self.open
-            if not gap.missing
-            or self.size - gap.opened_size >= CLOSE_AFTER_READOUTS
-            or now.s - gap.opened.s >= CLOSE_AFTER_S
-        ]
-        if due:
-            self.open = [gap for gap in self.open if gap not in due]
+        """Take out the gaps whose time to close has come; they stand in the order of their opening."""
+        due = []
+        while self.open and (
+            self.size - self.open[0].opened_size >= CLOSE_AFTER_READOUTS
+            or now.s - self.open[0].opened.s >= CLOSE_AFTER_S
+        ):
+            due.append(self.open.popleft())
         return due
 
 
