@@ -136,7 +136,8 @@ def test_a_full_queue_is_told(two, both, version, size, send_from):
     assert sender.not_sent[errno.ENOBUFS] > 100
     assert sender.sent + sender.not_sent[errno.ENOBUFS] == 200
     if size == 100:
-        assert sender.not_sent[errno.ENOBUFS] == dropped_by_queue(one)
+        of_the_kernel = dropped_by_queue(one) - sender.not_sent[errno.ENOBUFS]
+        assert 0 <= of_the_kernel < 10  # it sends too, to say which groups it is a member of
 
 
 @pytest.mark.parametrize("version", [4, 6])
