@@ -91,7 +91,7 @@ class Subscription:
         self._latest: Counts | None = None
         self._last_ns = 0
         self._resumed: dict[Source, int] = {}  # after a restart: the last readout_id of each source before it
-        self._missed_since_restart = 0
+        self._missed = 0  # given up since the last delivery
 
     @property
     def history_port(self) -> int | None:
@@ -240,6 +240,7 @@ class Subscription:
             batch = _without_first(batch, self._expected - sequence)
         self._expected = end
         self._note_resumed(batch.source, batch.readout_ids[0], now)
+        self._missed = 0
         self._readouts.received(batch.source, batch.readout_ids, batch.timestamps, now)
         self._recovered += len(batch) if batch.recovered else 0
         self._last_ns = now.ns
@@ -272,20 +273,19 @@ class Subscription:
             self._lost[place] = self._lost.get(place, 0) + count
         self._baseline, self._latest = Counts(), Counts()
         self._expected = self._seen = self._live_from = 0
-        self._missed_since_restart = 0
         self._resumed = {source: runs[-1].last_id for source, runs in self._readouts.runs().items() if runs}
 
     def _note_resumed(self, source: Source, readout_id: int, now: Moment) -> None:
         """Count what a source sent while no relay was there: the step in its readout_ids over the restart.
 
-        What the new relay did publish, but not to us, is known by its numbers and counted already.
+        What the relays did publish, but not to us, is known by their numbers and counted already.
         """
         last_id = self._resumed.pop(source, None)
         if last_id is None:
             return
         ahead = distance(last_id, readout_id)
         if 0 < ahead <= PLAUSIBLE_JUMP:
-            missing = (ahead - 1) // self._stride - self._missed_since_restart
+            missing = (ahead - 1) // self._stride - self._missed
             self._note_loss(Place.BEFORE_SOCKET, missing, now)
 
     def _miss(self, sequence: int, place: Place, now: Moment) -> None:
@@ -296,7 +296,7 @@ class Subscription:
         before_joining = max(0, min(sequence, self._live_from) - self._expected)
         self._joined_at += before_joining
         self._note_loss(place, missed - before_joining, now)
-        self._missed_since_restart += missed
+        self._missed += missed
         self._expected = sequence
 
     def _note_loss(self, place: Place, count: int, now: Moment) -> None:

@@ -185,5 +185,5 @@ def test_a_subscriber_that_never_reads(program, group, port):
                     assert receiver.receive().readout_id == i
             grown = memory(program, "VmHWM") - before
             print(f"memory grew by {grown / MiB:.1f} MiB")
-            assert grown < 3 * 8 * MiB + 16 * MiB
+            assert grown < 3 * 8 * MiB + 64 * MiB + 16 * MiB  # queues, the history, and some
             assert receiver.ledger.lost == 0
