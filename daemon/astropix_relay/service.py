@@ -210,8 +210,7 @@ class Relay:
 
     def _pending(self) -> bool:
         """Whether some socket holds what its descriptor does not tell a second time."""
-        archive_pending = self.archive is not None and self.archive.pending
-        return self.publisher.pending or self.gate.pending or archive_pending
+        return self.publisher.pending or self.gate.pending
 
     def _wait(self, rest_until_s: float) -> None:
         """Let readouts gather while they come fast; otherwise wait for the next of whatever comes."""
@@ -220,4 +219,6 @@ class Relay:
             time.sleep(rest_until_s - now_s)
         elif not self._stopping and not self._pending():
             due_s = min(self._next_check_s, *(stream.core.beat_due_s() for stream in self.streams))
+            if self.archive is not None:
+                due_s = min(due_s, self.archive.due_s())
             self._poller.poll(max(0.0, (due_s - now_s) * 1000))

@@ -1,6 +1,7 @@
 """The relay's history endpoint on real sockets: what it answers, and what no client can do to it."""
 
 import select
+import time
 
 import pytest
 import zmq
@@ -64,8 +65,7 @@ def turn(archive, wanted):
     """Let the archive answer until it has answered or dropped so many."""
     while archive.answered.total() < wanted:
         archive.answer_one()
-        if not archive.pending:
-            select.select([archive.fileno()], [], [], 5)
+        select.select([archive.fileno()], [], [], min(5, max(0, archive.due_s() - time.monotonic())))
 
 
 def ask(archive, client, kind, *numbers, stream="astropix", relay_id=0):
@@ -135,6 +135,14 @@ def test_a_client_that_does_not_read_gets_no_more_than_fits_and_disturbs_nobody(
         turn(archive, 200)
         assert archive.unwanted > 150
         assert ask(archive, client, Ask.LATEST, 1)[0].status == Status.OK
+
+
+def test_pages_leave_the_processor_to_what_is_live(context, archive, history, client):
+    for i in range(100, 20_000, 10):
+        history.append(wire.pack_header(wire.Header(0, 10, RELAY_ID, i, i, SOURCE)), bytes(500))
+    began = time.monotonic()
+    sizes = [len(ask(archive, client, Ask.OLDEST)[1]) for _ in range(10)]
+    assert time.monotonic() - began >= sum(sizes[:-1]) / 200e6
 
 
 def test_a_client_that_is_gone_is_no_error(context, archive):
