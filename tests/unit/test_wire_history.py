@@ -14,7 +14,7 @@ from astropix_analysis.fmt import AstroPix4Readout
 from astropix_analysis.ledger import Source
 from astropix_analysis.wire import Answer, Ask, Request, Status
 
-DOCUMENT = Path(__file__).parents[2] / "docs/protocol-history.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/protocol.md"
 GOLDEN = {
     name: bytes.fromhex(text)
     for name, text in re.findall(r"```hex (\S+)\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
