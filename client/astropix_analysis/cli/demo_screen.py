@@ -3,6 +3,7 @@
 from types import TracebackType
 from typing import Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
@@ -10,11 +11,13 @@ from rich.text import Text
 
 from astropix_analysis.cli import texts
 from astropix_analysis.cli.demo_view import TOT_BIN_US, View, Way
+from astropix_analysis.fmt import AstroPix4Hit
 from astropix_analysis.simulation import COLUMNS, ROWS
 
 _SHADES = " ░▒▓█"
 _TOT_BINS = ROWS  # as many lines as the picture beside it
 _BAR_WIDTH = 36
+_WIDEST_WAY, _COUNT_WIDTH = len("through the relay"), 6
 
 
 class Screen(View):
@@ -32,22 +35,21 @@ class Screen(View):
         pictures = Table.grid(padding=(0, 5))
         pictures.add_row("hits by row and column", f"time over threshold, {TOT_BIN_US:.0f} µs a line")
         pictures.add_row(_draw_pixels(self._ways[-1]), _draw_spectrum(self._ways[-1]), style="cyan")
-        head = (
-            f"DAQ (simulated) → {self._group} → relay → {self._endpoint}   "
-            f"{sent} readouts in {texts.duration(elapsed_s)}"
-        )
+        head = f"simulated DAQ → {self._group} → relay → {self._endpoint}   {texts.duration(elapsed_s)}"
         self._live.update(Group(head, self._table(), "", pictures, "[dim]Ctrl-C ends[/]"), refresh=True)
 
     def _table(self) -> Table:
-        table = Table()
-        table.add_column("received from")
-        for name in ("readouts", "per second", "hits", "lost"):
-            table.add_column(name, justify="right")
-        table.add_column("last hit", no_wrap=True, ratio=1)
+        table = Table(box=SIMPLE_HEAD)
+        table.add_column("received from", min_width=_WIDEST_WAY)
+        for name in ("readouts", "rate", "hits", "lost"):
+            table.add_column(name, justify="right", min_width=max(len(name), _COUNT_WIDTH))
+        table.add_column("last hit", no_wrap=True)  # the one that a narrow terminal may cut
         for way in self._ways:
             lost = way.source.receiver.ledger.lost
             mark = f"[bold red]{lost}[/]" if lost else "[green]0[/]"
-            table.add_row(way.name, str(way.readouts), f"{way.rate:.0f}", str(way.hits), mark, way.latest)
+            table.add_row(
+                way.name, str(way.readouts), texts.rate(way.rate), str(way.hits), mark, _short(way.latest)
+            )
         return table
 
     def __enter__(self) -> Self:
@@ -58,6 +60,10 @@ class Screen(View):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+
+
+def _short(hit: AstroPix4Hit | None) -> str:
+    return "" if hit is None else f"({hit.row}, {hit.column}) {hit.tot_us:.2f} µs"
 
 
 def _draw_pixels(way: Way) -> Text:

@@ -11,7 +11,7 @@ from typing import Any
 
 from astropix_analysis.cli import texts
 from astropix_analysis.cli.sources import OpenSource
-from astropix_analysis.fmt import AstroPix4Readout
+from astropix_analysis.fmt import AstroPix4Hit, AstroPix4Readout
 from astropix_analysis.receiver import Batch
 
 TOT_BIN_US = 20.0
@@ -24,8 +24,8 @@ class Way:
     ----------
     readouts, hits : int
         How many.
-    latest : str
-        The last hit, in words.
+    latest : AstroPix4Hit or None
+        The last hit.
     pixels, tot_bins : collections.Counter
         Hits by (row, column), and by TOT.
     """
@@ -35,7 +35,7 @@ class Way:
         self.source = source
         self.readouts = self.hits = 0
         self.rate = 0.0
-        self.latest = ""
+        self.latest: AstroPix4Hit | None = None
         self.pixels: Counter[tuple[int, int]] = Counter()
         self.tot_bins: Counter[int] = Counter()
         self._meter = texts.RateMeter()
@@ -49,7 +49,7 @@ class Way:
                 self.hits += 1
                 self.pixels[hit.row, hit.column] += 1
                 self.tot_bins[int(hit.tot_us / TOT_BIN_US)] += 1
-                self.latest = str(hit)
+                self.latest = hit
 
     def tick(self, now_s: float) -> None:
         """Measure the rate."""
@@ -108,7 +108,7 @@ class Lines(View):
         arrived = "  ".join(
             f"{way.name}: {way.readouts}, {way.source.receiver.ledger.lost} lost" for way in self._ways
         )
-        print(f"{elapsed_s:4.0f} s  sent {sent}  {arrived}  last: {self._ways[-1].latest}")
+        print(f"{elapsed_s:4.0f} s  sent {sent}  {arrived}  last: {self._ways[-1].latest or 'no hit yet'}")
 
 
 class Records(View):

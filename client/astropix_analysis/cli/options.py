@@ -28,7 +28,7 @@ def _speed(text: str | float) -> float:
     return AT_ONCE if text in ("max", AT_ONCE) else positive(text)
 
 
-def _fraction(text: str | float) -> float:
+def fraction(text: str | float) -> float:
     """Read 1% or 0.01."""
     whole = str(text)
     number = _number(whole.removesuffix("%")) / (100.0 if whole.endswith("%") else 1.0)
@@ -76,15 +76,15 @@ Rate = Annotated[float | None, typer.Option(parser=positive, metavar="N", help="
 Seed = Annotated[int | None, typer.Option(help="Makes what is left to chance the same each time.")]
 
 Loss = Annotated[
-    float, typer.Option(parser=_fraction, metavar="N%", help="Lose some.", rich_help_panel=_BAD_NETWORK)
+    float, typer.Option(parser=fraction, metavar="N%", help="Lose some.", rich_help_panel=_BAD_NETWORK)
 ]
 Duplicate = Annotated[
-    float, typer.Option(parser=_fraction, metavar="N%", help="Send some twice.", rich_help_panel=_BAD_NETWORK)
+    float, typer.Option(parser=fraction, metavar="N%", help="Send some twice.", rich_help_panel=_BAD_NETWORK)
 ]
 Reorder = Annotated[
     float,
     typer.Option(
-        parser=_fraction, metavar="N%", help="Send some after the next one.", rich_help_panel=_BAD_NETWORK
+        parser=fraction, metavar="N%", help="Send some after the next one.", rich_help_panel=_BAD_NETWORK
     ),
 ]
 

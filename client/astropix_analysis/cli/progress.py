@@ -35,14 +35,17 @@ class Progress(AbstractContextManager["Progress"], ABC):
         self._duration_s = duration_s
         self._meter = texts.RateMeter()
         self._next_s = float("-inf")
+        self._long_wait = False
 
     def update(self, now_s: float, done: int, at_s: float, waiting_s: float = 0.0) -> None:
         """Say how far it is, as often as one likes: `at_s` seconds into the whole, with so long to wait."""
-        if now_s < self._next_s:
+        long_wait = waiting_s > LONG_WAIT_S
+        if now_s < self._next_s and long_wait <= self._long_wait:
             return
+        self._long_wait = long_wait
         self._next_s = now_s + self.every_s
         rate = texts.rate(self._meter.note(now_s, done))
-        if waiting_s > LONG_WAIT_S:
+        if long_wait:
             self._show(done, rate, f"next readout in {waiting_s:.0f} s")
         elif self._duration_s is None:
             self._show(done, rate, "")

@@ -1,0 +1,42 @@
+"""`apx demo`: the whole chain, as the first thing that a newcomer runs."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from programs import Program
+
+APX = (sys.executable, "-m", "astropix_analysis.cli")
+
+
+def test_nothing_is_lost_on_either_way():
+    with Program(*APX, "demo", "--seconds", "1.5", "--rate", "200", "--json") as program:
+        assert program.wait() == 0, str(program)
+    *_, last = map(json.loads, program.stdout.splitlines())
+    assert last["sent"] > 100
+    for way in ("multicast", "relay"):
+        assert (last[way]["readouts"], last[way]["lost"]) == (last["sent"], 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_with_a_summary_and_leaves_no_relay(number):
+    with Program(*APX, "demo") as program:
+        program.wait_for("through the relay: ")
+        (relay,) = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
+        assert b"astropix_relay" in Path(f"/proc/{relay}/cmdline").read_bytes()
+        assert program.stop(number) == 0, str(program)
+    assert "through the relay: " in program.stdout.splitlines()[-1]
+    assert "nothing lost" in program.stdout.splitlines()[-1]
+    assert not Path(f"/proc/{relay}").exists()
+
+
+def test_without_the_relay_program_it_says_so(tmp_path):
+    """An astropix_relay that cannot be run stands in the way of the real one."""
+    (tmp_path / "astropix_relay").mkdir()
+    (tmp_path / "astropix_relay" / "__init__.py").write_text("raise SystemExit('no relay today')")
+    with Program(*APX, "demo", "--seconds", "1", env={"PYTHONPATH": str(tmp_path)}) as program:
+        assert program.wait() == 1
+    assert program.stderr == "apx: the relay did not start: no relay today\n"

@@ -1,0 +1,169 @@
+"""The command line: help, versions, and one line for each mistake."""
+
+import importlib
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from astropix_analysis import cli, distributions
+from astropix_analysis.cli import ending, options, texts
+from astropix_analysis.errors import WireError
+from astropix_analysis.fileio import FileHeader, apx_open
+from astropix_analysis.fmt import AstroPix4Readout
+
+HERE = ("--interface", "127.0.0.1", "--ttl", "0")
+
+
+@pytest.fixture(autouse=True)
+def log_level():
+    """Undo --debug."""
+    level = logging.getLogger("astropix_analysis").level
+    yield
+    logging.getLogger("astropix_analysis").setLevel(level)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "run.apx"
+    with apx_open(path, "wb", FileHeader(AstroPix4Readout, {})) as writer:
+        for i in range(5):
+            writer.write(AstroPix4Readout(b"\xbc\xbc", i, i).to_bytes())
+    return path
+
+
+def test_no_arguments_give_the_help(capsys):
+    assert cli.run([]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_with_an_example_and_json_for_programs(name, capsys):
+    assert cli.run([name, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert f"apx {name} " in out.replace("Usage: apx", "")
+    assert "--json" in out
+    assert "--debug" in out
+
+
+def test_only_the_command_that_is_asked_for_is_imported():
+    code = (
+        "import sys; from astropix_analysis import cli; cli.run(['simulate', '--help']); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = done.stdout.splitlines()[-1].split()
+    assert "astropix_analysis.cli.simulate" in modules
+    assert not {"astropix_analysis.cli.send", "zmq", "numpy"} & set(modules)
+
+
+def test_version(capsys, monkeypatch):
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("apx ")
+    monkeypatch.setattr(distributions, "clash", lambda: "two of them")
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().err == "warning: two of them\n"
+
+
+MISTAKES = [
+    (["snd"], "No such command 'snd'"),
+    (["send"], "Missing argument 'FILE"),
+    (["send", "{file}", "--sped", "2"], "--speed"),
+    (["send", "{file}", "--speed", "fast"], "'fast' is not a number"),
+    (["send", "{file}", "--speed", "0"], "'0' is not a number above 0"),
+    (["send", "{file}", "--rate", "-1"], "'-1' is not a number above 0"),
+    (["send", "{file}", "--rate", "nan"], "'nan' is not a number above 0"),
+    (["send", "{file}", "--loss", "2"], "'2' is not a fraction: write 1% or 0.01"),
+    (["send", "{file}", "--port", "70000"], "--port"),
+    (["send", "{file}", "--ttl", "256"], "--ttl"),
+    (["send", "{file}", "--group", "239.1.1"], "'239.1.1' is not an IP address"),
+    (["send", "{file}", "--interface", "eth77"], "no interface is called 'eth77'; there are: "),
+    (["send", "{file}", "--start", "5", *HERE], "nothing to play: no readout from number 5 on"),
+    (["send", "{dir}/none.apx"], "none.apx: No such file or directory"),
+    (["send", "{dir}"], "Is a directory"),
+    (["send", "{other}"], "not an .apx file"),
+    (["receive"], "Missing argument 'URL"),
+    (["receive", "239.1.1.1:5007"], "a source begins with udp:// or tcp://"),
+    (["receive", "udp://239.1.1.1:5007?interface=eth77"], "no interface is called 'eth77'"),
+    (["receive", "udp://239.1.1.1:5007", "tcp://relay"], "tcp://HOST:PORT"),
+    (["receive", "udp://239.1.1.1:5007", "--count", "0"], "--count"),
+    (["simulate", "--hits", "-1"], "--hits"),
+    (["demo", "--seconds", "x"], "'x' is not a number"),
+]
+
+
+@pytest.mark.parametrize(("args", "complaint"), MISTAKES, ids=[" ".join(args) for args, _ in MISTAKES])
+def test_mistakes_are_told_in_one_line(args, complaint, file, tmp_path, capsys):
+    other = tmp_path / "notes.txt"
+    other.write_text("hello")
+    args = [arg.format(file=file, dir=tmp_path, other=other) for arg in args]
+    assert cli.run(args) == ending.WRONG_INPUT
+    out, err = capsys.readouterr()
+    assert complaint in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert out == ""
+
+
+@pytest.mark.parametrize("args", [["send", "none.apx", "--debug"], ["--debug", "send", "none.apx"]])
+def test_debug_shows_the_traceback(args, capsys):
+    assert cli.run(args) == ending.WRONG_INPUT
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_bug_is_called_a_bug(monkeypatch, capsys):
+    module = importlib.import_module("astropix_analysis.cli.send")
+    monkeypatch.setattr(module, "Recording", None)
+    assert cli.run(["send", "x"]) == ending.WRONG
+    assert capsys.readouterr().err == (
+        "apx: this is a bug: TypeError: 'NoneType' object is not callable (--debug shows where)\n"
+    )
+
+
+def test_errors_of_our_own_keep_to_their_line(capsys):
+    assert ending.report(WireError("two\nlines")) == ending.WRONG
+    assert capsys.readouterr().err == "apx: two lines\n"
+
+
+@pytest.mark.parametrize(("text", "value"), [("1%", 0.01), ("0.25", 0.25), ("100%", 1.0), (0.0, 0.0)])
+def test_fractions(text, value):
+    assert options.fraction(text) == value
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min 0 s"),
+        (200, "3 min 20 s"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_durations(seconds, text):
+    assert texts.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (2**20, "1.0 MiB"), (3 * 2**40, "3072.0 GiB")],
+)
+def test_sizes(count, text):
+    assert texts.size(count) == text
+
+
+def test_rates():
+    assert [texts.rate(value) for value in (0, 12.94, 99.94, 99.96, 4710.4)] == [
+        "0.0/s", "12.9/s", "99.9/s", "100/s", "4710/s"
+    ]  # fmt: skip
+    meter = texts.RateMeter()
+    assert meter.note(0.0, 0) == 0.0
+    assert [meter.note(at_s, 100 * at_s) for at_s in range(1, 10)] == [100] * 9
+    assert [meter.note(at_s, 900) for at_s in range(10, 14)] == [
+        pytest.approx(200 / 3),
+        pytest.approx(100 / 3),
+        0,
+        0,
+    ]

@@ -1,0 +1,71 @@
+"""Sources as a person writes them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astropix_analysis.errors import ConfigError
+from astropix_analysis.source import SourceUrl, parse_url
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("udp://239.1.1.1:5007", SourceUrl("udp", "239.1.1.1", 5007)),
+        ("UDP://239.1.1.1:5007", SourceUrl("udp", "239.1.1.1", 5007)),
+        (
+            "udp://239.1.1.1:5007?interface=eth1&source=10.0.0.2",
+            SourceUrl("udp", "239.1.1.1", 5007, {"interface": "eth1", "source": "10.0.0.2"}),
+        ),
+        ("udp://[ff15::1]:5007?interface=eth1", SourceUrl("udp", "ff15::1", 5007, {"interface": "eth1"})),
+        ("tcp://relay:5556", SourceUrl("tcp", "relay", 5556)),
+        ("tcp://relay:5556?stream=astropix", SourceUrl("tcp", "relay", 5556, {"stream": "astropix"})),
+        ("tcp://[::1]:5556", SourceUrl("tcp", "::1", 5556)),
+        (
+            "udp://[ff15::1]:5007?interface=a%26b%3D1&source=fd00::1",  # Linux allows such names
+            SourceUrl("udp", "ff15::1", 5007, {"interface": "a&b=1", "source": "fd00::1"}),
+        ),
+    ],
+)
+def test_right_ones(url, expected):
+    source = parse_url(url)
+    assert source == expected
+    assert str(source).lower() == url.lower()
+    assert parse_url(str(source)) == source
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("239.1.1.1:5007", "begins with udp:// or tcp://"),
+        ("ucp://239.1.1.1:5007", "begins with udp:// or tcp://"),
+        ("udp://239.1.1.1", "udp://HOST:PORT"),
+        ("udp://:5007", "udp://HOST:PORT"),
+        ("udp://239.1.1.1:5007/x", "udp://HOST:PORT"),
+        ("udp://user@239.1.1.1:5007", "udp://HOST:PORT"),
+        ("udp://239.1.1.1:0", "udp://HOST:PORT"),
+        ("udp://239.1.1.1:99999", "port"),
+        ("udp://239.1.1.1:port", "port"),
+        ("udp://239.1.1:5007", "not an IP address"),
+        ("udp://daq:5007", "not an IP address"),
+        ("udp://[ff15::1:5007", "udp://239.1.1.1:5007"),
+        ("udp://239.1.1.1:5007?iface=eth1", "did you mean 'interface'?"),
+        ("udp://239.1.1.1:5007?stream=a", "interface and source"),
+        ("tcp://relay:5556?steam=a", "did you mean 'stream'?"),
+        ("tcp://relay:5556?stream=", "with a value"),
+        ("tcp://relay:5556?stream=a&stream=b", "once"),
+    ],
+)
+def test_wrong_ones_are_told_in_one_line(url, complaint):
+    with pytest.raises(ConfigError) as caught:
+        parse_url(url)
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.text() | st.text().map("udp://{}".format) | st.text().map("tcp://relay:5556?{}".format))
+def test_any_text_is_a_source_or_a_config_error(text):
+    try:
+        parse_url(text)
+    except ConfigError as error:
+        assert "\n" not in str(error)  # noqa: PT017  (any text may also be right)
