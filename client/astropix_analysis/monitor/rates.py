@@ -1,0 +1,111 @@
+"""Readouts, hits and losses by time: the older, the coarser, so that weeks take no more memory than an hour.
+
+Pure. Each level is a ring of bins; a count goes into all of them.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+
+#: Width of the bins in seconds, and their number: 11 minutes, 2 hours, 2 days, 30 days.
+LEVELS = ((1, 660), (10, 720), (60, 2880), (600, 4320))
+READOUTS, HITS, LOST = range(3)
+_NOW_OVER_S = 5  # whole bins that the rate of the moment is taken from
+_SETTLE_S = 0.5  # after which a bin gets no more counts: readouts are gathered before they are decoded
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """Rates by time, one entry a bin.
+
+    Attributes
+    ----------
+    begins_s
+        When each bin begins, on the clock that the counts came with.
+    width_s
+        Width of the bins.
+    readouts, hits
+        Per second.
+    lost
+        Readouts lost, whole.
+    """
+
+    begins_s: Floats
+    width_s: int
+    readouts: Floats
+    hits: Floats
+    lost: Floats
+
+
+class _Level:
+    """A ring of bins of one width."""
+
+    def __init__(self, width_s: int, size: int) -> None:
+        self.width_s = width_s
+        self.size = size
+        self._counts = np.zeros((size, 3))
+        self._numbers = np.full(size, np.iinfo(np.int64).min)  # which bin a place holds now
+
+    def add(self, time_s: float, kind: int, count: float) -> None:
+        number = int(time_s // self.width_s)
+        place = number % self.size
+        if number < self._numbers[place]:
+            return  # older than this level remembers
+        if number > self._numbers[place]:
+            self._numbers[place] = number
+            self._counts[place] = 0.0
+        self._counts[place, kind] += count
+
+    def between(self, begin_s: float, end_s: float) -> Series:
+        """Return the whole bins in some time; bins without counts are zero."""
+        first = -int(-begin_s // self.width_s)
+        numbers = np.arange(first, max(first, int(end_s // self.width_s)), dtype=np.int64)[-self.size :]
+        places = numbers % self.size
+        counts = np.where((self._numbers[places] == numbers)[:, None], self._counts[places], 0.0)
+        return Series(
+            (numbers * self.width_s).astype(np.float64),
+            self.width_s,
+            counts[:, READOUTS] / self.width_s,
+            counts[:, HITS] / self.width_s,
+            counts[:, LOST],
+        )
+
+
+class RateHistory:
+    """What came when.
+
+    Parameters
+    ----------
+    now_s
+        The time from which on nothing means zero, and not unknown.
+    """
+
+    def __init__(self, now_s: float) -> None:
+        self._began_s = now_s
+        self._levels = [_Level(width_s, size) for width_s, size in LEVELS]
+
+    def add(self, time_s: float, *, readouts: int = 0, hits: int = 0, lost: int = 0) -> None:
+        """Count what came at some time; it may be in the past."""
+        self._began_s = min(self._began_s, time_s)
+        for kind, count in ((READOUTS, readouts), (HITS, hits), (LOST, lost)):
+            if count:
+                for level in self._levels:
+                    level.add(time_s, kind, count)
+
+    def last(self, window_s: float, now_s: float) -> Series:
+        """Return the rates of the last `window_s` seconds, in the finest bins that reach back so far."""
+        level = next((lv for lv in self._levels if lv.width_s * lv.size >= window_s), self._levels[-1])
+        begin_s = max(now_s - window_s, self._began_s // level.width_s * level.width_s)
+        return level.between(begin_s, now_s - _SETTLE_S)
+
+    def now(self, now_s: float) -> tuple[float, float]:
+        """Return readouts and hits per second over the last whole seconds."""
+        begin_s = max(now_s - _SETTLE_S - _NOW_OVER_S, self._began_s // 1)
+        series = self._levels[0].between(begin_s, now_s - _SETTLE_S)
+        if not len(series.readouts):
+            return 0.0, 0.0
+        return float(series.readouts.mean()), float(series.hits.mean())

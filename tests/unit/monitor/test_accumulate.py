@@ -1,0 +1,214 @@
+"""Runs, losses and states, as they come out of batches."""
+
+import pytest
+
+from astropix_analysis.ledger import Ledger, Loss, Place
+from astropix_analysis.monitor.accumulate import MAX_RUNS, Account, Tally, account
+from astropix_analysis.state import State
+from unit.monitor.stream import DAQ, OTHER_DAQ, Stream, losing, moment, readout
+
+
+def test_counts_equal_what_was_sent():
+    stream = Stream()
+    for i in range(10):
+        stream.run(i * 100, 100, i * 0.25)
+    run = stream.accumulator.present
+    assert (run.number, run.first_id, run.last_id) == (1, 0, 999)
+    assert (run.counts.readouts, run.counts.hits) == (1000, 1000)
+    assert run.from_start
+
+
+def test_batches_of_one_turn_are_decoded_together(monkeypatch):
+    """A call costs 0.12 ms however few readouts it gets: one readout a message must not cost 0.12 ms each."""
+    from astropix_analysis.monitor import accumulate
+
+    calls = []
+    decode = accumulate.decode_batch
+    monkeypatch.setattr(accumulate, "decode_batch", lambda raw: calls.append(len(raw)) or decode(raw))
+    stream = Stream()
+    arrivals = [stream.arrival([readout(i, moment(0).ns + i)], 0.1) for i in range(500)]
+    stream.accumulator.take(arrivals)
+    assert len(calls) == 1
+    assert stream.accumulator.present.counts.readouts == 500
+
+
+def test_a_new_run_in_the_middle_of_a_batch():
+    stream = Stream()
+    old = [readout(i, 1000 + i) for i in range(5, 8)]
+    new = [readout(i, 2000 + i, hits=[(1, 1, 50)] * 2) for i in range(4)]
+    stream.send(old + new, 1.0)
+    first, second = stream.accumulator.runs
+    assert (first.counts.readouts, first.counts.hits, first.first_id, first.last_id) == (3, 3, 5, 7)
+    assert (second.counts.readouts, second.counts.hits, second.first_id, second.last_id) == (4, 8, 0, 3)
+    assert stream.accumulator.present is second
+    assert first.until is not None
+    assert not first.from_start
+    assert second.from_start
+
+
+def test_a_run_that_goes_on_after_a_stray():
+    stream = Stream()
+    stream.send([readout(i, t) for i, t in ((7, 1), (8, 2), (0, 9), (9, 3), (10, 4))], 1.0)
+    first = stream.accumulator.runs[0]
+    assert first.counts.readouts == 4
+    assert first.until is None
+    stream.run(11, 5, 2.0)
+    assert stream.accumulator.present is first
+    assert first.counts.readouts == 9
+
+
+def test_a_daq_started_anew_sends_from_another_port():
+    """Its run is followed once the old source has fallen silent."""
+    stream = Stream()
+    again = DAQ._replace(port=5000)
+    stream.run(0, 10, 0.0)
+    stream.run(0, 10, 2.0, daq=again)
+    assert stream.accumulator.present.source == DAQ
+    stream.run(10, 10, 4.0, daq=again)
+    assert stream.accumulator.present.source == again
+    assert stream.accumulator.present.counts.readouts == 20
+
+
+def test_another_daq_or_a_forged_readout_does_not_take_the_page_over():
+    stream = Stream()
+    for i in range(5):
+        stream.run(i * 10, 10, i)
+        stream.run(i * 20, 20, i + 0.1, daq=OTHER_DAQ)
+    assert stream.accumulator.present.source == DAQ
+    assert [run.counts.readouts for run in stream.accumulator.runs] == [50, 100]
+    assert stream.accumulator.sources(moment(4.5)) == [DAQ, OTHER_DAQ]
+
+
+def test_old_runs_are_forgotten_and_the_present_one_is_kept():
+    stream = Stream()
+    for i in range(MAX_RUNS + 5):
+        stream.run(0, 3, 10.0 * i)
+    runs = stream.accumulator.runs
+    assert [run.number for run in runs] == list(range(6, MAX_RUNS + 6))
+    assert stream.accumulator.present is runs[-1]
+
+
+def test_many_sources_make_no_more_runs_than_allowed():
+    stream = Stream()
+    stream.run(0, 10, 0.0)
+    for i in range(100):
+        stream.run(0, 1, 0.01 * i, daq=OTHER_DAQ._replace(port=1000 + i))
+    assert len(stream.accumulator.runs) == MAX_RUNS
+    assert stream.accumulator.present.source == DAQ
+
+
+class TestAccount:
+    """What a page holds of what was sent."""
+
+    def test_the_losses_of_this_run_only(self):
+        stream = Stream()
+        stream.accumulator.note_ledger(losing(BEFORE_SOCKET=100), moment(0))
+        stream.run(0, 99, 1.0, ledger=losing(BEFORE_SOCKET=100))
+        stream.accumulator.note_ledger(losing(BEFORE_SOCKET=101), moment(2))
+        account = stream.accumulator.account(stream.accumulator.present)
+        assert account.lost_at == {Place.BEFORE_SOCKET: 1}
+        assert account.live_fraction == 0.99
+
+    def test_a_finished_run_keeps_its_account(self):
+        stream = Stream()
+        stream.run(0, 100, 1.0, ledger=Ledger())
+        stream.accumulator.note_ledger(losing(RELAY_KERNEL=25), moment(2))
+        stream.run(0, 10, 3.0, ledger=losing(RELAY_KERNEL=25))
+        stream.accumulator.note_ledger(losing(RELAY_KERNEL=35), moment(4))
+        first, second = stream.accumulator.runs
+        assert stream.accumulator.account(first).live_fraction == 0.8
+        assert stream.accumulator.account(second).live_fraction == 0.5
+
+    def test_skipped_readouts_are_lost_in_this_program(self):
+        stream = Stream()
+        stream.run(0, 60, 1.0)
+        stream.run(60, 40, 1.1, skipped=True)
+        run = stream.accumulator.present
+        account = stream.accumulator.account(run)
+        assert (run.counts.readouts, run.skipped) == (60, 40)
+        assert account.lost_at == {Place.CLIENT_QUEUE: 40}
+        assert account.live_fraction == 0.6
+        assert stream.accumulator.state(moment(1.2)) is State.LOSING
+
+    def test_doubled_and_late_ones(self):
+        before, after = Ledger(), Ledger(duplicates=5, late=2, lost_at={Place.BEFORE_SOCKET: 3})
+        assert account(Tally(0, 0, before), Tally(100, 0, after)) == Account(
+            93, {Place.BEFORE_SOCKET: 3}, 5, False
+        )
+
+    def test_nothing_yet(self):
+        assert Account(0, {}, 0, False).live_fraction == 1.0
+
+
+class TestRates:
+    def test_each_batch_at_its_time(self):
+        stream = Stream()
+        stream.accumulator.take([stream.arrival([readout(i, i)], 0.5 * i) for i in range(20)])
+        series = stream.accumulator.rates.last(60.0, moment(12).s)
+        assert series.readouts.sum() == 20
+        assert set(series.readouts[:10]) == {2.0}
+        assert (series.hits == series.readouts).all()
+
+    def test_recovered_ones_when_the_relay_received_them(self):
+        stream = Stream()
+        stream.run(0, 50, 100.0, recovered=True, received_s=40.0)
+        series = stream.accumulator.rates.last(600.0, moment(101).s)
+        assert series.begins_s[series.readouts > 0].tolist() == [moment(40).s]
+        assert stream.accumulator.present.began_ns == moment(40).ns
+
+    def test_losses_when_they_happened(self):
+        stream = Stream()
+        loss = Loss(Place.BEFORE_SOCKET, 12, moment(3).ns, moment(4).ns)
+        ledger = Ledger(lost_at={Place.BEFORE_SOCKET: 12}, losses=(loss,))
+        stream.accumulator.note_ledger(ledger, moment(6))
+        stream.accumulator.note_ledger(ledger, moment(7))
+        series = stream.accumulator.rates.last(60.0, moment(10).s)
+        assert {s: n for s, n in zip(series.begins_s, series.lost, strict=True) if n} == {moment(4).s: 12}
+
+    def test_more_losses_than_the_ledger_lists(self):
+        stream = Stream()
+        losses = [Loss(Place.BEFORE_SOCKET, 1, moment(i).ns, moment(i).ns) for i in range(5)]
+        ledger = Ledger(lost_at={Place.BEFORE_SOCKET: 50}, losses=tuple(losses))
+        stream.accumulator.note_ledger(ledger, moment(8))
+        series = stream.accumulator.rates.last(60.0, moment(12).s)
+        assert series.lost.sum() == 50
+        assert series.lost.max() == 45
+
+
+class TestState:
+    def test_quiet_then_live_then_quiet(self):
+        stream = Stream()
+        assert stream.accumulator.state(moment(1)) is State.QUIET
+        assert stream.accumulator.age_s(moment(1)) is None
+        stream.run(0, 10, 2.0)
+        assert stream.accumulator.state(moment(2.5)) is State.LIVE
+        assert stream.accumulator.age_s(moment(2.5)) == 0.5
+        assert stream.accumulator.state(moment(6)) is State.QUIET
+
+    def test_losing_for_ten_seconds(self):
+        stream = Stream()
+        stream.run(0, 10, 1.0)
+        stream.accumulator.note_ledger(losing(RELAY_TO_CLIENT=3), moment(1))
+        stream.run(13, 10, 5.0)
+        assert stream.accumulator.state(moment(5)) is State.LOSING
+        stream.run(23, 10, 11.5)
+        assert stream.accumulator.state(moment(11.5)) is State.LIVE
+
+    def test_no_network(self):
+        stream = Stream()
+        stream.accumulator.note_ledger(Ledger(), moment(1), trouble="the relay is not heard")
+        assert stream.accumulator.state(moment(1)) is State.NO_NETWORK
+        stream.accumulator.note_ledger(Ledger(), moment(2))
+        assert stream.accumulator.state(moment(2)) is State.QUIET
+
+    def test_history_is_not_the_present(self):
+        stream = Stream()
+        stream.run(0, 50, 100.0, recovered=True, received_s=40.0)
+        assert stream.accumulator.state(moment(100)) is State.QUIET
+
+
+@pytest.mark.parametrize("first_id", [0, 500])
+def test_late_join(first_id):
+    stream = Stream()
+    stream.run(first_id, 10, 1.0)
+    assert stream.accumulator.present.from_start == (first_id == 0)

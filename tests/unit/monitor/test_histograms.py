@@ -1,0 +1,106 @@
+"""Counts equal those of a walk over the hits, one by one."""
+
+import tracemalloc
+from collections import Counter
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astropix_analysis.columns import decode_batch
+from astropix_analysis.fmt import ROLLOVER, Decoding
+from astropix_analysis.monitor.histograms import (
+    MAX_PER_READOUT,
+    MAX_SPECTRA,
+    TOT_BIN_TICKS,
+    TOT_BINS,
+    Histograms,
+    Pixel,
+)
+from unit.monitor.stream import readout
+
+ticks = st.integers(0, 2 * TOT_BINS * TOT_BIN_TICKS) | st.integers(0, ROLLOVER - 1)
+hits = st.lists(st.tuples(st.integers(0, 31), st.integers(0, 31), ticks), max_size=5)
+readouts = st.lists(st.builds(readout, st.just(0), st.just(0), hits, chip=st.integers(0, 30)), max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(readouts, max_size=3))
+def test_equal_to_a_walk_over_the_hits(batches):
+    counts = Histograms()
+    for batch in batches:
+        counts.add(decode_batch(batch))
+    every = [one for batch in batches for one in batch]
+    found = [hit for one in every for hit in one.decode()]
+    assert (counts.readouts, counts.hits) == (len(every), len(found))
+    pixels = Counter((hit.chip_id, hit.row, hit.column) for hit in found)
+    assert {place: counts.hit_map[place] for place in pixels} == pixels
+    assert counts.hit_map.sum() == len(found)
+    assert counts.tot_ticks.sum() == sum(hit.ts_dec2 - hit.ts_dec1 for hit in found)
+    assert counts.per_readout.sum() == len(every)
+    inside = [hit for hit in found if hit.ts_dec2 - hit.ts_dec1 < TOT_BINS * TOT_BIN_TICKS]
+    for chip in {hit.chip_id for hit in found}:
+        bins = Counter((hit.ts_dec2 - hit.ts_dec1) // TOT_BIN_TICKS for hit in inside if hit.chip_id == chip)
+        spectrum = counts.spectrum([chip])
+        assert {i: spectrum[i] for i in np.flatnonzero(spectrum)} == bins
+    for place in pixels:
+        pixel = Pixel(place[0], place[2], place[1])
+        left = [hit for hit in inside if (hit.chip_id, hit.row, hit.column) != place]
+        assert counts.spectrum(range(32), [pixel]).sum() == len(left)
+
+
+def test_a_pixel_has_one_number():
+    assert all(Pixel.of(number).number == number for number in range(32 * 32 * 32))
+    assert Pixel.of(Pixel(3, 9, 12).number) == Pixel(3, 9, 12)
+    assert str(Pixel(3, 9, 12)) == "3/9/12"
+
+
+def test_status_bits_count_readouts():
+    counts = Histograms()
+    counts.add(
+        decode_batch([readout(0, 0), readout(1, 0, tail=b"\xe1\x02\x03"), readout(2, 0, tail=b"\xe1")])
+    )
+    assert counts.problems[Decoding.VALID_EXTRA_BYTES] == 2
+    assert counts.problems.sum() == 2
+
+
+def test_many_hits_in_a_readout_are_in_the_last_bin():
+    counts = Histograms()
+    counts.add(decode_batch([readout(0, 0, [(1, 1, 5)] * (MAX_PER_READOUT + 10))]))
+    assert counts.per_readout[MAX_PER_READOUT] == 1
+
+
+def test_a_copy_stands_still():
+    counts = Histograms()
+    counts.add(decode_batch([readout(0, 0)]))
+    copy = counts.copy()
+    counts.add(decode_batch([readout(1, 0)]))
+    assert (copy.hits, copy.hit_map.sum(), copy.per_readout.sum()) == (1, 1, 1)
+    assert copy.spectrum([0]).sum() == 1
+    assert copy.spectrum([0], [Pixel(0, 5, 3)]).sum() == 0
+
+
+def test_noise_everywhere_takes_no_more_spectra_than_allowed():
+    """Pixels beyond the limit count in the map and in the spectrum; only masking leaves their TOT in."""
+    counts = Histograms()
+    for chip in range(4):
+        places = [(row, column, 40) for row in range(32) for column in range(32)]
+        counts.add(decode_batch([readout(0, 0, places, chip=chip)]))
+    assert counts.hit_map.sum() == 4 * 1024
+    assert counts.spectrum(range(4)).sum() == 4 * 1024
+    known = [Pixel.of(number) for number in range(4 * 1024)]
+    assert counts.spectrum(range(4), known).sum() == 4 * 1024 - MAX_SPECTRA
+
+
+def test_memory_does_not_grow_with_hits():
+    counts = Histograms()
+    batch = decode_batch([readout(i, 0, [(1, 2, 300), (5, 6, 900)]) for i in range(2000)])
+    counts.add(batch)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in range(50):
+        counts.add(batch)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 10_000
+    assert counts.hits == 51 * 4000

@@ -1,0 +1,85 @@
+"""What came when, for weeks, in the memory of an hour."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astropix_analysis.monitor.rates import LEVELS, RateHistory
+
+
+def test_rates_of_the_last_minute():
+    rates = RateHistory(1000.0)
+    for second in range(100):
+        rates.add(1000.0 + second, readouts=50, hits=150)
+    rates.add(1090.0, lost=7)
+    series = rates.last(60.0, 1100.0)
+    assert series.width_s == 1
+    assert series.begins_s[0] == 1040.0
+    assert series.begins_s[-1] == 1098.0  # the last bin may still get more
+    assert (series.readouts == 50).all()
+    assert (series.hits == 150).all()
+    assert series.lost.sum() == 7
+    assert series.lost[series.begins_s == 1090.0] == 7
+    assert rates.now(1100.0) == (50.0, 150.0)
+
+
+def test_silence_is_zero_and_not_nothing():
+    rates = RateHistory(0.0)
+    rates.add(5.0, readouts=10)
+    series = rates.last(60.0, 100.0)
+    assert len(series.readouts) == 59
+    assert series.readouts.sum() == 0
+    assert rates.now(100.0) == (0.0, 0.0)
+
+
+def test_before_the_page_began_nothing_is_known():
+    rates = RateHistory(1000.0)
+    rates.add(1003.0, readouts=1)
+    assert rates.last(600.0, 1010.0).begins_s[0] == 1000.0
+
+
+def test_what_a_relay_remembers_lies_before_the_page():
+    rates = RateHistory(1000.0)
+    rates.add(500.0, readouts=600)
+    series = rates.last(3600.0, 1010.0)
+    assert series.width_s == 10
+    assert series.readouts[series.begins_s == 500.0] == 60.0
+
+
+def test_older_is_coarser():
+    rates = RateHistory(0.0)
+    for minute in range(0, 3 * 24 * 60):
+        rates.add(60.0 * minute, readouts=60, lost=1)
+    now = 3 * 24 * 3600.0
+    assert [rates.last(window, now).width_s for window in (60, 600, 3600, 86400, 7 * 86400)] == [
+        1,
+        1,
+        10,
+        60,
+        600,
+    ]
+    day = rates.last(86400.0, now)
+    assert day.readouts.mean() == 1.0
+    assert day.lost.sum() == len(day.lost)
+
+
+def test_too_old_for_a_level_stays_in_the_coarser_ones():
+    rates = RateHistory(0.0)
+    rates.add(100_000.0, readouts=1)
+    rates.add(10.0, readouts=1000)
+    assert rates.last(600.0, 100_010.0).readouts.sum() == 1.0
+    whole = rates.last(30 * 86400.0, 100_600.0)
+    assert np.isclose(whole.readouts.sum() * whole.width_s, 1001)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(0, 1000)), max_size=40), st.floats(0, 1e6))
+def test_any_times(counts, now_s):
+    rates = RateHistory(now_s)
+    for time_s, count in counts:
+        rates.add(time_s, readouts=count)
+    for window_s in (60.0, 600.0, 3600.0, 86400.0):
+        series = rates.last(window_s, now_s)
+        assert len(series.begins_s) <= max(size for _, size in LEVELS)
+        assert (series.readouts >= 0).all()
+    assert min(rates.now(now_s)) >= 0
