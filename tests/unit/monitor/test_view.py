@@ -1,0 +1,219 @@
+"""What a viewer sees of a known stream."""
+
+import numpy as np
+import pytest
+
+from astropix_analysis.ledger import Ledger
+from astropix_analysis.monitor import words
+from astropix_analysis.monitor.choice import Choice
+from astropix_analysis.monitor.histograms import Pixel
+from astropix_analysis.monitor.view import make_view, take_reset
+from unit.monitor.stream import OTHER_DAQ, Stream, losing, moment, readout
+
+LATER = moment(10)
+EVERY = [(row, column, 200) for row in range(13) for column in range(16)]
+
+
+def view_of(stream, at=LATER, reset=None, **choice):
+    return make_view(stream.accumulator, Choice.read(choice), at, reset)
+
+
+def said_of(stream, at=LATER, **choice):
+    view = view_of(stream, at, **choice)
+    return words.stream_words(view) | words.run_words(view)
+
+
+@pytest.fixture
+def stream():
+    """Two chips; a pixel of chip 0 is hot."""
+    stream = Stream()
+    hot = [(5, 12, 4000)] * 9
+    for i in range(30):
+        stream.send([readout(4 * i, 100 + i, EVERY), readout(4 * i + 1, 100 + i, hot)], 0.1 * i)
+        stream.send([readout(4 * i + 2, 100 + i, EVERY, chip=3), readout(4 * i + 3, 100 + i, [])], 0.1 * i)
+    return stream
+
+
+def test_before_the_first_readout():
+    view = view_of(Stream())
+    assert (view.run, view.readouts, view.hits, view.hot) == (None, 0, 0, ())
+    assert view.hit_map.shape == (13, 16)
+    said = said_of(Stream())
+    assert (said["run"], said["live_fraction"], said["state"]) == ("no run yet", "–", "quiet")
+    assert "no readout yet" in said["state_text"]
+
+
+def test_numbers(stream):
+    view = view_of(stream)
+    assert (view.readouts, view.hits) == (120, 30 * (208 + 9 + 208))
+    assert view.chips == (0, 3)
+    assert view.hit_map.sum() == view.hits
+    assert view.hit_map[5, 12] == 30 + 270 + 30
+    assert view.mean_tot_us[5, 12] == pytest.approx((60 * 10.0 + 270 * 200.0) / 330)
+    assert view.mean_tot_us[0, 0] == 10.0
+    assert view.per_readout[[0, 9, 208]].tolist() == [30, 30, 60]
+
+
+def test_one_chip(stream):
+    view = view_of(stream, chip=3)
+    assert view.hit_map.sum() == 30 * 208
+    assert view.tot.sum() == 30 * 208
+    assert view.chips == (0, 3)  # those that there are to choose from
+
+
+def test_a_chip_without_hits(stream):
+    assert view_of(stream, chip=17).hit_map.sum() == 0
+
+
+def test_the_map_grows_for_hits_outside_of_a_chip():
+    stream = Stream()
+    stream.send([readout(0, 0, [(20, 3, 5)])], 1.0)
+    assert view_of(stream).hit_map.shape == (32, 16)
+
+
+class TestTot:
+    def test_axis(self, stream):
+        view = view_of(stream, tot_from=0, tot_to=100, tot_bins=50)
+        assert np.allclose(view.tot_edges_us, np.arange(51) * 2.0)
+        assert view.tot[5] == 30 * 416  # 200 ticks are 10 µs
+        assert view.tot_outside == 270  # 4000 ticks are 200 µs
+
+    @pytest.mark.parametrize(
+        ("first", "last", "bins"), [(0, 819.2, 1000), (3.3, 7.7, 1000), (0, 0.2, 1), (1, 400, 7)]
+    )
+    def test_any_axis_has_whole_bins_and_loses_nothing(self, stream, first, last, bins):
+        view = view_of(stream, tot_from=first, tot_to=last, tot_bins=bins)
+        assert len(view.tot) == len(view.tot_edges_us) - 1 <= bins + 1
+        assert (np.diff(view.tot_edges_us) > 0.19).all()
+        assert view.tot.sum() + view.tot_outside == view.hits
+
+
+class TestMask:
+    def test_the_hot_pixel_is_found(self, stream):
+        (hot,) = view_of(stream).hot
+        assert (hot.pixel, hot.hits) == (Pixel(0, 12, 5), 300)
+
+    def test_it_leaves_map_and_spectrum_and_stays_counted(self, stream):
+        view = view_of(stream, masked="0/12/5")
+        assert view.hits == 30 * 425
+        assert view.hit_map[5, 12] == 30  # those of chip 3
+        assert view.tot.sum() == 30 * 415
+        assert view.tot_outside == 0
+
+    def test_a_place_is_crossed_out_only_if_no_chip_is_left_there(self, stream):
+        assert not view_of(stream, masked="0/12/5").masked.any()
+        assert view_of(stream, masked="0/12/5", chip=0).masked[5, 12]
+        assert view_of(stream, masked="0/12/5", chip=3).hit_map.sum() == 30 * 208
+
+    def test_a_beam_spot_is_not_hot(self):
+        stream = Stream()
+        rng = np.random.default_rng(1)
+        rows = np.clip(rng.normal(6, 1.5, 20_000).astype(int), 0, 12)
+        columns = np.clip(rng.normal(8, 1.5, 20_000).astype(int), 0, 15)
+        places = [(row, column, 100) for row, column in zip(rows.tolist(), columns.tolist(), strict=True)]
+        stream.send([readout(i, i, places[i * 100 : i * 100 + 100]) for i in range(200)], 1.0)
+        assert view_of(stream).hot == ()
+
+
+class TestRuns:
+    @pytest.fixture
+    def runs(self):
+        stream = Stream()
+        stream.run(0, 40, 1.0)
+        stream.run(0, 10, 5.0)
+        return stream
+
+    def test_the_present_one_is_shown(self, runs):
+        assert said_of(runs)["run"] == "run 2"
+        assert view_of(runs).readouts == 10
+
+    def test_a_finished_one_can_be_chosen(self, runs):
+        assert view_of(runs, run=1).readouts == 40
+        assert [label.number for label in view_of(runs).status.runs] == [2, 1]
+
+    def test_one_that_is_forgotten_gives_the_present_one(self, runs):
+        assert view_of(runs, run=77).run.number == 2
+
+    def test_outline(self, runs):
+        view = view_of(runs, compare=1)
+        assert view.scale == 0.25
+        assert view.tot_outline.sum() == pytest.approx(10)
+        assert view.per_readout_outline.tolist() == [0, 10] + [0] * 8
+        assert said_of(runs, compare=1)["compared"] == "outline: run 1 × 0.25"
+
+    def test_the_daq_is_named_where_there_are_two(self, runs):
+        assert "10.0.0.1" not in view_of(runs).status.runs[0].text
+        runs.run(0, 5, 5.0, daq=OTHER_DAQ)
+        assert "10.0.0.2" in view_of(runs).status.runs[0].text
+
+
+class TestReset:
+    def test_counts_begin_anew_for_this_viewer(self, stream):
+        reset = take_reset(stream.accumulator, Choice(), moment(3))
+        stream.run(120, 7, 4.0)
+        view = view_of(stream, reset=reset)
+        assert (view.readouts, view.hits, view.hit_map.sum(), view.tot.sum()) == (7, 7, 7, 7)
+        assert view.since.startswith("since the reset at")
+        assert view.account.held == 7
+        assert view_of(stream).readouts == 127
+
+    def test_losses_before_it_are_gone(self, stream):
+        stream.accumulator.note_ledger(losing(BEFORE_SOCKET=5), moment(3))
+        reset = take_reset(stream.accumulator, Choice(), moment(3))
+        stream.accumulator.note_ledger(losing(BEFORE_SOCKET=7), moment(4))
+        assert view_of(stream, reset=reset).account.lost == 2
+        assert view_of(stream).account.lost == 7
+
+    def test_a_new_run_ends_it(self, stream):
+        reset = take_reset(stream.accumulator, Choice(), moment(3))
+        stream.run(0, 5, 4.0)
+        assert view_of(stream, reset=reset).readouts == 5
+        assert view_of(stream, reset=reset).since == "since run start"
+
+
+class TestWords:
+    def test_live_fraction(self):
+        stream = Stream()
+        stream.run(0, 9998, 1.0)
+        stream.accumulator.note_ledger(losing(BEFORE_SOCKET=1, RELAY_TO_CLIENT=1), moment(2))
+        said = said_of(stream, moment(2))
+        assert said["live_fraction"] == "99.98\u202f%"
+        assert said["holds"] == (
+            "This page holds 99.98\u202f% of the run's readouts since run start; "
+            "2 missed: 1 before the relay's socket, 1 between relay and here."
+        )
+        assert not said["whole"]
+
+    def test_all_of_it(self):
+        stream = Stream()
+        stream.run(0, 10, 1.0)
+        assert said_of(stream)["holds"] == "This page holds all the run's readouts since run start."
+        assert said_of(stream)["live_fraction"] == "100\u202f%"
+
+    def test_late_join(self):
+        stream = Stream()
+        stream.run(500, 10, 1.0)
+        said = said_of(stream)
+        assert said["since"].removeprefix("since ") == said["run_text"].removeprefix("first readout ")
+        assert said["ids"] == "ids 500 to 509"
+
+    def test_what_is_at_most(self):
+        stream = Stream("udp://239.1.1.1:5007")
+        stream.run(0, 10, 1.0)
+        ledger = losing(CLIENT_KERNEL=3)
+        stream.accumulator.note_ledger(Ledger(lost_at=ledger.lost_at, at_most=True), moment(2))
+        assert "3 missed: at most 3 in this host's kernel" in said_of(stream)["holds"]
+
+    def test_no_network_says_why(self):
+        stream = Stream()
+        stream.accumulator.note_ledger(Ledger(), moment(1), trouble="tcp://relay:5556 is not heard")
+        said = said_of(stream)
+        assert (said["state"], said["state_text"]) == (
+            "no network",
+            "tcp://relay:5556 is not heard; no readout yet",
+        )
+
+    def test_everything_can_be_sent_to_a_browser(self, stream):
+        import json
+
+        json.dumps(said_of(stream, masked="0/12/5", compare=1), allow_nan=False)
