@@ -1,6 +1,7 @@
 """``apx record``: write what arrives to .apx files."""
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +22,6 @@ EXAMPLES = (
     "Beside run.apx is run.json: counts, and what was lost where. A new file gets a number: run-2.apx."
 )
 
-_TURN_S = 0.25
 _COUNT_S = 1.0  # at most, for what is counted only
 
 
@@ -54,7 +54,8 @@ def command(
         recording = Recording(sources, recorder)
         interrupted, late = False, None
         try:
-            recording.run(count, seconds)
+            sources.wait_ready()
+            interrupted = recording.run(count, seconds)
         except KeyboardInterrupt:
             interrupted = True
         except ReceiveTimeout as error:
@@ -84,23 +85,26 @@ class Recording:
         self._recorder = recorder
         self._begin_s = time.monotonic()
 
-    def run(self, count: int | None, seconds: float | None) -> None:
-        """Record until there are so many readouts, or so many seconds have passed, or the disk is full."""
+    def run(self, count: int | None, seconds: float | None) -> bool:
+        """Record so many readouts or seconds, until the disk is full, or until Ctrl-C; return whether it was that.
+
+        Ctrl-C waits for a readout that was read to be written.
+        """
         recorder = self._recorder
-        with progress.open_display(count) as display:
-            for arrived in self._sources.rounds(_TURN_S):
+        end_s = math.inf if seconds is None else self._begin_s + seconds
+        with ending.deferred() as asked, progress.open_display(count) as display:
+            for arrived in self._sources.rounds():
                 for _, batch in arrived:
                     recorder.take(batch, clock.now(), None if count is None else count - recorder.readouts)
                 now = clock.now()
                 recorder.tick(now)
                 if display.due(now.s):
                     display.show(now.s, recorder.readouts, self._note())
-                if (
-                    recorder.error is not None
-                    or (count is not None and recorder.readouts >= count)
-                    or (seconds is not None and now.s >= self._begin_s + seconds)
-                ):
-                    return
+                if recorder.error is not None or recorder.readouts == count or now.s >= end_s:
+                    return False
+                if asked.is_set():
+                    return True
+        return False
 
     def _note(self) -> str:
         lost = sum(source.receiver.ledger.lost for source in self._sources)

@@ -14,7 +14,7 @@ from astropix_analysis.receiver import Batch, Receiver
 from astropix_analysis.source import SourceUrl, open_receiver, parse_url
 
 _RELAY_ANSWERS_S = 3.0  # after which a person is told that the relay is silent
-_LOOK_S = 1.0  # between looks at a receiver, since a relay's has to notice that its relay is gone
+_TURN_S = 0.2  # for a relay to be missed, Ctrl-C to be noticed, files to be flushed
 _FAIR = 100  # batches of one source, before another has its turn
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Sources:
     urls
         As `source.parse_url` takes them.
     timeout_s
-        Seconds without a readout from any, after which `batches` raises; None: never.
+        Seconds without a readout from any, after which `rounds` raises; None: never.
     """
 
     def __init__(self, urls: Sequence[str], timeout_s: float | None = None) -> None:
@@ -80,28 +80,22 @@ class Sources:
     def __len__(self) -> int:
         return len(self._open)
 
-    def wait_ready(self, timeout_s: float | None) -> None:
+    def wait_ready(self) -> None:
         """Wait until readouts can arrive; say so when a relay does not answer, or raise if out of time."""
         for source in self._open:
-            source.wait_ready(timeout_s)
+            source.wait_ready(self._timeout_s)
 
-    def batches(self) -> Iterator[tuple[OpenSource, Batch]]:
-        """Iterate over what arrives; raises as `rounds`."""
-        for arrived in self.rounds():
-            yield from arrived
-
-    def rounds(self, every_s: float = _LOOK_S) -> Iterator[list[tuple[OpenSource, Batch]]]:
-        """Iterate over what arrives, with an empty list at least so often while nothing does.
+    def rounds(self) -> Iterator[list[tuple[OpenSource, Batch]]]:
+        """Iterate over what arrives, with an empty list five times a second while nothing does.
 
         Raises
         ------
         ReceiveTimeout
-            Nothing arrived in time; the text says why, if that is known.
+            Nothing arrived in time.
         """
-        self.wait_ready(self._timeout_s)
         last_s = time.monotonic()
         while True:
-            arrived = self.poll(every_s if self._timeout_s is None else min(every_s, self._timeout_s))
+            arrived = self.poll(_TURN_S if self._timeout_s is None else min(_TURN_S, self._timeout_s))
             yield arrived
             now_s = time.monotonic()
             if arrived:
