@@ -106,7 +106,7 @@ def check_address(group: str, port: int) -> socket.AddressFamily:
         `group` is not an IP address, or `port` is not one.
     """
     try:
-        address = ipaddress.ip_address(group)
+        address = ipaddress.ip_address(str(group))  # a number would do for it, and for nothing else
     except ValueError:
         raise ConfigError(
             f"{group!r} is not an IP address; a group is one from 224.0.0.0 to 239.255.255.255, or ff00::/8"

@@ -64,7 +64,7 @@ class MulticastSender:
     Raises
     ------
     ConfigError
-        `group` or `port` is not one, or the interface is of the other address family.
+        `group`, `port` or `ttl` is not one, or the interface is of the other address family.
     OSError
         The interface does not exist; the text lists those there are.
 
@@ -96,7 +96,8 @@ class MulticastSender:
             chosen = multicast.find_interface(interface, multicast.check_address(group, port))
             self._socket = multicast.open_sender(group, port, interface=chosen, ttl=ttl, loop=loop)
         except OSError as error:
-            raise multicast.with_context(error, f"cannot multicast to {self} from {interface}") from None
+            where = f" from {interface}" if interface else ""
+            raise multicast.with_context(error, f"cannot multicast to {self}{where}") from None
         # Python parses the group anew in every call, but resolves no name: the address is checked above.
         self._destination = multicast.socket_address(group, port, chosen)
         self._sendto = self._socket.sendto

@@ -34,7 +34,9 @@ def test_a_group_tells_its_address_family(group, family):
     assert multicast.check_address(group, 5007) == family
 
 
-@pytest.mark.parametrize("group", ["", "localhost", "239.1.1", "239.1.1.1.1", "ff15::1%lo", "fe80::1%eth0"])
+@pytest.mark.parametrize(
+    "group", ["", None, 1234, "localhost", "239.1.1", "239.1.1.1.1", "ff15::1%lo", "fe80::1%eth0"]
+)
 def test_what_is_not_an_address_is_refused(group):
     with pytest.raises(ConfigError, match=r"address|interface"):
         multicast.check_address(group, 5007)

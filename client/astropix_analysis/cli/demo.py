@@ -125,7 +125,7 @@ class SimulatedDaq(threading.Thread):
         """Send; the body of the thread."""
         with self._sender:
             going_on = takewhile(lambda _: not self._stopping.is_set(), dues(self._detector))
-            player.Player(self._sender, now=True).play(going_on, progress.Nothing(None, None))
+            player.Player(self._sender, now=True).play(going_on, progress.Nothing(None))
 
     def stop(self) -> None:
         """End the thread; a second call does nothing."""

@@ -96,6 +96,12 @@ Urls = Annotated[
         show_default=False,
     ),
 ]
+Url = Annotated[
+    str,
+    typer.Argument(
+        metavar="URL", help="Where from: udp://GROUP:PORT or tcp://RELAY:PORT.", show_default=False
+    ),
+]
 Count = Annotated[int | None, typer.Option(min=1, help="End after so many readouts.")]
 Timeout = Annotated[
     float | None,

@@ -86,7 +86,12 @@ class Sources:
             source.wait_ready(timeout_s)
 
     def batches(self) -> Iterator[tuple[OpenSource, Batch]]:
-        """Iterate over what arrives.
+        """Iterate over what arrives; raises as `rounds`."""
+        for arrived in self.rounds():
+            yield from arrived
+
+    def rounds(self, every_s: float = _LOOK_S) -> Iterator[list[tuple[OpenSource, Batch]]]:
+        """Iterate over what arrives, with an empty list at least so often while nothing does.
 
         Raises
         ------
@@ -96,20 +101,17 @@ class Sources:
         self.wait_ready(self._timeout_s)
         last_s = time.monotonic()
         while True:
-            left_s = (
-                None if self._timeout_s is None else max(0.0, last_s + self._timeout_s - time.monotonic())
-            )
-            arrived = self.poll(left_s)
-            yield from arrived
+            arrived = self.poll(every_s if self._timeout_s is None else min(every_s, self._timeout_s))
+            yield arrived
+            now_s = time.monotonic()
             if arrived:
-                last_s = time.monotonic()
-            elif left_s == 0.0:
+                last_s = now_s
+            elif self._timeout_s is not None and now_s >= last_s + self._timeout_s:
                 names = " or ".join(map(str, self._open))
-                raise ReceiveTimeout(f"no readout from {names} in {texts.duration(self._timeout_s or 0.0)}")
+                raise ReceiveTimeout(f"no readout from {names} in {texts.duration(self._timeout_s)}")
 
-    def poll(self, timeout_s: float | None) -> list[tuple[OpenSource, Batch]]:
-        """Wait, at most so long and a second, and return what arrived."""
-        wait_s = _LOOK_S if timeout_s is None else min(timeout_s, _LOOK_S)
+    def poll(self, wait_s: float) -> list[tuple[OpenSource, Batch]]:
+        """Wait, at most so long, and return what arrived."""
         if len(self._open) == 1:  # its receiver waits better than select: it lets fast readouts gather
             first = list(_waiting(self._open[0].receiver, wait_s, 1))
             return [(self._open[0], batch) for batch in first]
