@@ -18,7 +18,8 @@ import zmq
 
 from astropix_analysis import __version__, clock, wire
 from astropix_analysis.errors import ConfigError
-from astropix_relay import connections, systemd
+from astropix_relay import connections, kernel, logs, systemd
+from astropix_relay.addresses import parse_address
 from astropix_relay.archive import Archive
 from astropix_relay.config import Changes, Config, differences
 from astropix_relay.config import Stream as StreamConfig
@@ -26,6 +27,7 @@ from astropix_relay.core import StreamCore
 from astropix_relay.gate import Gate
 from astropix_relay.history import History
 from astropix_relay.inlet import Inlet
+from astropix_relay.metrics import MetricsServer, Sample, StreamSample, Turns
 from astropix_relay.publisher import Publisher
 from astropix_relay.security import Clients, load_clients, load_secret
 
@@ -58,6 +60,8 @@ class Relay:
         What to relay, and where to publish it.
     load
         Returns the configuration anew, for `reload`.
+    each_second
+        Called by the loop.
 
     Raises
     ------
@@ -67,8 +71,15 @@ class Relay:
         The publisher's endpoint cannot be bound; an `OSError` if it is that of history.
     """
 
-    def __init__(self, config: Config, load: Callable[[], Config] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        load: Callable[[], Config] | None = None,
+        each_second: Callable[[], None] = lambda: None,
+    ) -> None:
         self.config = config
+        self._each_second = each_second
+        self._turns = Turns()
         # 53 bits, since JSON numbers lose the rest in many languages
         self.relay_id = secrets.randbits(53)
         self._clients: Clients = {}
@@ -100,6 +111,9 @@ class Relay:
             self.streams = [self._open_stream(stream) for stream in config.streams]
             opened.callback(self._close_inlets)
             self._check_inlets(starting=True)
+            self.metrics = _open_metrics(config)
+            if self.metrics is not None:
+                opened.callback(self.metrics.close)
             self._opened = opened.pop_all()
 
     def _open_gate(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Gate:
@@ -141,6 +155,7 @@ class Relay:
                 began_s = time.monotonic()
                 count, left = self._drain()
                 self._beat()
+                self._turns.note(time.monotonic() - began_s)
                 if not count or began_s >= self._attend_due_s:
                     self._attend(wait=not count)
                 if count and not left:
@@ -163,6 +178,23 @@ class Relay:
                 f"{self.publisher.subscriptions} subscriptions",
                 *(f"{stream.core.name} {stream.inlet.membership}" for stream in self.streams),
             )
+        )
+
+    def sample(self) -> Sample:
+        """Return everything there is to watch, as of now; called by the loop's thread."""
+        now = clock.now()
+        return Sample(
+            at_s=now.s,
+            version=__version__,
+            relay_id=self.relay_id,
+            streams=[_sample_stream(stream, now) for stream in self.streams],
+            doors=[door.sample(now.s) for door in self.gate.doors.values()],
+            subscriptions=self.publisher.subscriptions,
+            ignored=self.publisher.ignored,
+            requests={} if self.archive is None else self.archive.requests(),
+            turns=tuple(self._turns.counts),
+            turns_s=self._turns.total_s,
+            reassembly_failures=kernel.reassembly_failures(),
         )
 
     def stop(self) -> None:
@@ -198,8 +230,8 @@ class Relay:
             clients = load_clients(self.config.security) if self.config.security else {}
         except (ConfigError, OSError) as error:
             for line in str(error).splitlines():
-                _log.error("%s", line)
-            _log.error("reload refused: the old configuration stays")
+                _log.error("%s", line, extra=logs.ALWAYS)
+            _log.error("reload refused: the old configuration stays", extra=logs.ALWAYS)
         else:
             self._take_up(differences(self.config, new), new.streams)
             self._take_up_clients(clients)
@@ -207,7 +239,7 @@ class Relay:
 
     def _take_up(self, changes: Changes, streams: tuple[StreamConfig, ...]) -> None:
         for key in changes.restart:
-            _log.warning("%s: the change waits for a restart", key)
+            _log.warning("%s: the change waits for a restart", key, extra=logs.ALWAYS)
         before = {stream.core.name: stream for stream in self.streams}
         for config in changes.removed:
             self._remove_stream(before.pop(config.name))
@@ -296,6 +328,9 @@ class Relay:
                 self.publisher.publish(beat)
         if now.s >= self._next_check_s:
             self._check_inlets()
+            if self.metrics is not None:
+                self.metrics.sample = self.sample()
+            self._each_second()
             # Here, in the loop's own thread, it says that the loop goes on.
             systemd.notify(WATCHDOG=1, STATUS=self.status())
 
@@ -305,6 +340,7 @@ class Relay:
         for inlet, core, _ in self.streams:
             inlet.check(now_s, starting=starting)
             core.membership(inlet.joined, inlet.membership)
+            core.kernel_dropped = inlet.memory().dropped
         self._inlet_fds = {stream.inlet.fileno() for stream in self.streams}
         self._poller = select.poll()
         for fd in (
@@ -340,3 +376,24 @@ class Relay:
 
     def _beats_due_s(self) -> list[float]:
         return [stream.core.beat_due_s() for stream in self.streams]
+
+
+def _sample_stream(stream: _Stream, now: clock.Moment) -> StreamSample:
+    inlet, core, _ = stream
+    report = core.report(now)
+    return StreamSample(core.name, report, core.messages, core.bytes, inlet.memory(), dict(inlet.rejoins))
+
+
+def _open_metrics(config: Config) -> MetricsServer | None:
+    """Serve metrics; a relay that cannot, such as the second one on a host, relays all the same."""
+    listen = config.metrics.listen
+    if listen is None:
+        return None
+    try:
+        server = MetricsServer(parse_address(listen))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        _log.warning("no metrics: cannot listen on %s (metrics.listen): %s", listen, reason)
+        return None
+    _log.info("metrics on %s", server.url)
+    return server

@@ -108,6 +108,11 @@ def explain_os_error(error: OSError) -> str:
     return multicast.explain(error)
 
 
+def finish_with(code: int) -> NoReturn:
+    """End a command that has said all there is to say."""
+    raise typer.Exit(code)
+
+
 def finish(*, wrong: bool = False, interrupted: bool = False) -> NoReturn:
     """End a command whose summary says the rest."""
     raise typer.Exit(WRONG if wrong else INTERRUPTED if interrupted else OK)

@@ -27,15 +27,19 @@ class Progress(AbstractContextManager["Progress"], ABC):
         Readouts in all; None where there is no end.
     """
 
+    first_s: float
     every_s: float
 
     def __init__(self, total: int | None) -> None:
         self._total = total
         self._meter = texts.RateMeter()
-        self._next_s = float("-inf")
+        self._next_s: float | None = None
 
     def due(self, now_s: float) -> bool:
         """Tell whether it is time to show something new: a note is not made for nothing."""
+        if self._next_s is None:
+            self._meter.note(now_s, 0)
+            self._next_s = now_s + self.first_s
         return now_s >= self._next_s
 
     def show(self, now_s: float, done: int, note: str) -> None:
@@ -51,7 +55,7 @@ class Progress(AbstractContextManager["Progress"], ABC):
 class Lines(Progress):
     """Plain lines, for a pipe, a file or a log."""
 
-    every_s = _LINE_EVERY_S
+    first_s = every_s = _LINE_EVERY_S
 
     def _show(self, done: int, rate: str, note: str) -> None:
         if done:
@@ -74,7 +78,7 @@ class Nothing(Lines):
 class Bar(Progress):
     """A bar that is gone at the end."""
 
-    every_s = _BAR_EVERY_S
+    first_s, every_s = 0.0, _BAR_EVERY_S
 
     def __init__(self, total: int | None) -> None:
         super().__init__(total)

@@ -35,7 +35,7 @@ def command(
             metavar="WHEN", help="Begin a new file: runs, source, a size (1GiB), a time (1h). Repeatable."
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
+    force: options.Force = False,
     count: options.Count = None,
     seconds: options.Seconds = None,
     timeout: options.Timeout = None,

@@ -8,8 +8,7 @@ import typer
 
 from astropix_analysis import replay
 from astropix_analysis.cli import ending, options, player, progress
-from astropix_analysis.errors import FormatError
-from astropix_analysis.fileio import ApxReader
+from astropix_analysis.cli.reading import Reading
 from astropix_analysis.sock import DEFAULT_GROUP, DEFAULT_PORT, MulticastSender
 
 EXAMPLES = (
@@ -111,15 +110,10 @@ class Recording:
 
     def _read(self, path: Path) -> Iterator[replay.Recorded]:
         """Give the whole readouts of a file, and note what else is in it."""
-        with ApxReader(path) as reader:
-            try:
-                yield from reader.datagrams()
-            except FormatError as error:
-                self.damage.append(f"{error}; only what precedes it can be played")
-            if reader.leftover_bytes:
-                self.damage.append(
-                    f"{path}: truncated: {reader.leftover_bytes} bytes of an incomplete readout at its end"
-                )
+        with Reading(path) as reading:
+            yield from reading.datagrams()
+            if reading.trouble:
+                self.damage.append(reading.trouble)
 
     def check(self) -> None:
         """Raise what is wrong with the files, if anything."""
