@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from astropix_analysis import fmt
 from astropix_analysis.clock import Moment
 from astropix_analysis.datagrams import SLOT_SIZE, Drained
-from astropix_analysis.ledger import Source, StreamLedger
+from astropix_analysis.ledger import RunStart, Source, StreamLedger
 
 SHORT = "short"  # fewer bytes than a readout's header
 MAGIC = "magic"  # does not begin as a readout does
@@ -27,6 +27,7 @@ class Group:
     datagrams: list[Buffer] = field(default_factory=list)
     readout_ids: list[int] = field(default_factory=list)
     timestamps: list[int] = field(default_factory=list)
+    runs: list[RunStart] = field(default_factory=list)
     told: int = 0
     """How many of them the ledger knows of."""
 
@@ -84,7 +85,10 @@ class Intake:
         for group in groups.values():
             told, group.told = group.told, len(group.datagrams)
             if told < group.told:
-                self._ledger.received(group.source, group.readout_ids[told:], group.timestamps[told:], now)
+                runs = self._ledger.received(
+                    group.source, group.readout_ids[told:], group.timestamps[told:], now
+                )
+                group.runs += [start._replace(position=told + start.position) for start in runs]
 
     def _note_drops(self, total: int) -> None:
         """Note the kernel's running drop count (u32, wraps) that came with a datagram."""

@@ -118,7 +118,10 @@ def _combine(one: Counts, other: Counts, sign: int) -> Counts:
 
 
 class RunStart(NamedTuple):
-    """A run began at this position of the readouts just received."""
+    """From this position on, the readouts just received belong to this run.
+
+    It is new, or goes on after a stray that seemed to begin another.
+    """
 
     position: int
     source: Source

@@ -194,7 +194,8 @@ class SourceSequence:
     ) -> list[tuple[int, Run]]:
         """Note readouts in order of arrival; return the runs that begin among them, and where.
 
-        A run that is not believed at once is told with its second readout.
+        A run that is not believed at once is told with its second readout; one that goes on after a stray,
+        which seemed to begin another, is told again.
         """
         self.received += len(readout_ids)
         self.last_s = now.s
@@ -202,10 +203,11 @@ class SourceSequence:
             return []
         begun: list[tuple[int, Run]] = []
         for i, (readout_id, timestamp) in enumerate(zip(readout_ids, timestamps, strict=True)):
-            run = self._note_one(readout_id, timestamp, now)
-            if run is not None:
-                begun.append((i, run))
+            before = self._current
+            self._note_one(readout_id, timestamp, now)
             self.tick(now)
+            if self._current is not None and self._current is not before:
+                begun.append((i, self._current.run))
             self._last_ns = now.ns
         return begun
 
@@ -240,9 +242,10 @@ class SourceSequence:
         self._last_ns = now.ns
         return True
 
-    def _note_one(self, readout_id: int, timestamp: int, now: Moment) -> Run | None:
+    def _note_one(self, readout_id: int, timestamp: int, now: Moment) -> None:
         if self._current is None:
-            return self._begin_run(readout_id, timestamp, now)
+            self._begin_run(readout_id, timestamp, now)
+            return
         state = self._run_of(self._current, readout_id, timestamp)
         run, is_straggler = state.run, state is self._previous
         ahead = distance(run.last_id, readout_id, self._far)
@@ -254,10 +257,9 @@ class SourceSequence:
         elif is_straggler or (ahead <= 0 and run.first_timestamp < timestamp and not newer):
             self.stray += 1
         elif ahead <= 0 and newer and readout_id < self._near:
-            return self._begin_run(readout_id, timestamp, now)
+            self._begin_run(readout_id, timestamp, now)
         else:
-            return self._note_implausible(state, readout_id, timestamp, now)
-        return None
+            self._note_implausible(state, readout_id, timestamp, now)
 
     def _run_of(self, current: _RunState, readout_id: int, timestamp: int) -> _RunState:
         """Tell a straggler of the run before from a readout of the present one.
@@ -278,7 +280,7 @@ class SourceSequence:
             return previous
         return current
 
-    def _begin_run(self, readout_id: int, timestamp: int, now: Moment) -> Run:
+    def _begin_run(self, readout_id: int, timestamp: int, now: Moment) -> None:
         """Begin a run. Ids begin at 0: what precedes this one was lost, or sent before we listened."""
         self._drop_candidate()
         self._end_previous()
@@ -290,7 +292,6 @@ class SourceSequence:
         self._current = _RunState(run, now)
         first_id, skipped = readout_id % self._stride, readout_id // self._stride
         self._settle(self._open_gap(self._current, first_id, skipped, now, joining=previous is None))
-        return run
 
     def _is_previous_over(self, now: Moment) -> bool:
         """Whether no more is awaited of the run before, since either run is under way."""
@@ -360,30 +361,26 @@ class SourceSequence:
             gap.missing -= 1
             self.reordered += 1
 
-    def _note_implausible(
-        self, current: _RunState, readout_id: int, timestamp: int, now: Moment
-    ) -> Run | None:
+    def _note_implausible(self, current: _RunState, readout_id: int, timestamp: int, now: Moment) -> None:
         """Believe a jump once a second readout continues it (as RTP does, RFC 3550, A.1)."""
         candidate = self._candidate
         if candidate == (readout_id, timestamp):
             self.duplicates += 1
-            return None
+            return
         if candidate is None or not (
             0 < distance(candidate[0], readout_id, self._far) <= self._far and timestamp >= candidate[1]
         ):
             self._drop_candidate()
             self._candidate = (readout_id, timestamp)
-            return None
+            return
         self._candidate = None
-        run = None
         if distance(current.run.last_id, candidate[0], self._far) > 0:
             self._advance(current, *candidate, now)
         else:
-            run = self._begin_run(*candidate, now)
+            self._begin_run(*candidate, now)
             if candidate[1] <= current.run.last_timestamp:  # the DAQ's clock was set back
                 self._end_previous()
         self._note_one(readout_id, timestamp, now)
-        return run
 
     def _drop_candidate(self) -> None:
         if self._candidate is not None:

@@ -332,4 +332,5 @@ def _batch(group: Group, received_ns: int) -> Batch:
         readout_ids=group.readout_ids,
         timestamps=group.timestamps,
         ends=list(accumulate(map(len, group.datagrams))),
+        runs=group.runs,
     )
