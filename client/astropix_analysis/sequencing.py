@@ -178,8 +178,6 @@ class SourceSequence:
         self.gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
         self.last_s = float("-inf")
         self.stride = stride
-        self._near = REORDER_WINDOW * stride
-        self._far = min(PLAUSIBLE_JUMP * stride, _LARGEST_JUMP)
         self._kernel = kernel
         self._drops_seen = kernel.total
         self._rejections: Counter[str] = Counter()  # since the last step forward, as the drops
@@ -188,6 +186,14 @@ class SourceSequence:
         self._previous_size = 0  # when the present run began
         self._candidate: tuple[int, int] | None = None
         self._last_ns = 0
+
+    @property
+    def _near(self) -> int:
+        return REORDER_WINDOW * self.stride
+
+    @property
+    def _far(self) -> int:
+        return min(PLAUSIBLE_JUMP * self.stride, _LARGEST_JUMP)
 
     def note_received(
         self, readout_ids: Sequence[int], timestamps: Sequence[int], now: Moment
