@@ -15,10 +15,10 @@ from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
 from astropix_analysis.keys import KeyPair
+from astropix_relay.connections import HANDSHAKE_MS
 
 _log = logging.getLogger(__name__)
 
-HANDSHAKE_MS = 3000  # a connection that has not finished its handshake by then is closed
 # An open connection that is older has finished it; half a second for ZeroMQ to close those that did not.
 _PROVEN_S = HANDSHAKE_MS / 1000 + 0.5
 _MAX_ANSWERS = 100  # in one turn of the loop, 5 ms: a flood of handshakes must not stop readouts
@@ -172,7 +172,6 @@ class Gate:
 
     def guard(self, sock: "zmq.Socket[bytes]", name: str) -> Door:
         """Guard a socket that is not yet bound; `name` is for logs and metrics."""
-        sock.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         sock.setsockopt_string(zmq.ZAP_DOMAIN, name)
         # Without this a relay whose handler is gone would let in everyone.
         sock.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)

@@ -4,21 +4,16 @@ From outside come only subscriptions, so that everything incoming is kept small 
 the loop by the thread that owns the socket.
 """
 
-import errno
-import time
-
 import zmq
 
 from astropix_analysis import wire
 from astropix_relay import connections
 from astropix_relay.core import Message
-from astropix_relay.gate import Door, Gate
+from astropix_relay.gate import Gate
 
 _MAX_INCOMING = 1024  # bytes of a subscription; without a limit a 10 MB topic costs 500 MB
-_BACKLOG = 1024  # connections that wait to be accepted; in a flood a newcomer must not wait for seconds
 _INCOMING_MESSAGES = 1000  # subscriptions that wait to be read, per connection
 _MAX_TAKEN = 1000  # subscriptions read in one turn of the loop, 2 ms: a flood of them must not stop readouts
-_REBIND_S = 2.0
 
 
 class Publisher:
@@ -56,14 +51,13 @@ class Publisher:
             **connections.options(endpoint),
             zmq.SNDHWM: max(1, queue_bytes // wire.MAX_PAYLOAD),
             zmq.RCVHWM: _INCOMING_MESSAGES,
-            zmq.BACKLOG: _BACKLOG,
             zmq.MAXMSGSIZE: _MAX_INCOMING,
             zmq.AFFINITY: connections.LIVE_THREAD,
             zmq.XPUB_VERBOSER: 1,
         }.items():
             self._socket.setsockopt(option, value)
         self.greet(hello)
-        self.door: Door = gate.guard(self._socket, "publish")
+        self.door = gate.guard(self._socket, "publish")
         self._send = self._socket.send
         self.subscriptions = 0
         self.pending = False
@@ -82,20 +76,8 @@ class Publisher:
         self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, hello)
 
     def drop_clients(self) -> None:
-        """Close every connection; those that may will be back at once.
-
-        ZeroMQ has no way to close one; but a socket that is no longer bound closes them all.
-        """
-        self._socket.unbind(self.endpoint)
-        deadline_s = time.monotonic() + _REBIND_S
-        while True:  # ZeroMQ's own thread closes the old listener, and tells nobody here
-            try:
-                self._socket.bind(self.endpoint)
-                return
-            except zmq.ZMQError as error:
-                if error.errno != errno.EADDRINUSE or time.monotonic() > deadline_s:
-                    raise
-                time.sleep(0.001)
+        """Close every connection; those that may will be back at once."""
+        connections.rebind(self._socket, self.endpoint)
 
     def fileno(self) -> int:
         """Return ZeroMQ's descriptor: it tells that `take_subscriptions` should be called, and only once."""

@@ -98,9 +98,9 @@ class Relay:
 
     def _open_archive(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Archive | None:
         endpoint = config.history_endpoint()
-        if endpoint is None:
-            return None
-        return Archive(context, endpoint, self.relay_id, self.histories, self.gate)
+        return (
+            None if endpoint is None else Archive(context, endpoint, self.relay_id, self.histories, self.gate)
+        )
 
     def _open_publisher(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Publisher:
         streams = {stream.name: stream.readout_uid for stream in config.streams}
@@ -201,8 +201,8 @@ class Relay:
         for fd in (
             self._wake.fileno(),
             self.publisher.fileno(),
-            self.archive and self.archive.fileno(),
             *self.gate.filenos(),
+            self.archive and self.archive.fileno(),
             *(stream.inlet.fileno() for stream in self.streams),
         ):
             if fd is not None:
