@@ -171,6 +171,17 @@ class StreamLedger:
             account.tick(now)
 
     @property
+    def stride(self) -> int:
+        """The DAQ multicasts one readout in so many; may be changed, for the readouts to come."""
+        return self._stride
+
+    @stride.setter
+    def stride(self, stride: int) -> None:
+        self._stride = stride
+        for account in self._sources.values():
+            account.stride = stride
+
+    @property
     def kernel_dropped(self) -> int:
         """Datagrams that the kernel dropped on the socket, readouts or not."""
         return self._kernel.total

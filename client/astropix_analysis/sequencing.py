@@ -152,7 +152,7 @@ class SourceSequence:
     Parameters
     ----------
     stride
-        The DAQ multicasts one readout in `stride`; losses are counted in readouts multicast.
+        The DAQ multicasts one readout in `stride`; losses are counted in readouts multicast. May be changed.
     kernel
         The drops of the socket, shared with the other sources of the stream.
     """
@@ -177,7 +177,7 @@ class SourceSequence:
         self.runs: deque[Run] = deque(maxlen=KEPT_RUNS)
         self.gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
         self.last_s = float("-inf")
-        self._stride = stride
+        self.stride = stride
         self._near = REORDER_WINDOW * stride
         self._far = min(PLAUSIBLE_JUMP * stride, _LARGEST_JUMP)
         self._kernel = kernel
@@ -226,7 +226,7 @@ class SourceSequence:
         current, count = self._current, len(readout_ids)
         if current is None or self._previous is not None or self._candidate is not None or not count:
             return False
-        run, stride = current.run, self._stride
+        run, stride = current.run, self.stride
         first = run.last_id + stride
         if readout_ids[0] != first:
             return False
@@ -250,7 +250,7 @@ class SourceSequence:
         if 0 < ahead <= (self._near if is_straggler else self._far):
             self._advance(state, readout_id, timestamp, now)
         elif -self._near <= ahead <= 0 and not newer:
-            self._note_back(state, readout_id, -ahead // self._stride)
+            self._note_back(state, readout_id, -ahead // self.stride)
         elif is_straggler or (ahead <= 0 and run.first_timestamp < timestamp and not newer):
             self.stray += 1
         elif ahead <= 0 and newer and readout_id < self._near:
@@ -287,7 +287,7 @@ class SourceSequence:
         run = Run(self.run_count, readout_id, timestamp, readout_id, timestamp)
         self.runs.append(run)
         self._current = _RunState(run, now)
-        first_id, skipped = readout_id % self._stride, readout_id // self._stride
+        first_id, skipped = readout_id % self.stride, readout_id // self.stride
         self._open_gap(self._current, first_id, skipped, now, joining=previous is None)
         return run
 
@@ -313,7 +313,7 @@ class SourceSequence:
 
     def _advance(self, state: _RunState, readout_id: int, timestamp: int, now: Moment) -> None:
         self._drop_candidate()
-        run, stride = state.run, self._stride
+        run, stride = state.run, self.stride
         first_id = (run.last_id + stride) % _U32
         skipped = (distance(run.last_id, readout_id, self._far) - 1) // stride
         run.last_id, run.last_timestamp = readout_id, timestamp
@@ -324,7 +324,7 @@ class SourceSequence:
         self, state: _RunState, first_id: int, count: int, now: Moment, *, joining: bool = False
     ) -> None:
         if count:
-            width = count * self._stride
+            width = count * self.stride
             gap = _OpenGap(first_id, width, count, self._last_ns or now.ns, now, state.size, joining)
             state.open.append(gap)
         self._settle(state)

@@ -58,16 +58,19 @@ def run(
     Without a file 239.1.1.1:5007 is relayed to tcp://127.0.0.1:5556; options win over the file.
     Example: astropix-relay run --interface eth1 --publish 'tcp://*:5556'
     """
-    checked = _load(config, {"group": group, "port": port, "interface": interface, "publish": publish})
+    options: dict[str, object] = {"group": group, "port": port, "interface": interface, "publish": publish}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload has nothing to do yet; by default it would end us
+    checked = _load(config, options)
     _set_up_log(checked)
     try:
-        relay = Relay(checked)
+        relay = Relay(checked, lambda: _read(config, options))
     except zmq.ZMQError as error:
         _fail(f"cannot publish on {checked.publish.endpoint}: {str(error).lower()}", CANNOT_START)
     except (OSError, ConfigError) as error:
         _fail(f"cannot start: {_text(error)}", CANNOT_START)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: relay.stop())
+    signal.signal(signal.SIGHUP, lambda *_: relay.reload())
     systemd.notify(READY=1, STATUS=relay.status())
     relay.run()
 
@@ -111,14 +114,19 @@ def keygen(
 
 def _load(file: Path | None, overrides: dict[str, object]) -> Config:
     try:
-        text = "" if file is None else file.read_text(encoding="utf-8")
-        return load_config(text, file=str(file), overrides=overrides)
-    except OSError as error:
-        _fail(f"cannot read {file}: {_text(error)}", WRONG_INPUT)
-    except UnicodeDecodeError as error:
-        _fail(f"{file} is not UTF-8 text: {error}", WRONG_INPUT)
+        return _read(file, overrides)
     except ConfigError as error:
         _fail(str(error), WRONG_INPUT)
+
+
+def _read(file: Path | None, overrides: dict[str, object]) -> Config:
+    try:
+        text = "" if file is None else file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {_text(error)}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not UTF-8 text: {error}") from None
+    return load_config(text, file=str(file), overrides=overrides)
 
 
 def _set_up_log(config: Config) -> None:

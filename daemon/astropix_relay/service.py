@@ -10,15 +10,17 @@ import secrets
 import select
 import socket
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import zmq
 
 from astropix_analysis import __version__, clock, wire
+from astropix_analysis.errors import ConfigError
 from astropix_analysis.pace import Pace
 from astropix_relay import connections, systemd
 from astropix_relay.archive import Archive
-from astropix_relay.config import Config
+from astropix_relay.config import Changes, Config, differences
 from astropix_relay.config import Stream as StreamConfig
 from astropix_relay.core import StreamCore
 from astropix_relay.gate import Gate
@@ -41,6 +43,10 @@ class _Stream(NamedTuple):
     core: StreamCore
     history: History | None
 
+    def reconfigure(self, config: StreamConfig) -> None:
+        self.inlet.reconfigure(config)
+        self.core.ledger.stride = config.stride
+
 
 class Relay:
     """Joins the groups of its streams and publishes what arrives, until `stop`.
@@ -49,6 +55,8 @@ class Relay:
     ----------
     config
         What to relay, and where to publish it.
+    load
+        Returns the configuration anew, for `reload`.
 
     Raises
     ------
@@ -58,7 +66,8 @@ class Relay:
         The publisher's endpoint cannot be bound; an `OSError` if it is that of history.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, load: Callable[[], Config] | None = None) -> None:
+        self.config = config
         # 53 bits, since JSON numbers lose the rest in many languages
         self.relay_id = secrets.randbits(53)
         self._clients: Clients = {}
@@ -66,11 +75,15 @@ class Relay:
         self._next_check_s = 0.0
         self._told = (time.monotonic(), 0)
         self._stopping = False
+        self._load = load or (lambda: config)
+        self._reload_asked = False
+        self._removed: dict[str, _Stream] = {}
         with contextlib.ExitStack() as opened:
             context: zmq.Context[zmq.Socket[bytes]] = opened.enter_context(
                 zmq.Context(connections.IO_THREADS)
             )
             self._wake, self._waker = socket.socketpair()
+            self._wake.setblocking(False)
             opened.callback(self._wake.close)
             opened.callback(self._waker.close)
             self.gate = self._open_gate(context, config)
@@ -83,11 +96,9 @@ class Relay:
             self.publisher = self._open_publisher(context, config)
             opened.callback(self.publisher.close)
             self.streams = [self._open_stream(stream) for stream in config.streams]
-            for stream in self.streams:
-                opened.callback(stream.inlet.close)
+            opened.callback(self._close_inlets)
             self._check_inlets(starting=True)
             self._opened = opened.pop_all()
-        _log.info("publishing on %s", self.publisher.endpoint)
 
     def _open_gate(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Gate:
         max_clients, security = config.publish.max_clients, config.security
@@ -103,10 +114,12 @@ class Relay:
         )
 
     def _open_publisher(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Publisher:
-        streams = {stream.name: stream.readout_uid for stream in config.streams}
-        hello = wire.pack_hello(wire.Hello(self.relay_id, __version__, streams, self._history_port()))
         publish = config.publish
-        return Publisher(context, publish.endpoint, hello, publish.subscriber_queue, self.gate)
+        return Publisher(context, publish.endpoint, self._hello(), publish.subscriber_queue, self.gate)
+
+    def _hello(self) -> bytes:
+        streams = {stream.name: stream.readout_uid for stream in self.config.streams}
+        return wire.pack_hello(wire.Hello(self.relay_id, __version__, streams, self._history_port()))
 
     def _open_stream(self, config: StreamConfig) -> _Stream:
         port = self._history_port()
@@ -118,8 +131,11 @@ class Relay:
 
     def run(self) -> None:
         """Relay until `stop` is called; then publish what still waits, and close."""
+        _log.info("publishing on %s", self.publisher.endpoint)
         try:
             while not self._stopping:
+                if self._reload_asked:
+                    self._reload()
                 rest_until_s = self._drain()
                 self.gate.attend(time.monotonic())
                 self._answer_subscriptions()
@@ -150,12 +166,93 @@ class Relay:
     def stop(self) -> None:
         """End `run`; may be called from a signal handler or another thread."""
         self._stopping = True
+        self._awake()
+
+    def reload(self) -> None:
+        """Take up what has changed in the configuration, soon; may be called as `stop`."""
+        self._reload_asked = True
+        self._awake()
+
+    def _awake(self) -> None:
         with contextlib.suppress(OSError):
             self._waker.send(b"!")
 
     def close(self) -> None:
         """Close every socket; a second call does nothing."""
         self._opened.close()
+
+    def _close_inlets(self) -> None:
+        for stream in self.streams:
+            stream.inlet.close()
+
+    def _reload(self) -> None:
+        """Take up new streams and client keys, as a whole or not at all."""
+        self._reload_asked = False  # before the byte is read, so that a signal in between is not forgotten
+        with contextlib.suppress(BlockingIOError):
+            self._wake.recv(1024)
+        systemd.notify_reloading()
+        try:
+            new = self._load()
+            clients = load_clients(self.config.security) if self.config.security else {}
+        except (ConfigError, OSError) as error:
+            for line in str(error).splitlines():
+                _log.error("%s", line)
+            _log.error("reload refused: the old configuration stays")
+        else:
+            self._take_up(differences(self.config, new), new.streams)
+            self._take_up_clients(clients)
+        systemd.notify(READY=1)
+
+    def _take_up(self, changes: Changes, streams: tuple[StreamConfig, ...]) -> None:
+        for key in changes.restart:
+            _log.warning("%s: the change waits for a restart", key)
+        before = {stream.core.name: stream for stream in self.streams}
+        for config in changes.removed:
+            self._remove_stream(before.pop(config.name))
+        for config in changes.changed:
+            before[config.name].reconfigure(config)
+        for config in changes.added:
+            before[config.name] = self._add_stream(config)
+        self.streams = [before[config.name] for config in streams]
+        # What waits for a restart stays as it was, so that the next reload names it again.
+        self.config = self.config.model_copy(update={"streams": streams})
+        self.publisher.greet(self._hello())
+        self._check_inlets()
+        counts = (len(changes.added), len(changes.removed), len(changes.changed))
+        _log.info("reloaded; streams: %d added, %d removed, %d changed", *counts)
+
+    def _add_stream(self, config: StreamConfig) -> _Stream:
+        """Open a stream. One that was there before goes on with its numbers: the relay is the same."""
+        if self.config.history.size:
+            self.histories[config.name] = History(self.config.history.size)
+        stream = self._open_stream(config)
+        old = self._removed.pop(config.name, None)
+        if old is not None:
+            stream = stream._replace(inlet=old.inlet, core=old.core)
+            stream.reconfigure(config)
+            if stream.history is not None:
+                stream.history.next = old.core.sequence
+        return stream
+
+    def _remove_stream(self, stream: _Stream) -> None:
+        stream.inlet.close()
+        stream.core.membership(False, "the relay's configuration has it no more")
+        self.publisher.publish(stream.core.beat(clock.now()))
+        self.histories.pop(stream.core.name, None)
+        self._removed[stream.core.name] = stream._replace(history=None)
+
+    def _take_up_clients(self, clients: Clients) -> None:
+        removed = [name for key, name in self._clients.items() if key not in clients]
+        added = [name for key, name in clients.items() if key not in self._clients]
+        self._clients = clients
+        self.gate.provider = clients.get
+        if added:
+            _log.info("clients that may come in now: %s", ", ".join(added))
+        if removed:
+            _log.info("clients that may no more: %s; all connections are closed", ", ".join(removed))
+            self.publisher.drop_clients()
+            if self.archive is not None:
+                self.archive.drop_clients()
 
     def _drain(self) -> float:
         """Publish what waits in the sockets; return the time until which to let more gather."""
