@@ -18,7 +18,8 @@ import zmq
 from astropix_analysis import __version__, clock, wire
 from astropix_analysis.errors import ConfigError
 from astropix_analysis.pace import Pace
-from astropix_relay import connections, systemd
+from astropix_relay import connections, kernel, logs, systemd
+from astropix_relay.addresses import parse_address
 from astropix_relay.archive import Archive
 from astropix_relay.config import Changes, Config, differences
 from astropix_relay.config import Stream as StreamConfig
@@ -26,6 +27,7 @@ from astropix_relay.core import StreamCore
 from astropix_relay.gate import Gate
 from astropix_relay.history import History
 from astropix_relay.inlet import Inlet
+from astropix_relay.metrics import MetricsServer, Sample, StreamSample, Turns
 from astropix_relay.publisher import Publisher
 from astropix_relay.security import Clients, load_clients, load_secret
 
@@ -57,6 +59,8 @@ class Relay:
         What to relay, and where to publish it.
     load
         Returns the configuration anew, for `reload`.
+    each_second
+        Called by the loop.
 
     Raises
     ------
@@ -66,8 +70,15 @@ class Relay:
         The publisher's endpoint cannot be bound; an `OSError` if it is that of history.
     """
 
-    def __init__(self, config: Config, load: Callable[[], Config] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        load: Callable[[], Config] | None = None,
+        each_second: Callable[[], None] = lambda: None,
+    ) -> None:
         self.config = config
+        self._each_second = each_second
+        self._turns = Turns()
         # 53 bits, since JSON numbers lose the rest in many languages
         self.relay_id = secrets.randbits(53)
         self._clients: Clients = {}
@@ -98,6 +109,9 @@ class Relay:
             self.streams = [self._open_stream(stream) for stream in config.streams]
             opened.callback(self._close_inlets)
             self._check_inlets(starting=True)
+            self.metrics = _open_metrics(config)
+            if self.metrics is not None:
+                opened.callback(self.metrics.close)
             self._opened = opened.pop_all()
 
     def _open_gate(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Gate:
@@ -134,6 +148,7 @@ class Relay:
         _log.info("publishing on %s", self.publisher.endpoint)
         try:
             while not self._stopping:
+                began_s = time.monotonic()
                 if self._reload_asked:
                     self._reload()
                 rest_until_s = self._drain()
@@ -142,6 +157,7 @@ class Relay:
                 if self.archive is not None:
                     self.archive.answer_one()
                 self._beat()
+                self._turns.note(time.monotonic() - began_s)
                 self._wait(rest_until_s)
             systemd.notify(STOPPING=1)
             self._drain()
@@ -161,6 +177,23 @@ class Relay:
                 f"{self.publisher.subscriptions} subscriptions",
                 *(f"{stream.core.name} {stream.inlet.membership}" for stream in self.streams),
             )
+        )
+
+    def sample(self) -> Sample:
+        """Return everything there is to watch, as of now; called by the loop's thread."""
+        now = clock.now()
+        return Sample(
+            at_s=now.s,
+            version=__version__,
+            relay_id=self.relay_id,
+            streams=[_sample_stream(stream, now) for stream in self.streams],
+            doors=[door.sample(now.s) for door in self.gate.doors.values()],
+            subscriptions=self.publisher.subscriptions,
+            ignored=self.publisher.ignored,
+            requests={} if self.archive is None else self.archive.requests(),
+            turns=tuple(self._turns.counts),
+            turns_s=self._turns.total_s,
+            reassembly_failures=kernel.reassembly_failures(),
         )
 
     def stop(self) -> None:
@@ -196,8 +229,8 @@ class Relay:
             clients = load_clients(self.config.security) if self.config.security else {}
         except (ConfigError, OSError) as error:
             for line in str(error).splitlines():
-                _log.error("%s", line)
-            _log.error("reload refused: the old configuration stays")
+                _log.error("%s", line, extra=logs.ALWAYS)
+            _log.error("reload refused: the old configuration stays", extra=logs.ALWAYS)
         else:
             self._take_up(differences(self.config, new), new.streams)
             self._take_up_clients(clients)
@@ -205,7 +238,7 @@ class Relay:
 
     def _take_up(self, changes: Changes, streams: tuple[StreamConfig, ...]) -> None:
         for key in changes.restart:
-            _log.warning("%s: the change waits for a restart", key)
+            _log.warning("%s: the change waits for a restart", key, extra=logs.ALWAYS)
         before = {stream.core.name: stream for stream in self.streams}
         for config in changes.removed:
             self._remove_stream(before.pop(config.name))
@@ -286,6 +319,9 @@ class Relay:
                 self.publisher.publish(beat)
         if now.s >= self._next_check_s:
             self._check_inlets()
+            if self.metrics is not None:
+                self.metrics.sample = self.sample()
+            self._each_second()
             # Here, in the loop's own thread, it says that the loop goes on.
             systemd.notify(WATCHDOG=1, STATUS=self.status())
 
@@ -294,6 +330,7 @@ class Relay:
         self._next_check_s = now_s + _CHECK_INTERVAL_S
         for stream in self.streams:
             stream.inlet.check(now_s, starting=starting)
+            stream.core.kernel_dropped = stream.inlet.memory().dropped
         self._poller = select.poll()
         for fd in (
             self._wake.fileno(),
@@ -319,3 +356,24 @@ class Relay:
             if self.archive is not None:
                 due_s = min(due_s, self.archive.due_s())
             self._poller.poll(max(0.0, (due_s - now_s) * 1000))
+
+
+def _sample_stream(stream: _Stream, now: clock.Moment) -> StreamSample:
+    inlet, core, _ = stream
+    report = core.report(now)
+    return StreamSample(core.name, report, core.messages, core.bytes, inlet.memory(), dict(inlet.rejoins))
+
+
+def _open_metrics(config: Config) -> MetricsServer | None:
+    """Serve metrics; a relay that cannot, such as the second one on a host, relays all the same."""
+    listen = config.metrics.listen
+    if listen is None:
+        return None
+    try:
+        server = MetricsServer(parse_address(listen))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        _log.warning("no metrics: cannot listen on %s (metrics.listen): %s", listen, reason)
+        return None
+    _log.info("metrics on %s", server.url)
+    return server
