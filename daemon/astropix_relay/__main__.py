@@ -1,7 +1,9 @@
 """The command ``astropix-relay``: run the relay, check a configuration, print its schema."""
 
+import contextlib
 import json
 import logging
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -62,6 +64,7 @@ def run(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload has nothing to do yet; by default it would end us
     checked = _load(config, options)
     log = _set_up_log(checked)
+    _allow_connections()
     try:
         relay = Relay(checked, lambda: _read(config, options), log.tick)
     except zmq.ZMQError as error:
@@ -137,6 +140,13 @@ def _set_up_log(config: Config) -> logs.SummingHandler:
     if clash:
         _log.warning("%s", clash)
     return handler
+
+
+def _allow_connections() -> None:
+    """Take all the descriptors that we may have: each connection is one, those that stay silent too."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _text(error: Exception) -> str:
