@@ -118,6 +118,12 @@ def finish(*, wrong: bool = False, interrupted: bool = False) -> NoReturn:
     raise typer.Exit(WRONG if wrong else INTERRUPTED if interrupted else OK)
 
 
+def leave_line() -> None:
+    """Go to a new line where the terminal has written ^C."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+
+
 def silence_stdout() -> None:
     """Send further output nowhere: the program that read it has ended, as `head` does."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

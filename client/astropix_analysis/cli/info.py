@@ -48,10 +48,9 @@ def _print_one(content: Contents) -> None:
         "readouts": f"{content.readouts}, {texts.rate(content.rate)}",
         "hits": f"{content.hits}, {texts.rate(content.hit_rate)}",
         "from": texts.moment(content.oldest_ns),
-        "to": f"{texts.moment(content.newest_ns)}, {texts.duration(content.span_s)} later",
-        "longest pause": texts.duration(content.longest_pause_ns / 1e9),
-        "runs": f"{content.runs}"
-        + f", the first from readout {content.first_id} on" * bool(content.first_id),
+        "to": f"{texts.moment(content.newest_ns)}, {content.span_s:.1f} s later",
+        "longest pause": f"{content.longest_pause_ns / 1e9:.3f} s",
+        "runs": f"{content.runs}, beginning with readout {content.first_id}",
         "missing": f"{content.missing}, {content.duplicates} doubled, {content.reordered} reordered",
     }
     if not content.readouts:

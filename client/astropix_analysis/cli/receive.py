@@ -45,6 +45,7 @@ def command(
             reception.run(count)
         except KeyboardInterrupt:
             interrupted = True
+            ending.leave_line()
         except BrokenPipeError:
             ending.silence_stdout()
         except ReceiveTimeout as error:

@@ -16,7 +16,7 @@ from astropix_analysis.errors import ReceiveTimeout
 
 EXAMPLES = (
     "Examples:\n\n"
-    "apx record udp://239.1.1.1:5007?interface=eth1 run.apx\n\n"
+    "apx record 'udp://239.1.1.1:5007?interface=eth1' run.apx\n\n"
     "apx record tcp://relay:5556 night.apx --split runs --split 1GiB\n\n"
     "Beside run.apx is run.json: counts, and what was lost where. A new file gets a number: run-2.apx."
 )

@@ -56,7 +56,7 @@ def command(
     extent = recording.measure()
     pacing = replay.Pacing(speed, rate)
     dues = replay.repeat(recording.open_pass, extent) if loop else recording.open_pass()
-    total, duration_s = (None, None) if loop else (extent.readouts, pacing.duration_s(extent))
+    total, duration_s = (None, None) if loop else (extent.readouts, pacing.duration_s(extent) or None)
     network = replay.BadNetwork(loss=loss, duplicate=duplicate, reorder=reorder, seed=seed)
     with MulticastSender(group, port, ttl, interface=interface) as sender:
         playing = player.Player(sender, now=now, duration_s=duration_s, network=network)
