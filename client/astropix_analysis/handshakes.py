@@ -69,5 +69,5 @@ class Handshakes:
         self._broken_off += value != errno.EAGAIN  # EAGAIN: it only was too slow
         if self._broken_off < _MAX_BROKEN_OFF:
             return ""
-        key = " server_key may not be its key," if self._encrypted else ""
-        return f"it breaks off the handshake:{key} or it is no relay"
+        key = "server_key may not be its key, it may not be" if self._encrypted else "it may be"
+        return f"it breaks off the handshake: {key} encrypted, or it is no relay"

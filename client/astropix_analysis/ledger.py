@@ -118,7 +118,10 @@ def _combine(one: Counts, other: Counts, sign: int) -> Counts:
 
 
 class RunStart(NamedTuple):
-    """A run began at this position of the readouts just received."""
+    """From this position on, the readouts just received belong to this run.
+
+    It is new, or goes on after a stray that seemed to begin another.
+    """
 
     position: int
     source: Source
@@ -169,6 +172,17 @@ class StreamLedger:
         """Close the gaps whose time has come."""
         for account in self._sources.values():
             account.tick(now)
+
+    @property
+    def stride(self) -> int:
+        """The DAQ multicasts one readout in so many; may be changed, for the readouts to come."""
+        return self._stride
+
+    @stride.setter
+    def stride(self, stride: int) -> None:
+        self._stride = stride
+        for account in self._sources.values():
+            account.stride = stride
 
     @property
     def kernel_dropped(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from astropix_analysis import fmt
 from astropix_analysis.errors import ClosedError, ReceiveTimeout
-from astropix_analysis.ledger import Ledger, Source
+from astropix_analysis.ledger import Ledger, RunStart, Source
 from astropix_analysis.readiness import Readiness
 
 _log = logging.getLogger(__name__)
@@ -51,6 +51,8 @@ class Batch:
         One entry a readout; readout i stands at ``payload[ends[i - 1]:ends[i]]``.
     recovered
         They come from the relay's history, after a loss or for a late joiner.
+    runs
+        The runs that begin among them, and at which readout.
     """
 
     source: Source
@@ -60,6 +62,7 @@ class Batch:
     timestamps: Sequence[int]
     ends: Sequence[int]
     recovered: bool = False
+    runs: Sequence[RunStart] = ()
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -96,6 +99,11 @@ class Receiver(ABC, Generic[R]):
         self.timeout = timeout
         self.undecodable = 0
         """Readouts that the readout class refused, or larger than `max_size`."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether readouts can arrive: the relay is heard; the interface is there and has a link."""
+        return True
 
     @property
     @abstractmethod

@@ -28,8 +28,7 @@ _log = logging.getLogger(__name__)
 R = TypeVar("R")
 
 LOST_AFTER_S = 5.0  # without a message, where a beat is due each second
-_LOOK_S = 1.0  # longest wait, so that a pause of this process is told from one of the relay
-_FIRST_LOOK_S = 0.1  # the same until the relay was heard: a refusal is to be told soon
+_FIRST_LOOK_S = 0.1  # longest wait until the relay was heard: a refusal is to be told soon
 _QUEUE_MESSAGES = 1000  # that wait here for the program; at most 64 KiB each
 _MAX_MESSAGE = 16 << 20  # bytes; a larger frame is none of a relay's, and ends the connection
 _MAX_READS = 256  # messages taken at once, before what they hold is handed out
@@ -71,8 +70,7 @@ class RelayReceiver(Receiver[R]):
     Raises
     ------
     ConfigError
-        The endpoint is not an address, the stream's name cannot be one, `start` is something else, or a key
-        is wrong.
+        The endpoint is not an address, the stream's name cannot be one, or `start` or a key is wrong.
     RefusedError
         Later, from `receive` and `wait_ready`: the relay does not let us in. Called again, they go on trying.
     """
@@ -190,14 +188,18 @@ class RelayReceiver(Receiver[R]):
             sock.setsockopt(zmq.CURVE_SECRETKEY, self._pair.secret)
         return sock
 
-    def _connect(self) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
-        """Return a socket that connects, and one that tells of its handshakes."""
-        sock = self._open_socket(zmq.SUB)
-        watch = f"inproc://handshakes-{next(_numbers)}"
-        sock.monitor(watch, handshakes.EVENTS)
+    def _open_monitor(self, sock: "zmq.Socket[bytes]") -> "zmq.Socket[bytes]":
+        """Return a socket that tells of the handshakes of `sock`."""
+        address = f"inproc://handshakes-{next(_numbers)}"
+        sock.monitor(address, handshakes.EVENTS)
         monitor = self._context.socket(zmq.PAIR)
         monitor.setsockopt(zmq.RCVHWM, 0)  # a full queue would block ZeroMQ's own thread
-        monitor.connect(watch)
+        monitor.connect(address)
+        return monitor
+
+    def _connect(self) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
+        sock = self._open_socket(zmq.SUB)
+        monitor = self._open_monitor(sock)
         try:
             sock.setsockopt(zmq.SUBSCRIBE, HELLO_TOPIC)
             self._subscribed = False
@@ -249,7 +251,7 @@ class RelayReceiver(Receiver[R]):
         return self._drain()
 
     def _wait(self, timeout_s: float | None) -> None:
-        look_s = min(self._silence.next_look_s(), _LOOK_S if self._connected else _FIRST_LOOK_S)
+        look_s = min(self._silence.next_look_s(), math.inf if self._connected else _FIRST_LOOK_S)
         wait_s = look_s if timeout_s is None else min(timeout_s, look_s)
         poller = zmq.Poller()
         for sock in self._sockets():
@@ -264,7 +266,8 @@ class RelayReceiver(Receiver[R]):
         batches += self._take_history(now)
         if self._drained:
             batches += self._subscription.tick(now)
-            self._check_refused(now.s)
+            if not batches:
+                self._check_refused(now.s)
             self._check_heard(now.s)
         return batches
 

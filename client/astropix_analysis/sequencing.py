@@ -152,7 +152,7 @@ class SourceSequence:
     Parameters
     ----------
     stride
-        The DAQ multicasts one readout in `stride`; losses are counted in readouts multicast.
+        The DAQ multicasts one readout in `stride`; losses are counted in readouts multicast. May be changed.
     kernel
         The drops of the socket, shared with the other sources of the stream.
     """
@@ -177,9 +177,7 @@ class SourceSequence:
         self.runs: deque[Run] = deque(maxlen=KEPT_RUNS)
         self.gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
         self.last_s = float("-inf")
-        self._stride = stride
-        self._near = REORDER_WINDOW * stride
-        self._far = min(PLAUSIBLE_JUMP * stride, _LARGEST_JUMP)
+        self.stride = stride
         self._kernel = kernel
         self._drops_seen = kernel.total
         self._rejections: Counter[str] = Counter()  # since the last step forward, as the drops
@@ -189,12 +187,21 @@ class SourceSequence:
         self._candidate: tuple[int, int] | None = None
         self._last_ns = 0
 
+    @property
+    def _near(self) -> int:
+        return REORDER_WINDOW * self.stride
+
+    @property
+    def _far(self) -> int:
+        return min(PLAUSIBLE_JUMP * self.stride, _LARGEST_JUMP)
+
     def note_received(
         self, readout_ids: Sequence[int], timestamps: Sequence[int], now: Moment
     ) -> list[tuple[int, Run]]:
         """Note readouts in order of arrival; return the runs that begin among them, and where.
 
-        A run that is not believed at once is told with its second readout.
+        A run that is not believed at once is told with its second readout; one that goes on after a stray,
+        which seemed to begin another, is told again.
         """
         self.received += len(readout_ids)
         self.last_s = now.s
@@ -202,10 +209,11 @@ class SourceSequence:
             return []
         begun: list[tuple[int, Run]] = []
         for i, (readout_id, timestamp) in enumerate(zip(readout_ids, timestamps, strict=True)):
-            run = self._note_one(readout_id, timestamp, now)
-            if run is not None:
-                begun.append((i, run))
+            before = self._current
+            self._note_one(readout_id, timestamp, now)
             self.tick(now)
+            if self._current is not None and self._current is not before:
+                begun.append((i, self._current.run))
             self._last_ns = now.ns
         return begun
 
@@ -226,7 +234,7 @@ class SourceSequence:
         current, count = self._current, len(readout_ids)
         if current is None or self._previous is not None or self._candidate is not None or not count:
             return False
-        run, stride = current.run, self._stride
+        run, stride = current.run, self.stride
         first = run.last_id + stride
         if readout_ids[0] != first:
             return False
@@ -240,9 +248,10 @@ class SourceSequence:
         self._last_ns = now.ns
         return True
 
-    def _note_one(self, readout_id: int, timestamp: int, now: Moment) -> Run | None:
+    def _note_one(self, readout_id: int, timestamp: int, now: Moment) -> None:
         if self._current is None:
-            return self._begin_run(readout_id, timestamp, now)
+            self._begin_run(readout_id, timestamp, now)
+            return
         state = self._run_of(self._current, readout_id, timestamp)
         run, is_straggler = state.run, state is self._previous
         ahead = distance(run.last_id, readout_id, self._far)
@@ -250,14 +259,13 @@ class SourceSequence:
         if 0 < ahead <= (self._near if is_straggler else self._far):
             self._advance(state, readout_id, timestamp, now)
         elif -self._near <= ahead <= 0 and not newer:
-            self._note_back(state, readout_id, -ahead // self._stride)
+            self._note_back(state, readout_id, -ahead // self.stride)
         elif is_straggler or (ahead <= 0 and run.first_timestamp < timestamp and not newer):
             self.stray += 1
         elif ahead <= 0 and newer and readout_id < self._near:
-            return self._begin_run(readout_id, timestamp, now)
+            self._begin_run(readout_id, timestamp, now)
         else:
-            return self._note_implausible(state, readout_id, timestamp, now)
-        return None
+            self._note_implausible(state, readout_id, timestamp, now)
 
     def _run_of(self, current: _RunState, readout_id: int, timestamp: int) -> _RunState:
         """Tell a straggler of the run before from a readout of the present one.
@@ -278,7 +286,7 @@ class SourceSequence:
             return previous
         return current
 
-    def _begin_run(self, readout_id: int, timestamp: int, now: Moment) -> Run:
+    def _begin_run(self, readout_id: int, timestamp: int, now: Moment) -> None:
         """Begin a run. Ids begin at 0: what precedes this one was lost, or sent before we listened."""
         self._end_previous()
         previous = self._previous = self._current
@@ -287,9 +295,8 @@ class SourceSequence:
         run = Run(self.run_count, readout_id, timestamp, readout_id, timestamp)
         self.runs.append(run)
         self._current = _RunState(run, now)
-        first_id, skipped = readout_id % self._stride, readout_id // self._stride
+        first_id, skipped = readout_id % self.stride, readout_id // self.stride
         self._open_gap(self._current, first_id, skipped, now, joining=previous is None)
-        return run
 
     def _is_previous_over(self, now: Moment) -> bool:
         """Whether no more is awaited of the run before, since either run is under way."""
@@ -313,7 +320,7 @@ class SourceSequence:
 
     def _advance(self, state: _RunState, readout_id: int, timestamp: int, now: Moment) -> None:
         self._drop_candidate()
-        run, stride = state.run, self._stride
+        run, stride = state.run, self.stride
         first_id = (run.last_id + stride) % _U32
         skipped = (distance(run.last_id, readout_id, self._far) - 1) // stride
         run.last_id, run.last_timestamp = readout_id, timestamp
@@ -324,7 +331,7 @@ class SourceSequence:
         self, state: _RunState, first_id: int, count: int, now: Moment, *, joining: bool = False
     ) -> None:
         if count:
-            width = count * self._stride
+            width = count * self.stride
             gap = _OpenGap(first_id, width, count, self._last_ns or now.ns, now, state.size, joining)
             state.open.append(gap)
         self._settle(state)
@@ -357,30 +364,26 @@ class SourceSequence:
             gap.missing -= 1
             self.reordered += 1
 
-    def _note_implausible(
-        self, current: _RunState, readout_id: int, timestamp: int, now: Moment
-    ) -> Run | None:
+    def _note_implausible(self, current: _RunState, readout_id: int, timestamp: int, now: Moment) -> None:
         """Believe a jump once a second readout continues it (as RTP does, RFC 3550, A.1)."""
         candidate = self._candidate
         if candidate == (readout_id, timestamp):
             self.duplicates += 1
-            return None
+            return
         if candidate is None or not (
             0 < distance(candidate[0], readout_id, self._far) <= self._far and timestamp >= candidate[1]
         ):
             self._drop_candidate()
             self._candidate = (readout_id, timestamp)
-            return None
+            return
         self._candidate = None
-        run = None
         if distance(current.run.last_id, candidate[0], self._far) > 0:
             self._advance(current, *candidate, now)
         else:
-            run = self._begin_run(*candidate, now)
+            self._begin_run(*candidate, now)
             if candidate[1] <= current.run.last_timestamp:  # the DAQ's clock was set back
                 self._end_previous()
         self._note_one(readout_id, timestamp, now)
-        return run
 
     def _drop_candidate(self) -> None:
         if self._candidate is not None:

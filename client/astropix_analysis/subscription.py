@@ -241,10 +241,10 @@ class Subscription:
         self._expected = end
         self._note_resumed(batch.source, batch.readout_ids[0], now)
         self._missed = 0
-        self._readouts.received(batch.source, batch.readout_ids, batch.timestamps, now)
+        runs = self._readouts.received(batch.source, batch.readout_ids, batch.timestamps, now)
         self._recovered += len(batch) if batch.recovered else 0
         self._last_ns = now.ns
-        return [batch]
+        return [replace(batch, runs=runs) if runs else batch]
 
     def _follow(self, header: wire.Header, now: Moment) -> list[Batch]:
         """Recognise the first message, and a relay that was started anew; return what was held until then."""

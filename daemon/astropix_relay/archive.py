@@ -19,7 +19,7 @@ from astropix_relay import connections
 from astropix_relay.gate import Gate
 from astropix_relay.history import History, Page
 
-_MAX_INCOMING = 128  # bytes of a frame; a request has at most 104
+_MAX_INCOMING = 1024  # bytes of a frame; a request has at most 104, a handshake with encryption some 300
 _INCOMING_MESSAGES = 4  # requests that wait to be read, per connection; beyond, TCP holds them back
 _OUTGOING_MESSAGES = 1  # answers that wait to leave, per connection
 # To all clients together: 1 MiB each 5 ms. Without a limit 20 clients on one host took 0.8 GB/s and both of
@@ -41,7 +41,7 @@ class Archive:
     histories
         By the streams' names.
     gate
-        Who may come in.
+        Decides who is let in.
 
     Raises
     ------
@@ -80,17 +80,14 @@ class Archive:
             zmq.MAXMSGSIZE: _MAX_INCOMING,
         }.items():
             self._socket.setsockopt(option, value)
-        gate.guard(self._socket, "history")
+        self.door = gate.guard(self._socket, "history")
         try:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
             self._socket.close()
             raise OSError(error.errno, f"cannot serve history on {endpoint}: {str(error).lower()}") from None
-
-    @property
-    def endpoint(self) -> str:
+        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         """The address in use."""
-        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     @property
     def port(self) -> int | None:
@@ -121,6 +118,14 @@ class Archive:
             self._socket.send_multipart([*envelope, wire.pack_answer(answer), body], zmq.NOBLOCK)
         except zmq.ZMQError:  # EAGAIN: its queue is full; EHOSTUNREACH: it is gone
             self.unwanted += 1
+
+    def requests(self) -> dict[str, int]:
+        """Return the requests so far, by the status of their answers; `unwanted` are those not answered."""
+        return {**{status.name.lower(): n for status, n in self.answered.items()}, "unwanted": self.unwanted}
+
+    def drop_clients(self) -> None:
+        """Close every connection; those that may will be back at once."""
+        connections.rebind(self._socket, self.endpoint)
 
     def close(self) -> None:
         """Close; a second call does nothing."""

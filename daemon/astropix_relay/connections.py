@@ -3,11 +3,17 @@
 No ZMTP heartbeats (ZMQ_HEARTBEAT_*): with libzmq 4.3.5 they let a peer abort this process.
 """
 
+import errno
+import time
+
 import zmq
 
+HANDSHAKE_MS = 3000  # a connection that says nothing is closed
+_BACKLOG = 1024  # connections that wait to be accepted; in a flood a newcomer must not wait for seconds
 _SEND_BUFFER = 1 << 20  # bytes in the kernel, per connection; left to itself Linux grows it to 4 MiB
 _MAX_RETRANSMIT_MS = 15_000  # a cable that was pulled: the connection ends
 _KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 5, 2, 3
+_REBIND_S = 2.0
 
 # Threads of the context and which of them serve a socket (bit masks): pages of history, a megabyte each, must
 # not keep the thread that sends what is live.
@@ -18,6 +24,8 @@ LIVE_THREAD, HISTORY_THREAD = 1, 2
 def options(endpoint: str) -> dict[int, int]:
     """Return the options for a socket that listens on `endpoint`."""
     return {
+        zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
+        zmq.BACKLOG: _BACKLOG,
         zmq.SNDBUF: _SEND_BUFFER,
         zmq.TCP_KEEPALIVE: 1,
         zmq.TCP_KEEPALIVE_IDLE: _KEEPALIVE_IDLE_S,
@@ -27,3 +35,25 @@ def options(endpoint: str) -> dict[int, int]:
         zmq.IPV6: int("[" in endpoint),
         zmq.LINGER: 0,
     }
+
+
+def rebind(sock: "zmq.Socket[bytes]", endpoint: str) -> None:
+    """Close every connection of a listening socket.
+
+    ZeroMQ has no way to close one; but a socket that is no longer bound closes them all.
+
+    Raises
+    ------
+    zmq.ZMQError
+        Another program has taken the endpoint in between.
+    """
+    sock.unbind(endpoint)
+    deadline_s = time.monotonic() + _REBIND_S
+    while True:  # ZeroMQ's own thread closes the old listener, and tells nobody here
+        try:
+            sock.bind(endpoint)
+            return
+        except zmq.ZMQError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.001)

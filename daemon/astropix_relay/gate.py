@@ -7,7 +7,7 @@ cannot. When nobody answers, nobody is let in.
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import zmq
@@ -15,10 +15,10 @@ from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
 from astropix_analysis.keys import KeyPair
+from astropix_relay.connections import HANDSHAKE_MS
 
 _log = logging.getLogger(__name__)
 
-HANDSHAKE_MS = 3000  # a connection that has not finished its handshake by then is closed
 # An open connection that is older has finished it; half a second for ZeroMQ to close those that did not.
 _PROVEN_S = HANDSHAKE_MS / 1000 + 0.5
 _MAX_ANSWERS = 100  # in one turn of the loop, 5 ms: a flood of handshakes must not stop readouts
@@ -89,6 +89,16 @@ class Connections:
         return len(self._since) - young + min(young, len(self._let_in))
 
 
+class DoorSample(NamedTuple):
+    """An endpoint: who is in, and who did not come in."""
+
+    name: str
+    clients: int
+    connections: int
+    accepted: int
+    failed: Mapping[str, int]
+
+
 class Door:
     """One guarded socket: its connections, and the handshakes that failed there, by cause."""
 
@@ -99,6 +109,11 @@ class Door:
         self.accepted = 0
         self.failed: Counter[str] = Counter()
         """Handshakes that failed, by cause; docs/operating.md explains each."""
+
+    def sample(self, now_s: float) -> DoorSample:
+        """Return what there is to watch."""
+        in_, open_ = self.connections.clients(now_s), self.connections.open
+        return DoorSample(self.name, in_, open_, self.accepted, dict(self.failed))
 
     def take_events(self, now_s: float) -> None:
         """Note what ZeroMQ tells of the socket's connections."""
@@ -172,7 +187,6 @@ class Gate:
 
     def guard(self, sock: "zmq.Socket[bytes]", name: str) -> Door:
         """Guard a socket that is not yet bound; `name` is for logs and metrics."""
-        sock.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         sock.setsockopt_string(zmq.ZAP_DOMAIN, name)
         # Without this a relay whose handler is gone would let in everyone.
         sock.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)

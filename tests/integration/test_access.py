@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import zmq
 
-from astropix_analysis import handshakes, keys
+from astropix_analysis import handshakes, keys, wire
 from astropix_analysis import relay as relay_module
 from astropix_analysis.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.relay import RelayReceiver
+from astropix_analysis.relay import RelayReceiver, open_receiver
 from astropix_analysis.sock import MulticastSender
 from astropix_relay.config import Config, Security, Stream
 from astropix_relay.gate import Gate
@@ -98,7 +98,7 @@ class TestEncryption:
         ("name", "options", "words"),
         [
             ("mallory", {}, "our key is not in its list"),
-            (None, {}, "it is encrypted: give server_key and key_file"),
+            (None, {}, "it is encrypted: give|it may be encrypted"),
             ("alice", {"server_key": "bob.key"}, "server_key may not be its key"),
         ],
         ids=["wrong key", "no key", "wrong server key"],
@@ -116,9 +116,14 @@ class TestEncryption:
     def test_keys_where_there_is_no_encryption(self, open_relay, files):
         with (
             receiver(open_relay, files, "alice") as refused,
-            pytest.raises(RefusedError, match="not encrypted"),
+            pytest.raises(RefusedError, match=r"not (be )?encrypted"),
         ):
             refused.wait_ready(5)
+
+    def test_a_url_names_the_files(self, secure, files):
+        url = f"{secure.publisher.endpoint}?server_key={files}/relay.key&key_file={files}/alice.key_secret"
+        with open_receiver(AstroPix4Readout, url) as alice:
+            alice.wait_ready(5)
 
     def test_both_keys_or_none(self, open_relay, files):
         for options in ({"server_key": files / "relay.key"}, {"key_file": files / "alice.key_secret"}):
@@ -142,6 +147,30 @@ class TestEncryption:
             alice.wait_ready(5)  # beats go on
         assert secure.publisher.door.failed["provider"] == 1
         assert "ZeroDivisionError" in caplog.text
+
+
+class TestHistory:
+    """The history endpoint has the same list."""
+
+    @pytest.mark.parametrize(("name", "answered"), [("alice", True), ("mallory", False), (None, False)])
+    def test_is_for_those_on_the_list(self, secure, files, group, port, name, answered):
+        with (
+            receiver(secure, files, "alice", recover=False) as alice,
+            MulticastSender(group, port, 0, interface="127.0.0.1") as sender,
+            zmq.Context() as context,
+            context.socket(zmq.DEALER) as client,
+        ):
+            alice.wait_ready(5)
+            sender.send_readout(AstroPix4Readout(b"secret", 1))
+            alice.receive()
+            if name:
+                client.curve_serverkey = keys.server_key(files / "relay.key")
+                client.curve_publickey, client.curve_secretkey = keys.read_pair(files / f"{name}.key_secret")
+            client.linger = 0
+            client.connect(secure.archive.endpoint)
+            client.send(wire.pack_request(wire.Request(wire.Ask.OLDEST, 1, 0, 0, 0, "astropix")))
+            assert bool(client.poll(5000 if answered else 500)) == answered
+            assert not answered or b"secret" in client.recv_multipart()[-1]
 
 
 class TestNobodyAnswers:

@@ -54,6 +54,15 @@ def test_any_text_is_an_address_or_a_config_error(group, port):
         multicast.check_address(group, port)
 
 
+def test_a_link_is_there_up_and_the_same(monkeypatch):
+    assert multicast.has_link(LO)
+    assert not multicast.has_link(Interface("lo", LO.index + 1000))  # deleted and made anew
+    assert not multicast.has_link(Interface("nosuch0"))
+    assert multicast.has_link(Interface())  # that of the route, which is not known
+    monkeypatch.setattr(multicast, "_SIOCGIFFLAGS", None)
+    assert multicast.has_link(Interface("nosuch0"))  # a platform that does not tell
+
+
 def test_an_interface_is_found_by_name_and_by_address():
     assert multicast.find_interface(None, socket.AF_INET) == Interface()
     assert multicast.find_interface("lo", socket.AF_INET) == LO

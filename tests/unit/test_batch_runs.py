@@ -1,0 +1,52 @@
+"""Each batch tells which runs begin in it, on either path."""
+
+from astropix_analysis import fmt, wire
+from astropix_analysis.clock import Moment
+from astropix_analysis.datagrams import Drained
+from astropix_analysis.intake import Intake
+from astropix_analysis.ledger import Source, StreamLedger
+from astropix_analysis.subscription import Subscription
+
+DAQ = Source("10.0.0.1", 4711)
+NOW = Moment(100.0, 10**18)
+
+
+def readout(readout_id, timestamp):
+    return fmt.AstroPix4Readout(b"\xbc", readout_id, timestamp).to_bytes()
+
+
+def drained(datagrams):
+    return Drained(datagrams, [DAQ] * len(datagrams), [], True)
+
+
+def positions(runs):
+    return [(start.position, start.run.first_id, start.run.first_timestamp) for start in runs]
+
+
+def test_a_drain_with_two_runs():
+    intake = Intake(StreamLedger())
+    (group,) = intake.take(drained([readout(5, 10), readout(6, 11), readout(0, 20), readout(1, 21)]), NOW)
+    assert positions(group.runs) == [(0, 5, 10), (2, 0, 20)]
+
+
+def test_positions_count_only_what_is_handed_out():
+    """Something that is no readout parts what the ledger is told; it takes no position."""
+    intake = Intake(StreamLedger())
+    (group,) = intake.take(drained([readout(0, 10), b"junk", readout(1, 11), readout(0, 20)]), NOW)
+    assert positions(group.runs) == [(0, 0, 10), (2, 0, 20)]
+
+
+def test_a_run_that_goes_on_after_a_stray_is_told_again():
+    ledger = StreamLedger()
+    assert positions(ledger.received(DAQ, [70, 71], [1, 2], NOW)) == [(0, 70, 1)]
+    assert positions(ledger.received(DAQ, [0, 72, 73], [90, 3, 4], NOW)) == [(0, 0, 90)]
+    later = Moment(NOW.s + 2.0, NOW.ns + 2 * 10**9)
+    assert positions(ledger.received(DAQ, [74, 75], [5, 6], later)) == [(0, 70, 1)]
+
+
+def test_a_relays_message():
+    subscription = Subscription("astropix")
+    payload = b"".join([readout(5, 10), readout(0, 20)])
+    header = wire.pack_header(wire.Header(0, 2, 1, 0, NOW.ns, DAQ))
+    (batch,) = subscription.take([wire.data_topic("astropix"), header, payload], NOW)
+    assert positions(batch.runs) == [(0, 5, 10), (1, 0, 20)]
