@@ -329,7 +329,8 @@ class Subscription:
         for place, count in self._relay_losses().items():
             lost_at[place] = lost_at.get(place, 0) + count
         return Ledger(
-            delivered=totals.delivered + totals.late,
+            delivered=totals.delivered,
+            late=totals.late,
             lost_at={place: lost_at[place] for place in Place if lost_at.get(place)},
             duplicates=totals.duplicates,
             reordered=totals.reordered,

@@ -86,7 +86,7 @@ class Recording:
         self._begin_s = time.monotonic()
 
     def run(self, count: int | None, seconds: float | None) -> bool:
-        """Record so many readouts or seconds, or until the disk is full; return whether Ctrl-C ended it first.
+        """Record so many readouts or seconds, or until the disk is full; return whether Ctrl-C ended it.
 
         Ctrl-C waits for a readout that was read to be written.
         """
