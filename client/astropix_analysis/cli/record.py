@@ -22,7 +22,7 @@ EXAMPLES = (
     "Beside run.apx is run.json: counts, and what was lost where. A new file gets a number: run-2.apx."
 )
 
-_COUNT_S = 1.0  # at most, for what is counted only
+_REST_S = 1.0  # at most, for what has arrived when the end comes
 
 
 def command(
@@ -60,7 +60,7 @@ def command(
             interrupted = True
         except ReceiveTimeout as error:
             late = error
-        recording.finish()
+        recording.finish(count)
         print(json.dumps(recording.to_json(source)) if as_json else recording.summary(source))
     if recorder.error is not None:
         raise ending.Problem(recording.failure())
@@ -86,7 +86,7 @@ class Recording:
         self._begin_s = time.monotonic()
 
     def run(self, count: int | None, seconds: float | None) -> bool:
-        """Record so many readouts or seconds, or until the disk is full; return whether Ctrl-C ended it.
+        """Record so many readouts or seconds, or until the disk is full; return whether Ctrl-C came first.
 
         Ctrl-C waits for a readout that was read to be written.
         """
@@ -110,10 +110,10 @@ class Recording:
         lost = sum(source.receiver.ledger.lost for source in self._sources)
         return f"{texts.size(self._recorder.size)}, {lost} lost"
 
-    def finish(self) -> None:
-        """Close the files; after an error, count also what has arrived and was not even read."""
-        deadline_s = time.monotonic() + _COUNT_S
-        while self._recorder.error is not None and time.monotonic() < deadline_s:
+    def finish(self, count: int | None) -> None:
+        """Take what has arrived already, unless there is enough, and close the files."""
+        deadline_s = time.monotonic() + _REST_S
+        while count is None and time.monotonic() < deadline_s:
             arrived = self._sources.poll(0.0)
             for _, batch in arrived:
                 self._recorder.take(batch, clock.now())

@@ -106,11 +106,10 @@ class Sources:
 
     def poll(self, wait_s: float) -> list[tuple[OpenSource, Batch]]:
         """Wait, at most so long, and return what arrived."""
-        if len(self._open) == 1:  # its receiver waits better than select: it lets fast readouts gather
-            first = list(_waiting(self._open[0].receiver, wait_s, 1))
-            return [(self._open[0], batch) for batch in first]
-        select.select([source.receiver for source in self._open], [], [], wait_s)
-        return [(source, batch) for source in self._open for batch in _waiting(source.receiver, 0.0, _FAIR)]
+        if len(self._open) > 1:  # one receiver waits better than select: it lets fast readouts gather
+            select.select([source.receiver for source in self._open], [], [], wait_s)
+            wait_s = 0.0
+        return [(source, batch) for source in self._open for batch in _waiting(source.receiver, wait_s)]
 
     def close(self) -> None:
         """Close all receivers."""
@@ -126,10 +125,11 @@ class Sources:
         self.close()
 
 
-def _waiting(receiver: Receiver[AstroPix4Readout], wait_s: float, most: int) -> Iterator[Batch]:
-    """Take what is there, but not for ever."""
+def _waiting(receiver: Receiver[AstroPix4Readout], wait_s: float) -> Iterator[Batch]:
+    """Wait for a batch, and take those that are there too, but not for ever."""
     try:
-        for _ in range(most):
-            yield receiver.receive_batch(wait_s)
+        yield receiver.receive_batch(wait_s)
+        for _ in range(_FAIR):
+            yield receiver.receive_batch(0.0)
     except ReceiveTimeout:
         pass
