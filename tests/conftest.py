@@ -67,7 +67,12 @@ def port():
 
 @pytest.fixture
 def tcp_port():
-    """A TCP port that is free, and the next one too: a relay serves history there.
+    """A TCP port that is free, and the next one too: a relay serves history there."""
+    return free_port_pair()
+
+
+def free_port_pair():
+    """Return a TCP port that is free, as is the next one.
 
     Below the range that the kernel gives to connections, or it may give the next one away meanwhile.
     """

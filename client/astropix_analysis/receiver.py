@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -74,6 +74,18 @@ class Batch:
             yield self.payload[begin:end]
             begin = end
 
+    def part(self, begin: int, end: int) -> "Batch":
+        """Return the readouts from position `begin` up to, not including, `end`; it has no `runs`."""
+        skip = self.ends[begin - 1] if begin else 0
+        return replace(
+            self,
+            payload=self.payload[skip : self.ends[end - 1]],
+            readout_ids=self.readout_ids[begin:end],
+            timestamps=self.timestamps[begin:end],
+            ends=[at - skip for at in self.ends[begin:end]],
+            runs=(),
+        )
+
 
 class Receiver(ABC, Generic[R]):
     """Hands out readouts one by one from the batches that a subclass receives.
@@ -103,6 +115,11 @@ class Receiver(ABC, Generic[R]):
     @property
     def connected(self) -> bool:
         """Whether readouts can arrive: the relay is heard; the interface is there and has a link."""
+        return True
+
+    @property
+    def ready(self) -> bool:
+        """Whether the way to the readouts works, as far as is known."""
         return True
 
     @property
