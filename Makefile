@@ -39,7 +39,7 @@ test: $(VENV)/ready
 	$(BIN)/python -m pytest
 
 unit: $(VENV)/ready
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest -n auto tests/unit
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -14,7 +14,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says something of the machine only, which runs other tests beside.
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "tests",
+    max_examples=50,  # a second look at each property; many more were run when it was written
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("tests")
 
 TESTS = Path(__file__).parent
