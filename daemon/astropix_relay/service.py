@@ -23,7 +23,7 @@ from astropix_relay.addresses import parse_address
 from astropix_relay.archive import Archive
 from astropix_relay.config import Changes, Config, differences
 from astropix_relay.config import Stream as StreamConfig
-from astropix_relay.core import StreamCore
+from astropix_relay.core import MIN_BEAT_INTERVAL_S, StreamCore
 from astropix_relay.gate import Gate
 from astropix_relay.handover import Handover, Listener
 from astropix_relay.history import History
@@ -35,7 +35,8 @@ from astropix_relay.security import Clients, load_clients, load_secret
 _log = logging.getLogger(__name__)
 
 _CHECK_INTERVAL_S = 1.0  # between looks at the memberships
-_ATTEND_INTERVAL_S = 0.02  # between looks for what came from clients, while readouts come fast
+# While readouts come, all else is attended to so often, as often as beats may go out; it takes 60 us.
+_ATTEND_INTERVAL_S = MIN_BEAT_INTERVAL_S
 _MAX_READS = 16  # of one socket before the others have their turn
 _FLUSH_S = 1.0  # for what is queued at the end to leave
 
@@ -85,7 +86,8 @@ class Relay:
         self.relay_id = secrets.randbits(53)
         self._clients: Clients = {}
         self._max_delay_s = config.publish.max_delay
-        self._attend_due_s = 0.0
+        self._due_s = 0.0  # when to attend to all else than readouts
+        self._asked = False  # something came from a client
         self._next_check_s = 0.0
         self._told = (time.monotonic(), 0)
         self._stopping = False
@@ -167,13 +169,14 @@ class Relay:
                 if self._reload_asked:
                     self._reload()
                 began_s = time.monotonic()
-                count, left = self._drain()
-                self._beat()
+                rest_until_s = self._drain()
+                if time.monotonic() >= self._due_s:
+                    self._attend()
                 self._turns.note(time.monotonic() - began_s)
-                if not count or began_s >= self._attend_due_s:
-                    self._attend(wait=not count)
-                if count and not left:
-                    self._rest(began_s)
+                if rest_until_s is None:
+                    self._listen(self._due_s)
+                else:
+                    self._rest(rest_until_s)
             systemd.notify(STOPPING=1)
             self._drain()
             self._beat(final=True)
@@ -302,30 +305,33 @@ class Relay:
             if self.archive is not None:
                 self.archive.drop_clients()
 
-    def _drain(self) -> tuple[int, bool]:
-        """Publish what waits in the sockets; return how many datagrams came, and whether some are left."""
-        count, left = 0, False
+    def _drain(self) -> float | None:
+        """Publish what waits in the sockets; return until when to let more gather, None if nothing came."""
+        rest_until_s = None
         for inlet, core, history in self.streams:
             for _ in range(_MAX_READS):
                 drained = inlet.read()
                 if drained.datagrams:
-                    count += len(drained.datagrams)
-                    for message in core.take(drained, clock.now()):
+                    now = clock.now()
+                    if rest_until_s is None:
+                        rest_until_s = now.s + self._max_delay_s
+                        self._due_s = min(self._due_s, now.s + _ATTEND_INTERVAL_S)
+                    for message in core.take(drained, now):
                         self.publisher.publish(message)
                         if history is not None:
                             history.append(message.header, message.payload)
                 if drained.exhausted:
                     break
             else:
-                left = True
-        return count, left
+                rest_until_s = 0.0  # never rest while a socket holds datagrams: its buffer would overflow
+        return rest_until_s
 
-    def _rest(self, began_s: float) -> None:
+    def _rest(self, until_s: float) -> None:
         """Let readouts that follow soon gather: a burst is then one wake, one system call and one message.
 
         A wake takes 20 us, as much as 10 readouts in a batch. A lone readout has already gone out.
         """
-        left_s = began_s + self._max_delay_s - time.monotonic()
+        left_s = until_s - time.monotonic()
         if left_s > 0:
             time.sleep(left_s)
 
@@ -367,20 +373,24 @@ class Relay:
             if fd is not None:
                 self._poller.register(fd, select.POLLIN)
 
-    def _attend(self, *, wait: bool) -> None:
-        """Answer what came from clients; first, if so asked, wait for the next of whatever comes."""
-        # A send may have taken in what the publisher's descriptor would tell, so that it cannot be relied on.
-        self._answer_subscriptions()
+    def _listen(self, until_s: float) -> None:
+        """Wait for the next of whatever comes, and note if it came from a client."""
+        timeout_ms = max(0.0, (until_s - time.monotonic()) * 1000)
+        if not self._inlet_fds.issuperset(fd for fd, _ in self._poller.poll(timeout_ms)):
+            self._asked, self._due_s = True, 0.0
+
+    def _attend(self) -> None:
+        """Do what else there is to do than to pass readouts on: beats, and what clients ask for."""
+        self._listen(0.0)
         now_s = time.monotonic()
-        answer_s = self._answer_due_s(now_s)
-        until_s = min(answer_s, self._next_check_s, *self._beats_due_s()) if wait else now_s
-        told = self._poller.poll(max(0.0, (until_s - now_s) * 1000))
-        now_s = time.monotonic()
-        if now_s >= answer_s or not self._inlet_fds.issuperset(fd for fd, _ in told):
+        if self._asked or now_s >= self._answer_due_s(now_s):
+            self._asked = False
             self.gate.attend(now_s)
             if self.archive is not None:
                 self.archive.answer_one()
-        self._attend_due_s = min(self._answer_due_s(now_s), now_s + _ATTEND_INTERVAL_S)
+        self._beat()
+        self._answer_subscriptions()  # after the last send, which may have taken in what the descriptor tells
+        self._due_s = min(self._answer_due_s(now_s), self._next_check_s, *self._beats_due_s())
 
     def _answer_due_s(self, now_s: float) -> float:
         """Return when to answer clients, whatever the descriptors say: these tell only once."""
