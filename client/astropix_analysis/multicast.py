@@ -46,7 +46,7 @@ _SIOCGIFCONF: int | None = 0x8912 if _LINUX else None
 _IPV6_ADDRESSES = "/proc/net/if_inet6"  # the same for IPv6, on Linux
 # Tells whether an interface is up and its cable connected.
 _SIOCGIFFLAGS: int | None = 0x8913 if _LINUX else None
-_IFF_UP, _IFF_RUNNING = 0x1, 0x40
+IFF_UP, IFF_LOOPBACK, IFF_RUNNING, IFF_MULTICAST = 0x1, 0x8, 0x40, 0x1000
 _IFREQ_SIZE = 40  # struct ifreq of 64-bit Linux: 16 bytes of name, then a sockaddr
 _MAX_ADDRESSES = 1024
 _LINK_SCOPE = 2  # scope, in the second byte of an IPv6 group, up to which it is of one link
@@ -205,17 +205,32 @@ def has_link(interface: Interface) -> bool:
     """Return whether an interface is still there, up and its cable connected; if nobody tells, that it is."""
     if interface.name is None or _SIOCGIFFLAGS is None:
         return True
-    import fcntl  # noqa: PLC0415  (not on Windows)
-
     try:
         if interface.index and socket.if_nametoindex(interface.name) != interface.index:
             return False
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            answer = fcntl.ioctl(probe, _SIOCGIFFLAGS, struct.pack("16s24x", interface.name.encode()))
     except OSError:
         return False
-    flags = struct.unpack_from("=16xH", answer)[0]
-    return bool(flags & _IFF_UP and flags & _IFF_RUNNING)
+    flags = interface_flags(interface.name)
+    return flags is not None and is_running(flags)
+
+
+def is_running(flags: int) -> bool:
+    """Return whether an interface with these flags is up and its cable connected."""
+    return bool(flags & IFF_UP and flags & IFF_RUNNING)
+
+
+def interface_flags(name: str) -> int | None:
+    """Return an interface's flags (IFF_…); None if there is no such interface, or nobody tells."""
+    if _SIOCGIFFLAGS is None:
+        return None
+    import fcntl  # noqa: PLC0415  (not on Windows)
+
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            answer = fcntl.ioctl(probe, _SIOCGIFFLAGS, struct.pack("16s24x", name.encode()))
+    except OSError:
+        return None
+    return int(struct.unpack_from("=16xH", answer)[0])
 
 
 def local_address(group: str, port: int) -> str | None:

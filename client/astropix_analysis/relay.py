@@ -152,7 +152,7 @@ class RelayReceiver(Receiver[R]):
         deadline = self._deadline(timeout)
         while not self._subscription.ready:
             left = None if deadline is None else max(0.0, deadline - clock.now().s)
-            self._batches.extend(self._receive_batches(left))
+            self._take_in(left)
             if left == 0.0 and not self._subscription.ready:
                 raise ReceiveTimeout(f"no beat from {self}: {self._trouble()}")
         self._tell_readiness()
@@ -218,6 +218,9 @@ class RelayReceiver(Receiver[R]):
         if not self._subscribed and stream is not None:
             sock.setsockopt(zmq.SUBSCRIBE, f"apx/{stream}/".encode("ascii"))
             self._subscribed = True
+
+    def _can_arrive(self) -> bool:
+        return self._connected and (self.report or {}).get("joined") is not False
 
     def _watched_fds(self) -> list[int]:
         return [_fd(sock) for sock in self._sockets()]
