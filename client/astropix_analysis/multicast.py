@@ -163,30 +163,42 @@ def _index_of(name: str) -> int:
 
 def _name_of_ipv4(address: str) -> str | None:
     """Return the interface that has this address; None if there is none, or the platform does not tell."""
+    wanted = socket.inet_aton(address)  # also where a person wrote 127.1
+    return next((name for name, has in _ipv4_addresses() if socket.inet_aton(has) == wanted), None)
+
+
+def _name_of_ipv6(address: ipaddress.IPv6Address) -> str | None:
+    return next((name for name, has in _ipv6_addresses() if has == str(address)), None)
+
+
+def addresses(version: int) -> list[tuple[str, str]]:
+    """Return name and address of every interface, by IP version; nothing where the platform does not tell."""
+    return _ipv4_addresses() if version == 4 else _ipv6_addresses()
+
+
+def _ipv4_addresses() -> list[tuple[str, str]]:
     if _SIOCGIFCONF is None:
-        return None
+        return []
     import fcntl  # noqa: PLC0415  (not on Windows)
 
     found = array.array("B", bytes(_IFREQ_SIZE * _MAX_ADDRESSES))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         request = struct.pack("iP", len(found), found.buffer_info()[0])
         size, _ = struct.unpack("iP", fcntl.ioctl(probe, _SIOCGIFCONF, request))
-    wanted = socket.inet_aton(address)
-    for at in range(0, size, _IFREQ_SIZE):
-        name, has = struct.unpack_from("16s4x4s", found, at)
-        if has == wanted:  # a further address may be labelled "eth0:1"
-            return str(name.partition(b"\0")[0].decode().partition(":")[0])
-    return None
+    entries = (struct.unpack_from("16s4x4s", found, at) for at in range(0, size, _IFREQ_SIZE))
+    # A further address may be labelled "eth0:1".
+    return [
+        (name.partition(b"\0")[0].decode().partition(":")[0], socket.inet_ntoa(has)) for name, has in entries
+    ]
 
 
-def _name_of_ipv6(address: ipaddress.IPv6Address) -> str | None:
+def _ipv6_addresses() -> list[tuple[str, str]]:
     try:
         with open(_IPV6_ADDRESSES) as lines:
             fields = [line.split() for line in lines]
     except OSError:
-        return None
-    wanted = address.packed.hex()
-    return next((name for found, *_, name in fields if found == wanted), None)
+        return []
+    return [(field[5], str(ipaddress.IPv6Address(bytes.fromhex(field[0])))) for field in fields]
 
 
 def in_use(chosen: Interface, group: str, port: int) -> Interface | str:
@@ -248,7 +260,7 @@ def open_sender(group: str, port: int, *, interface: Interface, ttl: int, loop: 
     """Open a non-blocking socket that sends to `group` through `interface`."""
     if not 0 <= ttl < 256:
         raise ConfigError(f"ttl {ttl!r}: it is from 0 to 255")
-    sock = socket.socket(_checked_family(group, port, interface), socket.SOCK_DGRAM)
+    sock = socket.socket(checked_family(group, port, interface), socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
         ask_buffer(sock, socket.SO_SNDBUF, SEND_BUFFER)
@@ -289,7 +301,14 @@ def socket_address(
     return (group, port, 0, interface.index) if ":" in group else (group, port)
 
 
-def _checked_family(group: str, port: int, interface: Interface) -> socket.AddressFamily:
+def checked_family(group: str, port: int, interface: Interface) -> socket.AddressFamily:
+    """Return the address family of a group.
+
+    Raises
+    ------
+    ConfigError
+        As `check_address`; or it is a group of one link, and the interface is not known.
+    """
     family = check_address(group, port)
     address = ipaddress.ip_address(group)
     of_one_link = address.is_link_local or (address.is_multicast and address.packed[1] & 0x0F <= _LINK_SCOPE)
@@ -318,7 +337,7 @@ def open_receiver(
     platform cannot bind so, they arrive too, and only the check of their bytes keeps them out.
     For IPv6 it is bound to the interface too: once that is deleted, open another socket for the next one.
     """
-    family = _checked_family(group, port, interface)
+    family = checked_family(group, port, interface)
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
