@@ -125,7 +125,7 @@ class Relay:
         self._clients = load_clients(security)
         return Gate(context, max_clients=max_clients, pair=load_secret(security), provider=self._clients.get)
 
-    def _listen(self, opened: contextlib.ExitStack, endpoint: str) -> Listener:
+    def _open_listener(self, opened: contextlib.ExitStack, endpoint: str) -> Listener:
         listener = Listener(endpoint, self._handover)
         opened.callback(listener.close)
         return listener
@@ -136,14 +136,16 @@ class Relay:
         endpoint = config.history_endpoint()
         if endpoint is None:
             return None
-        archive = Archive(context, self._listen(opened, endpoint), self.relay_id, self.histories, self.gate)
+        archive = Archive(
+            context, self._open_listener(opened, endpoint), self.relay_id, self.histories, self.gate
+        )
         opened.callback(archive.close)
         return archive
 
     def _open_publisher(
         self, opened: contextlib.ExitStack, context: "zmq.Context[zmq.Socket[bytes]]", config: Config
     ) -> Publisher:
-        listener = self._listen(opened, config.publish.endpoint)
+        listener = self._open_listener(opened, config.publish.endpoint)
         queue = config.publish.subscriber_queue
         publisher = Publisher(context, listener, self._hello(), queue, self.gate)
         opened.callback(publisher.close)
