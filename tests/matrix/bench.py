@@ -97,6 +97,8 @@ class Monitors(Child):
         result = self.result(timeout)
         self.program.wait()
         self.peak = result["peak"]
+        if not all(result["monitors"]):
+            raise AssertionError(f"a receiver died: {self.program.stderr.splitlines()[-1]}")
         return [Got(outcome) for outcome in result["monitors"]]
 
 
@@ -207,6 +209,8 @@ class Bench:
 
     def kernel_drops(self, relay):
         """Return how many datagrams the relay's kernel dropped on its socket."""
+        if relay.process.poll() is not None:
+            raise AssertionError(f"the relay died: {relay.stderr.splitlines()[-1]}")
         for line in Path(f"/proc/{relay.pid}/net/udp").read_text().splitlines()[1:]:
             fields = line.split()
             if int(fields[1].partition(":")[2], 16) == PORT:

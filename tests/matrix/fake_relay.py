@@ -50,7 +50,11 @@ def make_junk(rng, sequence):
         lambda: [DATA + b"/" + rubbish, header(1, sequence), good],
         lambda: [b"apx/astropix/" + bare, header(1, sequence), good],
         lambda: [BEAT, header(0, sequence), bare],
-        lambda: [BEAT, header(0, sequence), rng.choice((b"{}", b"[1]", b"null", b'{"totals": {"received": -1}}'))],
+        lambda: [
+            BEAT,
+            header(0, sequence),
+            rng.choice((b"{}", b"[1]", b"null", b'{"totals": {"received": -1}}')),
+        ],
         lambda: [BEAT, header(0, sequence), b"[" * 60_000],
         lambda: [b"apx/astropix/" for _ in range(rng.randint(4, 20))],
     )

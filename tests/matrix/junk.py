@@ -1,4 +1,7 @@
-"""Random and mutated datagrams, 0 to 65 507 bytes, and among them good ones from another port."""
+"""Random and mutated datagrams, 0 to 65 507 bytes, and among them good ones from another port.
+
+``good_among``: one good one after so many; with 0 none, and no junk either that is a readout after all.
+"""
 
 import random
 import time
@@ -7,9 +10,15 @@ from collections import Counter
 from matrix.program import open_sender, options, result
 from matrix.readouts import pack, reason_of, serial_of
 
-DEFAULTS = {"to": ["239.1.1.1", 5007], "interface": "eth0", "seed": 1, "count": 50_000, "rate": 6000.0}
+DEFAULTS = {
+    "to": ["239.1.1.1", 5007],
+    "interface": "eth0",
+    "seed": 1,
+    "count": 50_000,
+    "rate": 6000.0,
+    "good_among": 10,
+}
 LARGEST = 65507
-GOOD_AMONG = 10  # one good one after so many
 
 
 def make_junk(rng, random_bytes, serial):
@@ -36,6 +45,7 @@ def make_junk(rng, random_bytes, serial):
 def main():
     given = options(DEFAULTS)
     rng, to = random.Random(given["seed"]), tuple(given["to"])
+    among = given["good_among"]
     random_bytes = rng.randbytes(1 << 20)
     good, bad = open_sender(given["interface"]), open_sender(given["interface"])
     log: Counter[str] = Counter()
@@ -44,10 +54,12 @@ def main():
         due = min(given["count"], int((time.monotonic() - began_s) * given["rate"]))
         for _ in range(due - sent):
             datagram = make_junk(rng, random_bytes, sent)
+            if not among and reason_of(datagram) is None:
+                datagram = b""
             bad.sendto(datagram, to)
             sent += 1
             log[reason_of(datagram) or ("whole" if serial_of(datagram) is not None else "valid")] += 1
-            if sent % GOOD_AMONG == 0:
+            if among and sent % among == 0:
                 good.sendto(pack(good_sent, time.time_ns(), good_sent), to)
                 good_sent += 1
         time.sleep(0.001)

@@ -8,11 +8,11 @@ import logging
 import resource
 import threading
 import time
+from array import array
 
 from astropix_analysis.errors import ReceiveTimeout
 from astropix_analysis.fmt import AstroPix4Readout
 from astropix_analysis.source import open_receiver
-
 from matrix.program import commands, options, result
 from matrix.readouts import serial_of
 
@@ -26,7 +26,8 @@ class Monitor(threading.Thread):
         self.expected = None
         self.ready = threading.Event()
         self.count = 0
-        self.ranges = []  # of serials, in the order in which they were handed out
+        # Of serials, in the order in which they were handed out: the first of each range, and how many.
+        self.firsts, self.counts = array("Q"), array("Q")
         self.corrupt = 0
         self.outcome = {}
         self.receiver = open_receiver(AstroPix4Readout, url, **given["receiver"])
@@ -40,7 +41,7 @@ class Monitor(threading.Thread):
             ledger = receiver.ledger
             subscription = getattr(receiver, "_subscription", None)
             self.outcome = {
-                "ranges": self.ranges,
+                "ranges": list(zip(self.firsts, self.counts, strict=True)),
                 "corrupt": self.corrupt,
                 "ledger": {**ledger.to_json(), "losses": [], "text": str(ledger)},
                 "report": getattr(receiver, "report", None),
@@ -67,17 +68,18 @@ class Monitor(threading.Thread):
                 time.sleep(self.given["slow_s"])
 
     def note(self, batch):
-        ranges = self.ranges
+        firsts, counts = self.firsts, self.counts
         for datagram in batch.datagrams():
             serial = serial_of(datagram)
             if serial is None:
                 self.corrupt += 1
                 continue
             self.count += 1
-            if ranges and sum(ranges[-1]) == serial:
-                ranges[-1][1] += 1
+            if firsts and firsts[-1] + counts[-1] == serial:
+                counts[-1] += 1
             else:
-                ranges.append([serial, 1])
+                firsts.append(serial)
+                counts.append(1)
 
 
 def main():
