@@ -11,15 +11,18 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
-from astropix_analysis import multicast
+from astropix_analysis import fmt, multicast
 from astropix_analysis.ledger import Source
 
-SLOTS = 64  # datagrams in one call; more gains nothing measurable at 50 000/s
+# Datagrams in one call: twice what comes in 1 ms at 50 000/s, so that as a rule one call empties the socket.
+SLOTS = 128
 # More than the largest datagram, so that one that fills its slot was cut (MSG_TRUNC) and is rejected as such.
 # The odd 192 bytes keep the beginnings of all slots out of one cache set.
 SLOT_SIZE = 65536 + 192
+_HEADER_SIZE = 64  # struct mmsghdr
 _NAME_SIZE = 28  # struct sockaddr_in6
 _CONTROL_SIZE = 24  # CMSG_SPACE(sizeof(u32))
 _MAX_SOURCES = 1024  # texts of addresses kept; forged sources must not fill the memory
@@ -30,13 +33,15 @@ class Drained(NamedTuple):
 
     `drops` is the kernel's running count of datagrams dropped on this socket, as of each datagram (u32,
     wraps); empty where the platform does not tell, or as long as nothing was dropped. `exhausted`: nothing
-    waited any more.
+    waited any more. `heads`: the fields of `fmt.HEADER` at the beginning of each datagram, as columns
+    (garbage where one is shorter); empty where to read them one by one is as fast.
     """
 
     datagrams: Sequence[memoryview | bytes]
     sources: Sequence[Source]
     drops: Sequence[int]
     exhausted: bool
+    heads: Sequence[Sequence[Any]] = ()
 
 
 NOTHING = Drained((), (), (), True)
@@ -73,10 +78,10 @@ _recvmmsg = _find_recvmmsg()
 
 
 class MmsgReader:
-    """Reads up to 64 datagrams with one system call, into buffers made once.
+    """Reads up to 128 datagrams with one system call, into buffers made once.
 
-    The kernel's answers (sizes, flags, addresses, drop counts) are taken from the arrays of C structs with
-    one `struct` call for all datagrams: through ctypes fields it took longer than the system call.
+    The kernel's answers (sizes, addresses, drop counts) are taken from the arrays of C structs with one slice
+    or `struct` call for all: 10 ns a datagram, where ctypes fields took longer than the system call.
 
     =======  ==========================  =================================================
     offset   struct mmsghdr (64 bytes)   here
@@ -92,51 +97,61 @@ class MmsgReader:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        slots = bytearray(SLOTS * SLOT_SIZE)
-        self._view = memoryview(slots)
-        self._slots = (ctypes.c_char * len(slots)).from_buffer(slots)
-        self._names = ctypes.create_string_buffer(SLOTS * _NAME_SIZE)
-        self._controls = ctypes.create_string_buffer(SLOTS * _CONTROL_SIZE)
-        self._iovecs = ctypes.create_string_buffer(SLOTS * 16)
-        self._headers = ctypes.create_string_buffer(self._pack_headers())
+        slots = memoryview(bytearray(SLOTS * SLOT_SIZE))
+        self._buffer = slots
+        self._slots = [slots[at : at + SLOT_SIZE] for at in range(0, len(slots), SLOT_SIZE)]
+        self._iovecs = bytearray(SLOTS * 16)
+        self._names = memoryview(bytearray(SLOTS * _NAME_SIZE))
+        self._controls = bytearray(SLOTS * _CONTROL_SIZE)
+        self._headers = memoryview(bytearray(SLOTS * _HEADER_SIZE))
+        self._lay_out(_address(slots), _address(self._names))
+        self._headers_address = _address(self._headers)
         # The kernel overwrites lengths in the headers, so that they are laid anew before each call.
-        self._fresh = bytes(self._headers.raw[: SLOTS * 64])
-        self._answers = [struct.Struct("<" + "40xQ8xI4x" * n) for n in range(SLOTS + 1)]
+        self._fresh = bytes(self._headers)
+        words = self._headers.cast("I")
+        self._sizes = words[56 // 4 :: _HEADER_SIZE // 4]
+        self._control_sizes = words[40 // 4 :: _HEADER_SIZE // 4]
         self._counts = [struct.Struct("<" + "16xI4x" * n) for n in range(SLOTS + 1)]
         self._sources: dict[bytes, Source] = {}
 
-    def _pack_headers(self) -> bytes:
-        address = ctypes.addressof
-        headers = b""
+    def _lay_out(self, slots: int, names: int) -> None:
+        """Write the structs that tell the kernel where everything goes; `slots` and `names` are addresses."""
+        iovecs, controls = _address(self._iovecs), _address(self._controls)
         for i in range(SLOTS):
-            struct.pack_into("<QQ", self._iovecs, i * 16, address(self._slots) + i * SLOT_SIZE, SLOT_SIZE)
-            headers += struct.pack(
+            struct.pack_into("<QQ", self._iovecs, i * 16, slots + i * SLOT_SIZE, SLOT_SIZE)
+            struct.pack_into(
                 "<QI4xQQQQi4xI4x",
-                address(self._names) + i * _NAME_SIZE,
+                self._headers,
+                i * _HEADER_SIZE,
+                names + i * _NAME_SIZE,
                 _NAME_SIZE,
-                address(self._iovecs) + i * 16,
+                iovecs + i * 16,
                 1,
-                address(self._controls) + i * _CONTROL_SIZE,
+                controls + i * _CONTROL_SIZE,
                 _CONTROL_SIZE,
                 0,
                 0,
             )
-        return headers
 
     def read(self) -> Drained:
         """Return what waits; the datagrams' buffers are valid until the next read."""
-        ctypes.memmove(self._headers, self._fresh, len(self._fresh))
+        self._headers[:] = self._fresh
         assert _recvmmsg is not None
-        n = _recvmmsg(self._socket.fileno(), self._headers, SLOTS, socket.MSG_DONTWAIT, None)
+        n = _recvmmsg(self._socket.fileno(), self._headers_address, SLOTS, socket.MSG_DONTWAIT, None)
         if n <= 0:
             return self._nothing(ctypes.get_errno() if n < 0 else 0)
-        answers = self._answers[n].unpack_from(self._headers)
-        controls, sizes = answers[0::2], answers[1::2]
-        view = self._view
-        begins = range(0, n * SLOT_SIZE, SLOT_SIZE)
-        datagrams = [view[at : at + size] for at, size in zip(begins, sizes, strict=True)]
-        drops = self._counts[n].unpack_from(self._controls) if any(controls) else ()
-        return Drained(datagrams, self._sources_of(n), drops, n < SLOTS)
+        sizes = self._sizes[:n].tolist()
+        datagrams = [slot[:size] for slot, size in zip(self._slots, sizes, strict=False)]
+        return Drained(datagrams, self._sources_of(n), self._drops_of(n), n < SLOTS, self._heads_of(n))
+
+    def _heads_of(self, n: int) -> Sequence[Sequence[Any]]:
+        """Return what `fmt.HEADER` reads in each slot, by field: 60 ns a datagram, one by one 160."""
+        fields = _heads(n).unpack_from(self._buffer)
+        return fields[0::4], fields[1::4], fields[2::4], fields[3::4]
+
+    def _drops_of(self, n: int) -> Sequence[int]:
+        """Return the drop counts: the kernel tells them from the first drop on, so look at the last."""
+        return self._counts[n].unpack_from(self._controls) if self._control_sizes[n - 1] else ()
 
     def _nothing(self, number: int) -> Drained:
         if number in (0, errno.EAGAIN, errno.EINTR):
@@ -144,7 +159,7 @@ class MmsgReader:
         raise OSError(number, os.strerror(number))
 
     def _sources_of(self, n: int) -> Sequence[Source]:
-        names = self._names.raw[: n * _NAME_SIZE]
+        names = bytes(self._names[: n * _NAME_SIZE])
         first = names[:_NAME_SIZE]
         if names == first * n:
             return (self._source(first),) * n
@@ -157,6 +172,17 @@ class MmsgReader:
                 self._sources.clear()
             source = self._sources[name] = _parse_sockaddr(name)
         return source
+
+
+@lru_cache(maxsize=SLOTS)
+def _heads(n: int) -> struct.Struct:
+    """Return the struct of the headers in `n` slots."""
+    return struct.Struct("<" + (fmt.HEADER.format.lstrip("<") + f"{SLOT_SIZE - fmt.HEADER_SIZE}x") * n)
+
+
+def _address(buffer: bytearray | memoryview) -> int:
+    """Return where a buffer stands in memory; it must not change its size."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
 def _parse_sockaddr(name: bytes) -> Source:

@@ -192,15 +192,10 @@ class StreamLedger:
     @property
     def at_most(self) -> bool:
         """Whether `in_kernel` may be too large: drops carry no source, and some may have been no readouts."""
-        foreign = (
-            self._kernel.total > self._kernel.claimed or self.rejected.total() > self._claimed_rejections()
-        )
-        return self._kernel.claimed > 0 and (len(self._sources) > 1 or self._retired.received > 0 or foreign)
-
-    def _claimed_rejections(self) -> int:
-        return sum(account.rejected.total() for account in self._sources.values()) + sum(
-            self._retired.rejected.values()
-        )
+        several = len(self._sources) > 1 or self._retired.received > 0
+        rejected = sum(account.rejected.total() for account in self._sources.values())
+        foreign = self._kernel.total > self._kernel.claimed or self.rejected.total() > rejected
+        return self._kernel.claimed > 0 and (several or foreign)
 
     def sources(self) -> dict[Source, Counts]:
         """Return the account of each source."""

@@ -44,6 +44,9 @@ SEND_BUFFER = 1 << 20  # bytes asked of the kernel, so that a burst of large rea
 # Lists the IPv4 addresses of all interfaces.
 _SIOCGIFCONF: int | None = 0x8912 if _LINUX else None
 _IPV6_ADDRESSES = "/proc/net/if_inet6"  # the same for IPv6, on Linux
+# Tells whether an interface is up and its cable connected.
+_SIOCGIFFLAGS: int | None = 0x8913 if _LINUX else None
+_IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _IFREQ_SIZE = 40  # struct ifreq of 64-bit Linux: 16 bytes of name, then a sockaddr
 _MAX_ADDRESSES = 1024
 _LINK_SCOPE = 2  # scope, in the second byte of an IPv6 group, up to which it is of one link
@@ -106,7 +109,7 @@ def check_address(group: str, port: int) -> socket.AddressFamily:
         `group` is not an IP address, or `port` is not one.
     """
     try:
-        address = ipaddress.ip_address(group)
+        address = ipaddress.ip_address(str(group))  # a number would do for it, and for nothing else
     except ValueError:
         raise ConfigError(
             f"{group!r} is not an IP address; a group is one from 224.0.0.0 to 239.255.255.255, or ff00::/8"
@@ -196,6 +199,23 @@ def in_use(chosen: Interface, group: str, port: int) -> Interface | str:
     with contextlib.suppress(OSError):  # not every platform tells whose address it is
         return find_interface(address, check_address(group, port))
     return address
+
+
+def has_link(interface: Interface) -> bool:
+    """Return whether an interface is still there, up and its cable connected; if nobody tells, that it is."""
+    if interface.name is None or _SIOCGIFFLAGS is None:
+        return True
+    import fcntl  # noqa: PLC0415  (not on Windows)
+
+    try:
+        if interface.index and socket.if_nametoindex(interface.name) != interface.index:
+            return False
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            answer = fcntl.ioctl(probe, _SIOCGIFFLAGS, struct.pack("16s24x", interface.name.encode()))
+    except OSError:
+        return False
+    flags = struct.unpack_from("=16xH", answer)[0]
+    return bool(flags & _IFF_UP and flags & _IFF_RUNNING)
 
 
 def local_address(group: str, port: int) -> str | None:

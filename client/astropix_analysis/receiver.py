@@ -101,6 +101,11 @@ class Receiver(ABC, Generic[R]):
         """Readouts that the readout class refused, or larger than `max_size`."""
 
     @property
+    def connected(self) -> bool:
+        """Whether readouts can arrive: the relay is heard; the interface is there and has a link."""
+        return True
+
+    @property
     @abstractmethod
     def ledger(self) -> Ledger:
         """What was delivered so far, and what was lost where."""

@@ -108,7 +108,7 @@ class _OpenGap:
     @property
     def has_room(self) -> bool:
         """Whether more is missing than was rejected and dropped."""
-        return not self.joining and self.missing > self.rejected.total() + self.drops
+        return self.missing > self.rejected.total() + self.drops
 
 
 @dataclass(slots=True)
@@ -178,8 +178,6 @@ class SourceSequence:
         self.gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
         self.last_s = float("-inf")
         self.stride = stride
-        self._near = REORDER_WINDOW * stride
-        self._far = min(PLAUSIBLE_JUMP * stride, _LARGEST_JUMP)
         self._kernel = kernel
         self._drops_seen = kernel.total
         self._rejections: Counter[str] = Counter()  # since the last step forward, as the drops
@@ -188,6 +186,14 @@ class SourceSequence:
         self._previous_size = 0  # when the present run began
         self._candidate: tuple[int, int] | None = None
         self._last_ns = 0
+
+    @property
+    def _near(self) -> int:
+        return REORDER_WINDOW * self.stride
+
+    @property
+    def _far(self) -> int:
+        return min(PLAUSIBLE_JUMP * self.stride, _LARGEST_JUMP)
 
     def note_received(
         self, readout_ids: Sequence[int], timestamps: Sequence[int], now: Moment
@@ -236,7 +242,7 @@ class SourceSequence:
             return False
         run.last_id, run.last_timestamp = readout_ids[-1], timestamps[-1]
         current.advance(0, count)
-        self._settle(None)
+        self._settle(current)
         if current.open:
             self._close(current.take_due(now))
         self._last_ns = now.ns
@@ -282,7 +288,6 @@ class SourceSequence:
 
     def _begin_run(self, readout_id: int, timestamp: int, now: Moment) -> None:
         """Begin a run. Ids begin at 0: what precedes this one was lost, or sent before we listened."""
-        self._drop_candidate()
         self._end_previous()
         previous = self._previous = self._current
         self._previous_size = previous.size if previous else 0
@@ -291,7 +296,7 @@ class SourceSequence:
         self.runs.append(run)
         self._current = _RunState(run, now)
         first_id, skipped = readout_id % self.stride, readout_id // self.stride
-        self._settle(self._open_gap(self._current, first_id, skipped, now, joining=previous is None))
+        self._open_gap(self._current, first_id, skipped, now, joining=previous is None)
 
     def _is_previous_over(self, now: Moment) -> bool:
         """Whether no more is awaited of the run before, since either run is under way."""
@@ -320,29 +325,27 @@ class SourceSequence:
         skipped = (distance(run.last_id, readout_id, self._far) - 1) // stride
         run.last_id, run.last_timestamp = readout_id, timestamp
         state.advance(skipped, 1)
-        self._settle(self._open_gap(state, first_id, skipped, now))
+        self._open_gap(state, first_id, skipped, now)
 
     def _open_gap(
         self, state: _RunState, first_id: int, count: int, now: Moment, *, joining: bool = False
-    ) -> _OpenGap | None:
-        if not count:
-            return None
-        width = count * self.stride
-        gap = _OpenGap(first_id, width, count, self._last_ns or now.ns, now, state.size, joining)
-        state.open.append(gap)
-        return gap
+    ) -> None:
+        if count:
+            width = count * self.stride
+            gap = _OpenGap(first_id, width, count, self._last_ns or now.ns, now, state.size, joining)
+            state.open.append(gap)
+        self._settle(state)
 
-    def _settle(self, gap: _OpenGap | None) -> None:
-        """Hand what was rejected and dropped since the last step forward to the gap revealed.
+    def _settle(self, state: _RunState) -> None:
+        """Hand what was rejected and dropped since the last step forward to the gap that this step revealed.
 
-        If none is revealed, then to an open one that has room: what was reordered can also be dropped.
+        If it revealed none, then to an open one that has room: what was overtaken can also be dropped.
         """
         drops = self._kernel.total - self._drops_seen
         if not drops and not self._rejections:
             return
         self._drops_seen = self._kernel.total
-        if gap is None and self._current is not None:
-            gap = next((g for g in reversed(self._current.open) if g.has_room), None)
+        gap = next((gap for gap in reversed(state.open) if gap.has_room), None)
         if gap is not None:
             gap.drops += drops
             gap.rejected.update(self._rejections)

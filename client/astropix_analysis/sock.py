@@ -64,7 +64,7 @@ class MulticastSender:
     Raises
     ------
     ConfigError
-        `group` or `port` is not one, or the interface is of the other address family.
+        `group`, `port` or `ttl` is not one, or the interface is of the other address family.
     OSError
         The interface does not exist; the text lists those there are.
 
@@ -96,7 +96,8 @@ class MulticastSender:
             chosen = multicast.find_interface(interface, multicast.check_address(group, port))
             self._socket = multicast.open_sender(group, port, interface=chosen, ttl=ttl, loop=loop)
         except OSError as error:
-            raise multicast.with_context(error, f"cannot multicast to {self} from {interface}") from None
+            where = f" from {interface}" if interface else ""
+            raise multicast.with_context(error, f"cannot multicast to {self}{where}") from None
         # Python parses the group anew in every call, but resolves no name: the address is checked above.
         self._destination = multicast.socket_address(group, port, chosen)
         self._sendto = self._socket.sendto
@@ -242,7 +243,7 @@ class MulticastReceiver(Receiver[R]):
     ) -> None:
         super().__init__(readout_class, timeout=timeout)
         self._address = Source(group, port)
-        self._socket = _open_joined(group, port, interface, source, receive_buffer)
+        self._socket, self._joined_on = _open_joined(group, port, interface, source, receive_buffer)
         self.granted_buffer = multicast.buffer_size(self._socket, socket.SO_RCVBUF)
         self._ledger = StreamLedger(stride=stride)
         self._intake = Intake(self._ledger)
@@ -253,6 +254,11 @@ class MulticastReceiver(Receiver[R]):
     def address(self) -> tuple[str, int]:
         """Return (group, port)."""
         return self._address
+
+    @property
+    def connected(self) -> bool:
+        """Whether readouts can arrive: the interface that the group was joined on is there and has a link."""
+        return multicast.has_link(self._joined_on)
 
     @property
     def ledger(self) -> Ledger:
@@ -304,7 +310,8 @@ class MulticastReceiver(Receiver[R]):
 
 def _open_joined(
     group: str, port: int, interface: str | None, source: str | None, receive_buffer: int
-) -> socket.socket:
+) -> tuple[socket.socket, multicast.Interface]:
+    """Return the socket, and the interface that the group was joined on, as far as it is known."""
     family = multicast.check_address(group, port)
     if source is not None and not multicast.is_multicast(group):
         raise ConfigError(f"source {source!r}: a source is joined of a group, which {group} is not")
@@ -319,8 +326,9 @@ def _open_joined(
     except OSError as error:
         where = f" on {interface}" if interface else ""
         raise multicast.with_context(error, f"cannot receive {Source(group, port)}{where}") from None
-    _log.info("receiving %s on %s", Source(group, port), multicast.in_use(chosen, group, port))
-    return sock
+    used = multicast.in_use(chosen, group, port)
+    _log.info("receiving %s on %s", Source(group, port), used)
+    return sock, used if isinstance(used, multicast.Interface) else chosen
 
 
 def _batch(group: Group, received_ns: int) -> Batch:

@@ -6,6 +6,7 @@
 ``udp://[ff15::1]:5007?interface=eth1``                 an IPv6 group
 ``tcp://relay:5556``                                    a relay with one stream
 ``tcp://relay:5556?stream=astropix``                    one stream of a relay
+``…?server_key=relay.key&key_file=me.key_secret``       a relay with encryption: its key, and ours
 ======================================================  ==================================================
 """
 
@@ -20,7 +21,7 @@ from astropix_analysis.receiver import Receiver
 
 R = TypeVar("R")
 
-_OPTIONS = {"udp": ("interface", "source"), "tcp": ("stream",)}
+_OPTIONS = {"udp": ("interface", "source"), "tcp": ("stream", "server_key", "key_file")}
 _EXAMPLE = "write udp://239.1.1.1:5007 or tcp://relay:5556?stream=astropix"
 
 
@@ -72,7 +73,8 @@ def _parse_options(url: str, scheme: str, query: str) -> dict[str, Any]:
     for key, value in parse_qsl(query, keep_blank_values=True):
         if key not in _OPTIONS[scheme]:
             close = difflib.get_close_matches(key, _OPTIONS[scheme], n=1)
-            known = " and ".join(_OPTIONS[scheme])
+            *others, last = _OPTIONS[scheme]
+            known = f"{', '.join(others)} and {last}"
             hint = f"did you mean {close[0]!r}?" if close else f"{scheme}:// takes {known}"
             raise ConfigError(f"{url!r}: unknown option {key!r}; {hint}")
         if key in options or not value:

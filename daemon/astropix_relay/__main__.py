@@ -1,7 +1,9 @@
 """The command ``astropix-relay``: run the relay, check a configuration, print its schema."""
 
+import contextlib
 import json
 import logging
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ import zmq
 
 from astropix_analysis import __version__, distributions, keys
 from astropix_analysis.errors import ConfigError
-from astropix_relay import systemd
+from astropix_relay import logs, systemd
 from astropix_relay.config import Config, load_config, schema
 from astropix_relay.service import Relay
 
@@ -61,9 +63,10 @@ def run(
     options: dict[str, object] = {"group": group, "port": port, "interface": interface, "publish": publish}
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload has nothing to do yet; by default it would end us
     checked = _load(config, options)
-    _set_up_log(checked)
+    log = _set_up_log(checked)
+    _allow_connections()
     try:
-        relay = Relay(checked, lambda: _read(config, options))
+        relay = Relay(checked, lambda: _read(config, options), log.tick)
     except zmq.ZMQError as error:
         _fail(f"cannot publish on {checked.publish.endpoint}: {str(error).lower()}", CANNOT_START)
     except (OSError, ConfigError) as error:
@@ -129,15 +132,21 @@ def _read(file: Path | None, overrides: dict[str, object]) -> Config:
     return load_config(text, file=str(file), overrides=overrides)
 
 
-def _set_up_log(config: Config) -> None:
-    logging.basicConfig(level=config.log.level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
-    if systemd.stderr_is_journal():
-        logging.root.handlers[0].setFormatter(systemd.JournalFormatter())
+def _set_up_log(config: Config) -> logs.SummingHandler:
+    handler = logs.set_up(config.log.level)
     for warning in config.warnings():
         _log.warning("%s", warning)
     clash = distributions.clash()
     if clash:
         _log.warning("%s", clash)
+    return handler
+
+
+def _allow_connections() -> None:
+    """Take all the descriptors that we may have: each connection is one, those that stay silent too."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _text(error: Exception) -> str:

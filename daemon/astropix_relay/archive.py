@@ -119,6 +119,10 @@ class Archive:
         except zmq.ZMQError:  # EAGAIN: its queue is full; EHOSTUNREACH: it is gone
             self.unwanted += 1
 
+    def requests(self) -> dict[str, int]:
+        """Return the requests so far, by the status of their answers; `unwanted` are those not answered."""
+        return {**{status.name.lower(): n for status, n in self.answered.items()}, "unwanted": self.unwanted}
+
     def drop_clients(self) -> None:
         """Close every connection; those that may will be back at once."""
         connections.rebind(self._socket, self.endpoint)

@@ -49,6 +49,8 @@ class StreamCore:
         self.bytes = 0
         self.ledger = StreamLedger(stride=stride)
         self.tracker = StateTracker()
+        self.kernel_dropped = 0
+        """The kernel's own count, ahead of what comes with datagrams; for reports, not for the ledger."""
         self._joined = False
         self._membership = ""
         self._history_port = history_port
@@ -108,6 +110,7 @@ class StreamCore:
     def beat(self, now: Moment) -> Message:
         """Return a beat: the next sequence number, and what is known at this moment."""
         self.ledger.tick(now)
+        self.tracker.lost(self.ledger.totals().lost, now)
         report = self.report(now)
         self._told_state = report["state"]
         self._last_beat_s = now.s
@@ -125,7 +128,7 @@ class StreamCore:
             "membership": self._membership,
             "received": totals.received,
             "published": self.sequence,
-            "kernel_dropped": ledger.kernel_dropped,
+            "kernel_dropped": max(ledger.kernel_dropped, self.kernel_dropped),
             "rejected": dict(ledger.rejected),
             "last_readout_age_s": None if age_s is None else round(age_s, 3),
             "lag_s": round(self.tracker.lag_s, 3),

@@ -7,7 +7,7 @@ cannot. When nobody answers, nobody is let in.
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import zmq
@@ -89,6 +89,16 @@ class Connections:
         return len(self._since) - young + min(young, len(self._let_in))
 
 
+class DoorSample(NamedTuple):
+    """An endpoint: who is in, and who did not come in."""
+
+    name: str
+    clients: int
+    connections: int
+    accepted: int
+    failed: Mapping[str, int]
+
+
 class Door:
     """One guarded socket: its connections, and the handshakes that failed there, by cause."""
 
@@ -99,6 +109,11 @@ class Door:
         self.accepted = 0
         self.failed: Counter[str] = Counter()
         """Handshakes that failed, by cause; docs/operating.md explains each."""
+
+    def sample(self, now_s: float) -> DoorSample:
+        """Return what there is to watch."""
+        in_, open_ = self.connections.clients(now_s), self.connections.open
+        return DoorSample(self.name, in_, open_, self.accepted, dict(self.failed))
 
     def take_events(self, now_s: float) -> None:
         """Note what ZeroMQ tells of the socket's connections."""

@@ -51,6 +51,7 @@ class Inlet:
         self._dropped_before = 0  # by the kernel, on sockets that are closed
         self._heard = False
         self._heard_s = 0.0
+        self._silence_told = False
 
     @property
     def joined(self) -> bool:
@@ -110,7 +111,7 @@ class Inlet:
             While starting: the port is taken, or not allowed.
         """
         if self._heard:
-            self._heard, self._heard_s = False, now_s
+            self._heard, self._heard_s, self._silence_told = False, now_s, False
         try:
             interface = self._find_interface()
             self._note_link(interface)
@@ -192,12 +193,16 @@ class Inlet:
         if again:
             cause = cause or INTERFACE
             self.rejoins[cause] += 1
-            name = self.config.name
-            _log.info(
-                "stream %s: joined %s again on %s: %s", name, self._address, interface, REJOIN_CAUSES[cause]
-            )
+            self._tell_again(interface, cause)
         else:
             _log.info("stream %s: joined %s on %s", self.config.name, self._address, interface)
+
+    def _tell_again(self, interface: multicast.Interface, cause: str) -> None:
+        # A night without beam is one line, not one every two minutes.
+        level = logging.DEBUG if cause == SILENCE and self._silence_told else logging.INFO
+        self._silence_told = cause == SILENCE
+        name, words = self.config.name, REJOIN_CAUSES[cause]
+        _log.log(level, "stream %s: joined %s again on %s: %s", name, self._address, interface, words)
 
     def _open(self, interface: multicast.Interface) -> socket.socket:
         config = self.config

@@ -11,7 +11,7 @@ from astropix_analysis import handshakes, keys, wire
 from astropix_analysis import relay as relay_module
 from astropix_analysis.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.relay import RelayReceiver
+from astropix_analysis.relay import RelayReceiver, open_receiver
 from astropix_analysis.sock import MulticastSender
 from astropix_relay.config import Config, Security, Stream
 from astropix_relay.gate import Gate
@@ -119,6 +119,11 @@ class TestEncryption:
             pytest.raises(RefusedError, match=r"not (be )?encrypted"),
         ):
             refused.wait_ready(5)
+
+    def test_a_url_names_the_files(self, secure, files):
+        url = f"{secure.publisher.endpoint}?server_key={files}/relay.key&key_file={files}/alice.key_secret"
+        with open_receiver(AstroPix4Readout, url) as alice:
+            alice.wait_ready(5)
 
     def test_both_keys_or_none(self, open_relay, files):
         for options in ({"server_key": files / "relay.key"}, {"key_file": files / "alice.key_secret"}):

@@ -224,6 +224,19 @@ def test_two_sources_at_once(here, url, port):
     assert [json.loads(line)["url"] for line in program.stdout.splitlines()] == [url] * 3 + [other] * 3
 
 
+def test_readouts_through_a_relay(here, group, port, tcp_port):
+    endpoint = f"tcp://127.0.0.1:{tcp_port}"
+    words = ("--group", group, "--port", port, "--interface", "127.0.0.1", "--publish", endpoint)
+    with (
+        Program(sys.executable, "-m", "astropix_relay", "run", *words),
+        receiving(endpoint, "--count", 10, "--timeout", 10) as program,
+    ):
+        run("simulate", *here, "--count", 10)
+        assert program.wait() == 0
+    assert program.stdout.count("\n") == 10
+    assert "nothing lost of 10" in program.stderr
+
+
 def test_nothing_in_time(url):
     done = run("receive", url, "--timeout", 0.2)
     assert done.returncode == 1

@@ -30,7 +30,7 @@ class Stream:
         self.receiver = RelayReceiver(AstroPix4Readout, endpoint, timeout=5)
         self.receiver.wait_ready(5)
         self.longest_s = 0.0
-        self._stop = threading.Event()
+        self._stop, self._all_sent = threading.Event(), threading.Event()
         self._sent = 0
         self._threads = [threading.Thread(target=target) for target in (self._send, self._receive)]
 
@@ -38,10 +38,11 @@ class Stream:
         while not self._stop.wait(1 / RATE_HZ):
             self.sender.send_readout(AstroPix4Readout(bytes(100), self._sent, time.time_ns()))
             self._sent += 1
+        self._all_sent.set()
 
     def _receive(self):
         count = 0
-        while not self._stop.is_set() or count < self._sent:
+        while not self._all_sent.is_set() or count < self._sent:
             with contextlib.suppress(ReceiveTimeout):
                 readout = self.receiver.receive(timeout=0.1)
                 self.longest_s = max(self.longest_s, (time.time_ns() - readout.timestamp) / 1e9)

@@ -228,11 +228,18 @@ def test_a_relay_is_ready_without_its_interface_and_joins_again_within_3_seconds
         nic.create()
         assert seconds_until_received(daq, receiver) < 3
         nic.delete()
-        program.wait_for("not joined")
+        wait_until(lambda: state(receiver) == "no network")
         nic.create()
         assert seconds_until_received(daq, receiver) < 3
         program.wait_for("joined 239.1.1.1:5007 again on eth1: the interface is back")
         assert program.stop() == 0
+
+
+def state(receiver):
+    """The stream's state in the relay's latest beat."""
+    with contextlib.suppress(ReceiveTimeout):
+        receiver.receive()
+    return receiver._subscription.report["state"]
 
 
 def seconds_until_received(daq, receiver):

@@ -11,7 +11,6 @@ from programs import Program
 from systemd.container import Container, Unit, wait_until
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
-no_reload_yet = pytest.mark.xfail(strict=True, reason="SIGHUP ends the daemon yet")
 no_store_yet = pytest.mark.xfail(strict=True, reason="the daemon keeps no sockets in the store yet")
 
 PYTHON = "/opt/astropix-relay/bin/python"
@@ -121,7 +120,6 @@ def test_the_journal_has_priorities(relay: Unit) -> None:
     assert not any(line.startswith("<") for line in relay.journal())
 
 
-@no_reload_yet
 def test_a_good_reload_takes_up_a_stream_and_disturbs_no_other(relay: Unit) -> None:
     pid = relay.show("MainPID")
     with subscribed(relay.container) as subscriber, send(relay.container, count=200) as sender:

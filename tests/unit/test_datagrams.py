@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from astropix_analysis import datagrams, multicast
-from astropix_analysis.datagrams import SLOTS, MmsgReader, RecvReader, open_reader
+from astropix_analysis.datagrams import NOTHING, SLOTS, MmsgReader, RecvReader, open_reader
 from astropix_analysis.ledger import Source
 
 
@@ -72,7 +72,7 @@ def test_the_fastest_reader_of_the_platform_is_taken(kind, pair):
 
 
 def test_nothing_waits(kind, pair):
-    assert open_reader(pair[0]).read() == ((), (), (), True)
+    assert open_reader(pair[0]).read() == NOTHING
 
 
 @pytest.mark.parametrize("count", [1, SLOTS - 1, SLOTS, SLOTS + 1, 3 * SLOTS])

@@ -69,7 +69,7 @@ def test_nothing_drained_is_nothing(intake, ledger):
         (b"\x00" * 40, WRONG_MAGIC),
         (datagram(0) + b"\xbc", LENGTH),
         (datagram(0)[:-1], LENGTH),
-        (datagram(0) + bytes(SLOT_SIZE), TRUNCATED),
+        (datagram(0).ljust(SLOT_SIZE), TRUNCATED),
     ],
 )
 def test_what_is_not_a_readout_is_rejected_with_its_reason(intake, ledger, bad, reason):

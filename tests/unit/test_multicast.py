@@ -34,7 +34,9 @@ def test_a_group_tells_its_address_family(group, family):
     assert multicast.check_address(group, 5007) == family
 
 
-@pytest.mark.parametrize("group", ["", "localhost", "239.1.1", "239.1.1.1.1", "ff15::1%lo", "fe80::1%eth0"])
+@pytest.mark.parametrize(
+    "group", ["", None, 1234, "localhost", "239.1.1", "239.1.1.1.1", "ff15::1%lo", "fe80::1%eth0"]
+)
 def test_what_is_not_an_address_is_refused(group):
     with pytest.raises(ConfigError, match=r"address|interface"):
         multicast.check_address(group, 5007)
@@ -50,6 +52,15 @@ def test_what_is_not_a_port_is_refused(port):
 def test_any_text_is_an_address_or_a_config_error(group, port):
     with contextlib.suppress(ConfigError):
         multicast.check_address(group, port)
+
+
+def test_a_link_is_there_up_and_the_same(monkeypatch):
+    assert multicast.has_link(LO)
+    assert not multicast.has_link(Interface("lo", LO.index + 1000))  # deleted and made anew
+    assert not multicast.has_link(Interface("nosuch0"))
+    assert multicast.has_link(Interface())  # that of the route, which is not known
+    monkeypatch.setattr(multicast, "_SIOCGIFFLAGS", None)
+    assert multicast.has_link(Interface("nosuch0"))  # a platform that does not tell
 
 
 def test_an_interface_is_found_by_name_and_by_address():

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from astropix_analysis.clock import Moment
@@ -45,7 +45,7 @@ class Listener:
         self.sequence = SourceSequence(stride, self.kernel)
         self.stride = stride
         self.run_began_ns = EPOCH_NS
-        self.now_s = 0.0
+        self.now_s = 100.0
         self.begun = []
 
     def restart(self, after_ns=HOUR_NS):
@@ -112,12 +112,12 @@ def test_a_gap_closes_after_a_second(daq):
 
 
 def test_a_gap_says_what_and_when(daq):
-    daq.hear(0)
-    daq.wait(0.5)
-    daq.hear(5)
+    for readout_id in (0, 1, 5):
+        daq.hear(readout_id)
+        daq.wait(0.5)
     daq.wait(1)
     (gap,) = daq.sequence.gaps
-    assert (gap.first_id, gap.count, gap.began_ns, gap.ended_ns) == (1, 4, at(0).ns, at(0.5).ns)
+    assert (gap.first_id, gap.count, gap.began_ns, gap.ended_ns) == (2, 3, at(100.5).ns, at(101).ns)
 
 
 def test_a_gap_within_a_batch_lasts_no_longer_than_the_batch(daq):
@@ -156,6 +156,7 @@ def test_rejections_claim_first_then_kernel_drops_and_the_rest_is_before_the_soc
     daq.hear(10)
     assert daq.counts() == {"received": 2, "rejected": 2, "in_kernel": 3, "before_socket": 4, "runs": 1}
     assert daq.sequence.rejected == {"magic": 1, "length": 1}
+    assert daq.kernel.claimed == 3
     (gap,) = daq.sequence.gaps
     assert (gap.count, gap.rejected, gap.in_kernel, gap.before_socket) == (9, 2, 3, 4)
 
@@ -165,8 +166,20 @@ def test_no_more_is_claimed_than_is_missing(daq):
     daq.sequence.note_rejected("magic")
     daq.kernel.total += 5
     daq.hear(4)
-    assert daq.counts() == {"received": 2, "rejected": 1, "in_kernel": 2, "runs": 1}
+    for reason in ("magic", "magic", "length", "length"):
+        daq.sequence.note_rejected(reason)
+    daq.hear(8)
+    assert daq.counts() == {"received": 3, "rejected": 4, "in_kernel": 2, "runs": 1}
+    assert daq.sequence.rejected == {"magic": 3, "length": 1}
     assert daq.kernel.claimed == 2
+
+
+def test_a_drop_belongs_to_the_gap_that_it_was_seen_with(daq):
+    daq.hear(0, 2)
+    daq.kernel.total += 1
+    daq.hear(4)
+    assert daq.counts() == {"received": 3, "in_kernel": 1, "before_socket": 1, "runs": 1}
+    assert [gap.in_kernel for gap in daq.sequence.gaps] == [0, 1]
 
 
 def test_what_is_dropped_or_rejected_where_nothing_is_missing_is_foreign(daq):
@@ -185,6 +198,15 @@ def test_a_dropped_readout_that_was_overtaken_is_still_found(daq):
     assert daq.counts() == {"received": 3, "in_kernel": 1, "runs": 1}
 
 
+def test_what_is_accounted_for_leaves_a_later_drop_to_another_gap(daq):
+    daq.hear(0, 2)
+    daq.kernel.total += 1
+    daq.hear(4)  # the drop is 3
+    daq.kernel.total += 1
+    daq.hear(5)  # and this one must be 1
+    assert daq.counts() == {"received": 4, "in_kernel": 2, "runs": 1}
+
+
 def test_a_duplicate_does_not_take_the_drops_of_the_gap_to_come(daq):
     daq.hear(0)
     daq.kernel.total += 1
@@ -198,6 +220,11 @@ def test_a_duplicate_does_not_take_the_drops_of_the_gap_to_come(daq):
 def test_duplicates(daq):
     daq.hear(0, 0, 1, 2, 1, 2)
     assert daq.counts() == {"received": 6, "duplicates": 3, "runs": 1}
+
+
+def test_a_duplicate_of_the_64th_before(daq):
+    daq.hear(*range(65), 0)
+    assert daq.counts() == {"received": 66, "duplicates": 1, "runs": 1}
 
 
 def test_a_reordered_readout_fills_its_gap(daq):
@@ -270,6 +297,14 @@ def test_where_more_than_64_are_missing_a_second_readout_must_confirm_the_run(da
     assert daq.sequence.runs[-1].first_id == 100
 
 
+@pytest.mark.parametrize(("first_id", "runs"), [(63, 2), (64, 1)])
+def test_up_to_64_need_no_confirmation(daq, first_id, runs):
+    daq.hear(*range(1000))
+    daq.restart()
+    daq.hear(first_id)
+    assert daq.sequence.run_count == runs
+
+
 @pytest.mark.parametrize("lengths", [(1, 1, 1), (1, 5), (2, 3), (5, 1, 5)])
 def test_runs_of_a_few_readouts(daq, lengths):
     for length in lengths:
@@ -333,6 +368,11 @@ def test_a_daq_clock_set_back_with_a_restart_is_a_new_run_once_the_second_readou
     assert daq.sequence.runs[-1].first_id == 0
 
 
+def test_a_daq_whose_timestamps_never_change_is_followed_too(daq):
+    daq.hear(*range(100), *range(80), stamp_ns=0)
+    assert daq.counts() == {"received": 180, "runs": 2}
+
+
 def test_a_daq_clock_set_in_the_middle_of_a_run_changes_nothing(daq):
     daq.hear(*range(100))
     daq.restart(-HOUR_NS)
@@ -375,6 +415,11 @@ def test_a_longer_jump_is_a_gap_once_the_next_readout_continues_it(daq):
 def test_jumps_are_believed_where_few_readouts_get_through(daq):
     daq.hear(0, *range(5_000_000, 5_010_000, 100))
     assert daq.counts() == {"received": 101, "before_socket": 5_009_900 - 100, "runs": 1}
+
+
+def test_jumps_that_do_not_continue_each_other_are_strays(daq):
+    daq.hear(0, 3_000_000_000, 5_000_000, 1_000_000_000, 1)
+    assert daq.counts() == {"received": 5, "stray": 3, "runs": 1}
 
 
 def test_duplicates_of_what_is_not_believed_yet(daq):
@@ -445,6 +490,8 @@ def test_without_the_stride_told_the_rest_counts_as_lost_and_readouts_as_deliver
 # Any traffic
 
 
+@example(U32 - 1, PLAUSIBLE_JUMP)
+@example(0, -PLAUSIBLE_JUMP)
 @given(st.integers(0, U32 - 1), st.integers(-PLAUSIBLE_JUMP, PLAUSIBLE_JUMP))
 def test_distance_goes_over_the_end_for_short_steps(last_id, ahead):
     assert distance(last_id, (last_id + ahead) % U32) == ahead
@@ -502,7 +549,7 @@ events = st.one_of(
 @given(st.integers(0, U32 - 1), st.lists(events, max_size=30), st.sampled_from([1, 3]))
 def test_batches_count_as_single_readouts_do_and_counters_never_fall(readout_id, script, stride):
     single, batched = SourceSequence(stride, KernelDrops()), SourceSequence(stride, KernelDrops())
-    now_s, stamp = 0.0, EPOCH_NS
+    now_s, stamp = 100.0, EPOCH_NS
     for event in script:
         before = [counted(single), counted(batched)]
         if event == "drop":

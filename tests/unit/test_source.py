@@ -20,6 +20,10 @@ from astropix_analysis.source import SourceUrl, parse_url
         ("udp://[ff15::1]:5007?interface=eth1", SourceUrl("udp", "ff15::1", 5007, {"interface": "eth1"})),
         ("tcp://relay:5556", SourceUrl("tcp", "relay", 5556)),
         ("tcp://relay:5556?stream=astropix", SourceUrl("tcp", "relay", 5556, {"stream": "astropix"})),
+        (
+            "tcp://relay:5556?server_key=relay.key&key_file=me.key_secret",
+            SourceUrl("tcp", "relay", 5556, {"server_key": "relay.key", "key_file": "me.key_secret"}),
+        ),
         ("tcp://[::1]:5556", SourceUrl("tcp", "::1", 5556)),
         (
             "udp://[ff15::1]:5007?interface=a%26b%3D1&source=fd00::1",  # Linux allows such names

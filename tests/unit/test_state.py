@@ -42,6 +42,7 @@ def stream():
 def test_quiet_before_the_first_readout_and_three_seconds_after_the_last(stream):
     assert stream.state() == State.QUIET
     assert stream.tracker.age_s(at(0)) is None
+    assert stream.tracker.lag_s == 0.0
     stream.run(0, 1)
     assert stream.state() == State.LIVE
     assert stream.tracker.state(at(3.0), connected=True) == State.LIVE
@@ -88,6 +89,18 @@ def test_the_fastest_of_ten_minutes_is_what_counts(stream):
     assert stream.state() == State.LAGGING
     stream.run(590, 700, latency_s=5.0)  # longer than ten minutes ago it was faster: nobody remembers
     assert stream.state() == State.LIVE
+
+
+def test_the_fastest_may_come_at_any_time(stream):
+    stream.run(0, 10, latency_s=5.0)
+    stream.run(10, 20, latency_s=0.1)
+    stream.run(25, 30, latency_s=5.0)
+    assert stream.tracker.lag_s == pytest.approx(4.9, abs=1e-3)
+
+
+def test_a_long_run_takes_bounded_memory(stream):
+    stream.run(0, 2000)
+    assert len(stream.tracker._lags[DAQ]._least) <= 11
 
 
 @pytest.mark.parametrize("offset_s", [-10 * 365 * 24 * HOUR_S, -HOUR_S, 0.0, HOUR_S])

@@ -10,7 +10,7 @@ import typer
 from astropix_analysis.cli import ending, options
 
 #: In the order of the help: a module each, with a function `command` and the text `EXAMPLES`.
-COMMANDS = ("send", "receive", "simulate", "monitor", "demo")
+COMMANDS = ("send", "receive", "record", "info", "convert", "simulate", "demo")
 
 _EPILOG = (
     "A source is udp://GROUP:PORT[?interface=NAME&source=ADDRESS] or tcp://HOST:PORT[?stream=NAME].\n\n"
@@ -52,8 +52,13 @@ def build(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     app.callback()(_apx)
     for name in commands:
         module = importlib.import_module(f"{__name__}.{name}")
-        app.command(name, epilog=module.EXAMPLES)(module.command)
+        app.command(name, help=_flowing(module.command.__doc__), epilog=module.EXAMPLES)(module.command)
     return app
+
+
+def _flowing(text: str) -> str:
+    """Take the line ends out of the paragraphs: the help is as wide as the terminal."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _apx(

@@ -85,13 +85,12 @@ class Watching:
     def run(self, seconds: float | None) -> bool:
         """Watch for so many seconds, or until Ctrl-C; return whether it was that."""
         begin_s = time.monotonic()
-        try:
-            with self._view:
-                while seconds is None or time.monotonic() < begin_s + seconds:
-                    self._take()
-                    self._view.update(time.monotonic() - begin_s, self._daq.sent)
-        except KeyboardInterrupt:
-            return True
+        with ending.deferred() as asked, self._view:
+            while seconds is None or time.monotonic() < begin_s + seconds:
+                self._take()
+                self._view.update(time.monotonic() - begin_s, self._daq.sent)
+                if asked.is_set():
+                    return True
         return False
 
     def catch_up(self) -> None:
@@ -125,7 +124,7 @@ class SimulatedDaq(threading.Thread):
         """Send; the body of the thread."""
         with self._sender:
             going_on = takewhile(lambda _: not self._stopping.is_set(), dues(self._detector))
-            player.Player(self._sender, now=True).play(going_on, progress.Nothing(None, None))
+            player.Player(self._sender, now=True).play(going_on, progress.Nothing(None))
 
     def stop(self) -> None:
         """End the thread; a second call does nothing."""
@@ -161,7 +160,8 @@ class Relay:
         deadline_s = time.monotonic() + _START_S
         while True:
             try:
-                sources.wait_ready(_TURN_S)
+                for source in sources:
+                    source.wait_ready(_TURN_S)
                 return
             except ReceiveTimeout as error:
                 if self._process.poll() is not None or time.monotonic() > deadline_s:

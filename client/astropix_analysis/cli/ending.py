@@ -1,12 +1,15 @@
 """How a command ends: its exit code, and the one line that says what was wrong."""
 
+import contextlib
 import errno
 import io
 import logging
 import os
 import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import typer
@@ -46,10 +49,8 @@ class _ToStderr(logging.Handler):
 
 def prepare() -> None:
     """Set up the process so that commands end well, with a summary, whoever ends them."""
-    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP; under nohup it is ignored, and stays so
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+    for number in _ending_signals():
+        signal.signal(number, _interrupt)
     logging.getLogger("astropix_analysis.fileio").setLevel(logging.ERROR)  # commands say it themselves
     log.addHandler(_ToStderr())
     log.setLevel(logging.INFO)
@@ -57,8 +58,35 @@ def prepare() -> None:
         sys.stdout.reconfigure(line_buffering=True)  # whoever reads our output through a pipe waits for it
 
 
+def _ending_signals() -> list[int]:
+    """Return the signals that end a command: those that are not ignored, as SIGHUP is under nohup."""
+    numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]  # Windows lacks some
+    return [n for n in numbers if n is not None and signal.getsignal(n) is not signal.SIG_IGN]
+
+
 def _interrupt(*_: Any) -> NoReturn:
     raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[threading.Event]:
+    """Set an event at Ctrl-C and the like, where an exception could fall between reading and counting.
+
+    A second one interrupts whatever is going on.
+    """
+    asked = threading.Event()
+
+    def ask(*_: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in _ending_signals()}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def only_warnings() -> None:
@@ -108,9 +136,20 @@ def explain_os_error(error: OSError) -> str:
     return multicast.explain(error)
 
 
+def finish_with(code: int) -> NoReturn:
+    """End a command that has said all there is to say."""
+    raise typer.Exit(code)
+
+
 def finish(*, wrong: bool = False, interrupted: bool = False) -> NoReturn:
     """End a command whose summary says the rest."""
     raise typer.Exit(WRONG if wrong else INTERRUPTED if interrupted else OK)
+
+
+def leave_line() -> None:
+    """Go to a new line where the terminal has written ^C."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
 
 
 def silence_stdout() -> None:

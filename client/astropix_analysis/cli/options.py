@@ -1,6 +1,7 @@
 """Options that several subcommands share, and what their values may be."""
 
 import math
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,6 +49,7 @@ _BAD_NETWORK = "A bad network, to test a monitor with"
 Debug = Annotated[
     bool, typer.Option("--debug", callback=_debug, help="Show tracebacks and all log messages.")
 ]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON, one line a record.")]
 
 Group = Annotated[str, typer.Option(help="Group, or address, to send to.", rich_help_panel=_NETWORK)]
@@ -88,12 +90,19 @@ Reorder = Annotated[
     ),
 ]
 
+Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Files, .apx.", show_default=False)]
 Urls = Annotated[
     list[str],
     typer.Argument(
         metavar="URL",
         help="Where from: udp://GROUP:PORT or tcp://RELAY:PORT; several for A and B.",
         show_default=False,
+    ),
+]
+Url = Annotated[
+    str,
+    typer.Argument(
+        metavar="URL", help="Where from: udp://GROUP:PORT or tcp://RELAY:PORT.", show_default=False
     ),
 ]
 Count = Annotated[int | None, typer.Option(min=1, help="End after so many readouts.")]

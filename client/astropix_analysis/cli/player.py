@@ -11,6 +11,7 @@ from astropix_analysis.cli import progress, texts
 from astropix_analysis.replay import BadNetwork, Due, restamp
 from astropix_analysis.sock import MulticastSender
 
+_LONG_WAIT_S = 1.5  # from which on the next readout is announced, lest the command looks hung
 _STEP_S = 0.1  # of waiting, between looks at the display
 _MAX_LAG_S = 1.0  # behind the plan: then the plan moves, so that a pause is not made up for in a flood
 
@@ -24,13 +25,23 @@ class Player:
         Where to.
     now
         Give each readout the time at which it is sent for its timestamp.
+    duration_s
+        How long it will take; None if there is no end.
     network
         What happens to the datagrams on the way.
     """
 
-    def __init__(self, sender: MulticastSender, *, now: bool, network: BadNetwork | None = None) -> None:
+    def __init__(
+        self,
+        sender: MulticastSender,
+        *,
+        now: bool,
+        duration_s: float | None = None,
+        network: BadNetwork | None = None,
+    ) -> None:
         self._sender = sender
         self._now = now
+        self._duration_s = duration_s
         self._network = BadNetwork() if network is None else network
         self._start_s = time.monotonic()
         self._plan_s = self._start_s
@@ -62,11 +73,24 @@ class Player:
     def _wait(self, after_s: float, display: progress.Progress) -> None:
         now_s = time.monotonic()
         self._plan_s = max(self._plan_s, now_s - after_s - _MAX_LAG_S)
+        if self._plan_s + after_s - now_s > _LONG_WAIT_S:
+            display.show(now_s, self.played, self._note(now_s, after_s))
         while (left := self._plan_s + after_s - now_s) > 0:
-            display.update(now_s, self.played, after_s - left, left)
+            if display.due(now_s):
+                display.show(now_s, self.played, self._note(now_s, after_s))
             time.sleep(min(left, _STEP_S))
             now_s = time.monotonic()
-        display.update(now_s, self.played, after_s)
+        if display.due(now_s):
+            display.show(now_s, self.played, self._note(now_s, after_s))
+
+    def _note(self, now_s: float, after_s: float) -> str:
+        """Say when the next readout is due, or all is done."""
+        wait_s = self._plan_s + after_s - now_s
+        if wait_s > _LONG_WAIT_S:
+            return f"next readout in {wait_s:.0f} s"
+        if self._duration_s is None:
+            return ""
+        return f"{texts.duration(max(0.0, self._plan_s + self._duration_s - now_s))} left"
 
     @property
     def seconds(self) -> float:

@@ -11,7 +11,6 @@ from astropix_analysis.cli import texts
 
 _BAR_EVERY_S = 0.1
 _LINE_EVERY_S = 5.0
-LONG_WAIT_S = 1.5  # from which on the next readout is announced, lest the command looks hung
 
 
 def on_terminal() -> bool:
@@ -20,37 +19,33 @@ def on_terminal() -> bool:
 
 
 class Progress(AbstractContextManager["Progress"], ABC):
-    """Shows how many readouts were sent, how fast, and what time is left.
+    """Shows how many readouts were dealt with, how fast, and a note.
 
     Parameters
     ----------
-    total, duration_s
-        Readouts and seconds in all; None where there is no end.
+    total
+        Readouts in all; None where there is no end.
     """
 
+    first_s: float
     every_s: float
 
-    def __init__(self, total: int | None, duration_s: float | None) -> None:
+    def __init__(self, total: int | None) -> None:
         self._total = total
-        self._duration_s = duration_s
         self._meter = texts.RateMeter()
-        self._next_s = float("-inf")
-        self._long_wait = False
+        self._next_s: float | None = None
 
-    def update(self, now_s: float, done: int, at_s: float, waiting_s: float = 0.0) -> None:
-        """Say how far it is, as often as one likes: `at_s` seconds into the whole, with so long to wait."""
-        long_wait = waiting_s > LONG_WAIT_S
-        if now_s < self._next_s and long_wait <= self._long_wait:
-            return
-        self._long_wait = long_wait
+    def due(self, now_s: float) -> bool:
+        """Tell whether it is time to show something new: a note is not made for nothing."""
+        if self._next_s is None:
+            self._meter.note(now_s, 0)
+            self._next_s = now_s + self.first_s
+        return now_s >= self._next_s
+
+    def show(self, now_s: float, done: int, note: str) -> None:
+        """Show how it is."""
         self._next_s = now_s + self.every_s
-        rate = texts.rate(self._meter.note(now_s, done))
-        if long_wait:
-            self._show(done, rate, f"next readout in {waiting_s:.0f} s")
-        elif self._duration_s is None:
-            self._show(done, rate, "")
-        else:
-            self._show(done, rate, f"{texts.duration(max(0.0, self._duration_s - at_s))} left")
+        self._show(done, texts.rate(self._meter.note(now_s, done)), note)
 
     @abstractmethod
     def _show(self, done: int, rate: str, note: str) -> None:
@@ -60,7 +55,7 @@ class Progress(AbstractContextManager["Progress"], ABC):
 class Lines(Progress):
     """Plain lines, for a pipe, a file or a log."""
 
-    every_s = _LINE_EVERY_S
+    first_s = every_s = _LINE_EVERY_S
 
     def _show(self, done: int, rate: str, note: str) -> None:
         if done:
@@ -83,10 +78,10 @@ class Nothing(Lines):
 class Bar(Progress):
     """A bar that is gone at the end."""
 
-    every_s = _BAR_EVERY_S
+    first_s, every_s = 0.0, _BAR_EVERY_S
 
-    def __init__(self, total: int | None, duration_s: float | None) -> None:
-        super().__init__(total, duration_s)
+    def __init__(self, total: int | None) -> None:
+        super().__init__(total)
         from rich import console, progress  # noqa: PLC0415  (only a terminal needs it)
 
         columns = ("{task.completed:.0f} readouts", "{task.fields[rate]}", "{task.fields[note]}")
@@ -108,6 +103,6 @@ class Bar(Progress):
         self._bar.stop()
 
 
-def show(total: int | None, duration_s: float | None) -> Progress:
+def open_display(total: int | None = None) -> Progress:
     """Return the display that fits where standard error goes."""
-    return (Bar if on_terminal() else Lines)(total, duration_s)
+    return (Bar if on_terminal() else Lines)(total)

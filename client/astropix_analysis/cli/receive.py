@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated, Any
 
 import typer
 
@@ -21,8 +22,6 @@ EXAMPLES = (
     "A record of --json is a readout (data in hexadecimal), or with --hits a hit; the summary then is JSON "
     "on standard error."
 )
-
-Printer: TypeAlias = Callable[[OpenSource, Batch, AstroPix4Readout], Iterator[str]]
 
 
 def command(
@@ -42,13 +41,16 @@ def command(
         reception = Reception(sources, hits=hits, as_json=as_json)
         interrupted, timed_out = False, None
         try:
-            reception.run(count)
+            sources.wait_ready()
+            interrupted = reception.run(count)
         except KeyboardInterrupt:
             interrupted = True
         except BrokenPipeError:
             ending.silence_stdout()
         except ReceiveTimeout as error:
             timed_out = error
+        if interrupted:
+            ending.leave_line()
         reception.print_summary()
     if timed_out and (count or not reception.readouts):
         raise timed_out
@@ -67,16 +69,22 @@ class Reception:
         self._extra: dict[tuple[OpenSource, Source], bytes | None] = {}
         self.readouts = self.hits = 0
 
-    def run(self, count: int | None) -> None:
-        """Print until there were `count` readouts."""
-        for source, batch in self._sources.batches():
-            for raw in batch.datagrams():
-                readout = AstroPix4Readout.from_bytes(raw)
-                for line in self._lines(source, batch, readout):
-                    print(line)
-                self.readouts += 1
-                if self.readouts == count:
-                    return
+    def run(self, count: int | None) -> bool:
+        """Print until there were `count` readouts, or until Ctrl-C; return whether it was that."""
+        with ending.deferred() as asked:
+            for arrived in self._sources.rounds():
+                for source, batch in arrived:
+                    self._print(source, batch, count)
+                if asked.is_set() or self.readouts == count:
+                    break
+        return asked.is_set() and self.readouts != count
+
+    def _print(self, source: OpenSource, batch: Batch, count: int | None) -> None:
+        for raw in islice(batch.datagrams(), None if count is None else count - self.readouts):
+            readout = AstroPix4Readout.from_bytes(raw)
+            for line in self._lines(source, batch, readout):
+                print(line)
+            self.readouts += 1
 
     def _lines(self, source: OpenSource, batch: Batch, readout: AstroPix4Readout) -> Iterator[str]:
         if self._hits:

@@ -8,8 +8,7 @@ import typer
 
 from astropix_analysis import replay
 from astropix_analysis.cli import ending, options, player, progress
-from astropix_analysis.errors import FormatError
-from astropix_analysis.fileio import ApxReader
+from astropix_analysis.cli.reading import Reading
 from astropix_analysis.sock import DEFAULT_GROUP, DEFAULT_PORT, MulticastSender
 
 EXAMPLES = (
@@ -57,11 +56,11 @@ def command(
     extent = recording.measure()
     pacing = replay.Pacing(speed, rate)
     dues = replay.repeat(recording.open_pass, extent) if loop else recording.open_pass()
-    display = progress.show(None, None) if loop else progress.show(extent.readouts, pacing.duration_s(extent))
+    total, duration_s = (None, None) if loop else (extent.readouts, pacing.duration_s(extent) or None)
     network = replay.BadNetwork(loss=loss, duplicate=duplicate, reorder=reorder, seed=seed)
     with MulticastSender(group, port, ttl, interface=interface) as sender:
-        playing = player.Player(sender, now=now, network=network)
-        interrupted = playing.play(pacing.apply(dues), display)
+        playing = player.Player(sender, now=now, duration_s=duration_s, network=network)
+        interrupted = playing.play(pacing.apply(dues), progress.open_display(total))
     playing.print_summary(as_json=as_json)
     recording.check()
     ending.finish(wrong=playing.incomplete, interrupted=interrupted and not loop)
@@ -111,15 +110,10 @@ class Recording:
 
     def _read(self, path: Path) -> Iterator[replay.Recorded]:
         """Give the whole readouts of a file, and note what else is in it."""
-        with ApxReader(path) as reader:
-            try:
-                yield from reader.datagrams()
-            except FormatError as error:
-                self.damage.append(f"{error}; only what precedes it can be played")
-            if reader.leftover_bytes:
-                self.damage.append(
-                    f"{path}: truncated: {reader.leftover_bytes} bytes of an incomplete readout at its end"
-                )
+        with Reading(path) as reading:
+            yield from reading.datagrams()
+            if reading.trouble:
+                self.damage.append(reading.trouble)
 
     def check(self) -> None:
         """Raise what is wrong with the files, if anything."""

@@ -48,8 +48,8 @@ def command(
     total, duration_s = _extent(rate, count, seconds)
     network = BadNetwork(loss=loss, duplicate=duplicate, reorder=reorder, seed=seed)
     with MulticastSender(group, port, ttl, interface=interface) as sender:
-        playing = player.Player(sender, now=True, network=network)
-        interrupted = playing.play(readouts, progress.show(total, duration_s))
+        playing = player.Player(sender, now=True, duration_s=duration_s, network=network)
+        interrupted = playing.play(readouts, progress.open_display(total))
     playing.print_summary(as_json=as_json)
     ending.finish(wrong=playing.incomplete, interrupted=interrupted and duration_s is not None)
 

@@ -14,7 +14,7 @@ from astropix_analysis.receiver import Batch, Receiver
 from astropix_analysis.source import SourceUrl, open_receiver, parse_url
 
 _RELAY_ANSWERS_S = 3.0  # after which a person is told that the relay is silent
-_LOOK_S = 1.0  # between looks at a receiver, since a relay's has to notice that its relay is gone
+_TURN_S = 0.2  # for a relay to be missed, Ctrl-C to be noticed, files to be flushed
 _FAIR = 100  # batches of one source, before another has its turn
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Sources:
     urls
         As `source.parse_url` takes them.
     timeout_s
-        Seconds without a readout from any, after which `batches` raises; None: never.
+        Seconds without a readout from any, after which `rounds` raises; None: never.
     """
 
     def __init__(self, urls: Sequence[str], timeout_s: float | None = None) -> None:
@@ -80,41 +80,36 @@ class Sources:
     def __len__(self) -> int:
         return len(self._open)
 
-    def wait_ready(self, timeout_s: float | None) -> None:
+    def wait_ready(self) -> None:
         """Wait until readouts can arrive; say so when a relay does not answer, or raise if out of time."""
         for source in self._open:
-            source.wait_ready(timeout_s)
+            source.wait_ready(self._timeout_s)
 
-    def batches(self) -> Iterator[tuple[OpenSource, Batch]]:
-        """Iterate over what arrives.
+    def rounds(self) -> Iterator[list[tuple[OpenSource, Batch]]]:
+        """Iterate over what arrives, with an empty list five times a second while nothing does.
 
         Raises
         ------
         ReceiveTimeout
-            Nothing arrived in time; the text says why, if that is known.
+            Nothing arrived in time.
         """
-        self.wait_ready(self._timeout_s)
         last_s = time.monotonic()
         while True:
-            left_s = (
-                None if self._timeout_s is None else max(0.0, last_s + self._timeout_s - time.monotonic())
-            )
-            arrived = self.poll(left_s)
-            yield from arrived
+            arrived = self.poll(_TURN_S if self._timeout_s is None else min(_TURN_S, self._timeout_s))
+            yield arrived
+            now_s = time.monotonic()
             if arrived:
-                last_s = time.monotonic()
-            elif left_s == 0.0:
+                last_s = now_s
+            elif self._timeout_s is not None and now_s >= last_s + self._timeout_s:
                 names = " or ".join(map(str, self._open))
-                raise ReceiveTimeout(f"no readout from {names} in {texts.duration(self._timeout_s or 0.0)}")
+                raise ReceiveTimeout(f"no readout from {names} in {texts.duration(self._timeout_s)}")
 
-    def poll(self, timeout_s: float | None) -> list[tuple[OpenSource, Batch]]:
-        """Wait, at most so long and a second, and return what arrived."""
-        wait_s = _LOOK_S if timeout_s is None else min(timeout_s, _LOOK_S)
-        if len(self._open) == 1:  # its receiver waits better than select: it lets fast readouts gather
-            first = list(_waiting(self._open[0].receiver, wait_s, 1))
-            return [(self._open[0], batch) for batch in first]
-        select.select([source.receiver for source in self._open], [], [], wait_s)
-        return [(source, batch) for source in self._open for batch in _waiting(source.receiver, 0.0, _FAIR)]
+    def poll(self, wait_s: float) -> list[tuple[OpenSource, Batch]]:
+        """Wait, at most so long, and return what arrived."""
+        if len(self._open) > 1:  # one receiver waits better than select: it lets fast readouts gather
+            select.select([source.receiver for source in self._open], [], [], wait_s)
+            wait_s = 0.0
+        return [(source, batch) for source in self._open for batch in _waiting(source.receiver, wait_s)]
 
     def close(self) -> None:
         """Close all receivers."""
@@ -130,10 +125,11 @@ class Sources:
         self.close()
 
 
-def _waiting(receiver: Receiver[AstroPix4Readout], wait_s: float, most: int) -> Iterator[Batch]:
-    """Take what is there, but not for ever."""
+def _waiting(receiver: Receiver[AstroPix4Readout], wait_s: float) -> Iterator[Batch]:
+    """Wait for a batch, and take those that are there too, but not for ever."""
     try:
-        for _ in range(most):
-            yield receiver.receive_batch(wait_s)
+        yield receiver.receive_batch(wait_s)
+        for _ in range(_FAIR):
+            yield receiver.receive_batch(0.0)
     except ReceiveTimeout:
         pass

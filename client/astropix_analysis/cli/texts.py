@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from datetime import datetime
 
 _RATE_OVER_S = 3.0
 
@@ -29,6 +30,12 @@ def size(count: float) -> str:
 def rate(per_second: float) -> str:
     """Return a rate: '12.9/s', '4710/s'."""
     return f"{per_second:.1f}/s" if per_second < 99.95 else f"{per_second:.0f}/s"
+
+
+def moment(epoch_ns: int) -> str:
+    """Return a time of day, local: '2025-07-23 09:25:36.707 CEST'."""
+    local = datetime.fromtimestamp(epoch_ns / 1e9).astimezone()
+    return f"{local:%Y-%m-%d %H:%M:%S}.{epoch_ns // 1_000_000 % 1000:03d} {local:%Z}"
 
 
 def counted(count: int, thing: str) -> str:

@@ -1,0 +1,321 @@
+"""What there is to watch: Prometheus metrics and /healthz, over HTTP.
+
+The loop takes a `Sample` each second and hands it over; the server's thread sees nothing else, so that no
+scrape can stop a readout or see half of a change. docs/operating.md says what each metric means.
+"""
+
+import logging
+import socket
+import socketserver
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any, NamedTuple
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+    StateSetMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from astropix_analysis.state import State
+from astropix_relay.addresses import Address
+from astropix_relay.gate import DoorSample
+from astropix_relay.kernel import SocketMemory
+
+_log = logging.getLogger(__name__)
+
+STALE_S = 5.0  # a loop that has not turned for so long is not healthy
+_REQUEST_S = 0.5  # for a client to say what it wants, and as long may a stop of the relay take
+_PREFIX = "astropix_relay_"
+
+
+class Turns:
+    """How long the turns of the loop took, from waking up until it waits again: seconds, in buckets."""
+
+    BOUNDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(self.BOUNDS) + 1)
+        self.total_s = 0.0
+
+    def note(self, seconds: float) -> None:
+        """Note a turn."""
+        self.counts[bisect_left(self.BOUNDS, seconds)] += 1
+        self.total_s += seconds
+
+
+class StreamSample(NamedTuple):
+    """A stream: what its beat says, and what only its relay needs to know."""
+
+    name: str
+    report: Mapping[str, Any]
+    messages: int
+    bytes: int
+    memory: SocketMemory
+    rejoins: Mapping[str, int]
+
+
+class Sample(NamedTuple):
+    """Everything at one moment; nothing in it changes any more."""
+
+    at_s: float
+    version: str
+    relay_id: int
+    streams: Sequence[StreamSample]
+    doors: Sequence[DoorSample]
+    subscriptions: int
+    ignored: int
+    requests: Mapping[str, int]
+    turns: Sequence[int]
+    turns_s: float
+    reassembly_failures: int | None
+
+
+def metrics(sample: Sample) -> Iterator[Metric]:
+    """Yield the metrics of a sample. Pure."""
+    yield InfoMetricFamily(
+        _PREFIX + "build",
+        "Program version, and the random number of this start.",
+        {"version": sample.version, "relay_id": str(sample.relay_id)},
+    )
+    for stream_metrics in (_stream_counters, _stream_gauges, _source_counters):
+        yield from stream_metrics(sample.streams)
+    yield from _door_metrics(sample.doors)
+    yield _gauge(
+        "subscriptions", "Topics subscribed to, by all clients together.", [], [((), sample.subscriptions)]
+    )
+    yield _counter(
+        "ignored_messages", "Messages from clients that were no subscription.", [], [((), sample.ignored)]
+    )
+    requests = [((status,), count) for status, count in sample.requests.items()]
+    yield _counter("history_requests", "Requests for history, by the answer.", ["status"], requests)
+    yield _turns(sample)
+    if sample.reassembly_failures is not None:
+        yield _counter(
+            "reassembly_failures",
+            "IP datagrams of this host, for any program, that were given up for a missing fragment.",
+            [],
+            [((), sample.reassembly_failures)],
+        )
+
+
+Values = Sequence[tuple[Sequence[str], float]]
+
+
+def _counter(name: str, text: str, labels: list[str], values: Values) -> Metric:
+    family = CounterMetricFamily(_PREFIX + name, text, labels=labels)
+    for label_values, value in values:
+        family.add_metric(label_values, value)
+    return family
+
+
+def _gauge(name: str, text: str, labels: list[str], values: Values) -> Metric:
+    family = GaugeMetricFamily(_PREFIX + name, text, labels=labels)
+    for label_values, value in values:
+        family.add_metric(label_values, value)
+    return family
+
+
+def _stream_counters(streams: Sequence[StreamSample]) -> Iterator[Metric]:
+    def by_stream(name: str, text: str, values: Sequence[float]) -> Metric:
+        pairs = zip(streams, values, strict=True)
+        return _counter(name, text, ["stream"], [((stream.name,), value) for stream, value in pairs])
+
+    def by_kind(name: str, text: str, label: str, values: Sequence[Mapping[str, float]]) -> Metric:
+        pairs = zip(streams, values, strict=True)
+        flat = [((s.name, kind), value) for s, kinds in pairs for kind, value in kinds.items()]
+        return _counter(name, text, ["stream", label], flat)
+
+    reports = [stream.report for stream in streams]
+    received, published = [r["received"] for r in reports], [r["published"] for r in reports]
+    yield by_stream("received_readouts", "Valid readouts that came to the socket.", received)
+    yield by_stream("published_readouts", "Readouts given a number and published.", published)
+    yield by_stream("published_messages", "Messages that carried them.", [s.messages for s in streams])
+    yield by_stream(
+        "published_bytes", "Bytes of published readouts, headers included.", [s.bytes for s in streams]
+    )
+    yield by_stream(
+        "kernel_dropped_datagrams",
+        "Datagrams that the kernel dropped because the receive buffer was full.",
+        [r["kernel_dropped"] for r in reports],
+    )
+    rejected = [r["rejected"] for r in reports]
+    yield by_kind("rejected_datagrams", "Datagrams that were no readout.", "reason", rejected)
+    missing = [_places(r["totals"]) for r in reports]
+    yield by_kind("missing_readouts", "Readouts that the DAQ sent and we did not get.", "place", missing)
+    yield by_kind("rejoins", "Times that the group was joined again.", "cause", [s.rejoins for s in streams])
+
+
+def _places(counts: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        "before_socket": counts["before_socket"],
+        "in_kernel": counts["in_kernel"],
+        "rejected": sum(counts["rejected"].values()),
+    }
+
+
+def _stream_gauges(streams: Sequence[StreamSample]) -> Iterator[Metric]:
+    def by_stream(name: str, text: str, values: Sequence[float | None]) -> Metric:
+        pairs = zip(streams, values, strict=True)
+        return _gauge(name, text, ["stream"], [((s.name,), value) for s, value in pairs if value is not None])
+
+    reports = [stream.report for stream in streams]
+    yield by_stream(
+        "joined", "1 while the group is joined and the link is up.", [r["joined"] for r in reports]
+    )
+    ages = [r["last_readout_age_s"] for r in reports]
+    yield by_stream("last_readout_age_seconds", "Time since the last readout; absent before the first.", ages)
+    lags = [r["lag_s"] for r in reports]
+    yield by_stream("lag_seconds", "Delay of readouts, less the least in ten minutes.", lags)
+    queued, limits = [s.memory.queued for s in streams], [s.memory.limit for s in streams]
+    yield by_stream("receive_queue_bytes", "Memory of the datagrams that wait in the socket.", queued)
+    yield by_stream("receive_queue_limit_bytes", "What it may be before the kernel drops.", limits)
+    states = StateSetMetricFamily(_PREFIX + "state", "State of the stream.", labels=["stream"])
+    for stream in streams:
+        told = {state.value: state == stream.report["state"] for state in State}
+        states.add_metric([stream.name], told)
+    yield states
+
+
+def _source_counters(streams: Sequence[StreamSample]) -> Iterator[Metric]:
+    sources = [
+        ((stream.name, f"{source['address']}:{source['port']}"), source)
+        for stream in streams
+        for source in stream.report["sources"]
+    ]
+    for key, text in (
+        ("received", "Valid readouts of a source."),
+        ("duplicates", "Readouts of a source that came twice."),
+        ("reordered", "Readouts of a source that came out of order, in time."),
+        ("late", "Readouts of a source that came after they were counted as missing."),
+        ("runs", "Runs of a source."),
+    ):
+        values = [(labels, source[key]) for labels, source in sources]
+        yield _counter(f"source_{key}", text, ["stream", "source"], values)
+    missing = [((*labels, place), n) for labels, source in sources for place, n in _places(source).items()]
+    text = "Readouts that a source sent and we did not get."
+    yield _counter("source_missing", text, ["stream", "source", "place"], missing)
+
+
+def _door_metrics(doors: Sequence[DoorSample]) -> Iterator[Metric]:
+    label = ["endpoint"]
+    yield _gauge("clients", "Clients that were let in.", label, [((d.name,), d.clients) for d in doors])
+    connections = [((d.name,), d.connections) for d in doors]
+    yield _gauge("connections", "TCP connections, those in their handshake included.", label, connections)
+    accepted = [((d.name,), d.accepted) for d in doors]
+    yield _counter("accepted_connections", "TCP connections so far.", label, accepted)
+    failed = [((d.name, cause), count) for d in doors for cause, count in d.failed.items()]
+    yield _counter("failed_handshakes", "Clients that did not come in.", ["endpoint", "cause"], failed)
+
+
+def _turns(sample: Sample) -> Metric:
+    buckets, count = [], 0
+    for bound, more in zip((*Turns.BOUNDS, "+Inf"), sample.turns, strict=True):
+        count += more
+        buckets.append((str(bound), float(count)))
+    text = "How long a turn of the loop took, from waking up until it waited again."
+    family = HistogramMetricFamily(_PREFIX + "turn_seconds", text, labels=[])
+    family.add_metric([], buckets, sample.turns_s)
+    return family
+
+
+class MetricsServer(Collector):
+    """Serves the latest sample on GET /metrics and /healthz, from a thread of its own.
+
+    Parameters
+    ----------
+    address
+        Where to listen.
+
+    Raises
+    ------
+    OSError
+        The address cannot be bound.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.sample: Sample | None = None
+        """The latest; the loop replaces it."""
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        self._server = _Server(address, self)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics")
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Where the metrics are."""
+        host, port = self._server.socket.getsockname()[:2]
+        return f"http://{Address(host, port)}/metrics"
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics; for prometheus_client."""
+        return iter(()) if self.sample is None else metrics(self.sample)
+
+    def answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
+        """Return the status, content type and body for a path."""
+        path = path.partition("?")[0]
+        if path == "/metrics":
+            return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._registry)
+        if path == "/healthz":
+            status, words = self._health()
+            return status, "text/plain; charset=utf-8", f"{words}\n".encode()
+        return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"there are /metrics and /healthz\n"
+
+    def _health(self) -> tuple[HTTPStatus, str]:
+        if self.sample is None:
+            return HTTPStatus.SERVICE_UNAVAILABLE, "starting"
+        age_s = time.monotonic() - self.sample.at_s
+        if age_s > STALE_S:
+            return HTTPStatus.SERVICE_UNAVAILABLE, f"the loop has not turned for {age_s:.0f} s"
+        # A missing interface is no reason to restart: only words.
+        states = (f"{stream.name}: {stream.report['state']}" for stream in self.sample.streams)
+        return HTTPStatus.OK, "\n".join(("ok", *states))
+
+    def close(self) -> None:
+        """Stop; a second call does nothing."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Server(socketserver.TCPServer):
+    """One request after another: that bounds threads and memory. A client has to be quick."""
+
+    allow_reuse_address = True
+
+    def __init__(self, address: Address, metrics_server: MetricsServer) -> None:
+        self.metrics = metrics_server
+        self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        super().__init__(("" if address.host == "*" else address.host, address.port), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that left or was too slow."""
+        _log.debug("a scrape from %s failed", client_address, exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = _REQUEST_S
+    server: _Server
+
+    def do_GET(self) -> None:
+        """Answer a request."""
+        status, kind, body = self.server.metrics.answer(self.path)
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: there is a scrape every few seconds."""
