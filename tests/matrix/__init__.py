@@ -17,6 +17,6 @@ module          what
 `soak`          all of it at random, for minutes
 ==============  =======================================================================================
 
-What was injected comes from the injector's own log, nft's counters or the kernel's; what arrived from the serials
-that the program was handed. Nothing here imports the code under test but `monitor`.
+What was injected comes from the injector's own log, nft's counters or the kernel's; what arrived, from the
+serials that the program was handed. Nothing here imports the code under test but `monitor`.
 """

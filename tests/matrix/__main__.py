@@ -11,8 +11,8 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from matrix.bench import Bench
-from matrix.mutants import ROOT, break_line
+from matrix.bench import Bench, Died
+from matrix.mutants import ROOT, break_lines
 from matrix.rows import ROWS
 
 SEEN_RED = Path(__file__).with_name("seen_red.json")
@@ -29,10 +29,13 @@ def run_row(row, *, quick=True, tree=None, seed=1):
             with bench:
                 row.run(bench)
                 bench.no_crash()
+        except Died as error:
+            bench.equal("the programs under test", str(error), "alive")
         except Exception as error:
+            # No verdict on the code under test: in a broken copy this is not the red that was looked for.
+            bench.broke_down = True
             bench.equal("the row itself", str(error).splitlines()[:1] or repr(error), "no error")
-            if tree is None:
-                traceback.print_exc()
+            traceback.print_exc()
     return bench
 
 
@@ -72,7 +75,7 @@ def run_all(rows, *, quick, seed):
 
 def run_one_broken(row, seed):
     with tempfile.TemporaryDirectory() as directory:
-        return run_row(row, tree=break_line(row.broken, directory), seed=seed)
+        return run_row(row, tree=break_lines(row.broken, directory), seed=seed)
 
 
 def run_broken(rows, *, seed):
@@ -80,14 +83,15 @@ def run_broken(rows, *, seed):
     stayed_green = False
     for row, bench in run_side_by_side(rows, lambda row: run_one_broken(row, seed)):
         seen = seen_red()
-        if bench.failures:
+        is_red = bench.failures and not bench.broke_down
+        if is_red:
             seen[row.name] = row.digest
         else:
             seen.pop(row.name, None)
             stayed_green = True
         SEEN_RED.write_text(json.dumps(seen, indent=2, sort_keys=True) + "\n")
         what, counted, injected = (bench.failures or [("no comparison failed", "", "")])[0]
-        colour = "red" if bench.failures else "STAYED GREEN"
+        colour = "red" if is_red else "NOT SEEN RED"
         print(f"{row.name}: {colour}: {what}: counted {counted}, injected {injected}", flush=True)
     return stayed_green
 

@@ -23,6 +23,10 @@ class Told(Counter):
     """What a program said of itself, by name; what it did not name is 0."""
 
 
+class Died(Exception):
+    """A program under test ended when it should not have: the verdict is red."""
+
+
 class Child:
     """A program of the matrix: it takes commands, and ends with a result."""
 
@@ -98,7 +102,7 @@ class Monitors(Child):
         self.program.wait()
         self.peak = result["peak"]
         if not all(result["monitors"]):
-            raise AssertionError(f"a receiver died: {self.program.stderr.splitlines()[-1]}")
+            raise Died(f"a receiver died: {self.program.stderr.splitlines()[-1]}")
         return [Got(outcome) for outcome in result["monitors"]]
 
 
@@ -131,6 +135,7 @@ class Bench:
     def __init__(self, directory, *, quick=False, tree=None, seed=1):
         self.directory, self.quick, self.seed = Path(directory), quick, seed
         self.broken = tree is not None
+        self.broke_down = False
         self.checks: list[tuple[str, object, object]] = []
         self.injected = self.counted = self.recovered = ""
         paths = [tree, HERE / "model_clock", HERE.parent]
@@ -210,7 +215,7 @@ class Bench:
     def kernel_drops(self, relay):
         """Return how many datagrams the relay's kernel dropped on its socket."""
         if relay.process.poll() is not None:
-            raise AssertionError(f"the relay died: {relay.stderr.splitlines()[-1]}")
+            raise Died(f"the relay died: {relay.stderr.splitlines()[-1]}")
         for line in Path(f"/proc/{relay.pid}/net/udp").read_text().splitlines()[1:]:
             fields = line.split()
             if int(fields[1].partition(":")[2], 16) == PORT:
@@ -218,7 +223,7 @@ class Bench:
         raise AssertionError("the relay has no UDP socket")
 
     def drop(self, host, *, hook="prerouting priority -450", **matches):
-        """Drop in the firewall what matches, counted by the names; at that priority fragments are still apart."""
+        """Drop in the firewall what matches, counted by name; at that priority fragments are still apart."""
         counters = "".join(f"counter {name} {{}}\n" for name in matches)
         rules = "".join(f"{match} counter name {name} drop\n" for name, match in matches.items())
         host.nft(f"table ip t {{\n{counters}chain in {{\ntype filter hook {hook}\n{rules}}}\n}}\n")
@@ -284,4 +289,4 @@ def wait(seconds):
     time.sleep(seconds)
 
 
-__all__ = ["Bench", "Got", "MiB", "Told", "descriptors", "kill", "memory", "wait", "wait_until"]
+__all__ = ["Bench", "Died", "Got", "MiB", "Told", "descriptors", "kill", "memory", "wait", "wait_until"]

@@ -1,6 +1,7 @@
-"""A relay that goes mad: random and mutated messages among good ones. It follows docs/protocol.md, not our code.
+"""A relay that goes mad: random and mutated messages among good ones.
 
-Junk is what the protocol forbids. A header that is well formed and lies is not among it: a relay is believed.
+It follows docs/protocol.md, not our code. Junk is what the protocol forbids. A header that is well formed
+and lies is not among it: a relay is believed.
 """
 
 import json

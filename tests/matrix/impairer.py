@@ -1,7 +1,8 @@
 """Impair UDP on its way: what comes to a socket goes on to the group lost, doubled, reordered, cut or late.
 
-The same seed gives the same faults for the same datagrams. Commands: ``spare`` (pass everything on from now, so that
-a later readout shows each loss), ``rates JSON`` (other faults from now), ``stop`` (let out what is held, print the log).
+The same seed gives the same faults for the same datagrams. Commands: ``spare`` (pass everything on from
+now, so that a later readout shows each loss), ``rates JSON`` (other faults from now), ``stop`` (let out
+what is held, print the log).
 """
 
 import json
@@ -12,7 +13,7 @@ import time
 from collections import Counter, deque
 
 from matrix.program import commands, open_sender, options, result, take
-from matrix.readouts import HEADER, reason_of
+from matrix.readouts import reason_of, serial_of
 
 DEFAULTS = {
     "listen": 5008,
@@ -51,7 +52,7 @@ class Impairments:
         self._random = random.Random(seed)
         self._spare = spare
         self._held = deque()  # (how many datagrams still go before it, datagram)
-        self._highest = None
+        self._highest = 0
 
     def take(self, datagram):
         """Return what leaves now, as (seconds to wait before, datagram)."""
@@ -91,15 +92,15 @@ class Impairments:
         return "passed"
 
     def _note(self, leaving):
-        """Count what leaves behind a readout with a higher id."""
+        """Count what leaves behind a readout that the DAQ sent later."""
         for _, datagram in leaving:
             self.log["sent"] += 1
-            if reason_of(datagram) is not None:
+            serial = serial_of(datagram)
+            if serial is None:
                 continue
-            readout_id = HEADER.unpack_from(datagram)[1]
-            if self._highest is not None and readout_id < self._highest:
+            if serial < self._highest:
                 self.log["behind"] += 1
-            self._highest = max(readout_id, self._highest or 0)
+            self._highest = max(serial, self._highest)
         return leaving
 
 

@@ -1,7 +1,7 @@
 """Monitors: one receiver for each URL, each in a thread; what they were handed, serial by serial.
 
-Commands: ``finish COUNT``: go on until each has that many and nothing came for `settle_s`, or `patience_s` passed
-without anything; then print the result of each.
+Commands: ``finish COUNT``: go on until each has that many and nothing came for `settle_s`, or `patience_s`
+passed without anything; then print the result of each.
 """
 
 import logging

@@ -6,14 +6,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def break_line(broken, directory):
-    """Copy both packages to a directory for PYTHONPATH, and break a line there."""
+def break_lines(lines, directory):
+    """Copy both packages to a directory for PYTHONPATH, and break lines there."""
     tree = Path(directory, "broken")
     for source in (ROOT / "client/astropix_analysis", ROOT / "daemon/astropix_relay"):
         shutil.copytree(source, tree / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-    path = tree / broken.file
-    text = path.read_text()
-    if text.count(broken.line) != 1:
-        raise SystemExit(f"{broken.file} has {text.count(broken.line)} of {broken.line!r}: name another line")
-    path.write_text(text.replace(broken.line, broken.instead))
+    for broken in lines:
+        path = tree / broken.file
+        text = path.read_text()
+        if text.count(broken.line) != 1:
+            raise SystemExit(
+                f"{broken.file} has {text.count(broken.line)} of {broken.line!r}: name another line"
+            )
+        path.write_text(text.replace(broken.line, broken.instead))
     return tree

@@ -8,7 +8,7 @@ import threading
 
 
 def options(defaults):
-    """Return the options given as JSON in the first argument; one that is not among the defaults is an error."""
+    """Return the options given as JSON in the first argument; one without a default is an error."""
     given = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
     if unknown := set(given) - set(defaults):
         raise SystemExit(f"no such options: {', '.join(sorted(unknown))}")

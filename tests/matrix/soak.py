@@ -1,12 +1,13 @@
-"""The soak: everything at random from a seed, for minutes; at the end, injected = counted, and nothing has grown.
+"""The soak: everything at random from a seed; at the end, injected = counted, and nothing has grown.
 
-``python -m matrix.soak --minutes 1 --seed 1``. A client on the other network is there from beginning to end, and so
-is a direct receiver beside the relay, the witness. Meanwhile the impairer's rates and the DAQ's rate change, runs
-end and begin, visitors subscribe and leave in every way, and at random times the relay or the client is stopped, the
-client's connection cut, junk multicast; in the first half the relay is killed and restarted.
+``python -m matrix.soak --minutes 1 --seed 1``. A client on the other network is there from beginning to
+end, and so is a direct receiver beside the relay, the witness. Meanwhile the impairer's rates and the DAQ's
+rate change, runs end and begin, visitors subscribe and leave in every way, and at random times the relay or
+the client is stopped, the client's connection cut, junk multicast; in the first half the relay is killed
+and restarted.
 
-The comparisons are exact with one exception: a readout that comes out of order while the client is stopped may count
-there as late, so that the client's `reordered` is at most what was injected.
+The comparisons are exact with one exception: a readout that comes out of order while the client is stopped
+may count there as late, so that the client's `reordered` is at most what was injected.
 """
 
 import argparse
@@ -33,7 +34,7 @@ FAULTS = (
 CALM_S = 8.0  # after a fault of the client, before the relay may be killed with what it has of history
 GROWTH = 8 * MiB  # between quarters of the time, for what allocators keep
 GROWTH_A_MINUTE = MiB // 2
-MORE_DESCRIPTORS = 8  # the client's connection to history
+MORE_DESCRIPTORS = 8  # the connection to history, on both sides
 
 
 class Soak:
@@ -218,15 +219,15 @@ class Soak:
         bench.equal("exit code of the relay", self.relay.stop(), 0)
         bench.injected = (
             f"{self.sent} readouts in {self.runs} runs; {log['loss']} lost, {log['truncate']} cut,"
-            f" {log['duplicate']} doubled, {log['behind']} behind, {down} while there was no relay; {self.log}"
+            f" {log['duplicate']} doubled, {log['behind']} behind, {down} without a relay; {self.log}"
         )
         bench.counted = f"client: {got.ledger['text']}; {got.ledger['recovered']} recovered"
 
     def compare_growth(self):
         bench = self.bench
-        for name, samples in self.samples.items():
+        for name, sampled in self.samples.items():
             # The relay's from its last start on.
-            samples = [size for passed_s, size in samples if passed_s > 0.6 * self.minutes * 60]
+            samples = [size for passed_s, size in sampled if passed_s > 0.6 * self.minutes * 60]
             half = len(samples) // 2
             if half:
                 grown = statistics.median(samples[half:]) - statistics.median(samples[:half])
@@ -235,7 +236,7 @@ class Soak:
                     f"{name} grew by {grown / MiB:.1f} MiB, less than {bound / MiB:.1f}", grown < bound
                 )
         for name, pid in self.pids().items():
-            most = self.descriptors[name] + MORE_DESCRIPTORS * (name == "client")
+            most = self.descriptors[name] + MORE_DESCRIPTORS * (name != "witness")
             try:
                 wait_until(lambda pid=pid, most=most: descriptors(pid) <= most, timeout=10)
             except AssertionError:

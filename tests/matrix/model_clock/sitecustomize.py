@@ -1,7 +1,8 @@
 """Shift the clocks of this process by what stands in the file APX_CLOCK: two i64, ns, monotonic and wall.
 
-Python imports this by itself when the directory is on PYTHONPATH. The file is mapped, so that whoever writes to it
-steps the clock of a running process. libfaketime does the same for any program, but is not on every machine.
+Python imports this by itself when the directory is on PYTHONPATH. The file is mapped, so that whoever
+writes to it steps the clock of a running process. libfaketime does the same for any program, but is not on
+every machine.
 """
 
 import mmap
