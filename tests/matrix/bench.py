@@ -144,7 +144,7 @@ class Bench:
         self._programs = []
 
     def __enter__(self) -> Self:
-        lab = self._opened.enter_context(Lab())
+        lab = self._lab = self._opened.enter_context(Lab())
         self.daq_host, self.relay_host, self.monitor_host = lab.hosts("daq", "relay", "monitor")
         self.front = lab.lan(self.daq_host, self.relay_host)
         self.back = lab.lan(self.relay_host, self.monitor_host)
@@ -173,14 +173,22 @@ class Bench:
         program = self.start(host, sys.executable, "-m", f"matrix.{module}", json.dumps(options), env=env)
         return kind(program, ready)
 
-    def start_relay(self, *, history="64MiB", queue="8MiB", buffer="8MiB", env=None):
-        config = self.directory / "relay.yaml"
+    def add_relay_host(self):
+        """Make a second relay host, on the same LANs."""
+        host = self._lab.host("relay2")
+        self.front.connect(host)
+        self.back.connect(host)
+        return host
+
+    def start_relay(self, host=None, *, history="64MiB", queue="8MiB", buffer="8MiB", env=None):
+        host = host or self.relay_host
+        config = self.directory / f"{host.name}.yaml"
         config.write_text(
             f"streams: [{{interface: eth0, receive_buffer: {buffer}}}]\n"
             f"publish: {{endpoint: 'tcp://*:5556', subscriber_queue: {queue}}}\n"
             f"history: {{size: {history}}}\n"
         )
-        relay = self.start(self.relay_host, RELAY, "run", "--config", config, env=env)
+        relay = self.start(host, RELAY, "run", "--config", config, env=env)
         relay.wait_for("publishing")
         return relay
 

@@ -4,13 +4,14 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+CODE = {"astropix_analysis": ROOT / "client", "astropix_relay": ROOT / "daemon"}
 
 
 def break_lines(lines, directory):
     """Copy both packages to a directory for PYTHONPATH, and break lines there."""
     tree = Path(directory, "broken")
-    for source in (ROOT / "client/astropix_analysis", ROOT / "daemon/astropix_relay"):
-        shutil.copytree(source, tree / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    for package, source in CODE.items():
+        shutil.copytree(source / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
     for broken in lines:
         path = tree / broken.file
         text = path.read_text()
