@@ -509,8 +509,13 @@ def step_clock(bench, **who):
     daq = bench.start_daq(rate=1000)
     steps = (0, 3600, -3600) * bench.long(5, 2)
     for step_s in steps:
+        # Between two readouts: one that comes just then hides the step.
+        daq.tell("rate", 0, answer="paced")
+        wait(0.2)
         clock.shift(wall_s=step_s)
-        wait(0.7)
+        wait(0.4)
+        daq.tell("rate", 1000, answer="paced")
+        wait(0.4)
     sent = daq.stop()
     (got,) = client.finish(sent)
     bench.injected = f"{len(steps)} steps of the {next(iter(who))}'s clock: +1 h, -2 h, …; {sent} readouts"
