@@ -42,7 +42,7 @@ test: $(VENV)/ready
 	$(BIN)/python -m pytest
 
 unit: $(VENV)/ready
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest -n auto tests/unit
 
 # Side by side on this machine's namespaces; nothing leaves them. ONLY=words: the rows whose name holds them.
 MATRIX = PYTHONPATH=tests $(BIN)/python -m matrix

@@ -14,7 +14,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says something of the machine only, which runs other tests beside.
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "tests",
+    max_examples=50,  # a second look at each property; many more were run when it was written
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("tests")
 
 TESTS = Path(__file__).parent
@@ -67,7 +72,12 @@ def port():
 
 @pytest.fixture
 def tcp_port():
-    """A TCP port that is free, and the next one too: a relay serves history there.
+    """A TCP port that is free, and the next one too: a relay serves history there."""
+    return free_port_pair()
+
+
+def free_port_pair():
+    """Return a TCP port that is free, as is the next one.
 
     Below the range that the kernel gives to connections, or it may give the next one away meanwhile.
     """

@@ -259,6 +259,8 @@ class Place(StrEnum):
     RELAY_TO_CLIENT = "between relay and here"
     CLIENT_KERNEL = "in this host's kernel"
     CLIENT_REJECTED = "rejected here"
+    EVERY_PATH = "on every path"
+    """Several receivers of the same readouts each lost it; their own accounts say where."""
     CLIENT_QUEUE = "in this program"
     """It came too slowly for its queue, or skipped on purpose."""
 
@@ -294,6 +296,8 @@ class Ledger:
         drops carry no source.
     losses
         The last 100, in order of time.
+    paths
+        The account of each path, where several are merged; empty otherwise.
     """
 
     delivered: int = 0
@@ -308,6 +312,7 @@ class Ledger:
     restarts: int = 0
     at_most: bool = False
     losses: tuple[Loss, ...] = ()
+    paths: tuple["PathAccount", ...] = ()
 
     @property
     def lost(self) -> int:
@@ -327,6 +332,9 @@ class Ledger:
         value["live_fraction"] = self.live_fraction
         value["lost_at"] = {place.name.lower(): count for place, count in self.lost_at.items()}
         value["losses"] = [{**asdict(loss), "place": loss.place.name.lower()} for loss in self.losses]
+        del value["paths"]
+        if self.paths:
+            value["paths"] = [{**path._asdict(), "ledger": path.ledger.to_json()} for path in self.paths]
         return value
 
     def __str__(self) -> str:
@@ -341,6 +349,22 @@ class Ledger:
         if self.losses:
             text += f", between {_clock(self.losses[0].began_ns)} and {_clock(self.losses[-1].ended_ns)}"
         return text
+
+
+class PathAccount(NamedTuple):
+    """One path of a merged receiver.
+
+    `first` readouts were delivered from it, `later` ones discarded: copies of what another path had brought.
+    `ledger` is its own account, of what was lost on this path.
+    """
+
+    name: str
+    first: int
+    later: int
+    ledger: Ledger
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.first} first, {self.later} later copies, {self.ledger}"
 
 
 def _clock(epoch_ns: int) -> str:

@@ -46,7 +46,7 @@ _SIOCGIFCONF: int | None = 0x8912 if _LINUX else None
 _IPV6_ADDRESSES = "/proc/net/if_inet6"  # the same for IPv6, on Linux
 # Tells whether an interface is up and its cable connected.
 _SIOCGIFFLAGS: int | None = 0x8913 if _LINUX else None
-_IFF_UP, _IFF_RUNNING = 0x1, 0x40
+IFF_UP, IFF_LOOPBACK, IFF_RUNNING, IFF_MULTICAST = 0x1, 0x8, 0x40, 0x1000
 _IFREQ_SIZE = 40  # struct ifreq of 64-bit Linux: 16 bytes of name, then a sockaddr
 _MAX_ADDRESSES = 1024
 _LINK_SCOPE = 2  # scope, in the second byte of an IPv6 group, up to which it is of one link
@@ -163,30 +163,42 @@ def _index_of(name: str) -> int:
 
 def _name_of_ipv4(address: str) -> str | None:
     """Return the interface that has this address; None if there is none, or the platform does not tell."""
+    wanted = socket.inet_aton(address)  # also where a person wrote 127.1
+    return next((name for name, has in _ipv4_addresses() if socket.inet_aton(has) == wanted), None)
+
+
+def _name_of_ipv6(address: ipaddress.IPv6Address) -> str | None:
+    return next((name for name, has in _ipv6_addresses() if has == str(address)), None)
+
+
+def addresses(version: int) -> list[tuple[str, str]]:
+    """Return name and address of every interface, by IP version; nothing where the platform does not tell."""
+    return _ipv4_addresses() if version == 4 else _ipv6_addresses()
+
+
+def _ipv4_addresses() -> list[tuple[str, str]]:
     if _SIOCGIFCONF is None:
-        return None
+        return []
     import fcntl  # noqa: PLC0415  (not on Windows)
 
     found = array.array("B", bytes(_IFREQ_SIZE * _MAX_ADDRESSES))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         request = struct.pack("iP", len(found), found.buffer_info()[0])
         size, _ = struct.unpack("iP", fcntl.ioctl(probe, _SIOCGIFCONF, request))
-    wanted = socket.inet_aton(address)
-    for at in range(0, size, _IFREQ_SIZE):
-        name, has = struct.unpack_from("16s4x4s", found, at)
-        if has == wanted:  # a further address may be labelled "eth0:1"
-            return str(name.partition(b"\0")[0].decode().partition(":")[0])
-    return None
+    entries = (struct.unpack_from("16s4x4s", found, at) for at in range(0, size, _IFREQ_SIZE))
+    # A further address may be labelled "eth0:1".
+    return [
+        (name.partition(b"\0")[0].decode().partition(":")[0], socket.inet_ntoa(has)) for name, has in entries
+    ]
 
 
-def _name_of_ipv6(address: ipaddress.IPv6Address) -> str | None:
+def _ipv6_addresses() -> list[tuple[str, str]]:
     try:
         with open(_IPV6_ADDRESSES) as lines:
             fields = [line.split() for line in lines]
     except OSError:
-        return None
-    wanted = address.packed.hex()
-    return next((name for found, *_, name in fields if found == wanted), None)
+        return []
+    return [(field[5], str(ipaddress.IPv6Address(bytes.fromhex(field[0])))) for field in fields]
 
 
 def in_use(chosen: Interface, group: str, port: int) -> Interface | str:
@@ -205,17 +217,32 @@ def has_link(interface: Interface) -> bool:
     """Return whether an interface is still there, up and its cable connected; if nobody tells, that it is."""
     if interface.name is None or _SIOCGIFFLAGS is None:
         return True
-    import fcntl  # noqa: PLC0415  (not on Windows)
-
     try:
         if interface.index and socket.if_nametoindex(interface.name) != interface.index:
             return False
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            answer = fcntl.ioctl(probe, _SIOCGIFFLAGS, struct.pack("16s24x", interface.name.encode()))
     except OSError:
         return False
-    flags = struct.unpack_from("=16xH", answer)[0]
-    return bool(flags & _IFF_UP and flags & _IFF_RUNNING)
+    flags = interface_flags(interface.name)
+    return flags is not None and is_running(flags)
+
+
+def is_running(flags: int) -> bool:
+    """Return whether an interface with these flags is up and its cable connected."""
+    return bool(flags & IFF_UP and flags & IFF_RUNNING)
+
+
+def interface_flags(name: str) -> int | None:
+    """Return an interface's flags (IFF_…); None if there is no such interface, or nobody tells."""
+    if _SIOCGIFFLAGS is None:
+        return None
+    import fcntl  # noqa: PLC0415  (not on Windows)
+
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            answer = fcntl.ioctl(probe, _SIOCGIFFLAGS, struct.pack("16s24x", name.encode()))
+    except OSError:
+        return None
+    return int(struct.unpack_from("=16xH", answer)[0])
 
 
 def local_address(group: str, port: int) -> str | None:
@@ -233,7 +260,7 @@ def open_sender(group: str, port: int, *, interface: Interface, ttl: int, loop: 
     """Open a non-blocking socket that sends to `group` through `interface`."""
     if not 0 <= ttl < 256:
         raise ConfigError(f"ttl {ttl!r}: it is from 0 to 255")
-    sock = socket.socket(_checked_family(group, port, interface), socket.SOCK_DGRAM)
+    sock = socket.socket(checked_family(group, port, interface), socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
         ask_buffer(sock, socket.SO_SNDBUF, SEND_BUFFER)
@@ -274,7 +301,14 @@ def socket_address(
     return (group, port, 0, interface.index) if ":" in group else (group, port)
 
 
-def _checked_family(group: str, port: int, interface: Interface) -> socket.AddressFamily:
+def checked_family(group: str, port: int, interface: Interface) -> socket.AddressFamily:
+    """Return the address family of a group.
+
+    Raises
+    ------
+    ConfigError
+        As `check_address`; or it is a group of one link, and the interface is not known.
+    """
     family = check_address(group, port)
     address = ipaddress.ip_address(group)
     of_one_link = address.is_link_local or (address.is_multicast and address.packed[1] & 0x0F <= _LINK_SCOPE)
@@ -303,7 +337,7 @@ def open_receiver(
     platform cannot bind so, they arrive too, and only the check of their bytes keeps them out.
     For IPv6 it is bound to the interface too: once that is deleted, open another socket for the next one.
     """
-    family = _checked_family(group, port, interface)
+    family = checked_family(group, port, interface)
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)

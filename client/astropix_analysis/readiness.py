@@ -2,6 +2,7 @@
 
 import os
 import select
+from collections.abc import Sequence
 
 _ONE = (1).to_bytes(8, "little")
 _MAX_WAIT_S = 86400.0  # poll() takes no more than 24 days
@@ -9,12 +10,18 @@ _MAX_WAIT_S = 86400.0  # poll() takes no more than 24 days
 
 def wait_readable(fd: int, timeout_s: float | None) -> bool:
     """Wait until `fd` is readable, at most `timeout_s` (None: for ever) or a day; return whether it is."""
+    return wait_any_readable([fd], timeout_s)
+
+
+def wait_any_readable(fds: Sequence[int], timeout_s: float | None) -> bool:
+    """Wait until one of several descriptors is readable, as `wait_readable` for one."""
     if timeout_s is not None:
         timeout_s = min(timeout_s, _MAX_WAIT_S)
     if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([fd], [], [], timeout_s)[0])
+        return bool(select.select(fds, [], [], timeout_s)[0])
     poller = select.poll()  # select() takes no descriptor above 1023
-    poller.register(fd, select.POLLIN)
+    for fd in fds:
+        poller.register(fd, select.POLLIN)
     return bool(poller.poll(None if timeout_s is None else timeout_s * 1000))
 
 

@@ -9,18 +9,20 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from astropix_analysis import fmt
+from astropix_analysis import clock, fmt
 from astropix_analysis.errors import ClosedError, ReceiveTimeout
 from astropix_analysis.ledger import Ledger, RunStart, Source
 from astropix_analysis.readiness import Readiness
+from astropix_analysis.state import State, StateTracker
 
 _log = logging.getLogger(__name__)
 
 MAX_SIZE = 65535  # bytes of the largest readout handed out, header included
+_LOOK_S = 1.0  # between looks at the ledger for new losses: a sum over all sources
 _DEFAULT: Any = object()  # stands for the receiver's own timeout, since None means for ever
 
 
@@ -74,6 +76,18 @@ class Batch:
             yield self.payload[begin:end]
             begin = end
 
+    def part(self, begin: int, end: int) -> "Batch":
+        """Return the readouts from position `begin` up to, not including, `end`; it has no `runs`."""
+        skip = self.ends[begin - 1] if begin else 0
+        return replace(
+            self,
+            payload=self.payload[skip : self.ends[end - 1]],
+            readout_ids=self.readout_ids[begin:end],
+            timestamps=self.timestamps[begin:end],
+            ends=[at - skip for at in self.ends[begin:end]],
+            runs=(),
+        )
+
 
 class Receiver(ABC, Generic[R]):
     """Hands out readouts one by one from the batches that a subclass receives.
@@ -96,6 +110,8 @@ class Receiver(ABC, Generic[R]):
         self._readouts: deque[R] = deque()
         self._readiness: Readiness | None = None
         self._closed = False
+        self._tracker = StateTracker()
+        self._look_at_s = float("-inf")
         self.timeout = timeout
         self.undecodable = 0
         """Readouts that the readout class refused, or larger than `max_size`."""
@@ -106,9 +122,38 @@ class Receiver(ABC, Generic[R]):
         return True
 
     @property
+    def ready(self) -> bool:
+        """Whether the way to the readouts works, as far as is known."""
+        return True
+
+    @property
     @abstractmethod
     def ledger(self) -> Ledger:
         """What was delivered so far, and what was lost where."""
+
+    @property
+    def state(self) -> State:
+        """What the stream is doing, in the word that the relay and all programs use for it.
+
+        It follows what is received: a program that asks for it has to go on receiving.
+        """
+        now = clock.now()
+        self._note_losses(now)
+        return self._tracker.state(now, connected=self._can_arrive())
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the last readout arrived; None before the first."""
+        return self._tracker.age_s(clock.now())
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds by which readouts arrive later than the fastest of their source in ten minutes."""
+        return self._tracker.lag_s
+
+    def _can_arrive(self) -> bool:
+        """Return whether readouts would arrive if the DAQ sent any."""
+        return self.connected
 
     @abstractmethod
     def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
@@ -225,11 +270,26 @@ class Receiver(ABC, Generic[R]):
         self._check_open()
         while not self._batches:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            self._batches.extend(self._receive_batches(left))
+            self._take_in(left)
             if not self._batches and left == 0.0:
                 self._tell_readiness()
                 raise self._timeout()
         return self._batches.popleft()
+
+    def _take_in(self, timeout_s: float | None) -> None:
+        """Wait once for batches, and follow the stream's state by them."""
+        batches = self._receive_batches(timeout_s)
+        now = clock.now()
+        for batch in batches:
+            if not batch.recovered:  # late, but not for a network that lags
+                self._tracker.received(batch.source, batch.timestamps[-1], now)
+        if now.s >= self._look_at_s:
+            self._look_at_s = now.s + _LOOK_S
+            self._note_losses(now)
+        self._batches.extend(batches)
+
+    def _note_losses(self, now: clock.Moment) -> None:
+        self._tracker.lost(self.ledger.lost, now)
 
     def _timeout(self) -> ReceiveTimeout:
         return ReceiveTimeout(f"no readout from {self} in time")

@@ -1,8 +1,10 @@
 """Receive a stream of readouts from a relay, over ZeroMQ: for monitors on networks without multicast."""
 
+import functools
 import itertools
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +16,7 @@ from astropix_analysis.clock import Moment
 from astropix_analysis.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_analysis.handshakes import Handshakes
 from astropix_analysis.ledger import Ledger
+from astropix_analysis.merged import open_merged
 from astropix_analysis.patience import Patience
 from astropix_analysis.receiver import Batch, Receiver
 from astropix_analysis.recovery import TIMEOUT_S
@@ -49,7 +52,8 @@ class RelayReceiver(Receiver[R]):
     readout_class
         Class of the readouts to return: `fmt.AstroPix4Readout`, or any with ``from_bytes(bytes)``.
     endpoint
-        The relay's address: ``tcp://HOST:PORT``.
+        The relay's address: ``tcp://HOST:PORT``. Of several relays of the same readouts, a list: what then is
+        made is a `merged.MergedReceiver` with a RelayReceiver for each.
     stream
         The stream's name; by default the only one that the relay has.
     timeout
@@ -75,10 +79,19 @@ class RelayReceiver(Receiver[R]):
         Later, from `receive` and `wait_ready`: the relay does not let us in. Called again, they go on trying.
     """
 
+    def __new__(  # type: ignore[misc]  # what is made of a list is a Receiver, but of another class
+        cls, readout_class: type[R], endpoint: str | Sequence[str], *arguments: Any, **options: Any
+    ) -> Receiver[R]:
+        """Make one receiver of several where there is a list of relays."""
+        if isinstance(endpoint, str):
+            return super().__new__(cls)
+        opening = (functools.partial(cls, readout_class, one, *arguments) for one in endpoint)
+        return open_merged(readout_class, opening, **options)
+
     def __init__(
         self,
         readout_class: type[R],
-        endpoint: str,
+        endpoint: str | Sequence[str],
         stream: str | None = None,
         *,
         timeout: float | None = None,
@@ -90,6 +103,7 @@ class RelayReceiver(Receiver[R]):
         key_file: str | Path | None = None,
     ) -> None:
         super().__init__(readout_class, timeout=timeout)
+        assert isinstance(endpoint, str)  # see __new__
         if (server_key is None) != (key_file is None):
             raise ConfigError(
                 "server_key and key_file belong together: the relay's public key, our secret one"
@@ -125,6 +139,11 @@ class RelayReceiver(Receiver[R]):
         return self._subscription.stream
 
     @property
+    def ready(self) -> bool:
+        """Whether the subscription has worked: a beat or a data message came."""
+        return self._subscription.ready
+
+    @property
     def connected(self) -> bool:
         """Whether the relay is heard: a message came in the last 5 s."""
         return self._connected
@@ -152,7 +171,7 @@ class RelayReceiver(Receiver[R]):
         deadline = self._deadline(timeout)
         while not self._subscription.ready:
             left = None if deadline is None else max(0.0, deadline - clock.now().s)
-            self._batches.extend(self._receive_batches(left))
+            self._take_in(left)
             if left == 0.0 and not self._subscription.ready:
                 raise ReceiveTimeout(f"no beat from {self}: {self._trouble()}")
         self._tell_readiness()
@@ -218,6 +237,9 @@ class RelayReceiver(Receiver[R]):
         if not self._subscribed and stream is not None:
             sock.setsockopt(zmq.SUBSCRIBE, f"apx/{stream}/".encode("ascii"))
             self._subscribed = True
+
+    def _can_arrive(self) -> bool:
+        return self._connected and (self.report or {}).get("joined") is not False
 
     def _watched_fds(self) -> list[int]:
         return [_fd(sock) for sock in self._sockets()]

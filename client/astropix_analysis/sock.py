@@ -14,7 +14,7 @@ from itertools import accumulate
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from astropix_analysis import clock, fmt, multicast
+from astropix_analysis import clock, fmt, kernel, multicast
 from astropix_analysis.datagrams import open_reader
 from astropix_analysis.errors import ClosedError, ConfigError
 from astropix_analysis.intake import Group, Intake
@@ -257,8 +257,8 @@ class MulticastReceiver(Receiver[R]):
 
     @property
     def connected(self) -> bool:
-        """Whether readouts can arrive: the interface that the group was joined on is there and has a link."""
-        return multicast.has_link(self._joined_on)
+        """Whether readouts can arrive: the group is joined still, and its interface there with a link."""
+        return kernel.can_hear(self._address.address, self._joined_on)
 
     @property
     def ledger(self) -> Ledger:

@@ -237,7 +237,7 @@ class Subscription:
             return []
         self._miss(sequence, Place.RELAY_TO_CLIENT, now)
         if sequence < self._expected:
-            batch = _without_first(batch, self._expected - sequence)
+            batch = batch.part(self._expected - sequence, len(batch))
         self._expected = end
         self._note_resumed(batch.source, batch.readout_ids[0], now)
         self._missed = 0
@@ -329,7 +329,8 @@ class Subscription:
         for place, count in self._relay_losses().items():
             lost_at[place] = lost_at.get(place, 0) + count
         return Ledger(
-            delivered=totals.delivered + totals.late,
+            delivered=totals.delivered,
+            late=totals.late,
             lost_at={place: lost_at[place] for place in Place if lost_at.get(place)},
             duplicates=totals.duplicates,
             reordered=totals.reordered,
@@ -346,14 +347,3 @@ class Subscription:
 def _batch(header: wire.Header, payload: bytes) -> Batch:
     columns = wire.walk_payload(payload, header.count)
     return Batch(header.source, header.received_ns, payload, *columns, bool(header.flags & wire.REPLAYED))
-
-
-def _without_first(batch: Batch, count: int) -> Batch:
-    skip = batch.ends[count - 1]
-    return replace(
-        batch,
-        payload=batch.payload[skip:],
-        readout_ids=batch.readout_ids[count:],
-        timestamps=batch.timestamps[count:],
-        ends=[end - skip for end in batch.ends[count:]],
-    )

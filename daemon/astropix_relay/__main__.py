@@ -74,6 +74,7 @@ def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: relay.stop())
     signal.signal(signal.SIGHUP, lambda *_: relay.reload())
+    systemd.barrier(5)  # the sockets are in the store before anybody may restart us
     systemd.notify(READY=1, STATUS=relay.status())
     relay.run()
 

@@ -17,6 +17,7 @@ from astropix_analysis.errors import WireError
 from astropix_analysis.wire import Answer, Ask, Request, Status
 from astropix_relay import connections
 from astropix_relay.gate import Gate
+from astropix_relay.handover import Listener
 from astropix_relay.history import History, Page
 
 _MAX_INCOMING = 1024  # bytes of a frame; a request has at most 104, a handshake with encryption some 300
@@ -34,8 +35,8 @@ class Archive:
     ----------
     context
         ZeroMQ context; stays open on `close`.
-    endpoint
-        Where to listen: tcp://ADDRESS:PORT.
+    listener
+        Where to listen.
     relay_id
         Random number of this start of the relay.
     histories
@@ -59,11 +60,12 @@ class Archive:
     def __init__(
         self,
         context: "zmq.Context[zmq.Socket[bytes]]",
-        endpoint: str,
+        listener: Listener,
         relay_id: int,
         histories: Mapping[str, History],
         gate: Gate,
     ) -> None:
+        self._listener = listener
         self._relay_id = relay_id
         self._histories = histories
         self.answered: Counter[Status] = Counter()
@@ -72,7 +74,7 @@ class Archive:
         self._rest_until_s = 0.0
         self._socket = context.socket(zmq.ROUTER)
         for option, value in {
-            **connections.options(endpoint),
+            **connections.options(listener.endpoint),
             zmq.AFFINITY: connections.HISTORY_THREAD,
             zmq.ROUTER_MANDATORY: 1,  # a full queue is told, not a silent end of the answer
             zmq.SNDHWM: _OUTGOING_MESSAGES,
@@ -82,10 +84,12 @@ class Archive:
             self._socket.setsockopt(option, value)
         self.door = gate.guard(self._socket, "history")
         try:
-            self._socket.bind(endpoint)
+            listener.bind(self._socket)
         except zmq.ZMQError as error:
             self._socket.close()
-            raise OSError(error.errno, f"cannot serve history on {endpoint}: {str(error).lower()}") from None
+            raise OSError(
+                error.errno, f"cannot serve history on {listener.endpoint}: {str(error).lower()}"
+            ) from None
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         """The address in use."""
 
@@ -125,7 +129,7 @@ class Archive:
 
     def drop_clients(self) -> None:
         """Close every connection; those that may will be back at once."""
-        connections.rebind(self._socket, self.endpoint)
+        connections.rebind(self._socket, self.endpoint, self._listener.bind)
 
     def close(self) -> None:
         """Close; a second call does nothing."""

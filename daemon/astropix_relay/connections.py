@@ -5,12 +5,13 @@ No ZMTP heartbeats (ZMQ_HEARTBEAT_*): with libzmq 4.3.5 they let a peer abort th
 
 import errno
 import time
+from collections.abc import Callable
 
 import zmq
 
 HANDSHAKE_MS = 3000  # a connection that says nothing is closed
-_BACKLOG = 1024  # connections that wait to be accepted; in a flood a newcomer must not wait for seconds
-_SEND_BUFFER = 1 << 20  # bytes in the kernel, per connection; left to itself Linux grows it to 4 MiB
+BACKLOG = 1024  # connections that wait to be accepted; in a flood a newcomer must not wait for seconds
+SEND_BUFFER = 1 << 20  # bytes in the kernel, per connection; left to itself Linux grows it to 4 MiB
 _MAX_RETRANSMIT_MS = 15_000  # a cable that was pulled: the connection ends
 _KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 5, 2, 3
 _REBIND_S = 2.0
@@ -25,8 +26,8 @@ def options(endpoint: str) -> dict[int, int]:
     """Return the options for a socket that listens on `endpoint`."""
     return {
         zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
-        zmq.BACKLOG: _BACKLOG,
-        zmq.SNDBUF: _SEND_BUFFER,
+        zmq.BACKLOG: BACKLOG,
+        zmq.SNDBUF: SEND_BUFFER,
         zmq.TCP_KEEPALIVE: 1,
         zmq.TCP_KEEPALIVE_IDLE: _KEEPALIVE_IDLE_S,
         zmq.TCP_KEEPALIVE_INTVL: _KEEPALIVE_INTERVAL_S,
@@ -37,10 +38,19 @@ def options(endpoint: str) -> dict[int, int]:
     }
 
 
-def rebind(sock: "zmq.Socket[bytes]", endpoint: str) -> None:
+def rebind(sock: "zmq.Socket[bytes]", endpoint: str, bind: Callable[["zmq.Socket[bytes]"], None]) -> None:
     """Close every connection of a listening socket.
 
     ZeroMQ has no way to close one; but a socket that is no longer bound closes them all.
+
+    Parameters
+    ----------
+    sock
+        The socket.
+    endpoint
+        Where it listens.
+    bind
+        Binds it there again.
 
     Raises
     ------
@@ -51,7 +61,7 @@ def rebind(sock: "zmq.Socket[bytes]", endpoint: str) -> None:
     deadline_s = time.monotonic() + _REBIND_S
     while True:  # ZeroMQ's own thread closes the old listener, and tells nobody here
         try:
-            sock.bind(endpoint)
+            bind(sock)
             return
         except zmq.ZMQError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline_s:

@@ -10,6 +10,7 @@ from astropix_analysis import multicast
 from astropix_analysis.datagrams import NOTHING, Drained, Reader, open_reader
 from astropix_relay import kernel
 from astropix_relay.config import Stream
+from astropix_relay.handover import Handover
 
 _log = logging.getLogger(__name__)
 
@@ -37,10 +38,14 @@ class Inlet:
     ----------
     config
         The stream's part of the configuration.
+    handover
+        Where its socket is kept over a restart of the relay; by default nowhere.
     """
 
-    def __init__(self, config: Stream) -> None:
+    def __init__(self, config: Stream, handover: Handover | None = None) -> None:
         self.config = config
+        self._handover = handover or Handover()
+        self._made_of: tuple[object, ...] = ()
         self.rejoins: Counter[str] = Counter()
         """Times that the group was joined again, by cause; see `REJOIN_CAUSES`."""
         self._socket: socket.socket | None = None
@@ -134,14 +139,25 @@ class Inlet:
             self._trouble = None
 
     def close(self) -> None:
-        """Close the socket, which also leaves the group."""
+        """Close the socket for good, which also leaves the group."""
         self._close_socket()
+
+    def let_go(self) -> None:
+        """Close our copy of the socket; one that is kept for the next process stays joined."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = self._reader = self._member_on = None
 
     def _close_socket(self) -> None:
         if self._socket is not None:
             self._dropped_before = self.memory().dropped
+            self._handover.forget(self._name, *self._made_of)
             self._socket.close()
         self._socket = self._reader = self._member_on = None
+
+    @property
+    def _name(self) -> str:
+        return f"stream {self.config.name}"
 
     @property
     def _address(self) -> str:
@@ -206,9 +222,11 @@ class Inlet:
 
     def _open(self, interface: multicast.Interface) -> socket.socket:
         config = self.config
-        self._socket = multicast.open_receiver(
+        self._made_of = (config.group, config.port, interface.index, config.sources, config.receive_buffer)
+        self._socket = self._handover.take(self._name, *self._made_of) or multicast.open_receiver(
             config.group, config.port, interface=interface, receive_buffer=config.receive_buffer
         )
+        self._handover.keep(self._socket, self._name, *self._made_of)
         self._reader = open_reader(self._socket)
         granted = multicast.buffer_size(self._socket, socket.SO_RCVBUF)
         if granted < config.receive_buffer:

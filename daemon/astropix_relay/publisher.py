@@ -10,6 +10,7 @@ from astropix_analysis import wire
 from astropix_relay import connections
 from astropix_relay.core import Message
 from astropix_relay.gate import Gate
+from astropix_relay.handover import Listener
 
 # As plain numbers: the arithmetic of pyzmq's enumerations costs a microsecond each time.
 _SNDMORE, _POLLIN = int(zmq.SNDMORE), int(zmq.POLLIN)
@@ -25,8 +26,8 @@ class Publisher:
     ----------
     context
         ZeroMQ context; stays open on `close`.
-    endpoint
-        Where to listen: tcp://ADDRESS:PORT.
+    listener
+        Where to listen.
     hello
         What each new connection is told.
     queue_bytes
@@ -43,14 +44,15 @@ class Publisher:
     def __init__(
         self,
         context: "zmq.Context[zmq.Socket[bytes]]",
-        endpoint: str,
+        listener: Listener,
         hello: bytes,
         queue_bytes: int,
         gate: Gate,
     ) -> None:
+        self._listener = listener
         self._socket = context.socket(zmq.XPUB)
         for option, value in {
-            **connections.options(endpoint),
+            **connections.options(listener.endpoint),
             zmq.SNDHWM: max(1, queue_bytes // wire.MAX_PAYLOAD),
             zmq.RCVHWM: _INCOMING_MESSAGES,
             zmq.MAXMSGSIZE: _MAX_INCOMING,
@@ -67,7 +69,7 @@ class Publisher:
         self.ignored = 0
         """Messages from outside that were neither a subscription nor its end."""
         try:
-            self._socket.bind(endpoint)
+            listener.bind(self._socket)
         except zmq.ZMQError:
             self._socket.close()
             raise
@@ -80,7 +82,7 @@ class Publisher:
 
     def drop_clients(self) -> None:
         """Close every connection; those that may will be back at once."""
-        connections.rebind(self._socket, self.endpoint)
+        connections.rebind(self._socket, self.endpoint, self._listener.bind)
 
     def fileno(self) -> int:
         """Return ZeroMQ's descriptor: it tells that `take_subscriptions` should be called, and only once."""

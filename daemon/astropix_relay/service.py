@@ -25,6 +25,7 @@ from astropix_relay.config import Changes, Config, differences
 from astropix_relay.config import Stream as StreamConfig
 from astropix_relay.core import StreamCore
 from astropix_relay.gate import Gate
+from astropix_relay.handover import Handover, Listener
 from astropix_relay.history import History
 from astropix_relay.inlet import Inlet
 from astropix_relay.metrics import MetricsServer, Sample, StreamSample, Turns
@@ -91,6 +92,7 @@ class Relay:
         self._load = load or (lambda: config)
         self._reload_asked = False
         self._removed: dict[str, _Stream] = {}
+        self._handover = Handover()
         with contextlib.ExitStack() as opened:
             context: zmq.Context[zmq.Socket[bytes]] = opened.enter_context(
                 zmq.Context(connections.IO_THREADS)
@@ -103,14 +105,12 @@ class Relay:
             opened.callback(self.gate.close)
             size = config.history.size
             self.histories = {stream.name: History(size) for stream in config.streams} if size else {}
-            self.archive = self._open_archive(context, config)
-            if self.archive is not None:
-                opened.callback(self.archive.close)
-            self.publisher = self._open_publisher(context, config)
-            opened.callback(self.publisher.close)
+            self.archive = self._open_archive(opened, context, config)
+            self.publisher = self._open_publisher(opened, context, config)
             self.streams = [self._open_stream(stream) for stream in config.streams]
             opened.callback(self._close_inlets)
             self._check_inlets(starting=True)
+            self._handover.close_rest()
             self.metrics = _open_metrics(config)
             if self.metrics is not None:
                 opened.callback(self.metrics.close)
@@ -123,15 +123,29 @@ class Relay:
         self._clients = load_clients(security)
         return Gate(context, max_clients=max_clients, pair=load_secret(security), provider=self._clients.get)
 
-    def _open_archive(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Archive | None:
-        endpoint = config.history_endpoint()
-        return (
-            None if endpoint is None else Archive(context, endpoint, self.relay_id, self.histories, self.gate)
-        )
+    def _listen(self, opened: contextlib.ExitStack, endpoint: str) -> Listener:
+        listener = Listener(endpoint, self._handover)
+        opened.callback(listener.close)
+        return listener
 
-    def _open_publisher(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Publisher:
-        publish = config.publish
-        return Publisher(context, publish.endpoint, self._hello(), publish.subscriber_queue, self.gate)
+    def _open_archive(
+        self, opened: contextlib.ExitStack, context: "zmq.Context[zmq.Socket[bytes]]", config: Config
+    ) -> Archive | None:
+        endpoint = config.history_endpoint()
+        if endpoint is None:
+            return None
+        archive = Archive(context, self._listen(opened, endpoint), self.relay_id, self.histories, self.gate)
+        opened.callback(archive.close)
+        return archive
+
+    def _open_publisher(
+        self, opened: contextlib.ExitStack, context: "zmq.Context[zmq.Socket[bytes]]", config: Config
+    ) -> Publisher:
+        listener = self._listen(opened, config.publish.endpoint)
+        queue = config.publish.subscriber_queue
+        publisher = Publisher(context, listener, self._hello(), queue, self.gate)
+        opened.callback(publisher.close)
+        return publisher
 
     def _hello(self) -> bytes:
         streams = {stream.name: stream.readout_uid for stream in self.config.streams}
@@ -140,7 +154,7 @@ class Relay:
     def _open_stream(self, config: StreamConfig) -> _Stream:
         port = self._history_port()
         core = StreamCore(config.name, self.relay_id, stride=config.stride, history_port=port)
-        return _Stream(Inlet(config), core, self.histories.get(config.name))
+        return _Stream(Inlet(config, self._handover), core, self.histories.get(config.name))
 
     def _history_port(self) -> int | None:
         return None if self.archive is None else self.archive.port
@@ -217,7 +231,7 @@ class Relay:
 
     def _close_inlets(self) -> None:
         for stream in self.streams:
-            stream.inlet.close()
+            stream.inlet.let_go()
 
     def _reload(self) -> None:
         """Take up new streams and client keys, as a whole or not at all."""

@@ -87,6 +87,11 @@ def _socket_address(text: str) -> str | None:
     return text if text.startswith("/") else None
 
 
+def is_manager_there(environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether a service manager listens to notifications."""
+    return bool(environ.get("NOTIFY_SOCKET"))
+
+
 def notify_reloading(*, environ: Mapping[str, str] = os.environ) -> bool:
     """Tell that a reload begins; it ends with ``notify(READY=1)``, whether or not the new file was taken.
 

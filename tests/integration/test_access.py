@@ -15,6 +15,7 @@ from astropix_analysis.relay import RelayReceiver, open_receiver
 from astropix_analysis.sock import MulticastSender
 from astropix_relay.config import Config, Security, Stream
 from astropix_relay.gate import Gate
+from astropix_relay.handover import Handover, Listener
 from astropix_relay.publisher import Publisher
 from astropix_relay.security import load_clients
 from astropix_relay.service import Relay
@@ -186,7 +187,9 @@ class TestNobodyAnswers:
     def test_nobody_comes_in(self, context, files, encrypted, killed):
         pair = keys.read_pair(files / "relay.key_secret") if encrypted else None
         gate = Gate(context, max_clients=64, pair=pair, provider=lambda key: "anyone")
-        publisher = Publisher(context, "tcp://127.0.0.1:*", b"apx/hello\0{}", 1 << 20, gate)
+        publisher = Publisher(
+            context, Listener("tcp://127.0.0.1:*", Handover()), b"apx/hello\0{}", 1 << 20, gate
+        )
         with ExitStack() as opened:
             opened.callback(gate.close)
             opened.callback(publisher.close)

@@ -11,6 +11,7 @@ from astropix_analysis.ledger import Source
 from astropix_analysis.wire import Answer, Ask, Request, Status
 from astropix_relay import connections
 from astropix_relay.archive import Archive
+from astropix_relay.handover import Handover, Listener
 from astropix_relay.history import History
 
 RELAY_ID = 77
@@ -21,6 +22,10 @@ SOURCE = Source("10.0.0.1", 5013)
 def context():
     with zmq.Context(connections.IO_THREADS) as context:
         yield context
+
+
+def listener(endpoint):
+    return Listener(endpoint, Handover())
 
 
 class OpenGate:
@@ -42,7 +47,7 @@ def history():
 @pytest.fixture
 def archive(context, history):
     histories = {"astropix": history, "other": History(1 << 20)}
-    archive = Archive(context, "tcp://127.0.0.1:0", RELAY_ID, histories, OpenGate())
+    archive = Archive(context, listener("tcp://127.0.0.1:0"), RELAY_ID, histories, OpenGate())
     yield archive
     archive.close()
 
@@ -162,5 +167,5 @@ def test_a_frame_larger_than_any_request_ends_its_connection(context, archive, c
 
 def test_an_endpoint_in_use_is_named(context, archive):
     with pytest.raises(OSError, match=f"cannot serve history on {archive.endpoint}: address already in use"):
-        Archive(context, archive.endpoint, 1, {}, OpenGate())
+        Archive(context, listener(archive.endpoint), 1, {}, OpenGate())
     assert archive.port == int(archive.endpoint.rpartition(":")[2])

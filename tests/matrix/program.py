@@ -1,6 +1,7 @@
 """What the matrix's own programs share: options in JSON, commands on standard input, a result in JSON."""
 
 import json
+import os
 import queue
 import socket
 import sys
@@ -22,6 +23,7 @@ def commands():
     def read():
         for line in sys.stdin:
             lines.put(line.split())
+        os._exit(1)  # the runner is gone, and would never tell us to stop
 
     threading.Thread(target=read, daemon=True).start()
     return lines

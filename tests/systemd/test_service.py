@@ -11,7 +11,6 @@ from programs import Program
 from systemd.container import Container, Unit, wait_until
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
-no_store_yet = pytest.mark.xfail(strict=True, reason="the daemon keeps no sockets in the store yet")
 
 PYTHON = "/opt/astropix-relay/bin/python"
 CONFIG = "/etc/astropix-relay/test.yaml"
@@ -142,7 +141,6 @@ def test_a_bad_reload_fails_and_the_old_configuration_stays(relay: Unit) -> None
     assert_relays(relay.container)
 
 
-@no_store_yet
 def test_after_kill_9_it_is_back_and_nothing_in_the_sockets_is_lost(relay: Unit) -> None:
     with subscribed(relay.container) as subscriber, send(relay.container, count=500) as sender:
         subscriber.wait_for("got 50")
@@ -154,7 +152,6 @@ def test_after_kill_9_it_is_back_and_nothing_in_the_sockets_is_lost(relay: Unit)
     assert restarted(relay)
 
 
-@no_store_yet
 def test_a_restart_loses_no_readout(relay: Unit) -> None:
     with subscribed(relay.container) as subscriber, send(relay.container, count=500) as sender:
         subscriber.wait_for("got 50")

@@ -4,20 +4,9 @@ import socket
 
 import pytest
 
+from astropix_analysis import kernel as answers
 from astropix_relay import kernel
 
-IGMP = """\
-Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter
-1\tlo        :     2      V3
-\t\t\t\t010101EF     2 0:00000000\t\t0
-\t\t\t\t010000E0     1 0:00000000\t\t0
-4\teth0      :     1      V3
-\t\t\t\t010000E0     1 0:00000000\t\t0
-"""
-IGMP6 = """\
-1    lo              ff020000000000000000000000000001     1 0000000C 0
-4    eth0            ff150000000000000000000000000001     1 00000004 0
-"""
 SNMP = """\
 Ip: Forwarding ReasmTimeout ReasmReqds ReasmOKs ReasmFails
 Ip: 1 7 100 60 40
@@ -25,11 +14,6 @@ Icmp: InMsgs
 Icmp: 3
 """
 SNMP6 = "Ip6InReceives                   \t12\nIp6ReasmFails                   \t2\n"
-
-
-def test_memberships_are_parsed():
-    assert kernel.parse_igmp(IGMP) == {(1, "239.1.1.1"), (1, "224.0.0.1"), (4, "224.0.0.1")}
-    assert kernel.parse_igmp6(IGMP6) == {(1, "ff02::1"), (4, "ff15::1")}
 
 
 def test_counters_are_parsed():
@@ -48,7 +32,7 @@ def test_this_host_answers():
 
 
 def test_what_the_kernel_does_not_tell_is_none(monkeypatch, tmp_path):
-    monkeypatch.setattr(kernel, "_PROC_NET", tmp_path)
+    monkeypatch.setattr(answers, "PROC_NET", tmp_path)
     monkeypatch.setattr(kernel, "_SO_MEMINFO", 9999)
     assert kernel.is_member("239.1.1.1", 1) is None
     assert kernel.reassembly_failures() is None

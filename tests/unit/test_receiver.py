@@ -3,6 +3,7 @@
 import asyncio
 import select
 import socket
+from dataclasses import replace
 from itertools import accumulate
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from astropix_analysis import readiness
 from astropix_analysis.errors import ClosedError, ReceiveTimeout
 from astropix_analysis.fmt import AstroPix4Readout, FormatError
-from astropix_analysis.ledger import Ledger, Source
+from astropix_analysis.ledger import Ledger, Place, Source
 from astropix_analysis.receiver import Batch, Receiver
+from astropix_analysis.state import State
 
 DAQ = Source("10.0.1.1", 40000)
 
@@ -41,6 +43,8 @@ class ListReceiver(Receiver):
         self.waiting = []
         self.waits = []
         self.closings = 0
+        self.lost = 0
+        self.can_arrive = True
         self._near, self._far = socket.socketpair()
 
     def arrive(self, *batches):
@@ -49,7 +53,11 @@ class ListReceiver(Receiver):
 
     @property
     def ledger(self):
-        return Ledger()
+        return Ledger(lost_at={Place.BEFORE_SOCKET: self.lost})
+
+    @property
+    def connected(self):
+        return self.can_arrive
 
     def _receive_batches(self, timeout_s):
         self.waits.append(timeout_s)
@@ -319,3 +327,23 @@ def test_waiting_for_a_descriptor():
         far.send(b"x")
         for timeout_s in (None, 0, 5, 1e9, float("inf")):
             assert readiness.wait_readable(near.fileno(), timeout_s)
+
+
+def test_its_state_follows_what_arrives(receiver):
+    assert (receiver.state, receiver.age_s) == (State.QUIET, None)
+    receiver.arrive(batch(0, 1))
+    receiver.receive()
+    assert receiver.state is State.LIVE
+    assert 0 <= receiver.age_s < 1
+    receiver.lost = 1
+    assert receiver.state is State.LOSING
+    receiver.can_arrive = False
+    assert receiver.state is State.NO_NETWORK
+
+
+def test_what_is_recovered_from_history_is_no_lag(receiver):
+    receiver.arrive(batch(1))
+    receiver.arrive(replace(batch(0), timestamps=[-1_500_000_000], recovered=True))
+    for _ in range(2):
+        receiver.receive_batch(timeout=1)
+    assert receiver.lag_s < 1

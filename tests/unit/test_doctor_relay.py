@@ -1,0 +1,103 @@
+"""What the doctor says of a relay's answers."""
+
+import errno
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astropix_analysis.doctor import relay
+from astropix_analysis.doctor.relay import Answers, Handshake
+from astropix_analysis.source import parse_url
+from astropix_analysis.wire import Hello
+
+URL = parse_url("tcp://relay:5556")
+CONNECTED = {"addresses": ("10.0.2.1",)}
+GREETED = CONNECTED | {"mechanism": "NULL", "handshake": Handshake.SUCCEEDED}
+WITH_KEY = CONNECTED | {"mechanism": "CURVE", "has_key": True}
+HELLO = Hello(relay_id=1, version="1.0", streams={"astropix": 4000}, history_port=None)
+SUBSCRIBED = GREETED | {"hello": HELLO, "stream": "astropix"}
+REPORT = {"joined": True, "membership": "joined on eth0", "last_readout_age_s": 0.1}
+
+
+def faults(url=URL, **answers):
+    return [verdict.fault for verdict in relay.judge(Answers(url, **answers)) if verdict.fault]
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({}, "unknown-name"),
+        (
+            CONNECTED | {"connect_error": ConnectionRefusedError(errno.ECONNREFUSED, "refused")},
+            "nothing-listens",
+        ),
+        (CONNECTED | {"connect_error": TimeoutError("timed out")}, "no-answer"),
+        (CONNECTED | {"connect_error": OSError(errno.ENETUNREACH, "unreachable")}, "no-answer"),
+        (CONNECTED | {"mechanism": ""}, "not-zeromq"),
+        (CONNECTED | {"mechanism": "CURVE"}, "key-needed"),
+        (CONNECTED | {"mechanism": "NULL", "has_key": True}, "key-unneeded"),
+        (GREETED | {"handshake": Handshake.BROKEN_OFF}, "not-a-relay"),
+        (GREETED | {"handshake": Handshake.REFUSED}, "refused"),
+        (WITH_KEY | {"handshake": Handshake.REFUSED}, "key-refused"),
+        (WITH_KEY | {"handshake": Handshake.BROKEN_OFF}, "wrong-server-key"),
+        (GREETED, "no-hello"),
+        (GREETED | {"hello": HELLO._replace(streams={})}, "no-streams"),
+        (GREETED | {"hello": HELLO._replace(streams={"a": 1, "b": 1})}, "several-streams"),
+        (SUBSCRIBED, "no-beat"),
+        (SUBSCRIBED | {"report": REPORT | {"joined": False}}, "relay-not-joined"),
+        (SUBSCRIBED | {"report": REPORT | {"last_readout_age_s": 99.0}}, "relay-hears-nothing"),
+        (SUBSCRIBED | {"report": REPORT | {"last_readout_age_s": None}}, "relay-hears-nothing"),
+        (SUBSCRIBED | {"report": {}}, "relay-hears-nothing"),
+    ],
+)
+def test_each_step_has_its_fault_and_no_other(answers, expected):
+    assert faults(**answers) == [expected]
+
+
+@pytest.mark.parametrize("answers", [{"report": REPORT}, {"has_data": True}])
+def test_a_relay_that_is_well(answers):
+    assert not faults(**SUBSCRIBED, **answers)
+
+
+def test_a_relay_with_keys_that_is_well():
+    answers = WITH_KEY | {
+        "handshake": Handshake.SUCCEEDED,
+        "hello": HELLO,
+        "stream": "astropix",
+        "report": REPORT,
+    }
+    assert not faults(**answers)
+
+
+def test_a_stream_that_does_not_exist_is_told_with_those_that_do():
+    url = parse_url("tcp://relay:5556?stream=astropixx")
+    hello = HELLO._replace(streams={"b": 1, "a": 1, "$(reboot)": 1, "\x1b[2J": 1})
+    (verdict,) = [one for one in relay.judge(Answers(url, **GREETED, hello=hello)) if one.fault]
+    assert verdict.text == "the relay has no stream 'astropixx'; it has: a, b"
+    assert verdict.command == "apx receive 'tcp://relay:5556?stream=a'"
+
+
+@given(st.dictionaries(st.text(), st.none() | st.booleans() | st.floats() | st.text() | st.lists(st.none())))
+def test_any_beat_is_judged(report):
+    relay.judge(Answers(URL, **SUBSCRIBED, report=report))
+    relay.judge(Answers(URL, **SUBSCRIBED, report=dict.fromkeys(REPORT, report.get("joined"))))
+
+
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + bytes(32)
+
+
+def test_a_greeting():
+    assert relay.parse_greeting(GREETING) == "CURVE"
+    assert relay.parse_greeting(GREETING[:-1]) == relay.parse_greeting(b"HTTP/1.1 400 " + bytes(60)) == ""
+
+
+@given(st.binary(max_size=80))
+def test_any_greeting_is_read(greeting):
+    relay.parse_greeting(greeting)
+    relay.parse_greeting(GREETING[:12] + greeting)
+
+
+def test_an_address_needs_no_name():
+    checks = [one.check for one in relay.judge(Answers(parse_url("tcp://10.0.2.1:5556"), **SUBSCRIBED))]
+    assert checks[0] == "connection"

@@ -1,0 +1,80 @@
+"""Sockets kept over a restart: taken over when they are made of the same, closed otherwise."""
+
+import os
+import socket
+
+import pytest
+import zmq
+
+from astropix_relay import handover
+from astropix_relay.handover import Handover, Listener
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """A service manager's store: what one Handover keeps, the next one inherits."""
+    kept = {}
+
+    def keep(label, fd):
+        if label not in kept:
+            kept[label] = os.dup(fd)
+
+    def forget(label):
+        if label in kept:
+            os.close(kept.pop(label))
+
+    monkeypatch.setattr(handover.systemd, "is_manager_there", lambda: True)
+    monkeypatch.setattr(handover.systemd, "store_fds", keep)
+    monkeypatch.setattr(handover.systemd, "remove_fds", forget)
+    monkeypatch.setattr(
+        handover.systemd, "listen_fds", lambda: {label: [os.dup(fd)] for label, fd in kept.items()}
+    )
+    yield kept
+    for fd in kept.values():
+        os.close(fd)
+
+
+def test_a_socket_is_taken_over_once_and_only_if_made_of_the_same(store):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        Handover().keep(sock, "stream a", "239.1.1.1", 5007)
+        address = sock.getsockname()
+    after = Handover()
+    assert after.take("stream a", "239.1.1.2", 5007) is None
+    with after.take("stream a", "239.1.1.1", 5007) as taken:
+        assert taken.getsockname() == address
+    assert after.take("stream a", "239.1.1.1", 5007) is None
+    after.close_rest()
+
+
+def test_what_nobody_takes_is_closed_and_kept_no_more(store):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        Handover().keep(sock, "stream gone")
+    Handover().close_rest()
+    assert not store
+
+
+def test_a_client_connects_while_no_relay_runs(store, tcp_port):
+    endpoint = f"tcp://127.0.0.1:{tcp_port}"
+    with zmq.Context() as context:
+        first = Listener(endpoint, Handover())
+        with context.socket(zmq.PUB) as publisher:
+            first.bind(publisher)
+            first.close()
+        with socket.create_connection(("127.0.0.1", tcp_port), timeout=5) as client:
+            client.settimeout(5)
+            second = Listener(endpoint, Handover())
+            with context.socket(zmq.PUB) as publisher:
+                publisher.linger = 0
+                second.bind(publisher)
+                assert client.recv(1) == b"\xff"  # the greeting of ZMTP
+            second.close()
+
+
+def test_without_a_manager_the_endpoint_is_bound_as_ever(tcp_port):
+    listener = Listener(f"tcp://127.0.0.1:{tcp_port}", Handover())
+    with zmq.Context() as context, context.socket(zmq.PUB) as publisher:
+        listener.bind(publisher)
+        with socket.create_connection(("127.0.0.1", tcp_port), timeout=5):
+            pass
+    listener.close()
