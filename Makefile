@@ -15,13 +15,16 @@ RELOAD = systemctl daemon-reload && systemctl restart systemd-sysctl
 STOP   = systemctl stop 'astropix-relay@*'
 endif
 
-.PHONY: demo test unit lint format clean install uninstall
+.PHONY: demo test unit faults faults-mutants soak lint format clean install uninstall
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo   simulator, relay and subscriber on the loopback interface, until Ctrl-C'
 	@echo 'make test   every test (the network tests need root and iproute2, and are skipped without)'
 	@echo 'make unit   the fast tests only'
+	@echo 'make faults    break things, compare what was injected with what was counted (root; QUICK=1 is shorter)'
+	@echo 'make faults-mutants    break a line of the code for each row of make faults, and expect red'
+	@echo 'make soak      the same at random, for MINUTES=1, from SEED=1'
 	@echo 'make lint   ruff and mypy'
 	@echo 'sudo make install | uninstall   the service astropix-relay@ in $(PREFIX) (PREFIX, DESTDIR, PYTHON)'
 
@@ -40,6 +43,20 @@ test: $(VENV)/ready
 
 unit: $(VENV)/ready
 	$(BIN)/python -m pytest -n auto tests/unit
+
+# Side by side on this machine's namespaces; nothing leaves them. ONLY=words: the rows whose name holds them.
+MATRIX = PYTHONPATH=tests $(BIN)/python -m matrix
+MINUTES ?= 1
+SEED ?= 1
+
+faults: $(VENV)/ready
+	$(MATRIX) --write --seed $(SEED) $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)')
+
+faults-mutants: $(VENV)/ready
+	$(MATRIX) --broken --seed $(SEED) $(if $(ONLY),--only '$(ONLY)')
+
+soak: $(VENV)/ready
+	$(MATRIX).soak --minutes $(MINUTES) --seed $(SEED)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

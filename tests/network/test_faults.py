@@ -1,0 +1,21 @@
+"""The fault matrix, shortened: what was injected is what was counted. ``make faults`` runs it in full."""
+
+import pytest
+
+from matrix.__main__ import run_row, run_side_by_side, seen_red
+from matrix.rows import ROWS
+
+
+@pytest.mark.timeout(300)
+def test_what_was_injected_is_what_was_counted():
+    """All rows in one test, since they run side by side."""
+    failures = {
+        row.name: bench.failures
+        for row, bench in run_side_by_side(ROWS, lambda row: run_row(row, quick=True))
+        if bench.failures
+    }
+    assert not failures
+
+
+def test_each_row_was_seen_red_since_it_was_changed():
+    assert [row.name for row in ROWS if seen_red().get(row.name) != row.digest] == []
