@@ -15,7 +15,7 @@ RELOAD = systemctl daemon-reload && systemctl restart systemd-sysctl
 STOP   = systemctl stop 'astropix-relay@*'
 endif
 
-.PHONY: demo test unit faults faults-mutants soak lint format clean install uninstall
+.PHONY: demo test unit faults faults-mutants soak lint format clean install uninstall commands
 .DEFAULT_GOAL := help
 
 help:
@@ -57,6 +57,10 @@ faults-mutants: $(VENV)/ready
 
 soak: $(VENV)/ready
 	$(MATRIX).soak --minutes $(MINUTES) --seed $(SEED)
+
+# docs/commands.md, from the help texts
+commands: $(VENV)/ready
+	$(BIN)/python tests/unit/test_commands_document.py
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
