@@ -15,13 +15,14 @@ RELOAD = systemctl daemon-reload && systemctl restart systemd-sysctl
 STOP   = systemctl stop 'astropix-relay@*'
 endif
 
-.PHONY: demo test unit lint format clean install uninstall
+.PHONY: demo test unit bench lint format clean install uninstall
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo   simulator, relay and subscriber on the loopback interface, until Ctrl-C'
 	@echo 'make test   every test (the network tests need root and iproute2, and are skipped without)'
 	@echo 'make unit   the fast tests only'
+	@echo 'make bench  measure, print the table, write docs/performance.md (RELAY_REFERENCE: a relay in C)'
 	@echo 'make lint   ruff and mypy'
 	@echo 'sudo make install | uninstall   the service astropix-relay@ in $(PREFIX) (PREFIX, DESTDIR, PYTHON)'
 
@@ -40,6 +41,9 @@ test: $(VENV)/ready
 
 unit: $(VENV)/ready
 	$(BIN)/python -m pytest tests/unit
+
+bench: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m bench.run
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Run a source, a relay and subscribers as processes on the loopback interface, and see what the relay took.
 
-With RELAY_REFERENCE, the path of the relay written in C, the other C programs beside it (`blast`, `subscribe`)
-are used too; without, those of `peers`, and the rows against the reference are left out.
+With RELAY_REFERENCE, the path of the relay written in C, the other C programs beside it (blast, subscribe)
+are used too; without, those of `peers`, and the rows against the reference have no ratio.
 """
 
 import contextlib
@@ -81,12 +81,14 @@ def blast(address, count, size, rate):
 class Relay:
     """A relay that runs: ``ours``, ``reference`` or ``naive``."""
 
-    def __init__(self, kind, directory):
+    def __init__(self, kind, directory, *, history=HISTORY):
         self.address = Address()
         where = (self.address.group, self.address.port, self.address.endpoint)
         if kind == "ours":
             file = Path(directory) / f"relay-{self.address.tcp_port}.yaml"
-            file.write_text(CONFIG.format(**vars(self.address), endpoint=self.address.endpoint, history=HISTORY))
+            file.write_text(
+                CONFIG.format(**vars(self.address), endpoint=self.address.endpoint, history=history)
+            )
             self.program = Program(sys.executable, "-m", "astropix_relay", "run", "--config", file)
             self.program.wait_for("publishing on")
         else:

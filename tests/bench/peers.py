@@ -20,12 +20,12 @@ def datagram(size):
     return bytearray(struct.pack("<3sIQI", b"\xfe\xdc\xba", 0, 0, size - 19) + data)
 
 
-def blast(group, port, count, size, rate):
-    """Multicast `count` readouts in bursts of 16; print how many, in how many seconds."""
+def blast(group, port, count, size, rate, burst=16):
+    """Multicast `count` readouts in bursts; print how many, in how many seconds, at what rate."""
     from astropix_analysis import multicast
 
     interface = multicast.find_interface("127.0.0.1", socket.AF_INET)
-    count, rate, readout = int(count), float(rate), datagram(int(size))
+    count, rate, burst, readout = int(count), float(rate), int(burst), datagram(int(size))
     stamp, to = struct.Struct("<IQ").pack_into, (group, int(port))
     with multicast.open_sender(group, int(port), interface=interface, ttl=0, loop=True) as udp:
         udp.setblocking(True)
@@ -33,7 +33,7 @@ def blast(group, port, count, size, rate):
         for i in range(count):
             stamp(readout, 3, i, time.time_ns())
             udp.sendto(readout, to)
-            if rate and i % 16 == 15:
+            if rate and i % burst == burst - 1:
                 while (left := began + (i + 1) / rate - time.monotonic()) > 0:
                     if left > 0.0002:
                         time.sleep(0.0001)

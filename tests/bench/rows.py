@@ -25,7 +25,7 @@ class Row:
 
     @property
     def ratios(self) -> list[float]:
-        return [our / their for our, their in zip(self.ours, self.theirs, strict=True) if their]
+        return [our / their for our, their in zip(self.ours, self.theirs, strict=False)]
 
     @property
     def judged(self) -> float:
@@ -42,9 +42,13 @@ class Row:
         return [
             self.what + (f" ({self.note})" if self.note else ""),
             f"{self.figure:.3g} {self.unit}",
-            f"{self.against}: {statistics.median(self.theirs):.3g} {self.unit}" if self.theirs else self.against,
+            f"{self.against}: {statistics.median(self.theirs):.3g} {self.unit}"
+            if self.theirs
+            else self.against,
             f"{self.judged:.2f}" if self.ratios else "",
-            f"{min(spread):.2f} to {max(spread):.2f}" if self.ratios else f"{min(spread):.3g} to {max(spread):.3g}",
+            f"{min(spread):.2f} to {max(spread):.2f}"
+            if self.ratios
+            else f"{min(spread):.3g} to {max(spread):.3g}",
             self.limit,
             verdict,
         ]
