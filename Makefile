@@ -15,7 +15,7 @@ RELOAD = systemctl daemon-reload && systemctl restart systemd-sysctl
 STOP   = systemctl stop 'astropix-relay@*'
 endif
 
-.PHONY: demo test unit faults faults-mutants soak lint format clean install uninstall commands
+.PHONY: demo test unit bench faults faults-mutants soak commands lint format clean install uninstall
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo 'make faults    break things, compare what was injected with what was counted (root; QUICK=1 is shorter)'
 	@echo 'make faults-mutants    break a line of the code for each row of make faults, and expect red'
 	@echo 'make soak      the same at random, for MINUTES=1, from SEED=1'
+	@echo 'make bench  measure, print the table, write docs/performance.md (RELAY_REFERENCE: a relay in C)'
 	@echo 'make lint   ruff and mypy'
 	@echo 'sudo make install | uninstall   the service astropix-relay@ in $(PREFIX) (PREFIX, DESTDIR, PYTHON)'
 
@@ -61,6 +62,9 @@ soak: $(VENV)/ready
 # docs/commands.md, from the help texts
 commands: $(VENV)/ready
 	$(BIN)/python tests/unit/test_commands_document.py
+
+bench: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m bench.run
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
