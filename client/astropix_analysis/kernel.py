@@ -6,12 +6,11 @@ does not tell, so that a receiver never depends on them.
 
 import socket
 import sys
-from pathlib import Path
 
 from astropix_analysis import multicast
 
 # Not /proc/net: that is the network namespace of the process's first thread.
-PROC_NET = Path("/proc/thread-self/net")
+PROC_NET = "/proc/thread-self/net"
 
 
 def can_hear(group: str, interface: multicast.Interface) -> bool:
@@ -70,6 +69,7 @@ def has_link(name: str) -> bool | None:
 def read_proc_net(name: str) -> str | None:
     """Read a file of /proc/net, in the network namespace of this thread."""
     try:
-        return (PROC_NET / name).read_text()
+        with open(f"{PROC_NET}/{name}") as file:
+            return file.read()
     except OSError:
         return None
