@@ -21,6 +21,13 @@ MISTAKES = [
     (["doctor", "--relay", "relay:5556"], "a source begins with udp:// or tcp://"),
     (["doctor", "--listen", "0"], "'0' is not a number above 0"),
     (["doctor", "udp://239.1.1.1:5007", "udp://239.1.1.2:5007"], "unexpected extra argument"),
+    (["doctor", "tcp://relay:5556?server_key=x"], "server_key and key_file belong together"),
+    (["top"], "Missing argument 'URL"),
+    (["top", "udp://239.1.1.1"], "a source is udp://HOST:PORT"),
+    (["top", "udp://239.1.1.1:5007", "udp://239.1.1.1:70000"], "port out of range"),
+    (["top", "udp://239.1.1.1:5007?interface=eth77"], "no interface is called 'eth77'"),
+    (["top", "tcp://relay:5556?stream=A"], "'A' cannot be a stream's name"),
+    (["top", "udp://239.1.1.1:5007", "--seconds", "-1"], "'-1' is not a number above 0"),
 ]
 
 

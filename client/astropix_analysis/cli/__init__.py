@@ -10,7 +10,7 @@ import typer
 from astropix_analysis.cli import ending, options
 
 #: In the order of the help: a module each, with a function `command` and the text `EXAMPLES`.
-COMMANDS = ("receive", "monitor", "record", "send", "info", "convert", "doctor", "simulate", "demo")
+COMMANDS = ("receive", "monitor", "top", "record", "send", "info", "convert", "doctor", "simulate", "demo")
 
 _EPILOG = (
     "A source is udp://GROUP:PORT[?interface=NAME&source=ADDRESS] or tcp://HOST:PORT[?stream=NAME].\n\n"

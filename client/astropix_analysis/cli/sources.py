@@ -59,16 +59,16 @@ class Sources:
     Parameters
     ----------
     urls
-        As `source.parse_url` takes them.
+        Checked, or as `source.parse_url` takes them.
     timeout_s
         Seconds without a readout from any, after which `rounds` raises; None: never.
     """
 
-    def __init__(self, urls: Sequence[str], timeout_s: float | None = None) -> None:
+    def __init__(self, urls: Sequence[str | SourceUrl], timeout_s: float | None = None) -> None:
         self._timeout_s = timeout_s
         self._open: list[OpenSource] = []
         try:
-            for url in [parse_url(url) for url in urls]:
+            for url in [parse_url(url) if isinstance(url, str) else url for url in urls]:
                 self._open.append(OpenSource(url))
         except BaseException:
             self.close()

@@ -290,7 +290,7 @@ def judge_stream(answers: Answers) -> Verdict | None:
     """Judge whether the stream exists; say which there are."""
     if answers.hello is None:
         return None
-    wanted, names = answers.source.options.get("stream"), _names(answers.hello)
+    wanted, names = answers.source.options.get("stream"), stream_names(answers.hello)
     if not names:
         return NO_STREAMS.found("stream")
     url = with_option(answers.source, "stream", names[0])
@@ -301,7 +301,7 @@ def judge_stream(answers: Answers) -> Verdict | None:
     return fine("stream", f"{wanted or names[0]} exists")
 
 
-def _names(hello: Hello) -> list[str]:
+def stream_names(hello: Hello) -> list[str]:
     """Return the names of the streams; what cannot be one is none, since these go into a command."""
     names = []
     for name in sorted(hello.streams):

@@ -1,0 +1,111 @@
+"""The rows and the table of `apx top`."""
+
+import sys
+from itertools import accumulate, islice
+
+import pytest
+from rich.console import Console
+
+from astropix_analysis.cli.top_screen import draw_table
+from astropix_analysis.cli.top_view import Hits, Row
+from astropix_analysis.clock import Moment
+from astropix_analysis.ledger import Ledger, Place, Source
+from astropix_analysis.receiver import Batch
+from astropix_analysis.simulation import Detector
+from astropix_analysis.state import State
+
+READOUTS = [readout for _, readout in islice(Detector(seed=3, hits=5).readouts(), 200)]
+RAW = [readout.to_bytes() for readout in READOUTS]
+HITS = sum(len(readout.decode()) for readout in READOUTS)
+
+
+@pytest.fixture(params=["numpy", "plain"])
+def hits(request, monkeypatch):
+    if request.param == "plain":
+        monkeypatch.setitem(sys.modules, "astropix_analysis.columns", None)
+    return Hits()
+
+
+def test_hits_are_counted(hits):
+    hits.take(b"".join(RAW[:100]))
+    hits.take(b"".join(RAW[100:]))
+    hits.tick()
+    hits.tick()
+    assert hits.count == HITS
+
+
+def test_too_many_to_decode_are_estimated(hits):
+    hits._limit = 1
+    for _ in range(10):
+        hits.take(b"".join(RAW))
+    hits.tick()
+    assert hits.count == 10 * HITS
+
+
+class Receiver:
+    state, lag_s, age_s = State.LIVE, 0.25, 0.5
+    ledger = Ledger(delivered=200, lost_at={Place.BEFORE_SOCKET: 12, Place.RELAY_TO_CLIENT: 3})
+
+
+class Opened:
+    receiver = Receiver()
+
+    def __str__(self):
+        return "udp://239.1.1.1:5007?interface=eth1"
+
+
+def batch(raws):
+    ids = range(len(raws))
+    ends = list(accumulate(map(len, raws)))
+    return Batch(Source("10.0.0.1", 1), 0, b"".join(raws), ids, ids, ends)
+
+
+@pytest.fixture
+def row():
+    row = Row(Opened())
+    row.tick(Moment(0.0, 0))
+    row.take(batch(RAW))
+    row.tick(Moment(2.0, 0))
+    return row
+
+
+def test_a_row_has_rates_and_what_the_receiver_says(row):
+    assert (row.readout_rate, row.hit_rate) == (100.0, HITS / 2)
+    assert row.byte_rate == sum(map(len, RAW)) / 2
+    assert (row.state, row.lag, row.age) == (State.LIVE, "0.2 s", "0.5 s ago")
+    assert row.losses == ["12 before the socket", "3 between relay and here"]
+
+
+def test_a_record(row):
+    record = row.to_json(Moment(2.0, 77))
+    assert (record["time_ns"], record["state"], record["readouts"]) == (77, "live", 200)
+    assert (record["lost"], record["lost_at"]) == (15, {"before_socket": 12, "relay_to_client": 3})
+    assert (record["readouts_per_s"], record["last_readout_age_s"]) == (100.0, 0.5)
+
+
+def test_without_readouts_there_is_no_lag(row):
+    row.age_s = None
+    assert (row.lag, row.age) == ("", "none yet")
+    row.age_s = 75.0
+    assert (row.lag, row.age) == ("", "1 min 15 s ago")
+
+
+@pytest.mark.parametrize(
+    ("width", "there", "missing"),
+    [
+        (140, ["state", "readouts/s", "hits/s", "bytes/s", "lag", "last readout", "lost"], []),
+        (100, ["state", "readouts/s", "hits/s", "lag", "last readout", "lost"], ["bytes/s"]),
+        (60, ["state", "readouts/s", "last readout", "lost"], ["hits/s", "bytes/s", "lag"]),
+        (45, ["state", "readouts/s", "lost"], ["hits/s", "bytes/s", "lag", "last readout"]),
+    ],
+)
+def test_a_narrow_terminal_keeps_what_matters(row, width, there, missing):
+    row.state = State.NO_NETWORK
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(draw_table([row, row], width))
+    text = captured.get()
+    assert max(map(len, text.splitlines())) <= width
+    assert all(name in text for name in there)
+    assert not any(name in text for name in missing)
+    assert text.count("no network") == 2
