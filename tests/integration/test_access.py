@@ -188,7 +188,7 @@ class TestNobodyAnswers:
         pair = keys.read_pair(files / "relay.key_secret") if encrypted else None
         gate = Gate(context, max_clients=64, pair=pair, provider=lambda key: "anyone")
         publisher = Publisher(
-            context, Listener("tcp://127.0.0.1:*", Handover()), b"apx/hello\0{}", 1 << 20, gate
+            context, Listener("tcp://127.0.0.1:0", Handover()), b"apx/hello\0{}", 1 << 20, gate
         )
         with ExitStack() as opened:
             opened.callback(gate.close)

@@ -55,6 +55,11 @@ class TestPath:
         verdict = path.judge_route(way, [], URL)
         assert (key(verdict), verdict.command) == ("no-route", "sudo ip route add 224.0.0.0/4 dev eth0")
 
+    def test_a_host_without_a_network(self):
+        assert key(
+            path.judge_route(choose(GROUP, [LO, Link("wlan0", 4, is_up=False)], None, None), [], URL)
+        ) == ("no-interface")
+
     def test_the_route_to_add_is_that_to_where_readouts_arrive(self):
         verdict = path.judge_route(choose(GROUP, [LO, ETH0, ETH1], None, None), ["eth1"], URL)
         assert verdict.command.endswith("dev eth1")

@@ -92,8 +92,8 @@ def _print_lines(title: str, verdicts: Sequence[Verdict]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(title, "bold"))
     for verdict in verdicts:
-        symbol = Text(f"  {verdict.mark.symbol} ", _COLOURS[verdict.mark])
-        console.print(symbol + Text(f"{verdict.check:<18}{_printable(verdict.text)}"))
+        symbol = f"  {verdict.mark.symbol} ", _COLOURS[verdict.mark]
+        console.print(Text.assemble(symbol, f"{verdict.check:<18}{_printable(verdict.text)}"))
 
 
 def _print_summary(report: Sequence[Verdict]) -> None:

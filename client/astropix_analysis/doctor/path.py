@@ -20,6 +20,14 @@ NO_ROUTE = Fault(
     },
     blocks=True,
 )
+NO_INTERFACE = Fault(
+    "no-interface",
+    "this host has no interface that is up, but its loopback interface",
+    "No network is connected to this host, or none is set up.",
+    "plug the cable in, or switch on the interface of the detector's network; this lists all",
+    "ip address",
+    blocks=True,
+)
 INTERFACE_DOWN = Fault(
     "interface-down",
     "{interface} is down",
@@ -62,7 +70,7 @@ OTHER_INTERFACE = Fault(
     blocks=True,
 )
 
-FAULTS = (NO_ROUTE, INTERFACE_DOWN, NO_LINK, NO_MULTICAST, NO_ADDRESS, OTHER_INTERFACE)
+FAULTS = (NO_ROUTE, NO_INTERFACE, INTERFACE_DOWN, NO_LINK, NO_MULTICAST, NO_ADDRESS, OTHER_INTERFACE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +140,9 @@ def judge_route(path: Path, heard_on: Sequence[str], source: SourceUrl) -> Verdi
         only = ", which is this machine's alone" if link.is_loopback else ""
         return fine("route", f"{link.name} ({way}{only})")
     usable = [found for found in path.links if found.is_usable]
-    likely = next((found.name for found in usable if found.name in heard_on), None)
-    interface = likely or next((found.name for found in usable if found.has_multicast), "eth0")
+    if not usable:
+        return NO_INTERFACE.found("interface")
+    interface = min(usable, key=lambda found: (found.name not in heard_on, not found.has_multicast)).name
     url = with_option(source, "interface", interface)
     return NO_ROUTE.found("route", case=_family(path), group=path.group, interface=interface, url=url)
 
