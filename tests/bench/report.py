@@ -13,8 +13,8 @@ from bench.rows import HEADINGS, table
 
 INTRODUCTION = """# Performance
 
-Written by `make bench`, which measures on the machine where it runs, in under 5 minutes; figures of other
-machines differ, ratios less. Each ratio is of two programs measured in turn, round by round; the figure is the
+Written by `make bench`, which measures on the machine where it runs, in under 5 minutes; figures of
+other machines differ, ratios less. Each ratio is of two programs measured in turn, round by round; the figure is the
 median of the rounds, the spread their least and most. CPU is user and system time of the whole process, all
 threads. Traffic stays on the loopback interface, sent in bursts of 16.
 
@@ -26,8 +26,8 @@ threads. Traffic stays on the loopback interface, sent in bursts of 16.
 
 GROWTH = """## How the relay's cost grows
 
-CPU of the relay a readout, one subscriber, {seconds:g} s each. A wake costs some 20 us and a message 60 us: at
-a low rate each readout bears a share of those, and the more come in a batch the less.
+CPU of the relay a readout, one subscriber, {seconds:g} s each. A wake costs some 20 us and a message 60 us:
+at a low rate each readout bears a share of those, and the more come in a batch the less.
 
 ![CPU a readout by rate, size and subscribers](performance.svg)
 """
