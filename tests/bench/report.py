@@ -15,8 +15,8 @@ INTRODUCTION = """# Performance
 
 Written by `make bench`, which measures on the machine where it runs, in under 5 minutes; figures of
 other machines differ, ratios less. Each ratio is of two programs measured in turn, round by round; the
-figure is the median of the rounds, the spread their least and most. CPU is user and system time of the whole process, all
-threads. Traffic stays on the loopback interface, sent in bursts of 16.
+figure is the median of the rounds, the spread their least and most. CPU is user and system time of the
+whole process, all threads. Traffic stays on the loopback interface, sent in bursts of 16.
 
 - *reference*: a relay in C, `recvmmsg` and one libzmq message a readout (`RELAY_REFERENCE` names it; not in
   this repository). *naive*: `recvfrom` and one pyzmq message a readout (`tests/bench/peers.py`).
