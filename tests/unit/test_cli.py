@@ -167,3 +167,17 @@ def test_rates():
         0,
         0,
     ]
+
+
+def test_keys_go_into_the_urls_of_relays_that_name_none():
+    from pathlib import Path
+
+    from astropix_analysis.cli import options
+
+    urls = ["tcp://a:5556?stream=x", "tcp://b:5556?server_key=its", "udp://239.1.1.1:5007"]
+    assert options.with_keys(urls, None, None) == urls
+    assert options.with_keys(urls, Path("me.key_secret"), Path("relay.key")) == [
+        "tcp://a:5556?key_file=me.key_secret&server_key=relay.key&stream=x",
+        "tcp://b:5556?key_file=me.key_secret&server_key=its",
+        "udp://239.1.1.1:5007",
+    ]

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -46,6 +47,8 @@ def command(
     listen: Annotated[
         float, typer.Option(parser=options.positive, metavar="N", help="Listen for so many seconds.")
     ] = 5.0,
+    key: options.Key = None,
+    server_key: options.ServerKey = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -53,7 +56,7 @@ def command(
 
     Nothing is sent or changed. Exits with 1 if something is wrong.
     """
-    sources = _sources(url, relay)
+    sources = _sources(url, relay, key, server_key)
     ending.only_warnings()
     report: list[Verdict] = []
     for title, verdicts in _examine(sources, listen, quiet=as_json):
@@ -63,10 +66,12 @@ def command(
     ending.finish(wrong=any(verdict.is_wrong for verdict in report))
 
 
-def _sources(url: str | None, relay: str | None) -> list[SourceUrl]:
+def _sources(
+    url: str | None, relay: str | None, key: Path | None, server_key: Path | None
+) -> list[SourceUrl]:
     """Return what to examine: the group first."""
     texts = [text for text in (url, relay) if text is not None] or [f"udp://{DEFAULT_GROUP}:{DEFAULT_PORT}"]
-    sources = [parse_url(text) for text in texts]
+    sources = [parse_url(text) for text in options.with_keys(texts, key, server_key)]
     if relay is not None and sources[-1].scheme != "tcp":
         raise ConfigError(f"--relay {relay!r}: a relay is tcp://HOST:PORT[?stream=NAME]")
     return sources

@@ -46,6 +46,8 @@ def command(
     page: Annotated[
         bool, typer.Option("--page/--no-page", help="Serve the page, or only write snapshots.")
     ] = True,
+    key: options.Key = None,
+    server_key: options.ServerKey = None,
     debug: options.Debug = False,
 ) -> None:
     """Show in a browser what the detector sees, now: rates, hit map, spectra, and what was lost where.
@@ -59,7 +61,7 @@ def command(
             f"the page needs more packages ({error.name}): pip install 'astropix-relay[monitor]'"
         ) from None
     app.run(
-        urls,
+        options.with_keys(urls, key, server_key),
         listen=listen if page else None,
         origins=allow_origin or [],
         snapshots=snapshot,

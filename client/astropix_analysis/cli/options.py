@@ -1,6 +1,8 @@
 """Options that several subcommands share, and what their values may be."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +10,7 @@ import typer
 
 from astropix_analysis.cli import ending
 from astropix_analysis.replay import AT_ONCE
+from astropix_analysis.source import SourceUrl, parse_url
 
 
 def positive(text: str | float) -> float:
@@ -105,6 +108,13 @@ Url = Annotated[
         metavar="URL", help="Where from: udp://GROUP:PORT or tcp://RELAY:PORT.", show_default=False
     ),
 ]
+Key = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Our NAME.key_secret, for relays with encryption.", show_default=False),
+]
+ServerKey = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="The relay's public key.", show_default=False)
+]
 Count = Annotated[int | None, typer.Option(min=1, help="End after so many readouts.")]
 Timeout = Annotated[
     float | None,
@@ -113,3 +123,16 @@ Timeout = Annotated[
 Seconds = Annotated[
     float | None, typer.Option(parser=positive, metavar="N", help="End after so many seconds.")
 ]
+
+
+def with_keys(urls: Sequence[str], key: Path | None, server_key: Path | None) -> list[str]:
+    """Put the keys of --key and --server-key into the relays' URLs that do not name their own."""
+    if key is None and server_key is None:
+        return list(urls)
+    given = {"key_file": key, "server_key": server_key}
+    named = {name: str(path) for name, path in given.items() if path is not None}
+    return [str(_with_options(parse_url(url), named)) for url in urls]
+
+
+def _with_options(source: SourceUrl, more: dict[str, str]) -> SourceUrl:
+    return replace(source, options={**more, **source.options}) if source.scheme == "tcp" else source

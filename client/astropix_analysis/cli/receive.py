@@ -30,6 +30,8 @@ def command(
     hits: Annotated[bool, typer.Option("--hits", help="Decode, and print every hit.")] = False,
     count: options.Count = None,
     timeout: options.Timeout = None,
+    key: options.Key = None,
+    server_key: options.ServerKey = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -37,7 +39,7 @@ def command(
 
     Exits with 1 if nothing came within --timeout, or not as many as --count.
     """
-    with Sources(urls, timeout) as sources:
+    with Sources(options.with_keys(urls, key, server_key), timeout) as sources:
         reception = Reception(sources, hits=hits, as_json=as_json)
         interrupted, timed_out = False, None
         try:

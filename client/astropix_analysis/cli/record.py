@@ -39,6 +39,8 @@ def command(
     count: options.Count = None,
     seconds: options.Seconds = None,
     timeout: options.Timeout = None,
+    key: options.Key = None,
+    server_key: options.ServerKey = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -48,7 +50,7 @@ def command(
     the last second. Exits with 1 if nothing was recorded, or something could not be written.
     """
     splitting = parse_splitting(split or ())
-    with Sources([url], timeout) as sources:
+    with Sources(options.with_keys([url], key, server_key), timeout) as sources:
         (source,) = sources
         recorder = Recorder(file, str(source), splitting, source.account_json, force=force)
         recording = Recording(sources, recorder)

@@ -30,6 +30,8 @@ def command(
     urls: options.Urls,
     *,
     seconds: options.Seconds = None,
+    key: options.Key = None,
+    server_key: options.ServerKey = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -38,7 +40,7 @@ def command(
     Runs until Ctrl-C, or as long as --seconds says.
     """
     ending.only_warnings()
-    checked = [parse_url(url) for url in urls]
+    checked = [parse_url(url) for url in options.with_keys(urls, key, server_key)]
     with Sources([stream for url in checked for stream in streams(url)]) as sources:
         rows = {source: Row(source) for source in sources}
         interrupted = False
