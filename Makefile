@@ -15,7 +15,7 @@ RELOAD = systemctl daemon-reload && systemctl restart systemd-sysctl
 STOP   = systemctl stop 'astropix-relay@*'
 endif
 
-.PHONY: demo test unit faults faults-mutants soak lint format clean install uninstall
+.PHONY: demo test unit bench faults faults-mutants soak lint format clean install uninstall
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo 'make faults    break things, compare what was injected with what was counted (root; QUICK=1 is shorter)'
 	@echo 'make faults-mutants    break a line of the code for each row of make faults, and expect red'
 	@echo 'make soak      the same at random, for MINUTES=1, from SEED=1'
+	@echo 'make bench  measure, print the table, write docs/performance.md (RELAY_REFERENCE: a relay in C)'
 	@echo 'make lint   ruff and mypy'
 	@echo 'sudo make install | uninstall   the service astropix-relay@ in $(PREFIX) (PREFIX, DESTDIR, PYTHON)'
 
@@ -57,6 +58,9 @@ faults-mutants: $(VENV)/ready
 
 soak: $(VENV)/ready
 	$(MATRIX).soak --minutes $(MINUTES) --seed $(SEED)
+
+bench: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m bench.run
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -1,0 +1,165 @@
+"""The programs around what is measured: ``python -m bench.peers NAME …``, each a process of its own.
+
+blast and count stand in for the C programs of the same kind where there are none. naive, sub and recvfrom are
+what a user would write instead of the relay, `RelayReceiver` and `MulticastReceiver`.
+"""
+
+import socket
+import statistics
+import struct
+import sys
+import time
+
+QUIET_S = 1.0
+HIT = bytes.fromhex("e08056e80da85403bcbc")
+
+
+def datagram(size):
+    """A readout of `size` bytes with hits in it."""
+    data = (b"\xbc\xbc" + HIT * (size // len(HIT) + 1))[: size - 19]
+    return bytearray(struct.pack("<3sIQI", b"\xfe\xdc\xba", 0, 0, size - 19) + data)
+
+
+def blast(group, port, count, size, rate, burst=16):
+    """Multicast `count` readouts in bursts; print how many, in how many seconds, at what rate."""
+    from astropix_analysis import multicast
+
+    interface = multicast.find_interface("127.0.0.1", socket.AF_INET)
+    count, rate, burst, readout = int(count), float(rate), int(burst), datagram(int(size))
+    stamp, to = struct.Struct("<IQ").pack_into, (group, int(port))
+    with multicast.open_sender(group, int(port), interface=interface, ttl=0, loop=True) as udp:
+        udp.setblocking(True)
+        began = time.monotonic()
+        for i in range(count):
+            stamp(readout, 3, i, time.time_ns())
+            udp.sendto(readout, to)
+            if rate and i % burst == burst - 1:
+                while (left := began + (i + 1) / rate - time.monotonic()) > 0:
+                    if left > 0.0002:
+                        time.sleep(0.0001)
+        elapsed = time.monotonic() - began
+    print(count, f"{elapsed:.3f}", round(count / elapsed), flush=True)
+
+
+def count(endpoint, sockets="1"):
+    """Subscribe so many times; when all is quiet print messages, readouts and the least that a socket got."""
+    import zmq
+
+    context, poller, got = zmq.Context(), zmq.Poller(), {}
+    context.max_sockets = 2000
+    for _ in range(int(sockets)):
+        sub = context.socket(zmq.SUB)
+        sub.rcvhwm = 1_000_000
+        sub.subscribe(b"apx/")
+        sub.connect(endpoint)
+        poller.register(sub, zmq.POLLIN)
+        got[sub] = 0
+    messages, last = 0, None
+    while last is None or time.monotonic() < last + QUIET_S:
+        for sub, _ in poller.poll(200):
+            for _ in range(100):
+                try:
+                    topic, header, *_ = sub.recv_multipart(zmq.NOBLOCK)
+                except (zmq.Again, ValueError):
+                    break
+                if topic.endswith(b"/data"):
+                    got[sub] += int.from_bytes(header[6:8], "little") if len(header) == 56 else 1
+                    messages, last = messages + 1, time.monotonic()
+    print(messages, max(got.values()), min(got.values()), flush=True)
+
+
+def naive(group, port, endpoint):
+    """The relay that a user would write instead: one recvfrom, one send."""
+    import zmq
+
+    udp = join(group, port)
+    pub = zmq.Context().socket(zmq.PUB)
+    pub.sndhwm = 1_000_000
+    pub.bind(endpoint)
+    while True:
+        data, _ = udp.recvfrom(65535)
+        pub.send_multipart([b"apx/bench/data", b"", data])
+
+
+def join(group, port):
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    udp.bind((group, int(port)))
+    member = socket.inet_aton(group) + socket.inet_aton("127.0.0.1")
+    udp.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+    return udp
+
+
+def sub(endpoint):
+    """What a user would write instead of `RelayReceiver`."""
+    import zmq
+
+    from astropix_analysis.fmt import AstroPix4Readout
+
+    sock = zmq.Context().socket(zmq.SUB)
+    sock.rcvhwm = 1_000_000
+    sock.subscribe(b"apx/")
+    sock.connect(endpoint)
+    print("ready", flush=True)
+    while True:
+        AstroPix4Readout.from_bytes(sock.recv_multipart()[2])
+
+
+def recvfrom(group, port):
+    """What a user would write instead of `MulticastReceiver`."""
+    from astropix_analysis.fmt import AstroPix4Readout
+
+    udp = join(group, port)
+    print("ready", flush=True)
+    while True:
+        AstroPix4Readout.from_bytes(udp.recvfrom(65535)[0])
+
+
+def receive(url):
+    """Readout objects from `MulticastReceiver` or `RelayReceiver`."""
+    from astropix_analysis.fmt import AstroPix4Readout
+    from astropix_analysis.source import open_receiver
+
+    with open_receiver(AstroPix4Readout, url) as receiver:
+        print("ready", flush=True)
+        for _ in receiver:
+            pass
+
+
+def late(url, count):
+    """Print median and 99th percentile, in ms, of how late `count` readouts of a relay arrive."""
+    from astropix_analysis.fmt import AstroPix4Readout
+    from astropix_analysis.source import open_receiver
+
+    with open_receiver(AstroPix4Readout, url, timeout=10) as receiver:
+        receiver.wait_ready(10)
+        print("ready", flush=True)
+        found = []
+        while len(found) < int(count):
+            batch = receiver.receive_batch()
+            now = time.time_ns()
+            found += [now - timestamp for timestamp in batch.timestamps]
+    tell_latency(found)
+
+
+def late_direct(group, port, count):
+    """The same of a socket that joined the group itself."""
+    udp = join(group, port)
+    print("ready", flush=True)
+    found, stamp = [], struct.Struct("<7xQ").unpack_from
+    while len(found) < int(count):
+        data = udp.recv(65535)
+        found.append(time.time_ns() - stamp(data)[0])
+    tell_latency(found)
+
+
+def tell_latency(found):
+    cuts = statistics.quantiles(found, n=100)
+    print(f"{cuts[49] / 1e6:.4f} {cuts[98] / 1e6:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    {f.__name__: f for f in (blast, count, naive, sub, recvfrom, receive, late, late_direct)}[sys.argv[1]](
+        *sys.argv[2:]
+    )

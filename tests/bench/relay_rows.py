@@ -1,0 +1,145 @@
+"""The relay: CPU a readout, the highest rate, latency, subscribers, memory, and how its cost grows."""
+
+from bench.chain import REFERENCE, Relay, blast, peer, rss
+from bench.rows import Row
+
+MiB = 1 << 20
+_FULL_SOON = 16 << 20  # bytes of history: what grows after half of the soak is not history
+
+
+def cpu(scale, directory):
+    """CPU of the whole process, beside the reference at a high rate and the naive relay at a low one."""
+    high = Row(
+        "relay, CPU a readout, 35 bytes", "reference", "us", "≤ 0.5 ×", most=0.5, note=f"{scale.fast_hz}/s"
+    )
+    low = Row("relay, CPU a readout, 35 bytes", "naive", "us", "≤ 1.3 ×", most=1.3, note=f"{scale.slow_hz}/s")
+    for _ in range(scale.rounds):
+        for row, rate, other in ((high, scale.fast_hz, "reference"), (low, scale.slow_hz, "naive")):
+            seconds = scale.seconds if rate == scale.fast_hz else 2 * scale.seconds
+            row.ours.append(run(scale, directory, "ours", rate, seconds))
+            if other == "naive" or REFERENCE:
+                row.theirs.append(run(scale, directory, other, rate, seconds))
+    if not REFERENCE:
+        high.against, high.most = "no RELAY_REFERENCE", None
+    return [high, low]
+
+
+def run(scale, directory, kind, rate, seconds, *, size=35, subscribers=1):
+    with Relay(kind, directory) as relay:
+        return relay.run(round(rate * seconds), size, rate, subscribers=subscribers)[0]
+
+
+def highest_rate(scale, directory):
+    """Bisect for the highest rate at which a subscriber gets every readout of a burst."""
+    row = Row(
+        "relay, highest rate without loss",
+        "reference",
+        "/s",
+        "≥ 1.2 ×",
+        least=1.2,
+        note=f"{scale.burst} readouts",
+    )
+    row.note += "; reference and naive may queue 10^6 messages, ours 1 MiB"
+    for _ in range(scale.rounds):
+        row.ours.append(bisect(scale, directory, "ours"))
+        if REFERENCE:
+            row.theirs.append(bisect(scale, directory, "reference"))
+    if not REFERENCE:
+        row.against, row.least = "no RELAY_REFERENCE", None
+    return [row]
+
+
+def bisect(scale, directory, kind):
+    low, high = scale.fast_hz / 2, scale.fast_hz * 8
+    for _ in range(scale.probes):
+        rate = (low * high) ** 0.5
+        with Relay(kind, directory) as relay:
+            reached = lossless(relay, scale.burst, rate)
+        if reached:
+            low = reached
+            if reached < 0.9 * rate:  # the source is no faster
+                break
+        else:
+            high = rate
+    return low
+
+
+def lossless(relay, count, rate):
+    """Return the rate that the source reached, 0 if the subscriber did not get all."""
+    _, least, _ = relay.run(count, 35, rate)
+    return rate if least == count else 0.0
+
+
+def latency(scale, directory):
+    """How much later a readout comes through the relay than to a socket that joined the group itself."""
+    rows = []
+    for rate, name, limits in (
+        (scale.lone_hz, "low rate", (0.3, 2.0)),
+        (scale.fast_hz, "loaded", (None, 4.0)),
+    ):
+        median = Row(f"added latency, {name}, median", "direct", "ms", f"≤ {limits[0]} ms", most=limits[0])
+        last = Row(
+            f"added latency, {name}, 99th percentile", "direct", "ms", f"≤ {limits[1]:g} ms", most=limits[1]
+        )
+        for _ in range(scale.rounds):
+            direct, relayed = late(scale, directory, rate)
+            median.ours.append(relayed[0] - direct[0])
+            last.ours.append(relayed[1] - direct[1])
+        for row in (median, last):
+            row.against, row.note = "direct multicast, subtracted", f"{rate}/s"
+            rows += [row] if row.most is not None else []
+    return rows
+
+
+def late(scale, directory, rate):
+    count = max(16, round(rate * scale.seconds))
+    with Relay("ours", directory) as relay:
+        found = []
+        where = relay.address
+        for words in (("late_direct", where.group, where.port, count), ("late", where.endpoint, count)):
+            with peer(*words) as receiver:
+                receiver.wait_for("ready")
+                # At a low rate one by one, not in bursts of 16.
+                send = blast if rate > 16 * 200 else trickle
+                send(where, count, 35, rate)
+                receiver.wait(timeout=60)
+                found.append([float(word) for word in receiver.stdout.split()[1:]])
+    return found
+
+
+def trickle(address, count, size, rate):
+    with peer("blast", address.group, address.port, count, size, rate, 1) as source:
+        source.wait(timeout=60 + count / rate)
+
+
+def memory(scale, directory):
+    """RSS after start; after many readouts, less the history; and by how much it grew meanwhile."""
+    started = Row("relay, memory after start", "", "MiB", "≤ 60 MiB", most=60)
+    soaked = Row(
+        "relay, memory beyond history", "", "MiB", "≤ 60 MiB", most=60, note=f"{scale.soak} readouts"
+    )
+    growth = Row("relay, memory, growth in the second half", "", "MiB", "≤ 1 MiB", most=1)
+    with Relay("ours", directory, history=_FULL_SOON) as relay:
+        started.ours.append(rss(relay.program.pid) / MiB)
+        relay.run(scale.soak // 2, 35, 3 * scale.fast_hz)
+        half = rss(relay.program.pid)
+        relay.run(scale.soak - scale.soak // 2, 35, 3 * scale.fast_hz)
+        end = rss(relay.program.pid)
+    soaked.ours.append((end - _FULL_SOON) / MiB)
+    growth.ours.append((end - half) / MiB)
+    return [started, soaked, growth]
+
+
+def growth(scale, directory):
+    """Return CPU in us a readout by rate, by size and by number of subscribers; and what the last one got."""
+    curves = {"rate": {}, "size": {}, "subscribers": {}}
+    for rate in scale.rates_hz:
+        curves["rate"][rate] = run(scale, directory, "ours", rate, scale.seconds)
+    for size in scale.sizes:
+        curves["size"][size] = run(scale, directory, "ours", 10 * scale.slow_hz, scale.seconds, size=size)
+    for subscribers in scale.subscribers:
+        with Relay("ours", directory) as relay:
+            count = round(scale.slow_hz * scale.seconds)
+            took, least, _ = relay.run(count, 35, scale.slow_hz, subscribers=subscribers)
+        curves["subscribers"][subscribers] = (took, count - least)
+    return curves

@@ -1,0 +1,54 @@
+"""``make bench``: measure, print the table, write docs/performance.md and its plot.
+
+Without RELAY_REFERENCE, the path of the relay written in C, the rows against it have no ratio.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from bench import code_rows, receiver_rows, relay_rows, report
+from bench.scale import FULL, NORMAL, TINY
+
+DOCS = Path(__file__).parents[2] / "docs"
+GROWTH = "growth"
+BENCHMARKS = {
+    "relay_cpu": relay_rows.cpu,
+    "relay_highest_rate": relay_rows.highest_rate,
+    "relay_latency": relay_rows.latency,
+    "relay_receiver": receiver_rows.relay_receiver,
+    "multicast_receiver": receiver_rows.multicast_receiver,
+    "send": code_rows.send,
+    "decode": code_rows.decode,
+    "relay_memory": relay_rows.memory,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--full", action="store_true", help="10 million readouts for the memory; takes longer"
+    )
+    parser.add_argument("--tiny", action="store_true", help="see that all runs; the figures mean nothing")
+    parser.add_argument(
+        "--only", choices=[*BENCHMARKS, GROWTH], nargs="+", help="write only with --output then"
+    )
+    parser.add_argument("--output", type=Path, help="directory to write to; docs by default")
+    options = parser.parse_args()
+    scale = FULL if options.full else TINY if options.tiny else NORMAL
+    wanted = options.only or [*BENCHMARKS, GROWTH]
+    rows = []
+    with tempfile.TemporaryDirectory() as directory:
+        for name in wanted:
+            if name != GROWTH:
+                found = BENCHMARKS[name](scale, directory)
+                print(*("; ".join(filter(None, row.cells())) for row in found), sep="\n", flush=True)
+                rows += found
+        curves = relay_rows.growth(scale, directory) if GROWTH in wanted else None
+    print(report.text(rows, curves, scale))
+    if options.output or not options.only:
+        report.write(options.output or DOCS, rows, curves, scale)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""How much work a run of the benchmarks is."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Rounds that alternate what is compared, and the size of each measurement."""
+
+    rounds: int = 3
+    seconds: float = 2.0
+    """Of traffic in a measurement, once it runs."""
+    burst: int = 300_000
+    """Readouts in each try at the highest rate."""
+    probes: int = 5
+    fast_hz: int = 50_000
+    slow_hz: int = 1_000
+    lone_hz: int = 200
+    subscribers: tuple[int, ...] = (1, 10, 100, 300)
+    rates_hz: tuple[int, ...] = (1_000, 5_000, 20_000, 50_000, 100_000)
+    sizes: tuple[int, ...] = (35, 500, 4_000)
+    soak: int = 2_000_000
+    """Readouts after which the memory is looked at again."""
+    calls: int = 20_000
+    """Of a function that is timed in this process, in one round."""
+
+
+FULL = Scale(soak=10_000_000)
+NORMAL = Scale()
+TINY = Scale(
+    rounds=1,
+    seconds=0.1,
+    burst=200,
+    probes=1,
+    fast_hz=2_000,
+    subscribers=(1, 2),
+    rates_hz=(500,),
+    sizes=(35,),
+    soak=200,
+    calls=20,
+)

@@ -1,0 +1,25 @@
+"""Each benchmark once, tiny, so that it cannot rot. No test asserts a time."""
+
+import sys
+
+import pytest
+
+from bench.chain import TESTS
+from bench.run import BENCHMARKS
+from bench.scale import TINY
+from programs import Program
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_runs(name, tmp_path):
+    for row in BENCHMARKS[name](TINY, tmp_path):
+        assert len(row.ours) == TINY.rounds
+        assert row.cells()
+
+
+def test_the_page_and_its_plot(tmp_path):
+    words = ("--tiny", "--only", "decode", "growth", "--output", tmp_path)
+    with Program(sys.executable, "-m", "bench.run", *words, env={"PYTHONPATH": str(TESTS)}) as program:
+        assert program.wait() == 0, program.stderr
+    assert "decode()" in (tmp_path / "performance.md").read_text()
+    assert "<svg" in (tmp_path / "performance.svg").read_text()
