@@ -15,13 +15,14 @@ RELOAD = systemctl daemon-reload && systemctl restart systemd-sysctl
 STOP   = systemctl stop 'astropix-relay@*'
 endif
 
-.PHONY: demo test unit lint format clean install uninstall
+.PHONY: demo test screenshots unit lint format clean install uninstall
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo   simulator, relay and subscriber on the loopback interface, until Ctrl-C'
-	@echo 'make test   every test (the network tests need root and iproute2, and are skipped without)'
+	@echo 'make test   every test (those of networks need root and iproute2, those of the page chromium; skipped without)'
 	@echo 'make unit   the fast tests only'
+	@echo 'make screenshots   the pictures of the live page in docs/images'
 	@echo 'make lint   ruff and mypy'
 	@echo 'sudo make install | uninstall   the service astropix-relay@ in $(PREFIX) (PREFIX, DESTDIR, PYTHON)'
 
@@ -37,6 +38,9 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
+
+screenshots: $(VENV)/ready
+	SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser/test_pictures.py
 
 unit: $(VENV)/ready
 	$(BIN)/python -m pytest tests/unit
