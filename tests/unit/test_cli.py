@@ -44,7 +44,7 @@ def test_every_command_has_help_with_an_example_and_json_for_programs(name, caps
     assert cli.run([name, "--help"]) == 0
     out = capsys.readouterr().out
     assert f"apx {name} " in out.replace("Usage: apx", "")
-    assert "--json" in out or name == "monitor"  # which has /api/state.json
+    assert "--json" in out
     assert "--debug" in out
 
 

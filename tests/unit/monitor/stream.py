@@ -29,20 +29,16 @@ class Stream:
         self.accumulator = Accumulator(moment(0), source)
         self._ledger = StreamLedger()
 
-    def send(
-        self, readouts, after_s, *, daq=DAQ, skipped=False, recovered=False, received_s=None, ledger=None
-    ):
+    def send(self, readouts, after_s, *, daq=DAQ, skipped=False, recovered=False, received_s=None):
         """Take in some readouts as one batch."""
         self.accumulator.take([
             self.arrival(
                 readouts, after_s, daq=daq, skipped=skipped, recovered=recovered,
-                received_s=received_s, ledger=ledger,
+                received_s=received_s,
             )
         ])  # fmt: skip
 
-    def arrival(
-        self, readouts, after_s, *, daq=DAQ, skipped=False, recovered=False, received_s=None, ledger=None
-    ):
+    def arrival(self, readouts, after_s, *, daq=DAQ, skipped=False, recovered=False, received_s=None):
         raw = [one.to_bytes() for one in readouts]
         ids = [one.readout_id for one in readouts]
         timestamps = [one.timestamp for one in readouts]
@@ -60,7 +56,6 @@ class Stream:
             ),
             now,
             skipped,
-            ledger,
         )
 
     def run(self, first, count, after_s, **options):

@@ -1,5 +1,7 @@
 """Runs, losses and states, as they come out of batches."""
 
+from collections import Counter
+
 import pytest
 
 from astropix_analysis.ledger import Ledger, Loss, Place
@@ -103,7 +105,7 @@ class TestAccount:
     def test_the_losses_of_this_run_only(self):
         stream = Stream()
         stream.accumulator.note_ledger(losing(BEFORE_SOCKET=100), moment(0))
-        stream.run(0, 99, 1.0, ledger=losing(BEFORE_SOCKET=100))
+        stream.run(0, 99, 1.0)
         stream.accumulator.note_ledger(losing(BEFORE_SOCKET=101), moment(2))
         account = stream.accumulator.account(stream.accumulator.present)
         assert account.lost_at == {Place.BEFORE_SOCKET: 1}
@@ -111,9 +113,9 @@ class TestAccount:
 
     def test_a_finished_run_keeps_its_account(self):
         stream = Stream()
-        stream.run(0, 100, 1.0, ledger=Ledger())
+        stream.run(0, 100, 1.0)
         stream.accumulator.note_ledger(losing(RELAY_KERNEL=25), moment(2))
-        stream.run(0, 10, 3.0, ledger=losing(RELAY_KERNEL=25))
+        stream.run(0, 10, 3.0)
         stream.accumulator.note_ledger(losing(RELAY_KERNEL=35), moment(4))
         first, second = stream.accumulator.runs
         assert stream.accumulator.account(first).live_fraction == 0.8
@@ -131,13 +133,27 @@ class TestAccount:
         assert stream.accumulator.state(moment(1.2)) is State.LOSING
 
     def test_doubled_and_late_ones(self):
-        before, after = Ledger(), Ledger(duplicates=5, late=2, lost_at={Place.BEFORE_SOCKET: 3})
-        assert account(Tally(0, 0, before), Tally(100, 0, after)) == Account(
-            93, {Place.BEFORE_SOCKET: 3}, 5, False
+        lost_at = Counter({Place.BEFORE_SOCKET: 3})
+        assert account(Tally(0, 0, Counter()), Tally(9, 100, lost_at, duplicates=5, late=2)) == Account(
+            93, {Place.BEFORE_SOCKET: 3}, 5
         )
 
+    def test_a_loss_told_after_the_next_run_began_belongs_to_the_one_before(self):
+        """A gap is told up to a second later, when it closes."""
+        stream = Stream()
+        stream.run(0, 90, 1.0)
+        stream.run(0, 10, 3.0)
+        gaps = (
+            Loss(Place.BEFORE_SOCKET, 10, moment(0.9).ns, moment(1).ns),
+            Loss(Place.BEFORE_SOCKET, 1, moment(1).ns, moment(3).ns),  # at the begin of the second run
+            Loss(Place.BEFORE_SOCKET, 2, moment(3).ns, moment(3.1).ns),
+        )
+        ledger = Ledger(lost_at={Place.BEFORE_SOCKET: 13}, losses=gaps)
+        stream.accumulator.note_ledger(ledger, moment(4))
+        assert [stream.accumulator.account(run).lost for run in stream.accumulator.runs] == [10, 3]
+
     def test_nothing_yet(self):
-        assert Account(0, {}, 0, False).live_fraction == 1.0
+        assert Account(0, {}, 0).live_fraction == 1.0
 
 
 class TestRates:
