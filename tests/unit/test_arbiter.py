@@ -274,6 +274,21 @@ def test_old_runs_are_forgotten():
     assert merged.ids == 100 * [0, 1, 2, 3, 4]
 
 
+def test_copies_of_a_run_that_is_forgotten_are_not_delivered_again():
+    """A path recovers after so long that only the present run is known."""
+    merged = Merged()
+    first = run(*range(10))
+    merged.take(0, first)
+    merged.take(1, first[:5])
+    for i in range(1, 4):
+        merged.take(0, run(*range(10), start=i * SECOND), i * PATIENCE_S)
+        merged.tick((i + 0.9) * PATIENCE_S)
+    merged.tick(10 * PATIENCE_S)
+    delivered = list(merged.delivered)
+    merged.take(1, first[5:], 10 * PATIENCE_S, recovered=True)
+    assert merged.delivered == delivered
+
+
 class Path:
     """A way from the DAQ that loses, doubles, swaps, is late and comes back; it never goes far back."""
 

@@ -130,6 +130,16 @@ def test_a_range_that_is_gone_gives_an_empty_page_at_its_end():
     assert page.begin == oldest
 
 
+def test_a_page_ends_before_its_limit_but_holds_a_message_at_least():
+    model = Model()
+    for size in (500, 600, 5000, 100):
+        model.append(1, size, 1)
+    sizes = [
+        [len(p) for _, p in wire.walk_page(bytes(model.history.page(at, 4, 1500).records))] for at in range(4)
+    ]
+    assert sizes == [[500, 600], [600], [5000], [100]]
+
+
 def test_a_size_without_room_for_a_message_is_refused():
     with pytest.raises(ValueError, match="no room"):
         History(100_000)

@@ -290,6 +290,33 @@ def test_a_restarted_relay_is_asked_from_its_beginning():
     assert (client.ledger.restarts, client.ledger.lost, client.ledger.recovered) == (1, 0, 2)
 
 
+def test_what_a_restarted_relay_no_longer_holds_is_lost_and_was_not_before_joining():
+    relay = Relay(1)
+    relay.publish(*range(100))
+    client = Client(relay)
+    client.take(*relay.publish(100))
+    relay = Relay(2, SMALL)
+    *_, last = relay.publish(*range(101, 121), data=bytes(range(1, 251)) * 100)
+    client.take(relay.hello(), last)
+    client.recover(relay)
+    oldest = relay.histories["astropix"].oldest
+    assert oldest > 0
+    assert client.ids == [100, *range(101 + oldest, 121)]
+    assert client.ledger.lost_at == {Place.RELAY_TO_CLIENT: oldest}
+    assert client.ledger.before_joining == 100
+
+
+def test_an_answer_of_another_relay_is_none():
+    relay = Relay(1)
+    client = Client(relay)
+    first, _, third = relay.publish(0, 1, 2)
+    client.take(first, third)
+    answer, page = relay.answer(client.ask())
+    client.answer([wire.pack_answer(wire.parse_answer(answer)._replace(relay_id=2)), page])
+    assert client.ids == [0, 2]
+    assert client.ledger.lost == 1
+
+
 @pytest.mark.parametrize("told_by", ["beat", "answer"])
 def test_what_a_relay_that_is_gone_did_not_hand_out_is_lost(told_by):
     relay = Relay(1)
