@@ -20,6 +20,6 @@ def test_a_benchmark_runs(name, tmp_path):
 def test_the_page_and_its_plot(tmp_path):
     words = ("--tiny", "--only", "decode", "growth", "--output", tmp_path)
     with Program(sys.executable, "-m", "bench.run", *words, env={"PYTHONPATH": str(TESTS)}) as program:
-        assert program.wait() == 0, program.stderr
+        assert program.wait(timeout=110) == 0, program.stderr
     assert "decode()" in (tmp_path / "performance.md").read_text()
     assert "<svg" in (tmp_path / "performance.svg").read_text()
