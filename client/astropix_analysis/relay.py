@@ -30,7 +30,8 @@ _log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-LOST_AFTER_S = 5.0  # without a message, where a beat is due each second
+ABSENT_AFTER_S = 3.0  # without a message, where a beat is due each second: it is told
+LOST_AFTER_S = 5.0  # the same: the connection is given up
 _FIRST_LOOK_S = 0.1  # longest wait until the relay was heard: a refusal is to be told soon
 _QUEUE_MESSAGES = 1000  # that wait here for the program; at most 64 KiB each
 _MAX_MESSAGE = 16 << 20  # bytes; a larger frame is none of a relay's, and ends the connection
@@ -118,8 +119,10 @@ class RelayReceiver(Receiver[R]):
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._subscribed = False
         self._connected = False
+        self._absent = False
         self._drained = True
-        self._silence = Patience(LOST_AFTER_S)
+        self._absence, self._silence = Patience(ABSENT_AFTER_S), Patience(LOST_AFTER_S)
+        self._absence.renew(clock.now().s)
         self._silence.renew(clock.now().s)
         self._history: zmq.Socket[bytes] | None = None  # once something was missing
         self._awaiting = False
@@ -145,8 +148,8 @@ class RelayReceiver(Receiver[R]):
 
     @property
     def connected(self) -> bool:
-        """Whether the relay is heard: a message came in the last 5 s."""
-        return self._connected
+        """Whether the relay is heard: a message came in the last 3 s."""
+        return self._connected and not self._absent
 
     @property
     def report(self) -> dict[str, Any] | None:
@@ -239,7 +242,7 @@ class RelayReceiver(Receiver[R]):
             self._subscribed = True
 
     def _can_arrive(self) -> bool:
-        return self._connected and (self.report or {}).get("joined") is not False
+        return self.connected and (self.report or {}).get("joined") is not False
 
     def _watched_fds(self) -> list[int]:
         return [_fd(sock) for sock in self._sockets()]
@@ -273,7 +276,8 @@ class RelayReceiver(Receiver[R]):
         return self._drain()
 
     def _wait(self, timeout_s: float | None) -> None:
-        look_s = min(self._silence.next_look_s(), math.inf if self._connected else _FIRST_LOOK_S)
+        # Between two looks only half of a limit counts as waited for.
+        look_s = min(ABSENT_AFTER_S / 2, self._silence.next_look_s(), math.inf if self._connected else _FIRST_LOOK_S)
         wait_s = look_s if timeout_s is None else min(timeout_s, look_s)
         poller = zmq.Poller()
         for sock in self._sockets():
@@ -346,6 +350,8 @@ class RelayReceiver(Receiver[R]):
         self._awaiting = True
 
     def _note_heard(self, now_s: float) -> None:
+        self._absent = False
+        self._absence.renew(now_s)
         self._silence.renew(now_s)
         if not self._connected:
             self._connected = True
@@ -364,6 +370,7 @@ class RelayReceiver(Receiver[R]):
 
     def _check_heard(self, now_s: float) -> None:
         """Connect anew to a relay that was not heard for 5 s: a dead peer may look like a silent one."""
+        self._absent = self._absence.spent(now_s)
         if not self._silence.spent(now_s):
             return
         if self._connected:
