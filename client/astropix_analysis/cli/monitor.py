@@ -1,5 +1,6 @@
 """``apx monitor``: the live page."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,14 @@ EXAMPLES = (
     "apx monitor tcp://relay:5556 --listen 0.0.0.0:5006 --allow-origin daq.lab.example:5006\n\n"
     "On a big screen: http://127.0.0.1:5006/?theme=dark"
 )
+
+
+def _start(text: str) -> str | int:
+    if text in ("oldest", "live"):
+        return text
+    if text.isdecimal():
+        return int(text)
+    raise typer.BadParameter(f"{text!r} is not oldest, live or a number of readouts")
 
 
 def command(
@@ -46,23 +55,39 @@ def command(
     page: Annotated[
         bool, typer.Option("--page/--no-page", help="Serve the page, or only write snapshots.")
     ] = True,
+    start: Annotated[
+        str,
+        typer.Option(
+            metavar="oldest|live|N",
+            parser=_start,
+            help="Begin with what a relay's history still holds, with what comes now, or N readouts ago.",
+        ),
+    ] = "oldest",
+    as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
     """Show in a browser what the detector sees, now: rates, hit map, spectra, and what was lost where.
 
     Any number of browsers may look; the readouts are received and decoded once. Runs until Ctrl-C.
     """
+
+    def announce(page: str) -> None:
+        print(json.dumps({"page": page}) if as_json else f"the page is at {page}")
+
     try:
-        from astropix_analysis.monitor import app  # noqa: PLC0415  (Bokeh takes its time)
+        from astropix_analysis.monitor import app, export, words  # noqa: PLC0415  (Bokeh takes its time)
     except ImportError as error:
         raise ConfigError(
             f"the page needs more packages ({error.name}): pip install 'astropix-relay[monitor]'"
         ) from None
-    app.run(
+    view = app.run(
         urls,
         listen=listen if page else None,
         origins=allow_origin or [],
         snapshots=snapshot,
         every_s=every,
+        start=start,
+        announce=announce,
     )
+    print(json.dumps(export.state(view)) if as_json else words.summary(view))
     ending.finish()

@@ -3,6 +3,8 @@
 Pure: times are handed in, and it knows nothing of sockets, threads or Bokeh.
 """
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +16,7 @@ from astropix_analysis.ledger import Ledger, Loss, Place, RunStart, Source
 from astropix_analysis.monitor.histograms import Histograms
 from astropix_analysis.monitor.rates import RateHistory
 from astropix_analysis.receiver import Batch
-from astropix_analysis.state import QUIET_AFTER_S, State, StateTracker
+from astropix_analysis.state import LOSING_FOR_S, QUIET_AFTER_S, State
 
 MAX_RUNS = 9  # the present one and eight finished; a run takes some MB
 
@@ -31,26 +33,56 @@ class Arrival:
         When it came.
     skipped
         It is not decoded, since what waits is too much already.
-    ledger
-        The receiver's account just after, where a run begins.
     """
 
     batch: Batch
     at: Moment
     skipped: bool = False
-    ledger: Ledger | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class Reception:
+    """What a receiver tells of itself at one moment.
+
+    Attributes
+    ----------
+    at
+        The moment.
+    ledger, state, age_s, lag_s
+        As of the receiver.
+    trouble
+        Why no readout can arrive, if so.
+    """
+
+    at: Moment
+    ledger: Ledger
+    state: State = State.QUIET
+    age_s: float | None = None
+    lag_s: float = 0.0
+    trouble: str = ""
+
+
+@dataclass(slots=True)
 class Tally:
     """What the page had of the stream at some moment; the difference of two is an account.
 
-    `held` and `skipped` are readouts that arrived here, decoded and not; `ledger` is the receiver's.
+    Attributes
+    ----------
+    at_ns
+        The moment, ns since the Unix epoch.
+    held
+        Readouts that arrived here and were not skipped.
+    lost_at
+        Readouts missing, by place. A loss before the moment that was told after it is added later.
+    duplicates, late
+        As in the receiver's ledger.
     """
 
+    at_ns: int
     held: int
-    skipped: int
-    ledger: Ledger
+    lost_at: Counter[Place]
+    duplicates: int = 0
+    late: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +92,6 @@ class Account:
     held: int
     lost_at: dict[Place, int]
     duplicates: int
-    at_most: bool
 
     @property
     def lost(self) -> int:
@@ -79,14 +110,10 @@ def account(since: Tally, until: Tally) -> Account:
 
     Doubled readouts are held once; late ones, which came after they had been counted as lost, are held.
     """
-    before, after = since.ledger, until.ledger
-    lost_at = {place: after.lost_at.get(place, 0) - before.lost_at.get(place, 0) for place in Place}
-    lost_at[Place.CLIENT_QUEUE] += until.skipped - since.skipped
-    duplicates = after.duplicates - before.duplicates
-    late = after.late - before.late
-    held = until.held - since.held - duplicates - late
-    lost_at = {place: count for place, count in lost_at.items() if count > 0}
-    return Account(max(0, held), lost_at, duplicates, after.at_most)
+    lost_at = until.lost_at - since.lost_at
+    duplicates = until.duplicates - since.duplicates
+    held = until.held - since.held - duplicates - (until.late - since.late)
+    return Account(max(0, held), {place: lost_at[place] for place in Place if lost_at[place]}, duplicates)
 
 
 @dataclass(slots=True, eq=False)
@@ -104,7 +131,7 @@ class RunData:
     began_ns
         When the first one was received, ns since the Unix epoch.
     since
-        The tally when it began.
+        The tally when it began, which is also that at which the one before ended.
     until
         The tally when it had ended; None as long as it goes on.
     """
@@ -169,21 +196,20 @@ class Accumulator:
         self.present: RunData | None = None
         """The run to follow: that of one DAQ, until it falls silent."""
         self.rates = RateHistory(now.s)
-        self.ledger = Ledger()
-        self.trouble: str | None = None
-        """Why no readout can arrive."""
+        self.reception = Reception(now, Ledger())
         self._current: dict[Source, RunData] = {}
         self._run_count = 0
         self._held = 0
         self._skipped = 0
-        self._tracker = StateTracker()
+        self._skipped_at_s = float("-inf")
         self._last_loss: Loss | None = None
+        self._readouts_at: Counter[int] = Counter()  # by second, of this turn
+        self._hits_at: Counter[int] = Counter()
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
         """Take in batches in order of arrival; those of a run are decoded together."""
         waiting: dict[int, list[_Segment]] = {}
         for arrival in arrivals:
-            self._follow(arrival)
             for segment in self._segments(arrival):
                 self._note(segment)
                 if arrival.skipped:
@@ -193,12 +219,7 @@ class Accumulator:
                     waiting.setdefault(segment.run.number, []).append(segment)
         for segments in waiting.values():
             self._decode(segments)
-
-    def _follow(self, arrival: Arrival) -> None:
-        """Tell the state; what comes out of the relay's history says nothing of the present."""
-        batch = arrival.batch
-        if not batch.recovered:
-            self._tracker.received(batch.source, batch.timestamps[-1], arrival.at)
+        self._note_rates()
 
     def _segments(self, arrival: Arrival) -> Iterator[_Segment]:
         """Divide a batch where runs begin."""
@@ -233,7 +254,8 @@ class Accumulator:
         return self._open(start.source, start.run.first_id, start.run.first_timestamp, arrival)
 
     def _open(self, source: Source, first_id: int, first_timestamp: int, arrival: Arrival) -> RunData:
-        tally = Tally(self._held, self._skipped, arrival.ledger or self.ledger)
+        # Which of both clocks is the one of the losses depends on the way; they differ by less than a beat.
+        tally = self.tally(min(arrival.batch.received_ns, arrival.at.ns))
         for run in self.runs:
             # A DAQ that is started anew sends from another port: what fell silent has ended.
             if run.until is None and (run.source == source or _silent(run, arrival.at)):
@@ -263,13 +285,13 @@ class Accumulator:
         run.last_timestamp = batch.timestamps[segment.end - 1]
         run.last_s = at.s
         run.version += 1
-        self.rates.add(self._received_s(segment.arrival), readouts=len(segment))
+        self._readouts_at[self._second(segment.arrival)] += len(segment)
 
     def _skip(self, segment: _Segment) -> None:
         count = len(segment)
         segment.run.skipped += count
         self._skipped += count
-        self._tracker.lost(self._lost, segment.arrival.at)
+        self._skipped_at_s = segment.arrival.at.s
         self.rates.add(segment.arrival.at.s, lost=count)
 
     def _decode(self, segments: list[_Segment]) -> None:
@@ -279,29 +301,35 @@ class Accumulator:
         begins = np.cumsum([0, *map(len, segments[:-1])])
         hits = np.add.reduceat(decoded.hit_counts, begins)
         for segment, count in zip(segments, hits.tolist(), strict=True):
-            self.rates.add(self._received_s(segment.arrival), hits=count)
+            self._hits_at[self._second(segment.arrival)] += count
+
+    def _note_rates(self) -> None:
+        """Tell the rates once a second of time, however many batches there were in it."""
+        for second in self._readouts_at:
+            self.rates.add(second, readouts=self._readouts_at[second], hits=self._hits_at[second])
+        self._readouts_at.clear()
+        self._hits_at.clear()
 
     def _received_ns(self, arrival: Arrival) -> int:
         """Return when it was received: by the relay, if it comes out of its history."""
         return arrival.batch.received_ns if arrival.batch.recovered else arrival.at.ns
 
-    def _received_s(self, arrival: Arrival) -> float:
+    def _second(self, arrival: Arrival) -> int:
         age_s = max(0, arrival.at.ns - self._received_ns(arrival)) / 1e9
-        return arrival.at.s - age_s
+        return math.floor(arrival.at.s - age_s)
 
-    @property
-    def _lost(self) -> int:
-        return self.ledger.lost + self._skipped
-
-    def note_ledger(self, ledger: Ledger, now: Moment, *, trouble: str | None = None) -> None:
-        """Note the receiver's account, and why readouts cannot arrive, if so."""
-        more = ledger.lost - self.ledger.lost
-        self.ledger, self.trouble = ledger, trouble
-        self._tracker.lost(self._lost, now)
+    def note(self, reception: Reception) -> None:
+        """Note what the receiver tells of itself."""
+        now, ledger = reception.at, reception.ledger
+        more = ledger.lost - self.reception.ledger.lost
+        self.reception = reception
         for loss in self._new_losses(ledger):
             ago_s = max(0, now.ns - loss.ended_ns) / 1e9
             self.rates.add(now.s - ago_s, lost=loss.count)
             more -= loss.count
+            for run in self.runs:
+                if loss.ended_ns < run.since.at_ns:
+                    run.since.lost_at[loss.place] += loss.count
         if more > 0:  # the ledger tells the times of the last hundred only
             self.rates.add(now.s, lost=more)
 
@@ -315,30 +343,31 @@ class Accumulator:
             self._last_loss = ledger.losses[-1]
         return losses
 
-    def tally(self) -> Tally:
+    def tally(self, at_ns: int) -> Tally:
         """Return what there is of the stream up to now."""
-        return Tally(self._held, self._skipped, self.ledger)
+        ledger = self.reception.ledger
+        lost_at = Counter(ledger.lost_at)
+        lost_at[Place.CLIENT_QUEUE] += self._skipped
+        return Tally(at_ns, self._held, lost_at, ledger.duplicates, ledger.late)
 
     def account(self, run: RunData, since: Tally | None = None) -> Account:
         """Return what became of the readouts of a run, or of those since some moment in it."""
-        return account(since or run.since, run.until or self.tally())
+        return account(since or run.since, run.until or self.tally(0))
 
     def sources(self, now: Moment) -> list[Source]:
         """Return where readouts come from at the moment."""
         return [source for source, run in self._current.items() if not _silent(run, now)]
 
     def state(self, now: Moment) -> State:
-        """Return the state of the stream."""
-        return self._tracker.state(now, connected=self.trouble is None)
+        """Return the state of the stream: that of the receiver, unless we lose what it received."""
+        state = self.reception.state
+        skipping = now.s - self._skipped_at_s < LOSING_FOR_S
+        return State.LOSING if skipping and state is not State.NO_NETWORK else state
 
     def age_s(self, now: Moment) -> float | None:
         """Return the age of the last readout; None before the first."""
-        return self._tracker.age_s(now)
-
-    @property
-    def lag_s(self) -> float:
-        """By how much readouts lag behind, in seconds."""
-        return self._tracker.lag_s
+        age_s = self.reception.age_s
+        return None if age_s is None else age_s + now.s - self.reception.at.s
 
 
 def _silent(run: RunData, now: Moment) -> bool:

@@ -5,21 +5,22 @@ from importlib import resources
 from typing import Any
 
 import bokeh
-from bokeh.core.properties import String
+from bokeh.core.properties import Int, String
 from bokeh.document import Document
 from bokeh.model import DataModel
 from bokeh.models import CustomJS
 
-from astropix_analysis import __version__, clock
+from astropix_analysis import __version__
 from astropix_analysis.errors import ConfigError
 from astropix_analysis.monitor.choice import Choice
 from astropix_analysis.monitor.feed import Feed
 from astropix_analysis.monitor.plots import Plots
 from astropix_analysis.monitor.themes import LIGHT, THEMES, Theme
-from astropix_analysis.monitor.view import Reset, make_view, take_reset
+from astropix_analysis.monitor.view import Reset
 from astropix_analysis.monitor.words import run_words, stream_words
 
 REDRAW_MS = 500
+_MAX_AHEAD = 4  # redraws that a browser has not answered; one that sleeps must not fill our memory
 _TEMPLATE = resources.files(__package__).joinpath("templates/page.html").read_text()
 
 
@@ -30,6 +31,8 @@ class Talk(DataModel):  # type: ignore[misc]
     """All texts that the page shows, as JSON."""
     wish = String(default="{}")
     """What the viewer wants to see, as JSON."""
+    seen = Int(default=0)
+    """The number of the latest redraw that the browser has drawn."""
 
 
 class Page:
@@ -50,11 +53,12 @@ class Page:
         self._reset: Reset | None = None
         self._stands = False
         self._error = ""
+        self._redraws = 0
         theme = _theme(document)
         self._plots = Plots(theme)
         self._talk = Talk()
         self._talk.on_change("wish", self._read_wish)
-        document.title = f"AstroPix: {feed.accumulator.source}"
+        document.title = f"AstroPix: {feed.source}"
         document.template = _TEMPLATE
         document.template_variables.update(
             theme=theme.name, version=__version__, bokeh_version=bokeh.__version__
@@ -80,20 +84,15 @@ class Page:
             self._error = str(error)
             return
         if choice.reset != self._choice.reset:
-            self._reset = self._take_reset(choice) if choice.reset else None
+            self._reset = self._feed.reset(choice) if choice.reset else None
         self._choice, self._error, self._stands = choice, "", False
         self.update()
 
-    def _take_reset(self, choice: Choice) -> Reset | None:
-        with self._feed.lock:
-            return take_reset(self._feed.accumulator, choice, clock.now())
-
     def update(self) -> None:
-        """Show what there is now, if somebody looks: a session outlives its browser by some seconds."""
-        if self._unseen():
+        """Show what there is now, if somebody looks and keeps up."""
+        if self._unseen() or self._redraws - self._talk.seen >= _MAX_AHEAD:
             return
-        with self._feed.lock:
-            view = make_view(self._feed.accumulator, self._choice, clock.now(), self._reset)
+        view = self._feed.view(self._choice, self._reset)
         if self._stands:
             self._say(stream_words(view))
             return
@@ -102,12 +101,14 @@ class Page:
         self._say(stream_words(view) | run_words(view))
 
     def _unseen(self) -> bool:
+        """Tell whether the browser is gone: its session outlives it by some seconds."""
         context = self._document.session_context
         session = context.session if context else None
         return session is not None and session.connection_count == 0
 
     def _say(self, words: dict[str, Any]) -> None:
-        self._talk.words = json.dumps(words | {"error": self._error})
+        self._redraws += 1
+        self._talk.words = json.dumps(words | {"error": self._error, "redraw": self._redraws})
 
 
 def _theme(document: Document) -> Theme:

@@ -273,6 +273,7 @@ class Rates:
         )  # fmt: skip
         fig.xaxis.ticker.desired_num_ticks = 5
         legend = fig.legend
+        self._lost_label = legend.items[0]
         legend.location, legend.orientation = "top_left", "horizontal"
         legend.background_fill_alpha, legend.border_line_color = 0.0, None
         legend.label_text_color, legend.label_text_font_size = theme.text, f"{theme.tick_px}px"
@@ -285,6 +286,7 @@ class Rates:
         middles = to_ms(series.begins_s + series.width_s / 2)
         self._rates.data = {"t": middles, "readouts": series.readouts, "hits": series.hits}
         losing = np.flatnonzero(series.lost)
+        self._lost_label.visible = len(losing) > 0
         self._lost.data = {"t": middles[losing], "lost": series.lost[losing], "y": np.zeros(len(losing))}
         window_s = 60.0 * view.choice.window_min
         if len(middles):  # a page that was just opened has no use for ten empty minutes

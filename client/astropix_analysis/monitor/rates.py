@@ -15,7 +15,7 @@ Floats: TypeAlias = NDArray[np.float64]
 LEVELS = ((1, 660), (10, 720), (60, 2880), (600, 4320))
 READOUTS, HITS, LOST = range(3)
 _NOW_OVER_S = 5  # whole bins that the rate of the moment is taken from
-_SETTLE_S = 0.5  # after which a bin gets no more counts: readouts are gathered before they are decoded
+_SETTLE_S = 1.0  # after which a bin gets no more counts: readouts gather before they are decoded
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ import logging
 import re
 import signal
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -21,15 +21,17 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
-from astropix_analysis import clock, multicast
+from astropix_analysis import multicast
 from astropix_analysis.errors import ConfigError
 from astropix_analysis.monitor import export
 from astropix_analysis.monitor.choice import Choice
 from astropix_analysis.monitor.feed import Feed
 from astropix_analysis.monitor.page import Page
-from astropix_analysis.monitor.view import View, make_view
+from astropix_analysis.monitor.view import View
 
-_log = logging.getLogger(__name__)
+# A browser that goes away in the middle of a message, or asks for what is not there, is no news.
+for _name in ("bokeh", "tornado.access"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 DEFAULT_LISTEN = "127.0.0.1:5006"
 _CHECK_S = 0.25  # between looks at whether the feed still runs
@@ -102,8 +104,17 @@ def _parse_origin(text: str) -> str:
     return host
 
 
-def serve(feed: Feed, site: Site | None) -> None:
+def serve(feed: Feed, site: Site | None, announce: Callable[[str], None]) -> None:
     """Serve the page until Ctrl-C, SIGTERM or the end of the feed; without a site, only wait for these.
+
+    Parameters
+    ----------
+    feed
+        What is shown.
+    site
+        Where; None: nowhere.
+    announce
+        Is told the page's URL once it can be opened.
 
     Raises
     ------
@@ -114,7 +125,7 @@ def serve(feed: Feed, site: Site | None) -> None:
     """
     sockets = [] if site is None else _bind(site.listen)
     try:
-        asyncio.run(_wait(feed) if site is None else _serve(feed, site, sockets))
+        asyncio.run(_wait(feed, lambda: None) if site is None else _serve(feed, site, sockets, announce))
     finally:
         for sock in sockets:
             sock.close()
@@ -129,7 +140,9 @@ def _bind(listen: Listen) -> list[socket.socket]:
         raise multicast.with_context(error, f"cannot listen on {listen}") from None
 
 
-async def _serve(feed: Feed, site: Site, sockets: list[socket.socket]) -> None:
+async def _serve(
+    feed: Feed, site: Site, sockets: list[socket.socket], announce: Callable[[str], None]
+) -> None:
     port = sockets[0].getsockname()[1]
     hosts = site.hosts(port)
     application = BokehTornado(
@@ -143,15 +156,15 @@ async def _serve(feed: Feed, site: Site, sockets: list[socket.socket]) -> None:
     http.add_sockets(sockets)
     server = BaseServer(IOLoop.current(), application, http)
     server.start()
-    _log.info("the page is at http://%s", site.listen._replace(port=port))
-    await _wait(feed)
+    await _wait(feed, lambda: announce(f"http://{site.listen._replace(port=port)}"))
     server.stop()
     await http.close_all_connections()
 
 
-async def _wait(feed: Feed) -> None:
+async def _wait(feed: Feed, ready: Callable[[], None]) -> None:
     stop = asyncio.Event()
     with _signals_set(stop):
+        ready()
         while not stop.is_set() and feed.error is None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _CHECK_S)
@@ -205,8 +218,7 @@ class _Handler(RequestHandler):
             choice = Choice.read(self._query())
         except ConfigError as error:
             raise HTTPError(400, str(error)) from None
-        with self._feed.lock:
-            return make_view(self._feed.accumulator, choice, clock.now())
+        return self._feed.view(choice)
 
     def _query(self) -> Mapping[str, str]:
         return {name: self.get_query_argument(name) for name in self.request.query_arguments}

@@ -10,11 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from astropix_analysis import clock
 from astropix_analysis.monitor import export, picture
 from astropix_analysis.monitor.choice import Choice
 from astropix_analysis.monitor.feed import Feed
-from astropix_analysis.monitor.view import View, make_view
+from astropix_analysis.monitor.view import View
 
 _log = logging.getLogger(__name__)
 
@@ -85,10 +84,8 @@ class Snapshots:
         self._take()
 
     def _take(self) -> None:
-        with self._feed.lock:
-            view = make_view(self._feed.accumulator, Choice(), clock.now())
         try:
-            path = write(view, self._directory)
+            path = write(self._feed.view(Choice()), self._directory)
         except OSError as error:
             if not self._failing:
                 _log.warning("no snapshot: %s (further ones are not reported)", error)

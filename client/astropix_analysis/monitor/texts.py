@@ -67,17 +67,17 @@ def place(where: Place, *, relayed: bool) -> str:
     return "before the relay's socket" if relayed and where is Place.BEFORE_SOCKET else str(where)
 
 
-def losses(account: Account, *, relayed: bool) -> str:
+def losses(account: Account, *, relayed: bool, at_most: bool) -> str:
     """Return '14 missed: 12 before the relay's socket, 2 in this program'."""
-    at_most = "at most " * account.at_most
+    limit = "at most " * at_most
     parts = [
-        f"{at_most * (where in _KERNELS)}{count(number)} {place(where, relayed=relayed)}"
+        f"{limit * (where in _KERNELS)}{count(number)} {place(where, relayed=relayed)}"
         for where, number in account.lost_at.items()
     ]
     return f"{count(account.lost)} missed: {', '.join(parts)}"
 
 
-def holds(account: Account, *, since: str, sources: int, relayed: bool) -> str:
+def holds(account: Account, *, since: str, sources: int, relayed: bool, at_most: bool) -> str:
     """Return the sentence that says what the page holds of the readouts there were."""
     of = "the run's readouts" if sources < 2 else f"the readouts of {sources} DAQs"
     doubled = f"; {count(account.duplicates)} came twice" if account.duplicates else ""
@@ -86,7 +86,7 @@ def holds(account: Account, *, since: str, sources: int, relayed: bool) -> str:
     if not account.lost:
         return f"This page holds all {of} {since}{doubled}."
     part = percentage(account.live_fraction)
-    lost = losses(account, relayed=relayed)
+    lost = losses(account, relayed=relayed, at_most=at_most)
     return f"This page holds {part} of {of} {since}; {lost}{doubled}."
 
 

@@ -60,7 +60,6 @@ class Reset:
     """What a run had when a viewer let it begin anew for him."""
 
     run: int
-    at_ns: int
     tally: Tally
     counts: Histograms
 
@@ -174,20 +173,20 @@ class View:
 
 def make_status(accumulator: Accumulator, now: Moment) -> Status:
     """Say how the stream does."""
-    state, age_s, lag_s = accumulator.state(now), accumulator.age_s(now), accumulator.lag_s
+    state, age_s, reception = accumulator.state(now), accumulator.age_s(now), accumulator.reception
     readouts_per_s, hits_per_s = accumulator.rates.now(now.s)
     return Status(
         source=accumulator.source,
         state=state,
-        state_text=texts.state(state, age_s=age_s, lag_s=lag_s, trouble=accumulator.trouble or ""),
+        state_text=texts.state(state, age_s=age_s, lag_s=reception.lag_s, trouble=reception.trouble),
         age_s=age_s,
-        lag_s=lag_s,
+        lag_s=reception.lag_s,
         readouts_per_s=readouts_per_s,
         hits_per_s=hits_per_s,
         daqs=tuple(accumulator.sources(now)),
         runs=_run_labels(accumulator.runs, now),
         relayed=accumulator.source.startswith("tcp:"),
-        ledger=accumulator.ledger,
+        ledger=reception.ledger,
     )
 
 
@@ -213,7 +212,7 @@ def find_run(accumulator: Accumulator, number: int | None) -> RunData | None:
 def take_reset(accumulator: Accumulator, choice: Choice, now: Moment) -> Reset | None:
     """Return what there is now of the run that is shown, to subtract it from what will be."""
     run = find_run(accumulator, choice.run)
-    return None if run is None else Reset(run.number, now.ns, accumulator.tally(), run.counts.copy())
+    return None if run is None else Reset(run.number, accumulator.tally(now.ns), run.counts.copy())
 
 
 def make_view(accumulator: Accumulator, choice: Choice, now: Moment, reset: Reset | None = None) -> View:
@@ -241,7 +240,7 @@ def make_view(accumulator: Accumulator, choice: Choice, now: Moment, reset: Rese
         readouts=counts.readouts,
         hits=counts.hits,
         since=_since(run, reset, now),
-        account=accumulator.account(run, reset.tally if reset else None) if run else Account(0, {}, 0, False),
+        account=accumulator.account(run, reset.tally if reset else None) if run else Account(0, {}, 0),
         chips=tuple(every),
         hit_map=hit_map,
         mean_tot_us=mean_tot_us,
@@ -327,12 +326,12 @@ def _find_hot(hit_map: Ints, chips: Sequence[int]) -> tuple[HotPixel, ...]:
 
 
 def _around(pixels: Ints) -> Floats:
-    """Return for each pixel the median of its up to eight neighbours."""
+    """Return for each pixel the median of its eight neighbours; over the edge, of those opposite again."""
     rows, columns = pixels.shape
-    padded = np.pad(pixels.astype(np.float64), 1, constant_values=np.nan)
+    padded = np.pad(pixels.astype(np.float64), 1, mode="reflect")
     shifts = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
     neighbours = np.stack([padded[i : i + rows, j : j + columns] for i, j in shifts])
-    median: Floats = np.nanmedian(neighbours, axis=0)
+    median: Floats = np.median(neighbours, axis=0)
     return median
 
 
@@ -340,5 +339,5 @@ def _since(run: RunData | None, reset: Reset | None, now: Moment) -> str:
     if run is None:
         return ""
     if reset is not None:
-        return f"since the reset at {texts.clock(reset.at_ns, now.ns)}"
+        return f"since the reset at {texts.clock(reset.tally.at_ns, now.ns)}"
     return "since run start" if run.from_start else f"since {texts.clock(run.began_ns, now.ns)}"

@@ -36,7 +36,13 @@ def run_words(view: View) -> dict[str, Any]:
         "live_fraction": texts.percentage(account.live_fraction) if run else "–",
         "since": view.since,
         "whole": not account.lost,
-        "holds": texts.holds(account, since=view.since, sources=len(status.daqs), relayed=status.relayed),
+        "holds": texts.holds(
+            account,
+            since=view.since,
+            sources=len(status.daqs),
+            relayed=status.relayed,
+            at_most=status.ledger.at_most,
+        ),
         "caption": caption(view),
         "runs": [{"value": label.number, "text": label.text} for label in status.runs],
         "chips": list(view.chips),
@@ -76,6 +82,12 @@ def caption(view: View) -> str:
         f"{texts.counted(view.readouts, 'readout')}, {texts.counted(view.hits, 'hit')} {view.since}, "
         f"{texts.percentage(view.account.live_fraction)} live, {texts.clock(view.now.ns, 0)}"
     )
+
+
+def summary(view: View) -> str:
+    """Return the line for the end."""
+    said = run_words(view)
+    return f"{said['run']}: {said['readouts']} readouts, {said['hits']} hits. {said['holds']}"
 
 
 def compared_text(view: View) -> str:

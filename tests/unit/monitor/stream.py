@@ -3,7 +3,7 @@
 from astropix_analysis.clock import Moment
 from astropix_analysis.fmt import AstroPix4Readout
 from astropix_analysis.ledger import Ledger, Source, StreamLedger
-from astropix_analysis.monitor.accumulate import Accumulator, Arrival
+from astropix_analysis.monitor.accumulate import Accumulator, Arrival, Reception
 from astropix_analysis.receiver import Batch
 from astropix_analysis.simulation import pack_hit
 
@@ -29,20 +29,20 @@ class Stream:
         self.accumulator = Accumulator(moment(0), source)
         self._ledger = StreamLedger()
 
-    def send(
-        self, readouts, after_s, *, daq=DAQ, skipped=False, recovered=False, received_s=None, ledger=None
-    ):
+    def tell(self, after_s, ledger=None, **says):
+        """Let the receiver say something of itself."""
+        self.accumulator.note(Reception(moment(after_s), Ledger() if ledger is None else ledger, **says))
+
+    def send(self, readouts, after_s, *, daq=DAQ, skipped=False, recovered=False, received_s=None):
         """Take in some readouts as one batch."""
         self.accumulator.take([
             self.arrival(
                 readouts, after_s, daq=daq, skipped=skipped, recovered=recovered,
-                received_s=received_s, ledger=ledger,
+                received_s=received_s,
             )
         ])  # fmt: skip
 
-    def arrival(
-        self, readouts, after_s, *, daq=DAQ, skipped=False, recovered=False, received_s=None, ledger=None
-    ):
+    def arrival(self, readouts, after_s, *, daq=DAQ, skipped=False, recovered=False, received_s=None):
         raw = [one.to_bytes() for one in readouts]
         ids = [one.readout_id for one in readouts]
         timestamps = [one.timestamp for one in readouts]
@@ -60,7 +60,6 @@ class Stream:
             ),
             now,
             skipped,
-            ledger,
         )
 
     def run(self, first, count, after_s, **options):

@@ -2,7 +2,7 @@
 // Texts are set with textContent only, so that nothing from the wire becomes HTML.
 "use strict"
 
-const apx = (() => {
+globalThis.apx = (() => {
   const find = (selector) => document.querySelector(selector)
   const findAll = (selector) => [...document.querySelectorAll(selector)]
   const extra = {frozen: false, reset: 0} // of the wish, beside what is in the form
@@ -92,6 +92,7 @@ const apx = (() => {
     for (const [name, value] of Object.entries(words)) if (typeof value == "string") setText(name, value)
     if (words.state) find(".state").dataset.state = words.state
     if (words.runs) showRun(words)
+    talk.seen = words.redraw
   }
 
   function showRun(words) {

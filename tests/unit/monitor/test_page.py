@@ -1,0 +1,115 @@
+"""The document of one viewer, without a browser."""
+
+import json
+
+import pytest
+
+pytest.importorskip("bokeh")
+
+from bokeh.document import Document
+
+from astropix_analysis.monitor.page import Page
+from astropix_analysis.monitor.view import make_view, take_reset
+from unit.monitor.stream import Stream, moment
+
+
+class StandingFeed:
+    """Gives views of a stream that a test fills."""
+
+    source = "tcp://relay:5556"
+
+    def __init__(self):
+        self.stream = Stream()
+        self.views = 0
+
+    def view(self, choice, reset=None):
+        self.views += 1
+        return make_view(self.stream.accumulator, choice, moment(10), reset)
+
+    def reset(self, choice):
+        return take_reset(self.stream.accumulator, choice, moment(10))
+
+
+@pytest.fixture
+def feed():
+    return StandingFeed()
+
+
+class Viewer:
+    """The other end: says what is wished, and has drawn everything, or nothing."""
+
+    def __init__(self, feed):
+        self.document = Document()
+        self.page = Page(self.document, feed)
+        self.talk = self.document.roots[0].tags[0]
+
+    @property
+    def words(self):
+        return json.loads(self.talk.words)
+
+    def draw(self):
+        self.talk.seen = self.words["redraw"]
+
+    def wish(self, **choice):
+        self.talk.wish = json.dumps(choice)
+
+
+def test_words_and_plots(feed):
+    feed.stream.run(0, 100, 1.0)
+    viewer = Viewer(feed)
+    assert viewer.words["readouts"] == "100"
+    (tot,) = [root for root in viewer.document.roots if root.name == "tot"]
+    assert tot.renderers[0].data_source.data["hits"].sum() == 100
+
+
+def test_a_browser_that_sleeps_gets_no_more(feed):
+    viewer = Viewer(feed)
+    for _ in range(100):
+        viewer.page.update()
+    assert viewer.words["redraw"] < 10
+    assert feed.views < 10
+    viewer.draw()
+    viewer.page.update()
+    viewer.draw()
+    feed.stream.run(0, 7, 1.0)
+    viewer.page.update()
+    assert viewer.words["readouts"] == "7"
+
+
+def test_a_wish_is_drawn_at_once_and_a_wrong_one_is_told(feed):
+    feed.stream.run(0, 100, 1.0)
+    viewer = Viewer(feed)
+    viewer.wish(chip=3)
+    assert viewer.words["shown"]["chip"] == 3
+    viewer.wish(chip="many")
+    viewer.page.update()
+    assert viewer.words["error"].startswith("chip")
+    assert viewer.words["shown"]["chip"] == 3
+    viewer.draw()
+    viewer.wish(chip="")
+    assert (viewer.words["error"], viewer.words["shown"]["chip"]) == ("", None)
+
+
+def test_frozen(feed):
+    feed.stream.run(0, 100, 1.0)
+    viewer = Viewer(feed)
+    viewer.wish(frozen=True)
+    feed.stream.run(100, 100, 2.0)
+    viewer.page.update()
+    assert "readouts" not in viewer.words
+    assert viewer.words["state"] == "quiet"
+    viewer.draw()
+    viewer.wish(frozen=False)
+    assert viewer.words["readouts"] == "200"
+
+
+def test_reset_and_back(feed):
+    feed.stream.run(0, 100, 1.0)
+    viewer = Viewer(feed)
+    viewer.wish(reset=1)
+    feed.stream.run(100, 5, 2.0)
+    viewer.page.update()
+    assert viewer.words["readouts"] == "5"
+    viewer.draw()
+    viewer.wish(reset=0)
+    assert viewer.words["readouts"] == "105"
