@@ -15,17 +15,18 @@ RELOAD = systemctl daemon-reload && systemctl restart systemd-sysctl
 STOP   = systemctl stop 'astropix-relay@*'
 endif
 
-.PHONY: demo test unit bench faults faults-mutants soak commands lint format clean install uninstall
+.PHONY: demo test unit bench faults faults-mutants soak commands screenshots lint format clean install uninstall
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo   simulator, relay and subscriber on the loopback interface, until Ctrl-C'
-	@echo 'make test   every test (the network tests need root and iproute2, and are skipped without)'
+	@echo 'make test   every test (those of networks need root and iproute2, those of the page chromium; skipped without)'
 	@echo 'make unit   the fast tests only'
 	@echo 'make faults    break things, compare what was injected with what was counted (root; QUICK=1 is shorter)'
 	@echo 'make faults-mutants    break a line of the code for each row of make faults, and expect red'
 	@echo 'make soak      the same at random, for MINUTES=1, from SEED=1'
 	@echo 'make bench  measure, print the table, write docs/performance.md (RELAY_REFERENCE: a relay in C)'
+	@echo 'make screenshots   the pictures of the live page in docs/images'
 	@echo 'make lint   ruff and mypy'
 	@echo 'sudo make install | uninstall   the service astropix-relay@ in $(PREFIX) (PREFIX, DESTDIR, PYTHON)'
 
@@ -62,6 +63,10 @@ soak: $(VENV)/ready
 # docs/commands.md, from the help texts
 commands: $(VENV)/ready
 	$(BIN)/python tests/unit/test_commands_document.py
+
+# The pictures of the live page in docs/images
+screenshots: $(VENV)/ready
+	SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser/test_pictures.py
 
 bench: $(VENV)/ready
 	PYTHONPATH=tests $(BIN)/python -m bench.run

@@ -29,14 +29,16 @@ FDS = Path("/proc/self/fd")
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if TESTS / "network" in item.path.parents:
-            item.add_marker(pytest.mark.network)
+        for name in ("network", "browser"):
+            if TESTS / name in item.path.parents:
+                item.add_marker(name)
 
 
 def pytest_runtest_setup(item):
-    if item.get_closest_marker("network") and (reason := why_no_namespaces()):
-        # In CI a network test that does not run is a failure: nobody reads the list of skipped tests.
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    for name, why_not in (("network", why_no_namespaces), ("browser", why_no_browser)):
+        if item.get_closest_marker(name) and (reason := why_not()):
+            # In CI such a test that does not run is a failure: nobody reads the list of skipped tests.
+            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
     if item.get_closest_marker("shared") and not SHARED.is_dir():
         pytest.skip(f"there is no {SHARED}")
 
@@ -50,6 +52,12 @@ def why_no_namespaces():
     # Root in a container may not be allowed to.
     tried = subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True, check=False)
     return tried.stderr.strip() or None
+
+
+def why_no_browser():
+    if missing := [program for program in ("chromium", "chromedriver") if shutil.which(program) is None]:
+        return f"browser tests need Debian's chromium and chromium-driver: there is no {' '.join(missing)}"
+    return None
 
 
 @pytest.fixture

@@ -1,0 +1,178 @@
+"""The page as a person sees it, and what the browser has to say of it."""
+
+import json
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from programs import TIMEOUT, Program
+
+LAPTOP, WALL, PHONE = (1440, 900), (1920, 1080), (390, 844)
+
+_ARGUMENTS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+_INSIDE = """
+const search = (root) => [...root.querySelectorAll("*")].flatMap(
+    (element) => [element, ...(element.shadowRoot ? search(element.shadowRoot) : [])])
+"""
+
+
+class Browser:
+    """Chromium, driven by ChromeDriver; both end with the block."""
+
+    def __init__(self, profile: Path) -> None:
+        self.downloads = profile / "downloads"
+        options = webdriver.ChromeOptions()
+        options.binary_location = shutil.which("chromium")
+        for argument in (*_ARGUMENTS, f"--user-data-dir={profile}"):
+            options.add_argument(argument)
+        options.add_experimental_option("prefs", {"download.default_directory": str(self.downloads)})
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+        self.resize(LAPTOP)
+        self.messages: list[str] = []
+        self.requests: list[str] = []
+
+    def resize(self, size: tuple[int, int]) -> None:
+        width, height = size
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def open(self, url: str) -> "Page":
+        self.driver.get(url)
+        return Page(self, url).wait()
+
+    def look_into_logs(self) -> None:
+        """Keep what the browser complained of, and what it asked for."""
+        for entry in self.driver.get_log("browser"):
+            if entry["level"] in ("WARNING", "SEVERE"):
+                self.messages.append(entry["message"])
+        for entry in self.driver.get_log("performance"):
+            message = json.loads(entry["message"])["message"]
+            if message["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated"):
+                parameters = message["params"]
+                self.requests.append(parameters.get("url") or parameters["request"]["url"])
+
+    def hosts(self) -> set[str]:
+        """Every host that the browser asked for something since it began."""
+        self.look_into_logs()
+        return {
+            parts.netloc
+            for parts in map(urlsplit, self.requests)
+            if parts.scheme in ("http", "https", "ws", "wss")
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.driver.quit()
+
+
+class Page:
+    """The page in one tab."""
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        self.browser = browser
+        self.url = url
+        self.driver = browser.driver
+        self.tab = browser.driver.current_window_handle
+
+    def wait(self) -> Self:
+        """Wait until it is alive."""
+        self.until(lambda: self.run("return window.apx?.started === true"))
+        return self
+
+    def until(self, condition, timeout=TIMEOUT):
+        """Wait for a condition; return what it gave."""
+        return WebDriverWait(self.driver, timeout, poll_frequency=0.05).until(lambda _: condition())
+
+    def run(self, script, *arguments):
+        return self.driver.execute_script(script, *arguments)
+
+    def text(self, name: str) -> str:
+        """Return what stands at a place of the page."""
+        return self.run(f"return document.querySelector('[data-text={name}]').textContent")
+
+    def number(self, name: str) -> int:
+        return int(self.text(name).replace("\u202f", ""))
+
+    def until_text(self, name: str, *wanted: str, timeout=TIMEOUT) -> None:
+        """Wait until a text is one of some."""
+        self.until(lambda: self.text(name) in wanted, timeout)
+
+    def until_number(self, name: str, wanted: int) -> None:
+        self.until(lambda: self.text(name) != "–" and self.number(name) == wanted)
+
+    def find(self, selector: str):
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def click(self, selector: str) -> None:
+        self.find(selector).click()
+
+    def choose(self, name: str, value: str) -> None:
+        Select(self.find(f"select[name={name}]")).select_by_value(value)
+
+    def options(self, name: str) -> list[str]:
+        return [option.text for option in Select(self.find(f"select[name={name}]")).options]
+
+    def type(self, name: str, text: str) -> None:
+        field = self.find(f"input[name={name}]")
+        field.clear()
+        field.send_keys(text, "\t")
+
+    def data(self, figure: str, column: str):
+        """Return a column of what a plot draws, by the name of its figure."""
+        return self.run(
+            """
+            const figure = Bokeh.documents[0].roots().find((root) => root.name == arguments[0])
+            for (const renderer of figure.renderers) {
+                const values = renderer.data_source.data[arguments[1]]
+                if (values != null) return JSON.parse(JSON.stringify(
+                    [...values].map((value) => typeof value == "object" ? [...value] : value)))
+            }
+            """,
+            figure,
+            column,
+        )
+
+    def hits_at(self, column: int, row: int, columns: int = 16) -> int:
+        """Return what the hit map draws at a pixel."""
+        return self.data("hit_map", "hits")[0][row * columns + column]
+
+    def inside(self, selector: str) -> list[str]:
+        """Return the texts of elements, also of those within Bokeh's own (shadow) parts."""
+        return self.run(
+            _INSIDE
+            + "return search(document).filter((e) => e.matches(arguments[0])).map((e) => e.textContent)",
+            selector,
+        )
+
+    def screenshot(self, path: Path, *, whole: bool = False) -> None:
+        """Keep a picture of what the window shows, or of the whole page."""
+        if whole:
+            self.browser.resize(tuple(self.run("return [innerWidth, document.documentElement.scrollHeight]")))
+        self.settle()
+        self.driver.save_screenshot(str(path))
+
+    def settle(self) -> None:
+        """Let the browser lay out and paint."""
+        self.driver.execute_async_script(
+            "const done = arguments[0]; setTimeout(() => requestAnimationFrame(() => setTimeout(done)), 300)"
+        )
+
+
+@contextmanager
+def monitor(apx, url, *options):
+    """Run the page's program; give it and the page's address."""
+    with Program(*apx, "monitor", url, *options) as program:
+        yield program, program.wait_for("the page is at").removeprefix("the page is at ")

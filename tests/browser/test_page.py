@@ -1,0 +1,466 @@
+"""The live page in a real browser: what it shows is what was sent."""
+
+import re
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("bokeh")
+pytest.importorskip("selenium")
+
+import zmq
+from selenium.webdriver.common.keys import Keys
+
+from astropix_analysis import wire
+from astropix_analysis.fmt import AstroPix4Readout
+from astropix_analysis.simulation import Detector, pack_hit
+from astropix_analysis.sock import MulticastSender
+from astropix_relay.config import default_config
+from astropix_relay.service import Relay
+from browser.page import LAPTOP, PHONE, WALL, Browser, monitor
+from programs import Program
+
+APX = (sys.executable, "-m", "astropix_analysis.cli")
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+HERE = ("--listen", "127.0.0.1:0")
+
+
+@pytest.fixture
+def sender(group, port):
+    with MulticastSender(group, port, 0, interface="127.0.0.1") as sender:
+        yield sender
+
+
+@pytest.fixture
+def page_at(url):
+    """The address of a page that shows the group."""
+    with monitor(APX, url, *HERE) as (_, address):
+        yield address
+
+
+@contextmanager
+def running_relay(group, port, endpoint="tcp://127.0.0.1:0"):
+    relay = Relay(default_config(group=group, port=port, interface="127.0.0.1", publish=endpoint))
+    thread = threading.Thread(target=relay.run)
+    thread.start()
+    try:
+        yield relay.publisher.endpoint
+    finally:
+        relay.stop()
+        thread.join()
+
+
+def simulated(count, seed=1):
+    """Return simulated readouts and the number of their hits."""
+    readouts = [readout for _, readout in islice(Detector(seed=seed).readouts(), count)]
+    return readouts, sum(len(readout.decode()) for readout in readouts)
+
+
+def send(sender, readouts):
+    """Send as a DAQ does now, in portions that the receive buffer of any machine holds."""
+    for i, readout in enumerate(readouts):
+        sender.send_readout(AstroPix4Readout(readout.data(), readout.readout_id))
+        if i % 100 == 99:
+            time.sleep(0.005)  # paces a load; nothing waits for it
+
+
+def hits_of(chip, hits, readout_id, ticks=200):
+    data = b"\xbc".join(pack_hit(row, column, 0, ticks, chip=chip) for column, row in hits)
+    return AstroPix4Readout(data, readout_id, 10**18 + readout_id)
+
+
+def test_the_numbers_on_the_page_are_those_that_were_sent(browser, page_at, sender):
+    page = browser.open(page_at)
+    assert page.text("state") == "quiet"
+    assert page.text("run") == "no run yet"
+    readouts, hits = simulated(3000)
+    send(sender, readouts)
+    page.until_number("readouts", 3000)
+    page.until_number("hits", hits)
+    assert page.text("state") == "live"
+    assert page.text("live_fraction") == "100\u202f%"
+    assert page.text("holds") == "This page holds all the run's readouts since run start."
+    assert page.text("ids") == "ids 0 to 2\u202f999"
+    page.until(lambda: sum(map(sum, page.data("hit_map", "hits"))) == hits)
+    assert sum(page.data("per_readout", "readouts")) == 3000
+    outside = int(page.text("outside").split()[0]) if page.text("outside") else 0
+    assert sum(page.data("tot", "hits")) + outside == hits
+
+
+def test_it_asks_no_other_host_and_the_browser_complains_of_nothing(browser, page_at, sender):
+    page = browser.open(page_at)
+    send(sender, simulated(200)[0])
+    page.until_number("readouts", 200)
+    for name, value in (("quantity", "tot"), ("window_min", "60")):
+        page.choose(name, value)
+    page.click("input[name=log]")
+    page.until(lambda: page.data("hit_map", "tot"))
+    assert browser.hosts() == {page_at.removeprefix("http://")}
+    assert browser.messages == []
+
+
+@pytest.mark.shared
+def test_the_real_run(browser, page_at, group, port):
+    page = browser.open(page_at)
+    file = SHARED / "run_20250723.apx"
+    options = ("--group", group, "--port", port, "--interface", "127.0.0.1", "--ttl", 0, "--rate", 2000)
+    with Program(*APX, "send", file, *options) as program:
+        assert program.wait() == 0
+    page.until_number("readouts", 775)
+    page.until_number("hits", 776)
+    assert page.text("run_text").startswith("first readout 2025-07-23")
+    assert page.text("live_fraction") == "100\u202f%"
+    page.until(lambda: page.hits_at(9, 0) == 776)
+    assert page.inside("table td")[0] == "0/9/0"
+
+
+class TestRuns:
+    def test_a_new_run_begins_from_zero_and_the_finished_one_stays(self, browser, page_at, sender):
+        page = browser.open(page_at)
+        send(sender, simulated(1000, seed=1)[0])
+        page.until_number("readouts", 1000)
+        send(sender, simulated(300, seed=2)[0])
+        page.until_text("run", "run 2")
+        page.until_number("readouts", 300)
+        page.until(lambda: len(page.options("run")) == 3)
+        assert page.options("run")[0] == "present run"
+        assert [text.split(",")[0] for text in page.options("run")[1:]] == ["run 2", "run 1"]
+        page.choose("compare", "1")
+        page.until_text("compared", "outline: run 1 × 0.3")
+        page.until(lambda: page.data("tot", "y"))
+        page.choose("run", "1")
+        page.until_number("readouts", 1000)
+        assert page.text("run") == "run 1"
+
+    def test_losses_are_counted_and_marked(self, browser, page_at, sender):
+        page = browser.open(page_at)
+        readouts, _ = simulated(2000)
+        send(sender, readouts[:1000] + readouts[1020:])
+        page.until_number("readouts", 1980)
+        page.until_text("live_fraction", "99.00\u202f%")
+        assert page.text("state") == "losing"
+        assert page.text("holds") == (
+            "This page holds 99.00\u202f% of the run's readouts since run start; "
+            "20 missed: 20 before the socket."
+        )
+        page.until(lambda: sum(page.data("rates", "lost")) == 20)
+
+
+class TestView:
+    def test_freeze_stops_the_view_and_not_the_counting(self, browser, page_at, sender):
+        page = browser.open(page_at)
+        readouts, hits = simulated(600)
+        send(sender, readouts[:200])
+        page.until_number("readouts", 200)
+        page.click("#freeze")
+        page.until(lambda: page.text("frozen").startswith("view frozen at"))
+        assert page.find("#freeze").get_attribute("aria-pressed") == "true"
+        send(sender, readouts[200:])
+        page.until_text("state", "live")
+        clock = page.text("time")
+        page.until(lambda: page.text("time") != clock)  # it goes on saying how the stream does
+        assert page.number("readouts") == 200
+        assert sum(page.data("per_readout", "readouts")) == 200
+        page.click("#freeze")
+        page.until_number("readouts", 600)
+        page.until_number("hits", hits)
+        assert page.text("frozen") == ""
+
+    def test_reset_counts_anew_for_this_viewer_alone(self, browser, page_at, sender):
+        page = browser.open(page_at)
+        readouts, hits = simulated(500)
+        send(sender, readouts[:400])
+        page.until_number("readouts", 400)
+        page.click("#reset")
+        page.until_number("readouts", 0)
+        send(sender, readouts[400:])
+        page.until_number("readouts", 100)
+        assert page.text("since").startswith("since the reset at")
+        assert sum(page.data("per_readout", "readouts")) == 100
+        page.click("#whole")
+        page.until_number("readouts", 500)
+        page.until_number("hits", hits)
+
+    def test_two_viewers(self, browser, page_at, sender, tmp_path):
+        readouts, hits = simulated(500)
+        with Browser(tmp_path / "second") as second:
+            mine, theirs = browser.open(page_at), second.open(page_at)
+            send(sender, readouts[:200])
+            for page in (mine, theirs):
+                page.until_number("readouts", 200)
+            mine.click("#freeze")
+            mine.until(lambda: mine.text("frozen"))
+            theirs.click("#reset")
+            theirs.until_number("readouts", 0)
+            send(sender, readouts[200:])
+            theirs.until_number("readouts", 300)
+            assert mine.number("readouts") == 200
+            mine.click("#freeze")
+            mine.until_number("readouts", 500)
+            mine.until_number("hits", hits)
+
+    def test_hot_pixels_are_listed_and_masked(self, browser, page_at, sender):
+        page = browser.open(page_at)
+        everywhere = [(column, row) for column in range(16) for row in range(13)]
+        send(sender, [hits_of(0, [*everywhere, *[(4, 7)] * 100], i) for i in range(50)])
+        page.until_number("hits", 50 * 308)
+        page.until(lambda: page.inside("table td")[:2] == ["0/4/7", "5\u202f050"])
+        page.click("table input[type=checkbox]")
+        page.until(lambda: page.hits_at(4, 7) == 0)
+        assert page.find("input[name=masked]").get_attribute("value") == "0/4/7"
+        assert sum(page.data("tot", "hits")) == 50 * 207
+        assert page.number("hits") == 50 * 308
+        page.type("masked", "0/0/0 nonsense")
+        page.until(lambda: "chip/column/row" in page.text("error"))
+        page.click("#unmask")
+        page.until_text("error", "")
+        page.until(lambda: page.hits_at(4, 7) == 50 * 101)
+
+    def test_chips(self, browser, page_at, sender):
+        page = browser.open(page_at)
+        send(sender, [hits_of(i % 2 * 5, [(3, 4)] * (1 + i % 2), i) for i in range(40)])
+        page.until_number("hits", 60)
+        page.until(lambda: page.options("chip") == ["all chips", "chip 0", "chip 5"])
+        page.choose("chip", "5")
+        page.until(lambda: page.hits_at(3, 4) == 40)
+        page.choose("chip", "0")
+        page.until(lambda: page.hits_at(3, 4) == 20)
+
+    def test_the_tot_axis(self, browser, page_at, sender):
+        page = browser.open(page_at)
+        send(sender, [hits_of(0, [(3, 4)], i, ticks=20 * i + 2) for i in range(100)])
+        page.until_number("hits", 100)
+        page.type("tot_to", "50")
+        page.type("tot_bins", "10")
+        page.until(lambda: page.data("tot", "hits") == [5] * 10)
+        assert page.text("outside") == "50 hits outside"
+
+    def test_hover_tells_the_values(self, browser, page_at, sender):
+        page = browser.open(page_at)
+        everywhere = [(column, row) for column in range(16) for row in range(13)]
+        send(sender, [hits_of(0, everywhere, i) for i in range(30)])
+        page.until_number("hits", 30 * 208)
+        box = page.run(
+            """
+            const figure = Bokeh.documents[0].roots().find((root) => root.name == "hit_map")
+            const view = Bokeh.index.find_one(figure)
+            const {left, top} = view.canvas_view.el.getBoundingClientRect(), {x_scale, y_scale} = view.frame
+            return [left + x_scale.compute(9), top + y_scale.compute(4)]
+            """
+        )
+        page.driver.execute_cdp_cmd(
+            "Input.dispatchMouseEvent", {"type": "mouseMoved", "x": box[0], "y": box[1]}
+        )
+        tip = page.until(lambda: "".join(page.inside(".bk-Tooltip, .bk-tooltip-content")))
+        assert "9, 4" in tip
+        assert "30" in tip
+        assert "10.0 µs" in tip
+
+    def test_pan_and_zoom_stay_while_data_come(self, browser, page_at, sender):
+        page = browser.open(page_at)
+        readouts, _ = simulated(400)
+        send(sender, readouts[:200])
+        page.until_number("readouts", 200)
+        page.run(
+            """
+            const figure = Bokeh.documents[0].roots().find((root) => root.name == "tot")
+            figure.x_range.setv({start: 20, end: 80})
+            """
+        )
+        send(sender, readouts[200:])
+        page.until_number("readouts", 400)
+        page.settle()
+        script = 'return Bokeh.documents[0].roots().find((root) => root.name == "tot").x_range.end'
+        assert page.run(script) == 80
+
+    def test_a_link_chooses_what_is_shown(self, browser, page_at, sender):
+        page = browser.open(page_at + "/?window_min=60&log=1&tot_to=100")
+        assert page.find("select[name=window_min]").get_attribute("value") == "60"
+        assert page.find("input[name=log]").is_selected()
+        send(sender, simulated(10)[0])
+        page.until(lambda: page.data("tot", "right") and max(page.data("tot", "right")) == 100)
+
+
+class TestTakeHome:
+    def test_plots_as_png(self, browser, page_at, sender):
+        page = browser.open(page_at)
+        send(sender, simulated(200)[0])
+        page.until_number("readouts", 200)
+        for name in ("hit_map", "tot", "rates", "per_readout", "problems"):
+            page.click(f"button[data-png={name}]")
+            path = browser.downloads / f"{name}_run1.png"
+            page.until(path.exists)
+            assert path.read_bytes().startswith(b"\x89PNG")
+
+    def test_numbers_as_csv_and_json(self, browser, page_at, sender):
+        page = browser.open(page_at)
+        _, hits = simulated(200)
+        send(sender, simulated(200)[0])
+        page.until_number("readouts", 200)
+        page.click("a[data-csv=tot]")
+        path = browser.downloads / "tot_run1.csv"
+        page.until(path.exists)
+        rows = [line.split(",") for line in path.read_text().splitlines() if not line.startswith("#")][1:]
+        assert sum(int(row[2]) for row in rows) in range(hits - 50, hits + 1)
+        assert "# live_fraction: 1.0\n" in path.read_text()
+        assert page.find("a[data-json]").get_attribute("href").startswith(page_at + "/api/histograms.json?")
+
+
+class TestRelay:
+    def test_late_join_fills_in_what_the_relay_holds(self, browser, group, port, sender):
+        readouts, hits = simulated(2000)
+        with running_relay(group, port) as endpoint:
+            with Program(*APX, "receive", endpoint, "--count", 1500, "--timeout", 20) as witness:
+                witness.wait_for("receiving")
+                send(sender, readouts[:1500])
+                assert witness.wait() == 0
+            with monitor(APX, endpoint, *HERE) as (_, address):
+                page = browser.open(address)
+                page.until_number("readouts", 1500)
+                assert page.text("since") == "since run start"
+                send(sender, readouts[1500:])
+                page.until_number("readouts", 2000)
+                page.until_number("hits", hits)
+                assert page.text("holds") == "This page holds all the run's readouts since run start."
+
+    def test_without_history_it_says_since_when(self, browser, page_at, sender):
+        readouts, _ = simulated(100)
+        page = browser.open(page_at)
+        send(sender, readouts[50:])
+        page.until_number("readouts", 50)
+        assert re.fullmatch(r"since \d\d:\d\d:\d\d", page.text("since"))
+
+    def test_a_lost_relay_is_told_within_5_seconds_and_when_it_is_back(
+        self, browser, group, port, sender, tcp_port
+    ):
+        endpoint = f"tcp://127.0.0.1:{tcp_port}"
+        readouts, _ = simulated(300)
+        with monitor(APX, endpoint, *HERE) as (_, address):
+            page = browser.open(address)
+            page.until_text("state", "no network")
+            with running_relay(group, port, endpoint):
+                page.until_text("state", "quiet")
+                send(sender, readouts[:100])
+                page.until_number("readouts", 100)
+                page.until_text("state", "live")
+            lost_s = time.monotonic()
+            page.until_text("state", "no network")
+            assert time.monotonic() - lost_s < 5.0
+            assert page.text("state_text").startswith(
+                f"{endpoint}?stream=astropix is not heard; last readout"
+            )
+            with running_relay(group, port, endpoint):
+                page.until_text("state", "quiet", "live")
+                send(sender, readouts[100:])
+                page.until_number("readouts", 300)
+                page.until_text("state", "live")
+
+    def test_texts_from_the_wire_stay_texts(self, browser):
+        evil = "<img src=x onerror=\"document.title='broken'\"><b>gone</b>"
+        report = {"joined": False, "membership": evil, "totals": {}}
+        with FakeRelay(report) as endpoint, monitor(APX, endpoint, *HERE) as (_, address):
+            page = browser.open(address)
+            page.until_text("state", "no network")
+            assert page.text("state_text") == f"the relay does not receive: {evil}; no readout yet"
+            assert page.driver.title.startswith("AstroPix: tcp://")
+            assert page.inside("b, img") == []
+
+
+class FakeRelay:
+    """Greets, and beats five times a second, with any report."""
+
+    def __init__(self, report):
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PUB)
+        self._port = self._socket.bind_to_random_port("tcp://127.0.0.1")
+        header = wire.Header(0, 0, 1, 0, 0, wire.NO_SOURCE)
+        beat = [wire.beat_topic("astropix"), wire.pack_header(header), wire.pack_json(report)]
+        hello = wire.Hello(version="1", relay_id=1, streams={"astropix": 4000}, history_port=None)
+        self._messages = [[wire.pack_hello(hello)], beat]
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        while not self._done.wait(0.2):
+            for message in self._messages:
+                self._socket.send_multipart(message)
+
+    def __enter__(self):
+        self._thread.start()
+        return f"tcp://127.0.0.1:{self._port}"
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join()
+        self._socket.close(0)
+        self._context.term()
+
+
+class TestEverywhere:
+    def test_a_phone(self, browser, page_at, sender):
+        browser.resize(PHONE)
+        page = browser.open(page_at)
+        send(sender, simulated(500)[0])
+        page.until_number("readouts", 500)
+        page.settle()
+        assert page.run("return document.documentElement.scrollWidth") <= PHONE[0]
+        wide = page.run(
+            "return [...document.querySelectorAll('main *')].map((e) => e.getBoundingClientRect().right)"
+            ".filter((right) => right > innerWidth)"
+        )
+        assert wide == []
+
+    def test_a_control_rooms_screen(self, browser, page_at, sender):
+        browser.resize(WALL)
+        page = browser.open(page_at + "/?theme=dark")
+        send(sender, simulated(3000)[0])
+        page.until_number("readouts", 3000)
+        page.settle()
+        assert page.run("return document.documentElement.scrollHeight") <= WALL[1]
+        size = "return parseFloat(getComputedStyle(document.querySelector(arguments[0])).fontSize)"
+        # On a screen of 55 inches 40 px are 25 mm, read with ease from 5 m; 20 px can be read.
+        assert page.run(size, ".state .word") >= 40
+        assert page.run(size, ".tiles dd") >= 40
+        assert page.run(size, ".tiles dt") >= 20
+        assert page.run(size, ".holds") >= 20
+        assert page.run("return Bokeh.documents[0].roots()[0].below[0].major_label_text_font_size") == "19px"
+
+    def test_a_laptop(self, browser, page_at):
+        browser.resize(LAPTOP)
+        page = browser.open(page_at)
+        page.settle()
+        assert page.run("return document.documentElement.scrollWidth") <= LAPTOP[0]
+
+    def test_the_keyboard_reaches_everything(self, browser, page_at, sender):
+        page = browser.open(page_at)
+        send(sender, simulated(10)[0])
+        page.until_number("readouts", 10)
+        wanted = set(page.run(
+            "return [...document.querySelectorAll('select, input, button, a')]"
+            ".filter((e) => e.offsetParent && !e.disabled).map((e) => e.outerHTML.slice(0, 60))"
+        ))  # fmt: skip
+        reached = set()
+        for _ in range(len(wanted) + 60):  # Bokeh's tools have stops of their own
+            page.driver.switch_to.active_element.send_keys(Keys.TAB)
+            reached.add(page.run("return document.activeElement.outerHTML.slice(0, 60)"))
+        assert wanted <= reached
+        page.run("document.querySelector('#freeze').focus()")
+        page.find("#freeze").send_keys(Keys.SPACE)
+        page.until(lambda: page.text("frozen"))
+
+    def test_when_the_program_is_gone_the_page_says_so_and_comes_back(self, browser, url, tcp_port):
+        listen = ("--listen", f"127.0.0.1:{tcp_port}")
+        with monitor(APX, url, *listen) as (_, address):
+            page = browser.open(address)
+            page.choose("window_min", "60")
+        page.until(lambda: not page.find(".lost").get_attribute("hidden"))
+        with monitor(APX, url, *listen):
+            page.until(
+                lambda: page.run("return document.querySelector('.lost').hidden && window.apx?.started")
+            )
+            assert page.find("select[name=window_min]").get_attribute("value") == "60"
