@@ -67,6 +67,10 @@ soak: $(VENV)/ready
 commands: $(VENV)/ready
 	$(BIN)/python tests/unit/test_commands_document.py
 
+# The pictures of the live page in docs/images
+screenshots: $(VENV)/ready
+	SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser/test_pictures.py
+
 bench: $(VENV)/ready
 	PYTHONPATH=tests $(BIN)/python -m bench.run
 

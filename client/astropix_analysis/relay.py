@@ -32,8 +32,7 @@ R = TypeVar("R")
 
 ABSENT_AFTER_S = 3.0  # without a message, where a beat is due each second: it is told
 LOST_AFTER_S = 5.0  # the same: the connection is given up
-_LOOK_S = 1.0  # longest wait, so that an absence is told in time
-_FIRST_LOOK_S = 0.1  # the same until the relay was heard: a refusal is to be told soon
+_FIRST_LOOK_S = 0.1  # longest wait until the relay was heard: a refusal is to be told soon
 _QUEUE_MESSAGES = 1000  # that wait here for the program; at most 64 KiB each
 _MAX_MESSAGE = 16 << 20  # bytes; a larger frame is none of a relay's, and ends the connection
 _MAX_READS = 256  # messages taken at once, before what they hold is handed out
@@ -243,7 +242,7 @@ class RelayReceiver(Receiver[R]):
             self._subscribed = True
 
     def _can_arrive(self) -> bool:
-        return self._connected and (self.report or {}).get("joined") is not False
+        return self.connected and (self.report or {}).get("joined") is not False
 
     def _watched_fds(self) -> list[int]:
         return [_fd(sock) for sock in self._sockets()]
@@ -277,7 +276,10 @@ class RelayReceiver(Receiver[R]):
         return self._drain()
 
     def _wait(self, timeout_s: float | None) -> None:
-        look_s = min(self._silence.next_look_s(), _LOOK_S if self._connected else _FIRST_LOOK_S)
+        # Between two looks only half of a limit counts as waited for.
+        look_s = min(
+            ABSENT_AFTER_S / 2, self._silence.next_look_s(), math.inf if self._connected else _FIRST_LOOK_S
+        )
         wait_s = look_s if timeout_s is None else min(timeout_s, look_s)
         poller = zmq.Poller()
         for sock in self._sockets():

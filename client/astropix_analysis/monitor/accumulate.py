@@ -16,7 +16,7 @@ from astropix_analysis.ledger import Ledger, Loss, Place, RunStart, Source
 from astropix_analysis.monitor.histograms import Histograms
 from astropix_analysis.monitor.rates import RateHistory
 from astropix_analysis.receiver import Batch
-from astropix_analysis.state import QUIET_AFTER_S, State, StateTracker
+from astropix_analysis.state import LOSING_FOR_S, QUIET_AFTER_S, State
 
 MAX_RUNS = 9  # the present one and eight finished; a run takes some MB
 
@@ -38,6 +38,28 @@ class Arrival:
     batch: Batch
     at: Moment
     skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """What a receiver tells of itself at one moment.
+
+    Attributes
+    ----------
+    at
+        The moment.
+    ledger, state, age_s, lag_s
+        As of the receiver.
+    trouble
+        Why no readout can arrive, if so.
+    """
+
+    at: Moment
+    ledger: Ledger
+    state: State = State.QUIET
+    age_s: float | None = None
+    lag_s: float = 0.0
+    trouble: str = ""
 
 
 @dataclass(slots=True)
@@ -174,14 +196,12 @@ class Accumulator:
         self.present: RunData | None = None
         """The run to follow: that of one DAQ, until it falls silent."""
         self.rates = RateHistory(now.s)
-        self.ledger = Ledger()
-        self.trouble: str | None = None
-        """Why no readout can arrive."""
+        self.reception = Reception(now, Ledger())
         self._current: dict[Source, RunData] = {}
         self._run_count = 0
         self._held = 0
         self._skipped = 0
-        self._tracker = StateTracker()
+        self._skipped_at_s = float("-inf")
         self._last_loss: Loss | None = None
         self._readouts_at: Counter[int] = Counter()  # by second, of this turn
         self._hits_at: Counter[int] = Counter()
@@ -190,7 +210,6 @@ class Accumulator:
         """Take in batches in order of arrival; those of a run are decoded together."""
         waiting: dict[int, list[_Segment]] = {}
         for arrival in arrivals:
-            self._follow(arrival)
             for segment in self._segments(arrival):
                 self._note(segment)
                 if arrival.skipped:
@@ -201,12 +220,6 @@ class Accumulator:
         for segments in waiting.values():
             self._decode(segments)
         self._note_rates()
-
-    def _follow(self, arrival: Arrival) -> None:
-        """Tell the state; what comes out of the relay's history says nothing of the present."""
-        batch = arrival.batch
-        if not batch.recovered:
-            self._tracker.received(batch.source, batch.timestamps[-1], arrival.at)
 
     def _segments(self, arrival: Arrival) -> Iterator[_Segment]:
         """Divide a batch where runs begin."""
@@ -278,7 +291,7 @@ class Accumulator:
         count = len(segment)
         segment.run.skipped += count
         self._skipped += count
-        self._tracker.lost(self._lost, segment.arrival.at)
+        self._skipped_at_s = segment.arrival.at.s
         self.rates.add(segment.arrival.at.s, lost=count)
 
     def _decode(self, segments: list[_Segment]) -> None:
@@ -305,15 +318,11 @@ class Accumulator:
         age_s = max(0, arrival.at.ns - self._received_ns(arrival)) / 1e9
         return math.floor(arrival.at.s - age_s)
 
-    @property
-    def _lost(self) -> int:
-        return self.ledger.lost + self._skipped
-
-    def note_ledger(self, ledger: Ledger, now: Moment, *, trouble: str | None = None) -> None:
-        """Note the receiver's account, and why readouts cannot arrive, if so."""
-        more = ledger.lost - self.ledger.lost
-        self.ledger, self.trouble = ledger, trouble
-        self._tracker.lost(self._lost, now)
+    def note(self, reception: Reception) -> None:
+        """Note what the receiver tells of itself."""
+        now, ledger = reception.at, reception.ledger
+        more = ledger.lost - self.reception.ledger.lost
+        self.reception = reception
         for loss in self._new_losses(ledger):
             ago_s = max(0, now.ns - loss.ended_ns) / 1e9
             self.rates.add(now.s - ago_s, lost=loss.count)
@@ -336,9 +345,10 @@ class Accumulator:
 
     def tally(self, at_ns: int) -> Tally:
         """Return what there is of the stream up to now."""
-        lost_at = Counter(self.ledger.lost_at)
+        ledger = self.reception.ledger
+        lost_at = Counter(ledger.lost_at)
         lost_at[Place.CLIENT_QUEUE] += self._skipped
-        return Tally(at_ns, self._held, lost_at, self.ledger.duplicates, self.ledger.late)
+        return Tally(at_ns, self._held, lost_at, ledger.duplicates, ledger.late)
 
     def account(self, run: RunData, since: Tally | None = None) -> Account:
         """Return what became of the readouts of a run, or of those since some moment in it."""
@@ -349,17 +359,15 @@ class Accumulator:
         return [source for source, run in self._current.items() if not _silent(run, now)]
 
     def state(self, now: Moment) -> State:
-        """Return the state of the stream."""
-        return self._tracker.state(now, connected=self.trouble is None)
+        """Return the state of the stream: that of the receiver, unless we lose what it received."""
+        state = self.reception.state
+        skipping = now.s - self._skipped_at_s < LOSING_FOR_S
+        return State.LOSING if skipping and state is not State.NO_NETWORK else state
 
     def age_s(self, now: Moment) -> float | None:
         """Return the age of the last readout; None before the first."""
-        return self._tracker.age_s(now)
-
-    @property
-    def lag_s(self) -> float:
-        """By how much readouts lag behind, in seconds."""
-        return self._tracker.lag_s
+        age_s = self.reception.age_s
+        return None if age_s is None else age_s + now.s - self.reception.at.s
 
 
 def _silent(run: RunData, now: Moment) -> bool:

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from astropix_analysis.errors import ConfigError
 from astropix_analysis.fmt import AstroPix4Readout
 from astropix_analysis.monitor import server
 from astropix_analysis.monitor.choice import Choice
 from astropix_analysis.monitor.feed import Feed
 from astropix_analysis.monitor.snapshot import Snapshots
 from astropix_analysis.monitor.view import View
-from astropix_analysis.source import open_receiver, parse_url
+from astropix_analysis.source import SourceUrl, open_receiver, parse_url
 
 Start: TypeAlias = str | int
 
@@ -32,7 +32,7 @@ def run(
     Parameters
     ----------
     urls
-        Of the stream.
+        Of the stream; several are ways to the same one.
     listen, origins
         Where the page is, and under which other addresses browsers may show it; None: no page.
     snapshots, every_s
@@ -47,14 +47,18 @@ def run(
     ConfigError, OSError
         What is wrong with the source, the address to listen on or the directory.
     """
-    if len(urls) != 1:
-        raise ConfigError("a page shows one stream: give one URL")
     site = None if listen is None else server.Site.parse(listen, origins)
-    source = parse_url(urls[0])
-    options: dict[str, Any] = {"start": start} if source.scheme == "tcp" else {}
+    ways = [parse_url(url) for url in urls]
+    # Two histories that come beside each other are more than what merges them can put in order.
+    receiver = open_receiver(AstroPix4Readout, _with_start(ways[0], start) if len(ways) == 1 else ways)
     with ExitStack() as stack:
-        feed = stack.enter_context(Feed(open_receiver(AstroPix4Readout, source, **options), str(source)))
+        feed = stack.enter_context(Feed(receiver, " and ".join(map(str, ways))))
         if snapshots is not None:
             stack.enter_context(Snapshots(feed, snapshots, every_s))
         server.serve(feed, site, announce)
     return feed.view(Choice())
+
+
+def _with_start(url: SourceUrl, start: Start) -> SourceUrl:
+    """Let a relay begin there; multicast has nothing but what comes."""
+    return url if url.scheme == "udp" else replace(url, options={**url.options, "start": start})

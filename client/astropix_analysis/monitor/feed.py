@@ -14,8 +14,7 @@ from typing import Any, Self
 
 from astropix_analysis import clock
 from astropix_analysis.errors import ReceiveTimeout, RefusedError
-from astropix_analysis.ledger import Ledger
-from astropix_analysis.monitor.accumulate import Accumulator, Arrival
+from astropix_analysis.monitor.accumulate import Accumulator, Arrival, Reception
 from astropix_analysis.monitor.choice import Choice
 from astropix_analysis.monitor.view import Reset, View, make_view, take_reset
 from astropix_analysis.receiver import Receiver
@@ -50,7 +49,7 @@ class Feed:
         self._receiver = receiver
         self._stop = threading.Event()
         self._inbox = Inbox()
-        self._account: tuple[Ledger, str | None] = (receiver.ledger, None)
+        self._reception = Reception(clock.now(), receiver.ledger)
         self._threads = [
             threading.Thread(target=self._run, args=[part], name=f"monitor-{name}", daemon=True)
             for name, part in (("receive", self._receive), ("decode", self._decode))
@@ -98,20 +97,30 @@ class Feed:
 
     def _receive(self) -> None:
         with self._receiver as receiver:
-            refusal: str | None = None
+            refusal = ""
             noted_s = float("-inf")
             while not self._stop.is_set():
                 try:
                     self._receive_one(receiver)
-                    refusal = None
+                    refusal = ""
                 except ReceiveTimeout:
                     pass
                 except RefusedError as error:  # it goes on trying
                     refusal = str(error)
                 if time.monotonic() - noted_s >= _LEDGER_EVERY_S:
-                    why = trouble(receiver)
-                    self._account = (receiver.ledger, why and (refusal or why))
+                    self._reception = self._ask(receiver, refusal)
                     noted_s = time.monotonic()
+
+    @staticmethod
+    def _ask(receiver: Receiver[Any], refusal: str) -> Reception:
+        return Reception(
+            clock.now(),
+            receiver.ledger,
+            receiver.state,
+            receiver.age_s,
+            receiver.lag_s,
+            refusal or trouble(receiver),
+        )
 
     def _receive_one(self, receiver: Receiver[Any]) -> None:
         batch = receiver.receive_batch(_LEDGER_EVERY_S)
@@ -123,11 +132,11 @@ class Feed:
         self._turn()  # what came last is shown, too
 
     def _turn(self) -> None:
-        ledger, why = self._account
+        reception = self._reception
         arrivals = self._inbox.take()
         with self._lock:
             self._accumulator.take(arrivals)
-            self._accumulator.note_ledger(ledger, clock.now(), trouble=why)
+            self._accumulator.note(reception)
             self._views.clear()
 
 
@@ -177,11 +186,11 @@ class Inbox:
             self._changed.notify_all()
 
 
-def trouble(receiver: Receiver[Any]) -> str | None:
-    """Return why no readout can arrive; None if one can."""
+def trouble(receiver: Receiver[Any]) -> str:
+    """Return why no readout can arrive; nothing if one can."""
     report = getattr(receiver, "report", None) or {}
     if not receiver.connected:
         return f"{receiver} is not heard"
     if report.get("joined") is False:
         return f"the relay does not receive: {str(report.get('membership', ''))[:200]}"
-    return None
+    return ""

@@ -173,20 +173,20 @@ class View:
 
 def make_status(accumulator: Accumulator, now: Moment) -> Status:
     """Say how the stream does."""
-    state, age_s, lag_s = accumulator.state(now), accumulator.age_s(now), accumulator.lag_s
+    state, age_s, reception = accumulator.state(now), accumulator.age_s(now), accumulator.reception
     readouts_per_s, hits_per_s = accumulator.rates.now(now.s)
     return Status(
         source=accumulator.source,
         state=state,
-        state_text=texts.state(state, age_s=age_s, lag_s=lag_s, trouble=accumulator.trouble or ""),
+        state_text=texts.state(state, age_s=age_s, lag_s=reception.lag_s, trouble=reception.trouble),
         age_s=age_s,
-        lag_s=lag_s,
+        lag_s=reception.lag_s,
         readouts_per_s=readouts_per_s,
         hits_per_s=hits_per_s,
         daqs=tuple(accumulator.sources(now)),
         runs=_run_labels(accumulator.runs, now),
         relayed=accumulator.source.startswith("tcp:"),
-        ledger=accumulator.ledger,
+        ledger=reception.ledger,
     )
 
 

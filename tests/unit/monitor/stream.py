@@ -3,7 +3,7 @@
 from astropix_analysis.clock import Moment
 from astropix_analysis.fmt import AstroPix4Readout
 from astropix_analysis.ledger import Ledger, Source, StreamLedger
-from astropix_analysis.monitor.accumulate import Accumulator, Arrival
+from astropix_analysis.monitor.accumulate import Accumulator, Arrival, Reception
 from astropix_analysis.receiver import Batch
 from astropix_analysis.simulation import pack_hit
 
@@ -28,6 +28,10 @@ class Stream:
     def __init__(self, source="tcp://relay:5556"):
         self.accumulator = Accumulator(moment(0), source)
         self._ledger = StreamLedger()
+
+    def tell(self, after_s, ledger=None, **says):
+        """Let the receiver say something of itself."""
+        self.accumulator.note(Reception(moment(after_s), Ledger() if ledger is None else ledger, **says))
 
     def send(self, readouts, after_s, *, daq=DAQ, skipped=False, recovered=False, received_s=None):
         """Take in some readouts as one batch."""

@@ -104,9 +104,9 @@ class TestAccount:
 
     def test_the_losses_of_this_run_only(self):
         stream = Stream()
-        stream.accumulator.note_ledger(losing(BEFORE_SOCKET=100), moment(0))
+        stream.tell(0, losing(BEFORE_SOCKET=100))
         stream.run(0, 99, 1.0)
-        stream.accumulator.note_ledger(losing(BEFORE_SOCKET=101), moment(2))
+        stream.tell(2, losing(BEFORE_SOCKET=101))
         account = stream.accumulator.account(stream.accumulator.present)
         assert account.lost_at == {Place.BEFORE_SOCKET: 1}
         assert account.live_fraction == 0.99
@@ -114,9 +114,9 @@ class TestAccount:
     def test_a_finished_run_keeps_its_account(self):
         stream = Stream()
         stream.run(0, 100, 1.0)
-        stream.accumulator.note_ledger(losing(RELAY_KERNEL=25), moment(2))
+        stream.tell(2, losing(RELAY_KERNEL=25))
         stream.run(0, 10, 3.0)
-        stream.accumulator.note_ledger(losing(RELAY_KERNEL=35), moment(4))
+        stream.tell(4, losing(RELAY_KERNEL=35))
         first, second = stream.accumulator.runs
         assert stream.accumulator.account(first).live_fraction == 0.8
         assert stream.accumulator.account(second).live_fraction == 0.5
@@ -149,7 +149,7 @@ class TestAccount:
             Loss(Place.BEFORE_SOCKET, 2, moment(3).ns, moment(3.1).ns),
         )
         ledger = Ledger(lost_at={Place.BEFORE_SOCKET: 13}, losses=gaps)
-        stream.accumulator.note_ledger(ledger, moment(4))
+        stream.tell(4, ledger)
         assert [stream.accumulator.account(run).lost for run in stream.accumulator.runs] == [10, 3]
 
     def test_nothing_yet(self):
@@ -176,8 +176,8 @@ class TestRates:
         stream = Stream()
         loss = Loss(Place.BEFORE_SOCKET, 12, moment(3).ns, moment(4).ns)
         ledger = Ledger(lost_at={Place.BEFORE_SOCKET: 12}, losses=(loss,))
-        stream.accumulator.note_ledger(ledger, moment(6))
-        stream.accumulator.note_ledger(ledger, moment(7))
+        stream.tell(6, ledger)
+        stream.tell(7, ledger)
         series = stream.accumulator.rates.last(60.0, moment(10).s)
         assert {s: n for s, n in zip(series.begins_s, series.lost, strict=True) if n} == {moment(4).s: 12}
 
@@ -185,42 +185,29 @@ class TestRates:
         stream = Stream()
         losses = [Loss(Place.BEFORE_SOCKET, 1, moment(i).ns, moment(i).ns) for i in range(5)]
         ledger = Ledger(lost_at={Place.BEFORE_SOCKET: 50}, losses=tuple(losses))
-        stream.accumulator.note_ledger(ledger, moment(8))
+        stream.tell(8, ledger)
         series = stream.accumulator.rates.last(60.0, moment(12).s)
         assert series.lost.sum() == 50
         assert series.lost.max() == 45
 
 
 class TestState:
-    def test_quiet_then_live_then_quiet(self):
+    def test_it_is_that_of_the_receiver(self):
         stream = Stream()
         assert stream.accumulator.state(moment(1)) is State.QUIET
         assert stream.accumulator.age_s(moment(1)) is None
-        stream.run(0, 10, 2.0)
-        assert stream.accumulator.state(moment(2.5)) is State.LIVE
-        assert stream.accumulator.age_s(moment(2.5)) == 0.5
-        assert stream.accumulator.state(moment(6)) is State.QUIET
+        stream.tell(2, state=State.LAGGING, age_s=0.5)
+        assert stream.accumulator.state(moment(2.25)) is State.LAGGING
+        assert stream.accumulator.age_s(moment(2.25)) == 0.75
 
-    def test_losing_for_ten_seconds(self):
+    def test_skipping_is_losing_for_ten_seconds(self):
         stream = Stream()
-        stream.run(0, 10, 1.0)
-        stream.accumulator.note_ledger(losing(RELAY_TO_CLIENT=3), moment(1))
-        stream.run(13, 10, 5.0)
-        assert stream.accumulator.state(moment(5)) is State.LOSING
-        stream.run(23, 10, 11.5)
-        assert stream.accumulator.state(moment(11.5)) is State.LIVE
-
-    def test_no_network(self):
-        stream = Stream()
-        stream.accumulator.note_ledger(Ledger(), moment(1), trouble="the relay is not heard")
-        assert stream.accumulator.state(moment(1)) is State.NO_NETWORK
-        stream.accumulator.note_ledger(Ledger(), moment(2))
-        assert stream.accumulator.state(moment(2)) is State.QUIET
-
-    def test_history_is_not_the_present(self):
-        stream = Stream()
-        stream.run(0, 50, 100.0, recovered=True, received_s=40.0)
-        assert stream.accumulator.state(moment(100)) is State.QUIET
+        stream.run(0, 10, 1.0, skipped=True)
+        stream.tell(2, state=State.LIVE)
+        assert stream.accumulator.state(moment(10)) is State.LOSING
+        assert stream.accumulator.state(moment(12)) is State.LIVE
+        stream.tell(3, state=State.NO_NETWORK)
+        assert stream.accumulator.state(moment(4)) is State.NO_NETWORK
 
 
 @pytest.mark.parametrize("first_id", [0, 500])

@@ -21,7 +21,7 @@ def view_of(stream, **choice):
 def stream():
     stream = Stream()
     stream.send([readout(i, 1000 + i, [(5, 12, 400)] * 2) for i in range(99)], 1.0)
-    stream.accumulator.note_ledger(losing(RELAY_KERNEL=1), moment(2))
+    stream.tell(2, losing(RELAY_KERNEL=1))
     return stream
 
 

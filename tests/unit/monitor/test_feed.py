@@ -20,12 +20,16 @@ class ListReceiver:
         self.ledger = Ledger()
         self.connected = True
         self.report = None
+        self.state, self.age_s, self.lag_s = State.LIVE, None, 0.0
         self.closed_in = None
         self.idle = threading.Event()
+        self._was_asked = False
 
     def receive_batch(self, timeout):
         if not self._gives:
-            self.idle.set()
+            if self._was_asked:  # twice, so that it was looked at in between
+                self.idle.set()
+            self._was_asked = True
             threading.Event().wait(0.01)
             raise ReceiveTimeout
         given = self._gives.pop(0)
@@ -67,12 +71,10 @@ def test_an_error_of_the_receiver_ends_it_and_is_told():
 
 def test_a_refusal_is_told_and_tried_again():
     receiver = ListReceiver(RefusedError("not on its list"), *batches(1))
-    receiver.connected = False
     with Feed(receiver, "a list") as feed:
         assert receiver.idle.wait(10)
     assert feed.error is None
     assert feed.view(Choice()).readouts == 1
-    assert feed.view(Choice()).status.state is State.NO_NETWORK
 
 
 def test_viewers_with_the_same_choice_share_a_view():
@@ -123,10 +125,10 @@ class TestInbox:
 @pytest.mark.parametrize(
     ("connected", "report", "said"),
     [
-        (True, None, None),
-        (True, {}, None),
-        (True, {"joined": True}, None),
-        (True, {"joined": "nonsense", "membership": 7}, None),
+        (True, None, ""),
+        (True, {}, ""),
+        (True, {"joined": True}, ""),
+        (True, {"joined": "nonsense", "membership": 7}, ""),
         (False, {"joined": True}, "a list is not heard"),
         (True, {"joined": False, "membership": "eth1 is down"}, "the relay does not receive: eth1 is down"),
         (True, {"joined": False, "membership": "x" * 9999}, "the relay does not receive: " + "x" * 200),
@@ -148,3 +150,13 @@ def test_skipped_readouts_are_in_the_account(monkeypatch):
     view = feed.view(Choice())
     assert 0 < view.readouts < 200
     assert view.account.lost == 200 - view.readouts
+
+
+def test_what_the_receiver_says_is_on_the_page():
+    receiver = ListReceiver()
+    receiver.connected, receiver.state, receiver.age_s = False, State.NO_NETWORK, 7.0
+    with Feed(receiver, "a list") as feed:
+        assert receiver.idle.wait(10)
+    status = feed.view(Choice()).status
+    assert status.state is State.NO_NETWORK
+    assert status.state_text.startswith("a list is not heard; last readout 7")

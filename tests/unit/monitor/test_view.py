@@ -8,6 +8,7 @@ from astropix_analysis.monitor import words
 from astropix_analysis.monitor.choice import Choice
 from astropix_analysis.monitor.histograms import Pixel
 from astropix_analysis.monitor.view import make_view, take_reset
+from astropix_analysis.state import State
 from unit.monitor.stream import OTHER_DAQ, Stream, losing, moment, readout
 
 LATER = moment(10)
@@ -158,9 +159,9 @@ class TestReset:
         assert view_of(stream).readouts == 127
 
     def test_losses_before_it_are_gone(self, stream):
-        stream.accumulator.note_ledger(losing(BEFORE_SOCKET=5), moment(3))
+        stream.tell(3, losing(BEFORE_SOCKET=5))
         reset = take_reset(stream.accumulator, Choice(), moment(3))
-        stream.accumulator.note_ledger(losing(BEFORE_SOCKET=7), moment(4))
+        stream.tell(4, losing(BEFORE_SOCKET=7))
         assert view_of(stream, reset=reset).account.lost == 2
         assert view_of(stream).account.lost == 7
 
@@ -175,7 +176,7 @@ class TestWords:
     def test_live_fraction(self):
         stream = Stream()
         stream.run(0, 9998, 1.0)
-        stream.accumulator.note_ledger(losing(BEFORE_SOCKET=1, RELAY_TO_CLIENT=1), moment(2))
+        stream.tell(2, losing(BEFORE_SOCKET=1, RELAY_TO_CLIENT=1))
         said = said_of(stream, moment(2))
         assert said["live_fraction"] == "99.98\u202f%"
         assert said["holds"] == (
@@ -201,12 +202,12 @@ class TestWords:
         stream = Stream("udp://239.1.1.1:5007")
         stream.run(0, 10, 1.0)
         ledger = losing(CLIENT_KERNEL=3)
-        stream.accumulator.note_ledger(Ledger(lost_at=ledger.lost_at, at_most=True), moment(2))
+        stream.tell(2, Ledger(lost_at=ledger.lost_at, at_most=True))
         assert "3 missed: at most 3 in this host's kernel" in said_of(stream)["holds"]
 
     def test_no_network_says_why(self):
         stream = Stream()
-        stream.accumulator.note_ledger(Ledger(), moment(1), trouble="tcp://relay:5556 is not heard")
+        stream.tell(1, state=State.NO_NETWORK, trouble="tcp://relay:5556 is not heard")
         said = said_of(stream)
         assert (said["state"], said["state_text"]) == (
             "no network",
