@@ -168,3 +168,16 @@ def test_any_datagrams_are_taken_or_rejected_and_valid_ones_come_out_untouched(s
     assert set(ledger.rejected) <= set(REASONS)
     counts = ledger.totals()
     assert 0 <= counts.delivered <= counts.received
+
+
+@pytest.mark.parametrize("by_columns", [True, False])
+def test_the_runs_that_begin_are_told_with_their_place(intake, by_columns):
+    def take(*readouts):
+        datagrams = [HEADER.pack(MAGIC, readout_id, timestamp, 0) for readout_id, timestamp in readouts]
+        heads = tuple(zip(*map(HEADER.unpack, datagrams), strict=True)) if by_columns else ()
+        (group,) = intake.take(drained(*datagrams)._replace(heads=heads), Moment(1.0, 10**9))
+        return [(start.position, start.run.number) for start in group.runs]
+
+    assert take((0, 100), (1, 101)) == [(0, 1)]
+    assert take((2, 102)) == []
+    assert take((3, 103), (0, 200), (1, 201)) == [(1, 2)]
