@@ -277,9 +277,7 @@ class RelayReceiver(Receiver[R]):
 
     def _wait(self, timeout_s: float | None) -> None:
         # Between two looks only half of a limit counts as waited for.
-        look_s = min(
-            ABSENT_AFTER_S / 2, self._silence.next_look_s(), math.inf if self._connected else _FIRST_LOOK_S
-        )
+        look_s = min(self._silence.next_look_s(), ABSENT_AFTER_S / 2 if self._connected else _FIRST_LOOK_S)
         wait_s = look_s if timeout_s is None else min(timeout_s, look_s)
         poller = zmq.Poller()
         for sock in self._sockets():

@@ -154,12 +154,46 @@ def late_direct(group, port, count):
     tell_latency(found)
 
 
+def viewers(page, number):
+    """Look at the live page as so many browsers do: take what it sends, and say that it is drawn."""
+    import asyncio
+    import json
+    import re
+    import urllib.request
+
+    from tornado.httpclient import HTTPRequest
+    from tornado.websocket import websocket_connect
+
+    async def look():
+        html = (await asyncio.to_thread(urllib.request.urlopen, page)).read().decode()
+        token = re.search(r'"token":"([^"]+)"', html)[1]
+        request = HTTPRequest(page.replace("http", "ws") + "/ws", headers={"Origin": page})
+        socket = await websocket_connect(request, subprotocols=["bokeh", token])
+        while (message := await socket.read_message()) is not None:
+            if found := re.search(r'"id":"(\w+)"},"attr":"words".*\\"redraw\\": (\d+)', str(message)):
+                drawn = {
+                    "kind": "ModelChanged",
+                    "model": {"id": found[1]},
+                    "attr": "seen",
+                    "new": int(found[2]),
+                }
+                for part in ({"msgid": "1", "msgtype": "PATCH-DOC"}, {}, {"events": [drawn]}):
+                    await socket.write_message(json.dumps(part))
+
+    async def look_all():
+        tasks = [asyncio.create_task(look()) for _ in range(int(number))]
+        print("watching", flush=True)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(look_all())
+
+
 def tell_latency(found):
     cuts = statistics.quantiles(found, n=100)
     print(f"{cuts[49] / 1e6:.4f} {cuts[98] / 1e6:.4f}", flush=True)
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (blast, count, naive, sub, recvfrom, receive, late, late_direct)}[sys.argv[1]](
-        *sys.argv[2:]
-    )
+    {f.__name__: f for f in (blast, count, naive, sub, recvfrom, receive, late, late_direct, viewers)}[
+        sys.argv[1]
+    ](*sys.argv[2:])

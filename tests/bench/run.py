@@ -7,7 +7,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from bench import code_rows, receiver_rows, relay_rows, report
+from bench import code_rows, monitor_rows, receiver_rows, relay_rows, report
 from bench.scale import FULL, NORMAL, TINY
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -20,6 +20,7 @@ BENCHMARKS = {
     "multicast_receiver": receiver_rows.multicast_receiver,
     "send": code_rows.send,
     "decode": code_rows.decode,
+    "monitor": monitor_rows.page,
     "relay_memory": relay_rows.memory,
 }
 

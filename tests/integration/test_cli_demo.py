@@ -3,10 +3,12 @@
 import json
 import signal
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
+from network.hosts import wait_until
 from programs import Program
 
 APX = (sys.executable, "-m", "astropix_analysis.cli")
@@ -23,7 +25,7 @@ def test_nothing_is_lost_on_either_way():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_with_a_summary_and_leaves_no_relay(number):
-    with Program(*APX, "demo") as program:
+    with Program(*APX, "demo", "--no-page") as program:
         program.wait_for("through the relay: ")
         (relay,) = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
         assert b"astropix_relay" in Path(f"/proc/{relay}/cmdline").read_bytes()
@@ -40,3 +42,18 @@ def test_without_the_relay_program_it_says_so(tmp_path):
     with Program(*APX, "demo", "--seconds", "1", env={"PYTHONPATH": str(tmp_path)}) as program:
         assert program.wait() == 1
     assert program.stderr == "apx: the relay did not start: no relay today\n"
+
+
+def test_the_live_page_shows_what_the_demo_sends():
+    pytest.importorskip("bokeh")
+    with Program(*APX, "demo", "--rate", "200") as program:
+        page = program.wait_for("the live page: ").removeprefix("the live page: ")
+        wait_until(lambda: (run := state(page)["run"]) and run["readouts"] > 100 and not run["lost"])
+        assert program.stop() == 0, str(program)
+    with pytest.raises(OSError, match="refused"):
+        state(page)
+
+
+def state(page):
+    with urllib.request.urlopen(f"{page}/api/state.json", timeout=5) as answer:
+        return json.load(answer)

@@ -1,5 +1,6 @@
 """``apx demo``: the whole chain on the loopback interface, and what arrives at its two ends."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import IO, Annotated
 import typer
 
 from astropix_analysis.cli import ending, options, player, progress
+from astropix_analysis.cli.demo_page import open_page
 from astropix_analysis.cli.demo_view import View, Way, open_view
 from astropix_analysis.cli.simulate import dues
 from astropix_analysis.cli.sources import Sources
@@ -36,10 +38,11 @@ def command(
         float, typer.Option(parser=options.positive, metavar="N", help="Readouts per second.")
     ] = 100.0,
     seed: options.Seed = None,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Show the live page, too.")] = True,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Run a simulated DAQ, a relay and a monitor on this machine alone, and show what arrives.
+    """Run a simulated DAQ, a relay, a monitor and the live page on this machine alone, and show what arrives.
 
     Nothing leaves the loopback interface. The readouts are received twice: from the multicast group, and
     through the relay. Runs until Ctrl-C; exits with 1 if one was lost on either way, or none came.
@@ -48,9 +51,13 @@ def command(
     with ExitStack() as stack:
         port, endpoint = _free_port(), f"tcp://{_LOOPBACK}:{_free_pair()}"
         relay = stack.enter_context(_relay(port, endpoint))
+        shown = stack.enter_context(open_page(endpoint)) if page else None
         multicast = f"udp://{DEFAULT_GROUP}:{port}?interface={_LOOPBACK}"
         sources = stack.enter_context(Sources([multicast, endpoint]))
         relay.wait_for(sources)
+        if shown is not None:
+            where = shown.where()
+            print(json.dumps({"page": where}) if as_json else f"the live page: {where}")
         ways = [Way(*pair) for pair in zip(("multicast", "through the relay"), sources, strict=True)]
         daq = stack.enter_context(_simulated_daq(port, Detector(rate=rate, seed=seed)))
         view = open_view((f"{DEFAULT_GROUP}:{port}", endpoint), ways, as_json=as_json)

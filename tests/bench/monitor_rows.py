@@ -1,0 +1,48 @@
+"""The live page: how much of one core it takes while readouts come fast and viewers look."""
+
+import json
+import sys
+import time
+import urllib.request
+
+from bench.chain import Address, blast, cpu_s, peer, rss
+from bench.rows import Row
+from programs import Program
+
+RATE_HZ = 20_000
+SIZE = 60  # bytes: four hits in a readout
+VIEWERS = 10
+MIB = 1 << 20
+
+
+def page(scale, _):
+    """`apx monitor` on one core, at 20 000 readouts/s: CPU, what it did not hold, and its memory."""
+    rows = []
+    rate_hz = min(RATE_HZ, scale.fast_hz)
+    for viewers in (0, VIEWERS):
+        cpu = Row(f"apx monitor with {viewers} viewers, part of one core", "", "%", "≤ 100 %", most=100.0)
+        missed = Row(f"apx monitor with {viewers} viewers, readouts lost or skipped", "", "", "0", most=0.0)
+        memory = Row(f"apx monitor with {viewers} viewers, memory", "", "MiB", "≤ 256 MiB", most=256.0)
+        cpu.note = f"{rate_hz}/s"
+        for _ in range(scale.rounds):
+            for row, figure in zip((cpu, missed, memory), run(scale, viewers, rate_hz), strict=True):
+                row.ours.append(figure)
+        rows += [cpu, missed, memory]
+    return rows
+
+
+def run(scale, viewers, rate_hz):
+    at, count = Address(), round(rate_hz * scale.seconds)
+    url = f"udp://{at.group}:{at.port}?interface=127.0.0.1"
+    argv = ("-m", "astropix_analysis.cli", "monitor", url, "--listen", "127.0.0.1:0")
+    with Program("taskset", "--cpu-list", "0", sys.executable, *argv) as monitor:
+        address = monitor.wait_for("the page is at").removeprefix("the page is at ")
+        with peer("viewers", address, viewers) as watching:
+            watching.wait_for("watching")
+            before, began = cpu_s(monitor.pid), time.monotonic()
+            blast(at, count, SIZE, rate_hz)
+            used = (cpu_s(monitor.pid) - before) / (time.monotonic() - began)
+            time.sleep(2.0)  # until gaps are closed and all is decoded
+            with urllib.request.urlopen(f"{address}/api/state.json", timeout=10) as answer:
+                held = json.load(answer)["run"]["readouts"]
+            return used * 100, count - held, rss(monitor.pid) / MIB
