@@ -149,7 +149,7 @@ class MmsgReader:
 
     def _heads_of(self, n: int) -> Sequence[Sequence[Any]]:
         """Return what `fmt.HEADER` reads in each slot, by field: 60 ns a datagram, one by one 160."""
-        fields = _heads(n).unpack_from(self._buffer)
+        fields = _heads(n, SLOT_SIZE).unpack_from(self._buffer)
         return fields[0::4], fields[1::4], fields[2::4], fields[3::4]
 
     def _drops_of(self, n: int) -> Sequence[int]:
@@ -180,9 +180,9 @@ class MmsgReader:
 
 
 @lru_cache(maxsize=SLOTS)
-def _heads(n: int) -> struct.Struct:
+def _heads(n: int, slot_size: int) -> struct.Struct:
     """Return the struct of the headers in `n` slots."""
-    return struct.Struct("<" + (fmt.HEADER.format.lstrip("<") + f"{SLOT_SIZE - fmt.HEADER_SIZE}x") * n)
+    return struct.Struct("<" + (fmt.HEADER.format.lstrip("<") + f"{slot_size - fmt.HEADER_SIZE}x") * n)
 
 
 def _address(buffer: bytearray | memoryview) -> int:
