@@ -159,7 +159,7 @@ class RelayReceiver(Receiver[R]):
     @property
     def ledger(self) -> Ledger:
         """What was delivered so far, and what was lost where."""
-        return self._subscription.ledger(clock.now())
+        return self._subscription.ledger()
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until the subscription works: until the first beat or data message.

@@ -241,7 +241,9 @@ class Subscription:
         self._expected = end
         self._note_resumed(batch.source, batch.readout_ids[0], now)
         self._missed = 0
-        runs = self._readouts.received(batch.source, batch.readout_ids, batch.timestamps, now)
+        # By the relay's clock: what was in time there is not late because this program was stopped.
+        received = Moment(batch.received_ns / 1e9, now.ns)
+        runs = self._readouts.received(batch.source, batch.readout_ids, batch.timestamps, received)
         self._recovered += len(batch) if batch.recovered else 0
         self._last_ns = now.ns
         return [replace(batch, runs=runs) if runs else batch]
@@ -321,9 +323,8 @@ class Subscription:
             return {}
         return place_counts(self._latest - self._baseline, Place.RELAY_KERNEL, Place.RELAY_REJECTED)
 
-    def ledger(self, now: Moment) -> Ledger:
+    def ledger(self) -> Ledger:
         """Return the account as far as it is known."""
-        self._readouts.tick(now)
         totals = self._readouts.totals()
         lost_at = dict(self._lost)
         for place, count in self._relay_losses().items():

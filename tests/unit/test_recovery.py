@@ -73,7 +73,7 @@ class Client:
 
     @property
     def ledger(self):
-        return self.subscription.ledger(self.now)
+        return self.subscription.ledger()
 
     def take(self, *messages):
         for message in messages:
