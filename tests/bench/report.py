@@ -13,10 +13,10 @@ from bench.rows import HEADINGS, table
 
 INTRODUCTION = """# Performance
 
-Written by `make bench`, which measures on the machine where it runs, in under 5 minutes; figures of
-other machines differ, ratios less. Each ratio is of two programs measured in turn, round by round; the
-figure is the median of the rounds, the spread their least and most. CPU is user and system time of the
-whole process, all threads. Traffic stays on the loopback interface, sent in bursts of 16.
+Written by `make bench`, which measures on the machine where it runs, in under 5 minutes; figures of other
+machines differ, ratios less. Each ratio is of two programs measured in turn, round by round; the figure is
+the median of the rounds, the spread their least and most. CPU is user and system time of the whole process,
+all threads. Traffic stays on the loopback interface, sent in bursts of 16.
 
 - *reference*: a relay in C, `recvmmsg` and one libzmq message a readout (`RELAY_REFERENCE` names it; not in
   this repository). *naive*: `recvfrom` and one pyzmq message a readout (`tests/bench/peers.py`).
@@ -82,7 +82,8 @@ def cells(curve, form):
 def write(directory, rows, curves, scale):
     """Write the page and the plot."""
     (directory / "performance.md").write_text(text(rows, curves, scale))
-    draw(directory / "performance.svg", curves, scale)
+    if curves is not None:
+        draw(directory / "performance.svg", curves, scale)
 
 
 def draw(path, curves, scale):

@@ -10,6 +10,8 @@ from pathlib import Path
 from bench import code_rows, receiver_rows, relay_rows, report
 from bench.scale import FULL, NORMAL, TINY
 
+DOCS = Path(__file__).parents[2] / "docs"
+GROWTH = "growth"
 BENCHMARKS = {
     "relay_cpu": relay_rows.cpu,
     "relay_highest_rate": relay_rows.highest_rate,
@@ -27,26 +29,25 @@ def main():
     parser.add_argument(
         "--full", action="store_true", help="10 million readouts for the memory; takes longer"
     )
+    parser.add_argument("--tiny", action="store_true", help="see that all runs; the figures mean nothing")
     parser.add_argument(
-        "--tiny", action="store_true", help="see that everything runs; the figures mean nothing"
+        "--only", choices=[*BENCHMARKS, GROWTH], nargs="+", help="write only with --output then"
     )
-    parser.add_argument(
-        "--only", choices=BENCHMARKS, nargs="*", help="these rows, no curves, nothing written"
-    )
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[2] / "docs")
+    parser.add_argument("--output", type=Path, help="directory to write to; docs by default")
     options = parser.parse_args()
     scale = FULL if options.full else TINY if options.tiny else NORMAL
+    wanted = options.only or [*BENCHMARKS, GROWTH]
+    rows = []
     with tempfile.TemporaryDirectory() as directory:
-        rows = []
-        for name, measure in BENCHMARKS.items():
-            if options.only is None or name in options.only:
-                found = measure(scale, directory)
+        for name in wanted:
+            if name != GROWTH:
+                found = BENCHMARKS[name](scale, directory)
                 print(*("; ".join(filter(None, row.cells())) for row in found), sep="\n", flush=True)
                 rows += found
-        curves = None if options.only is not None else relay_rows.growth(scale, directory)
+        curves = relay_rows.growth(scale, directory) if GROWTH in wanted else None
     print(report.text(rows, curves, scale))
-    if curves is not None:
-        report.write(options.output, rows, curves, scale)
+    if options.output or not options.only:
+        report.write(options.output or DOCS, rows, curves, scale)
 
 
 if __name__ == "__main__":
