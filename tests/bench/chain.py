@@ -103,21 +103,35 @@ class Relay:
         raise RuntimeError(f"{self.program} does not listen")
 
     def run(self, count, size, rate, *, subscribers=1):
-        """Pass readouts on; return CPU in us a readout, and the least and most that a subscriber got."""
-        program = c_program("subscribe") if subscribers == 1 else None
-        words = (self.address.endpoint,) if program else ("count", self.address.endpoint, subscribers)
-        with Program(program, *words) if program else peer(*words) as counter:
-            time.sleep(0.7 + subscribers / 200)  # a subscription is answered by none but our relay
+        """Pass readouts on; return CPU in us a readout, and how many the last subscriber got."""
+        with self.counter(subscribers) as counter:
             before = cpu_s(self.program.pid)
             blast(self.address, count, size, rate)
             time.sleep(0.05)
             took = cpu_s(self.program.pid) - before
-            counter.wait(timeout=60)
-            got = [int(word) for word in counter.stdout.split()[1:3] if "." not in word]
-        return took / count * 1e6, min(got), max(got)
+            return took / count * 1e6, counted(counter)
+
+    def burst(self, count, size, rate):
+        """Pass readouts on; return the rate at which they were sent, and how many arrived."""
+        with self.counter(1) as counter:
+            return blast(self.address, count, size, rate), counted(counter)
+
+    @contextlib.contextmanager
+    def counter(self, subscribers):
+        program = c_program("subscribe") if subscribers == 1 else None
+        words = (self.address.endpoint,) if program else ("count", self.address.endpoint, subscribers)
+        with Program(program, *words) if program else peer(*words) as counter:
+            time.sleep(0.7 + subscribers / 200)  # a subscription is answered by none but our relay
+            yield counter
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.program.close()
+
+
+def counted(counter):
+    """Wait until a subscriber has counted; return its readouts, or the least that one of several got."""
+    counter.wait(timeout=60)
+    return min(int(word) for word in counter.stdout.split()[1:3] if "." not in word)

@@ -40,34 +40,30 @@ def highest_rate(scale, directory):
         note=f"{scale.burst} readouts",
     )
     row.note += "; reference and naive may queue 10^6 messages, ours 1 MiB"
+    kinds = {"ours": row.ours, "reference": row.theirs} if REFERENCE else {"ours": row.ours}
     for _ in range(scale.rounds):
-        row.ours.append(bisect(scale, directory, "ours"))
-        if REFERENCE:
-            row.theirs.append(bisect(scale, directory, "reference"))
+        for kind, found in kinds.items():
+            # After the first round close to what was found before.
+            low, high = (found[-1] / 1.3, found[-1] * 1.3) if found else (scale.fast_hz, scale.fast_hz * 6)
+            found.append(bisect(scale, directory, kind, low, high))
     if not REFERENCE:
         row.against, row.least = "no RELAY_REFERENCE", None
     return [row]
 
 
-def bisect(scale, directory, kind):
-    low, high = scale.fast_hz / 2, scale.fast_hz * 8
-    for _ in range(scale.probes):
-        rate = (low * high) ** 0.5
-        with Relay(kind, directory) as relay:
-            reached = lossless(relay, scale.burst, rate)
-        if reached:
-            low = reached
-            if reached < 0.9 * rate:  # the source is no faster
-                break
-        else:
-            high = rate
+def bisect(scale, directory, kind, low, high):
+    """Return the highest rate, within some 5 %, at which all readouts of a burst arrive; else `low`."""
+    with Relay(kind, directory) as relay:
+        while high > 1.1 * low:
+            rate = (low * high) ** 0.5
+            reached, got = relay.burst(scale.burst, 35, rate)
+            if got < scale.burst:
+                high = rate
+            elif reached < 0.9 * rate:  # the source is no faster
+                return reached
+            else:
+                low = rate
     return low
-
-
-def lossless(relay, count, rate):
-    """Return the rate that the source reached, 0 if the subscriber did not get all."""
-    _, least, _ = relay.run(count, 35, rate)
-    return rate if least == count else 0.0
 
 
 def latency(scale, directory):
@@ -140,6 +136,6 @@ def growth(scale, directory):
     for subscribers in scale.subscribers:
         with Relay("ours", directory) as relay:
             count = round(scale.slow_hz * scale.seconds)
-            took, least, _ = relay.run(count, 35, scale.slow_hz, subscribers=subscribers)
+            took, least = relay.run(count, 35, scale.slow_hz, subscribers=subscribers)
         curves["subscribers"][subscribers] = (took, count - least)
     return curves

@@ -12,7 +12,6 @@ class Scale:
     """Of traffic in a measurement, once it runs."""
     burst: int = 300_000
     """Readouts in each try at the highest rate."""
-    probes: int = 5
     fast_hz: int = 50_000
     slow_hz: int = 1_000
     lone_hz: int = 200
@@ -31,7 +30,6 @@ TINY = Scale(
     rounds=1,
     seconds=0.1,
     burst=200,
-    probes=1,
     fast_hz=2_000,
     subscribers=(1, 2),
     rates_hz=(500,),
