@@ -67,7 +67,7 @@ class Intake:
         if [length + fmt.HEADER_SIZE for length in lengths] != list(map(len, datagrams)):
             return None
         group = Group(sources[0], list(datagrams), list(readout_ids), list(timestamps))
-        self._ledger.received(group.source, group.readout_ids, group.timestamps, now)
+        group.runs = self._ledger.received(group.source, group.readout_ids, group.timestamps, now)
         return group
 
     def _take_each(self, drained: Drained, now: Moment) -> list[Group]:
