@@ -19,7 +19,6 @@ from astropix_analysis.datagrams import open_reader
 from astropix_analysis.errors import ClosedError, ConfigError
 from astropix_analysis.intake import Group, Intake
 from astropix_analysis.ledger import Ledger, Source, StreamLedger, direct_ledger
-from astropix_analysis.pace import Pace
 from astropix_analysis.readiness import wait_readable
 from astropix_analysis.receiver import Batch, Receiver
 
@@ -32,6 +31,7 @@ DEFAULT_PORT = 5007
 _CALM_S = 1.0  # without a failure, before it is said to have ended
 # What the kernel may say when the interface that it was told to use is no more, or is down.
 _INTERFACE_GONE = {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH}
+_GATHER_S = 0.001  # that a readout may wait for others; a wake costs as much as 10 readouts in a batch
 _MAX_READS = 16  # drains before what was read is handed out, so that a flood cannot keep the caller waiting
 
 
@@ -248,7 +248,6 @@ class MulticastReceiver(Receiver[R]):
         self._ledger = StreamLedger(stride=stride)
         self._intake = Intake(self._ledger)
         self._reader = open_reader(self._socket)
-        self._pace = Pace()
         self._rest_until_s = 0.0
 
     def address(self) -> tuple[str, int]:
@@ -285,21 +284,20 @@ class MulticastReceiver(Receiver[R]):
         return self._drain() if wait_readable(self._socket.fileno(), timeout_s) else []
 
     def _rest(self, timeout_s: float | None) -> None:
-        """Let readouts that come fast gather, so that one wake takes many."""
+        """Let readouts that follow soon gather, so that one wake takes many; a lone one is out already."""
         left = self._rest_until_s - time.monotonic()
         if left > 0 and timeout_s != 0.0:
             time.sleep(left)
 
     def _drain(self) -> list[Batch]:
         batches: list[Batch] = []
-        count = 0
-        now = clock.now()
         for _ in range(_MAX_READS if self._reader.slots > 1 else 1):
             drained = self._reader.read()
-            count += len(drained.datagrams)
+            now = clock.now()
             batches += [_batch(group, now.ns) for group in self._intake.take(drained, now)]
             if drained.exhausted:
-                self._rest_until_s = now.s + self._pace.rest_s(now.s, count)
+                # Never rest while the socket holds datagrams: its buffer would overflow.
+                self._rest_until_s = now.s + _GATHER_S if batches else 0.0
                 break
         self._ledger.tick(now)
         return batches

@@ -61,7 +61,7 @@ def decode(scale, _):
     readouts, where = real_run()
     raw = [readout.to_bytes() for readout in readouts]
     hits = sum(len(readout.decode()) for readout in readouts)
-    repeats = max(1, scale.calls // 200)
+    repeats = max(1, scale.calls // 1000)
     many = b"".join(raw) * repeats
     objects = Row("decode(), a hit", f"public decoder {PUBLIC_US} us", "us", "≤ 2.5 us", most=2.5, note=where)
     columns = Row(

@@ -4,6 +4,9 @@ blast and count stand in for the C programs of the same kind where there are non
 what a user would write instead of the relay, `RelayReceiver` and `MulticastReceiver`.
 """
 
+import contextlib
+import itertools
+import signal
 import socket
 import statistics
 import struct
@@ -101,9 +104,10 @@ def sub(endpoint):
     sock.rcvhwm = 1_000_000
     sock.subscribe(b"apx/")
     sock.connect(endpoint)
-    print("ready", flush=True)
-    while True:
-        AstroPix4Readout.from_bytes(sock.recv_multipart()[2])
+    with counting() as counted:
+        while True:
+            AstroPix4Readout.from_bytes(sock.recv_multipart()[2])
+            next(counted)
 
 
 def recvfrom(group, port):
@@ -111,9 +115,10 @@ def recvfrom(group, port):
     from astropix_analysis.fmt import AstroPix4Readout
 
     udp = join(group, port)
-    print("ready", flush=True)
-    while True:
-        AstroPix4Readout.from_bytes(udp.recvfrom(65535)[0])
+    with counting() as counted:
+        while True:
+            AstroPix4Readout.from_bytes(udp.recvfrom(65535)[0])
+            next(counted)
 
 
 def receive(url):
@@ -121,10 +126,21 @@ def receive(url):
     from astropix_analysis.fmt import AstroPix4Readout
     from astropix_analysis.source import open_receiver
 
-    with open_receiver(AstroPix4Readout, url) as receiver:
-        print("ready", flush=True)
+    with open_receiver(AstroPix4Readout, url) as receiver, counting() as counted:
         for _ in receiver:
-            pass
+            next(counted)
+
+
+@contextlib.contextmanager
+def counting():
+    """Say that this program is ready; at SIGTERM print how many times `next` was called."""
+    counted = itertools.count()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    print("ready", flush=True)
+    try:
+        yield counted
+    finally:
+        print("counted", next(counted), flush=True)
 
 
 def late(url, count):
