@@ -156,7 +156,8 @@ def test_each_relay_killed_in_turn_loses_and_doubles_nothing(group, port, sender
             thread.start()
             ids = [merged.receive().readout_id for _ in range(count)]
             thread.join()
-            assert ids == list(range(count))
+            # In order as far as a path that comes back had caught up when the other one was killed.
+            assert sorted(ids) == list(range(count))
             with pytest.raises(ReceiveTimeout):
                 merged.receive(timeout=2)
             ledger = merged.ledger
