@@ -92,6 +92,8 @@ class Listener:
         """
         if self._kept is None:
             sock.bind(self.endpoint)
+            # With port 0, to be bound there again
+            self.endpoint = sock.getsockopt_string(zmq.LAST_ENDPOINT)
             return
         sock.setsockopt(zmq.USE_FD, os.dup(self._kept.fileno()))
         try:
