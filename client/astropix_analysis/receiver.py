@@ -113,6 +113,9 @@ class Receiver(ABC, Generic[R]):
         self._tracker = StateTracker()
         self._look_at_s = float("-inf")
         self.timeout = timeout
+        self.on_run: Callable[[RunStart], None] | None = None
+        """Called with each run of the DAQ that begins, before its first readout is handed out; the run's
+        number, first and last readout are in it."""
         self.undecodable = 0
         """Readouts that the readout class refused, or larger than `max_size`."""
 
@@ -277,7 +280,11 @@ class Receiver(ABC, Generic[R]):
             if not self._batches and left == 0.0:
                 self._tell_readiness()
                 raise self._timeout()
-        return self._batches.popleft()
+        batch = self._batches.popleft()
+        if self.on_run is not None:
+            for start in batch.runs:
+                self.on_run(start)
+        return batch
 
     def _take_in(self, timeout_s: float | None) -> None:
         """Wait once for batches, and follow the stream's state by them."""
