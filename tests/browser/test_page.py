@@ -18,6 +18,7 @@ from selenium.webdriver.common.keys import Keys
 
 from astropix_analysis import wire
 from astropix_analysis.fmt import AstroPix4Readout
+from astropix_analysis.relay import RelayReceiver
 from astropix_analysis.simulation import Detector, pack_hit
 from astropix_analysis.sock import MulticastSender
 from astropix_relay.config import default_config
@@ -315,10 +316,10 @@ class TestRelay:
     def test_late_join_fills_in_what_the_relay_holds(self, browser, group, port, sender):
         readouts, hits = simulated(2000)
         with running_relay(group, port) as endpoint:
-            with Program(*APX, "receive", endpoint, "--count", 1500, "--timeout", 20) as witness:
-                witness.wait_for("receiving")
+            with RelayReceiver(AstroPix4Readout, endpoint, timeout=10) as witness:
+                witness.wait_ready(10)
                 send(sender, readouts[:1500])
-                assert witness.wait() == 0
+                assert len([witness.receive() for _ in range(1500)]) == 1500
             with monitor(APX, endpoint, *HERE) as (_, address):
                 page = browser.open(address)
                 page.until_number("readouts", 1500)

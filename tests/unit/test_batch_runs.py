@@ -5,6 +5,7 @@ from astropix_analysis.clock import Moment
 from astropix_analysis.datagrams import Drained
 from astropix_analysis.intake import Intake
 from astropix_analysis.ledger import Source, StreamLedger
+from astropix_analysis.sock import MulticastReceiver, MulticastSender
 from astropix_analysis.subscription import Subscription
 
 DAQ = Source("10.0.0.1", 4711)
@@ -42,6 +43,24 @@ def test_a_run_that_goes_on_after_a_stray_is_told_again():
     assert positions(ledger.received(DAQ, [0, 72, 73], [90, 3, 4], NOW)) == [(0, 0, 90)]
     later = Moment(NOW.s + 2.0, NOW.ns + 2 * 10**9)
     assert positions(ledger.received(DAQ, [74, 75], [5, 6], later)) == [(0, 70, 1)]
+
+
+def test_a_socket(group, port):
+    """The drains of a real one come with their headers read already."""
+    with (
+        MulticastReceiver(fmt.AstroPix4Readout, group, port, interface="127.0.0.1", timeout=10) as receiver,
+        MulticastSender(group, port, 0, interface="127.0.0.1") as sender,
+    ):
+        found = []
+        for readout_ids, begin in (([0, 1, 2], 10), ([3, 4], 20), ([0, 1, 2, 3], 30)):
+            for i in readout_ids:
+                sender.send_data(readout(i, begin + i))
+            taken = 0
+            while taken < len(readout_ids):
+                batch = receiver.receive_batch()
+                found += [(batch.readout_ids[at], first, stamp) for at, first, stamp in positions(batch.runs)]
+                taken += len(batch)
+    assert found == [(0, 0, 10), (0, 0, 30)]
 
 
 def test_a_relays_message():
