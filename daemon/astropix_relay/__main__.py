@@ -15,6 +15,7 @@ import zmq
 from astropix_analysis import __version__, distributions, keys
 from astropix_analysis.errors import ConfigError
 from astropix_relay import logs, systemd
+from astropix_relay.checks import endpoint_problems
 from astropix_relay.config import Config, load_config, schema
 from astropix_relay.service import Relay
 
@@ -83,7 +84,8 @@ def run(
 def check(file: Annotated[Path, typer.Argument(help="Configuration file.")]) -> None:
     """Check a configuration file: all mistakes at once, each with its line and column."""
     config = _load(file, {})
-    for warning in config.warnings():
+    # What cannot be bound is a warning: a relay that runs holds its own endpoints.
+    for warning in (*config.warnings(), *endpoint_problems(config)):
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{file}: right, with {len(config.streams)} stream{'s' * (len(config.streams) != 1)}")
 
