@@ -14,6 +14,7 @@ from bokeh.models import (
     HoverTool,
     LinearColorMapper,
     LogColorMapper,
+    NoOverlap,
     Range1d,
 )
 from bokeh.palettes import Cividis256
@@ -88,12 +89,14 @@ def _figure(theme: Theme, name: str, x_label: str, y_label: str, **options: Any)
     fig.axis.axis_label_text_color = theme.faint
     fig.axis.axis_label_text_font_size = f"{theme.label_px}px"
     fig.axis.axis_label_text_font_style = "normal"
+    fig.axis.major_label_policy = NoOverlap(min_distance=theme.tick_px // 2)
     fig.grid.grid_line_color = theme.grid
     return fig
 
 
-def _from_zero() -> DataRange1d:
-    return DataRange1d(start=0, range_padding=0.08, only_visible=True)
+def _from_zero(room: float = 0.08) -> DataRange1d:
+    """Return a range with some room above the data."""
+    return DataRange1d(start=0, range_padding=room, only_visible=True)
 
 
 def _counts_on(axis: Any) -> None:
@@ -238,7 +241,7 @@ class Rates:
             "per second",
             x_axis_type="datetime",
             x_range=DataRange1d(range_padding=0),
-            y_range=_from_zero(),
+            y_range=_from_zero(room=0.25),  # for the legend
         )
         self._rates = ColumnDataSource({"t": [], "readouts": [], "hits": []})
         self._lost = ColumnDataSource({"t": [], "lost": [], "y": []})

@@ -47,6 +47,8 @@ globalThis.apx = (() => {
       if (field.type == "checkbox") field.checked = value === true || value === "1" || value === "true"
       else {
         field.value = value
+        const unknown = field.tagName == "SELECT" && field.selectedIndex < 0
+        if (unknown && "grows" in field.dataset) field.add(new Option(value, value, true, true))
         if (field.tagName == "SELECT" && field.selectedIndex < 0) field.selectedIndex = 0
       }
     }
@@ -107,6 +109,7 @@ globalThis.apx = (() => {
 
   // Options change in place, so that an open list stays open and the focus stays where it is.
   function fill(select, items) {
+    const before = select.value
     const wanted = items.map((item) => String(item.value))
     for (const option of [...select.options].slice(1)) if (!wanted.includes(option.value)) option.remove()
     items.forEach((item, i) => {
@@ -117,6 +120,7 @@ globalThis.apx = (() => {
       }
       if (option.textContent !== item.text) option.textContent = item.text
     })
+    if (select.value !== before) send() // what was chosen is no more
   }
 
   function showHot(hot) {
