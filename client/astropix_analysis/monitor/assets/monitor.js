@@ -109,6 +109,7 @@ globalThis.apx = (() => {
 
   // Options change in place, so that an open list stays open and the focus stays where it is.
   function fill(select, items) {
+    if (!items.length) return // nothing has come yet, perhaps not even what a link chooses
     const before = select.value
     const wanted = items.map((item) => String(item.value))
     for (const option of [...select.options].slice(1)) if (!wanted.includes(option.value)) option.remove()
