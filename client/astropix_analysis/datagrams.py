@@ -33,8 +33,8 @@ class Drained(NamedTuple):
 
     `drops` is the kernel's running count of datagrams dropped on this socket, as of each datagram (u32,
     wraps); empty where the platform does not tell, or as long as nothing was dropped. `exhausted`: nothing
-    waited any more. `heads`: the fields of `fmt.HEADER` at the beginning of each datagram, as columns
-    (garbage where one is shorter); empty where to read them one by one is as fast.
+    waited any more. `heads`: the fields of `fmt.HEADER` at the beginning of each datagram (garbage where
+    one is shorter) and its size, as columns; empty where to read them one by one is as fast.
     """
 
     datagrams: Sequence[memoryview | bytes]
@@ -145,12 +145,13 @@ class MmsgReader:
             return self._nothing(ctypes.get_errno() if n < 0 else 0)
         sizes = self._sizes[:n].tolist()
         datagrams = [slot[:size] for slot, size in zip(self._slots, sizes, strict=False)]
-        return Drained(datagrams, self._sources_of(n), self._drops_of(n), n < SLOTS, self._heads_of(n))
+        heads = self._heads_of(n, sizes)
+        return Drained(datagrams, self._sources_of(n), self._drops_of(n), n < SLOTS, heads)
 
-    def _heads_of(self, n: int) -> Sequence[Sequence[Any]]:
+    def _heads_of(self, n: int, sizes: list[int]) -> Sequence[Sequence[Any]]:
         """Return what `fmt.HEADER` reads in each slot, by field: 60 ns a datagram, one by one 160."""
         fields = _heads(n, SLOT_SIZE).unpack_from(self._buffer)
-        return fields[0::4], fields[1::4], fields[2::4], fields[3::4]
+        return fields[0::4], fields[1::4], fields[2::4], fields[3::4], sizes
 
     def _drops_of(self, n: int) -> Sequence[int]:
         """Return the drop counts: the kernel tells them from the first drop on, so look at the last."""
