@@ -106,11 +106,12 @@ class MmsgReader:
         self._headers = memoryview(bytearray(SLOTS * _HEADER_SIZE))
         self._lay_out(_address(slots), _address(self._names))
         self._headers_address = _address(self._headers)
-        # The kernel overwrites lengths in the headers, so that they are laid anew before each call.
-        self._fresh = bytes(self._headers)
         words = self._headers.cast("I")
         self._sizes = words[56 // 4 :: _HEADER_SIZE // 4]
         self._control_sizes = words[40 // 4 :: _HEADER_SIZE // 4]
+        # The kernel overwrites them, so that they are written anew before each call. It overwrites the sizes
+        # of the names too, but with the size that the names on this socket have.
+        self._control_room = memoryview(self._control_sizes.tobytes()).cast("I")
         self._counts = [struct.Struct("<" + "16xI4x" * n) for n in range(SLOTS + 1)]
         self._sources: dict[bytes, Source] = {}
         # Nearly always all come from the same source as before: then one comparison tells.
@@ -138,7 +139,7 @@ class MmsgReader:
 
     def read(self) -> Drained:
         """Return what waits; the datagrams' buffers are valid until the next read."""
-        self._headers[:] = self._fresh
+        self._control_sizes[:] = self._control_room
         assert _recvmmsg is not None
         n = _recvmmsg(self._socket.fileno(), self._headers_address, SLOTS, socket.MSG_DONTWAIT, None)
         if n <= 0:
