@@ -33,8 +33,8 @@ class Drained(NamedTuple):
 
     `drops` is the kernel's running count of datagrams dropped on this socket, as of each datagram (u32,
     wraps); empty where the platform does not tell, or as long as nothing was dropped. `exhausted`: nothing
-    waited any more. `heads`: the fields of `fmt.HEADER` at the beginning of each datagram, as columns
-    (garbage where one is shorter); empty where to read them one by one is as fast.
+    waited any more. `heads`: the fields of `fmt.HEADER` at the beginning of each datagram (garbage where
+    one is shorter) and its size, as columns; empty where to read them one by one is as fast.
     """
 
     datagrams: Sequence[memoryview | bytes]
@@ -106,11 +106,12 @@ class MmsgReader:
         self._headers = memoryview(bytearray(SLOTS * _HEADER_SIZE))
         self._lay_out(_address(slots), _address(self._names))
         self._headers_address = _address(self._headers)
-        # The kernel overwrites lengths in the headers, so that they are laid anew before each call.
-        self._fresh = bytes(self._headers)
         words = self._headers.cast("I")
         self._sizes = words[56 // 4 :: _HEADER_SIZE // 4]
         self._control_sizes = words[40 // 4 :: _HEADER_SIZE // 4]
+        # The kernel overwrites them, so that they are written anew before each call. It overwrites the sizes
+        # of the names too, but with the size that the names on this socket have.
+        self._control_room = memoryview(self._control_sizes.tobytes()).cast("I")
         self._counts = [struct.Struct("<" + "16xI4x" * n) for n in range(SLOTS + 1)]
         self._sources: dict[bytes, Source] = {}
         # Nearly always all come from the same source as before: then one comparison tells.
@@ -138,19 +139,20 @@ class MmsgReader:
 
     def read(self) -> Drained:
         """Return what waits; the datagrams' buffers are valid until the next read."""
-        self._headers[:] = self._fresh
+        self._control_sizes[:] = self._control_room
         assert _recvmmsg is not None
         n = _recvmmsg(self._socket.fileno(), self._headers_address, SLOTS, socket.MSG_DONTWAIT, None)
         if n <= 0:
             return self._nothing(ctypes.get_errno() if n < 0 else 0)
         sizes = self._sizes[:n].tolist()
         datagrams = [slot[:size] for slot, size in zip(self._slots, sizes, strict=False)]
-        return Drained(datagrams, self._sources_of(n), self._drops_of(n), n < SLOTS, self._heads_of(n))
+        heads = self._heads_of(n, sizes)
+        return Drained(datagrams, self._sources_of(n), self._drops_of(n), n < SLOTS, heads)
 
-    def _heads_of(self, n: int) -> Sequence[Sequence[Any]]:
+    def _heads_of(self, n: int, sizes: list[int]) -> Sequence[Sequence[Any]]:
         """Return what `fmt.HEADER` reads in each slot, by field: 60 ns a datagram, one by one 160."""
         fields = _heads(n, SLOT_SIZE).unpack_from(self._buffer)
-        return fields[0::4], fields[1::4], fields[2::4], fields[3::4]
+        return fields[0::4], fields[1::4], fields[2::4], fields[3::4], sizes
 
     def _drops_of(self, n: int) -> Sequence[int]:
         """Return the drop counts: the kernel tells them from the first drop on, so look at the last."""

@@ -25,6 +25,7 @@ class Group:
 
     source: Source
     datagrams: list[Buffer] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     readout_ids: list[int] = field(default_factory=list)
     timestamps: list[int] = field(default_factory=list)
     runs: list[RunStart] = field(default_factory=list)
@@ -57,16 +58,15 @@ class Intake:
 
         That is nearly every drain, and takes 90 ns a datagram where one by one it takes 350.
         """
-        datagrams, sources, drops = drained.datagrams, drained.sources, drained.drops
-        count = len(datagrams)
+        sources, drops, header_size = drained.sources, drained.drops, fmt.HEADER_SIZE
         if not drained.heads or (drops[-1] if drops else 0) != self._drops:
             return None
-        magics, readout_ids, timestamps, lengths = drained.heads
-        if sources.count(sources[0]) != count or magics.count(fmt.MAGIC) != count:
+        magics, readout_ids, timestamps, lengths, sizes = drained.heads
+        if sources.count(sources[0]) != len(sizes) or magics.count(fmt.MAGIC) != len(sizes):
             return None
-        if [length + fmt.HEADER_SIZE for length in lengths] != list(map(len, datagrams)):
+        if [header_size + length for length in lengths] != sizes:
             return None
-        group = Group(sources[0], list(datagrams), list(readout_ids), list(timestamps))
+        group = Group(sources[0], list(drained.datagrams), sizes, list(readout_ids), list(timestamps))
         group.runs = self._ledger.received(group.source, group.readout_ids, group.timestamps, now)
         return group
 
@@ -91,6 +91,7 @@ class Intake:
                         group = groups.get(source) or Group(source)
                         groups[source] = group
                     group.datagrams.append(datagram)
+                    group.sizes.append(size)
                     group.readout_ids.append(readout_id)
                     group.timestamps.append(timestamp)
                     continue

@@ -35,7 +35,6 @@ LOST_AFTER_S = 5.0  # the same: the connection is given up
 _FIRST_LOOK_S = 0.1  # longest wait until the relay was heard: a refusal is to be told soon
 _QUEUE_MESSAGES = 1000  # that wait here for the program; at most 64 KiB each
 _MAX_MESSAGE = 16 << 20  # bytes; a larger frame is none of a relay's, and ends the connection
-_MAX_READS = 256  # messages taken at once, before what they hold is handed out
 _RECONNECT_MS, _RECONNECT_MAX_MS = 100, 500  # so that little is to be recovered when a relay is back
 _KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 5, 2, 3
 _MAX_RETRANSMIT_MS = 15_000
@@ -299,15 +298,13 @@ class RelayReceiver(Receiver[R]):
 
     def _take_live(self, now: Moment) -> list[Batch]:
         batches: list[Batch] = []
-        taken = 0
-        while taken < _MAX_READS or not batches:
+        while not batches:  # one message at a time: to look for the next one costs as much as to take it in
             try:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return batches
-            taken += 1
             self._note_heard(now.s)
-            batches += self._subscription.take(frames, now)
+            batches = self._subscription.take(frames, now)
             self._subscribe(self._socket)
         self._drained = False
         return batches

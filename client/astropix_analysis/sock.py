@@ -336,6 +336,6 @@ def _batch(group: Group, received_ns: int) -> Batch:
         payload=b"".join(group.datagrams),
         readout_ids=group.readout_ids,
         timestamps=group.timestamps,
-        ends=list(accumulate(map(len, group.datagrams))),
+        ends=list(accumulate(group.sizes)),
         runs=group.runs,
     )

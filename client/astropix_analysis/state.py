@@ -71,8 +71,6 @@ class StateTracker:
         self._last_readout_s: float | None = None
         self._last_loss_s: float | None = None
         self._lost = 0
-        self.lag_s = 0.0
-        """Received minus timestamp, less the least of this in ten minutes; of the source that lags most."""
 
     def received(self, source: Source, timestamp_ns: int, now: Moment) -> None:
         """Note a batch, by its last readout."""
@@ -82,8 +80,13 @@ class StateTracker:
                 self._lags.clear()
             lag = self._lags[source] = _Lag()
         lag.note(timestamp_ns, now)
-        self.lag_s = max(lag.excess_s for lag in self._lags.values() if now.s - lag.noted_s <= QUIET_AFTER_S)
         self._last_readout_s = now.s
+
+    @property
+    def lag_s(self) -> float:
+        """Received minus timestamp, less the least of this in ten minutes; of the source that lags most."""
+        since_s = (self._last_readout_s or 0.0) - QUIET_AFTER_S
+        return max((lag.excess_s for lag in self._lags.values() if lag.noted_s >= since_s), default=0.0)
 
     def lost(self, total: int, now: Moment) -> None:
         """Note how many readouts were lost so far."""

@@ -66,7 +66,8 @@ class StreamCore:
         messages: list[Message] = []
         for group in self._intake.take(drained, now):
             self.tracker.received(group.source, group.timestamps[-1], now)
-            for datagrams in split(group.datagrams):
+            whole = sum(group.sizes) <= wire.MAX_PAYLOAD
+            for datagrams in [group.datagrams] if whole else split(group.datagrams):
                 messages.append(self._number(group, datagrams, now.ns))
         return messages
 

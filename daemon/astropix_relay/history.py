@@ -6,7 +6,7 @@ of messages in it, so that serving history does not hold up what is live.
 =================  ==================================================================================
 part               content
 =================  ==================================================================================
-index, 1/8         three rings of u64: first sequence, time received, position of each message
+index, 1/8         a ring of three u64 for each message: first sequence, time received, position
 records, 7/8       messages back to back, as `wire` defines a page's records; none is split at the end
 =================  ==================================================================================
 
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from astropix_analysis import wire
 
-_ENTRY_SIZE = 24
+_ENTRY = struct.Struct("<QQQ")  # as the index holds them
 _INDEX_SHARE = 8  # 1/8 of all: enough for messages of 168 bytes; of smaller ones fewer bytes are kept
 _FLAGS_AT = wire.RECORD_SIZE.size + wire.FLAGS_OFFSET
 _RECORD = struct.Struct(f"<I{wire.HEADER.size}s")  # the size of the payload, the header
@@ -48,17 +48,16 @@ class History:
     """
 
     def __init__(self, size: int) -> None:
-        self._slots = size // _INDEX_SHARE // _ENTRY_SIZE
-        index_size = self._slots * _ENTRY_SIZE
+        self._slots = size // _INDEX_SHARE // _ENTRY.size
+        index_size = self._slots * _ENTRY.size
         self._capacity = size - index_size
         if self._capacity < 2 * wire.MAX_PAYLOAD:
             raise ValueError(f"a history of {size} bytes has no room for a message")
         # Not a bytearray: that one is filled with zeros at once.
         buffer = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-        index = buffer[:index_size].cast("Q")
-        self._sequences = index[: self._slots]
-        self._times = index[self._slots : 2 * self._slots]
-        self._positions = index[2 * self._slots :]
+        self._index = buffer[:index_size]
+        index = self._index.cast("Q")
+        self._sequences, self._times, self._positions = index[0::3], index[1::3], index[2::3]
         self._records = buffer[index_size:]
         self._first = self._last = 0  # messages are numbered; those from `first` up to `last` are held
         self._position = 0  # where the next record goes
@@ -85,11 +84,9 @@ class History:
         records[offset + _FLAGS_AT] |= wire.REPLAYED
         records[offset + _RECORD.size : offset + size] = payload
         slot = self._last % self._slots
-        self._sequences[slot] = sequence
         # A clock that was set back must not upset the search.
         self._latest_ns = max(self._latest_ns, received_ns)
-        self._times[slot] = self._latest_ns
-        self._positions[slot] = self._position
+        _ENTRY.pack_into(self._index, slot * _ENTRY.size, sequence, self._latest_ns, self._position)
         self._position += size
         self._last += 1
         self.next = sequence + count

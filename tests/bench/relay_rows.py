@@ -44,7 +44,7 @@ def highest_rate(scale, directory):
     for _ in range(scale.rounds):
         for kind, found in kinds.items():
             # After the first round close to what was found before.
-            low, high = (found[-1] / 1.3, found[-1] * 1.3) if found else (scale.fast_hz, scale.fast_hz * 6)
+            low, high = (found[-1] / 1.2, found[-1] * 1.2) if found else (scale.fast_hz, scale.fast_hz * 6)
             found.append(bisect(scale, directory, kind, low, high))
     if not REFERENCE:
         row.against, row.least = "no RELAY_REFERENCE", None
@@ -52,9 +52,9 @@ def highest_rate(scale, directory):
 
 
 def bisect(scale, directory, kind, low, high):
-    """Return the highest rate, within some 5 %, at which all readouts of a burst arrive; else `low`."""
+    """Return the highest rate, within some 7 %, at which all readouts of a burst arrive; else `low`."""
     with Relay(kind, directory) as relay:
-        while high > 1.1 * low:
+        while high > 1.15 * low:
             rate = (low * high) ** 0.5
             reached, got = relay.burst(scale.burst, 35, rate)
             if got < scale.burst:

@@ -8,7 +8,7 @@ class Scale:
     """Rounds that alternate what is compared, and the size of each measurement."""
 
     rounds: int = 3
-    seconds: float = 2.0
+    seconds: float = 1.5
     """Of traffic in a measurement, once it runs."""
     burst: int = 300_000
     """Readouts in each try at the highest rate."""

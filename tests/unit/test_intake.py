@@ -173,7 +173,7 @@ def test_any_datagrams_are_taken_or_rejected_and_valid_ones_come_out_untouched(s
 def by_columns(drain):
     """The same from a reader that read all headers at once; beyond a short datagram is garbage."""
     heads = [HEADER.unpack_from(bytes(data) + MAGIC + bytes(16)) for data in drain.datagrams]
-    return drain._replace(heads=tuple(zip(*heads, strict=True)))
+    return drain._replace(heads=(*zip(*heads, strict=True), list(map(len, drain.datagrams))))
 
 
 quiet = st.lists(st.tuples(valid, st.just(DAQ), st.just(5)), min_size=1, max_size=20)
