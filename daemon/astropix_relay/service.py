@@ -315,13 +315,13 @@ class Relay:
                 drained = inlet.read()
                 if drained.datagrams:
                     now = clock.now()
-                    if rest_until_s is None:
-                        rest_until_s = now.s + self._max_delay_s
-                        self._due_s = min(self._due_s, now.s + _ATTEND_INTERVAL_S)
                     for message in core.take(drained, now):
                         self.publisher.publish(message)
                         if history is not None:
                             history.append(message.header, message.payload)
+                    if rest_until_s is None:
+                        rest_until_s = now.s + self._max_delay_s
+                        self._due_s = min(self._due_s, now.s + _ATTEND_INTERVAL_S)
                 if drained.exhausted:
                     break
             else:

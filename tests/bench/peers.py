@@ -144,29 +144,19 @@ def counting():
 
 
 def late(url, count):
-    """Print median and 99th percentile, in ms, of how late `count` readouts of a relay arrive."""
+    """Print median and 99th percentile, in ms, of how late `count` readouts arrive at a receiver."""
     from astropix_analysis.fmt import AstroPix4Readout
     from astropix_analysis.source import open_receiver
 
     with open_receiver(AstroPix4Readout, url, timeout=10) as receiver:
-        receiver.wait_ready(10)
+        if url.startswith("tcp:"):
+            receiver.wait_ready(10)
         print("ready", flush=True)
         found = []
         while len(found) < int(count):
             batch = receiver.receive_batch()
             now = time.time_ns()
             found += [now - timestamp for timestamp in batch.timestamps]
-    tell_latency(found)
-
-
-def late_direct(group, port, count):
-    """The same of a socket that joined the group itself."""
-    udp = join(group, port)
-    print("ready", flush=True)
-    found, stamp = [], struct.Struct("<7xQ").unpack_from
-    while len(found) < int(count):
-        data = udp.recv(65535)
-        found.append(time.time_ns() - stamp(data)[0])
     tell_latency(found)
 
 
@@ -210,6 +200,6 @@ def tell_latency(found):
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (blast, count, naive, sub, recvfrom, receive, late, late_direct, viewers)}[
-        sys.argv[1]
-    ](*sys.argv[2:])
+    {f.__name__: f for f in (blast, count, naive, sub, recvfrom, receive, late, viewers)}[sys.argv[1]](
+        *sys.argv[2:]
+    )

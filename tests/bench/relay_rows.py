@@ -67,7 +67,7 @@ def bisect(scale, directory, kind, low, high):
 
 
 def latency(scale, directory):
-    """How much later a readout comes through the relay than to a socket that joined the group itself."""
+    """How much later a readout comes to a `RelayReceiver` than to a `MulticastReceiver`."""
     rows = []
     for rate, name, limits in (
         (scale.lone_hz, "low rate", (0.3, 2.0)),
@@ -82,7 +82,7 @@ def latency(scale, directory):
             median.ours.append(relayed[0] - direct[0])
             last.ours.append(relayed[1] - direct[1])
         for row in (median, last):
-            row.against, row.note = "direct multicast, subtracted", f"{rate}/s"
+            row.against, row.note = "MulticastReceiver, subtracted", f"{rate}/s"
             rows += [row] if row.most is not None else []
     return rows
 
@@ -92,8 +92,8 @@ def late(scale, directory, rate):
     with Relay("ours", directory) as relay:
         found = []
         where = relay.address
-        for words in (("late_direct", where.group, where.port, count), ("late", where.endpoint, count)):
-            with peer(*words) as receiver:
+        for url in (f"udp://{where.group}:{where.port}?interface=127.0.0.1", where.endpoint):
+            with peer("late", url, count) as receiver:
                 receiver.wait_for("ready")
                 # At a low rate one by one, not in bursts of 16.
                 send = blast if rate > 16 * 200 else trickle

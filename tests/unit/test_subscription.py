@@ -29,7 +29,7 @@ class Relay:
 
     def send(self, *readout_ids, drops=()):
         datagrams = [AstroPix4Readout(b"\xbc", i, 1000 + i).to_bytes() for i in readout_ids]
-        return self.core.take(Drained(datagrams, [DAQ] * len(datagrams), drops, True), at(0))
+        return list(self.core.take(Drained(datagrams, [DAQ] * len(datagrams), drops, True), at(0)))
 
     def beat(self, seconds=0.0):
         return self.core.beat(at(seconds))
