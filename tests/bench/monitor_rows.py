@@ -17,17 +17,15 @@ MIB = 1 << 20
 
 def page(scale, _):
     """`apx monitor` on one core, at 20 000 readouts/s: CPU, what it did not hold, and its memory."""
-    rows = []
     rate_hz = min(RATE_HZ, scale.fast_hz)
-    for viewers in (0, VIEWERS):
-        cpu = Row(f"apx monitor with {viewers} viewers, part of one core", "", "%", "≤ 100 %", most=100.0)
-        missed = Row(f"apx monitor with {viewers} viewers, readouts lost or skipped", "", "", "0", most=0.0)
-        memory = Row(f"apx monitor with {viewers} viewers, memory", "", "MiB", "≤ 256 MiB", most=256.0)
-        cpu.note = f"{rate_hz}/s"
-        for _ in range(scale.rounds):
-            for row, figure in zip((cpu, missed, memory), run(scale, viewers, rate_hz), strict=True):
-                row.ours.append(figure)
-        rows += [cpu, missed, memory]
+    name = f"apx monitor with {VIEWERS} viewers"
+    cpu = Row(f"{name}, part of one core", "", "%", "≤ 100 %", most=100.0, note=f"{rate_hz}/s")
+    missed = Row(f"{name}, readouts lost or skipped", "", "", "0", most=0.0)
+    memory = Row(f"{name}, memory", "", "MiB", "≤ 256 MiB", most=256.0)
+    rows = [cpu, missed, memory]
+    for _ in range(scale.rounds):
+        for row, figure in zip(rows, run(scale, VIEWERS, rate_hz), strict=True):
+            row.ours.append(figure)
     return rows
 
 

@@ -15,18 +15,17 @@ def cpu(scale, directory):
     low = Row("relay, CPU a readout, 35 bytes", "naive", "us", "≤ 1.3 ×", most=1.3, note=f"{scale.slow_hz}/s")
     for _ in range(scale.rounds):
         for row, rate, other in ((high, scale.fast_hz, "reference"), (low, scale.slow_hz, "naive")):
-            seconds = scale.seconds if rate == scale.fast_hz else 2 * scale.seconds
-            row.ours.append(run(scale, directory, "ours", rate, seconds))
+            row.ours.append(run(scale, directory, "ours", rate))
             if other == "naive" or REFERENCE:
-                row.theirs.append(run(scale, directory, other, rate, seconds))
+                row.theirs.append(run(scale, directory, other, rate))
     if not REFERENCE:
         high.against, high.most = "no RELAY_REFERENCE", None
     return [high, low]
 
 
-def run(scale, directory, kind, rate, seconds, *, size=35, subscribers=1):
+def run(scale, directory, kind, rate):
     with Relay(kind, directory) as relay:
-        return relay.run(round(rate * seconds), size, rate, subscribers=subscribers)[0]
+        return relay.run(round(rate * scale.seconds), 35, rate)[0]
 
 
 def highest_rate(scale, directory):
@@ -129,13 +128,14 @@ def memory(scale, directory):
 def growth(scale, directory):
     """Return CPU in us a readout by rate, by size and by number of subscribers; and what the last one got."""
     curves = {"rate": {}, "size": {}, "subscribers": {}}
-    for rate in scale.rates_hz:
-        curves["rate"][rate] = run(scale, directory, "ours", rate, scale.seconds)
-    for size in scale.sizes:
-        curves["size"][size] = run(scale, directory, "ours", 10 * scale.slow_hz, scale.seconds, size=size)
-    for subscribers in scale.subscribers:
-        with Relay("ours", directory) as relay:
+    with Relay("ours", directory) as relay:
+        for rate in scale.rates_hz:
+            curves["rate"][rate] = relay.run(round(rate * scale.seconds), 35, rate)[0]
+        middle = 10 * scale.slow_hz
+        for size in scale.sizes:
+            curves["size"][size] = relay.run(round(middle * scale.seconds), size, middle)[0]
+        for subscribers in scale.subscribers:
             count = round(scale.slow_hz * scale.seconds)
             took, least = relay.run(count, 35, scale.slow_hz, subscribers=subscribers)
-        curves["subscribers"][subscribers] = (took, count - least)
+            curves["subscribers"][subscribers] = (took, count - least)
     return curves
