@@ -19,9 +19,10 @@ TESTS = Path(__file__).parents[1]
 # What the relay may use beyond its defaults: hundreds of subscribers need places.
 CONFIG = """
 streams: [{{name: bench, group: {group}, port: {port}, interface: 127.0.0.1}}]
-publish: {{endpoint: "{endpoint}", max_clients: 400, subscriber_queue: 1MiB}}
+publish: {{endpoint: "{endpoint}", max_clients: 400, subscriber_queue: 16MiB}}
 history: {{size: {history}}}
 metrics: {{listen: null}}
+memory_budget: 16GiB
 """
 HISTORY = 64 << 20
 
@@ -54,19 +55,6 @@ def two_ports():
             port = probe.getsockname()[1]
             after.bind(("127.0.0.1", port + 1))
             return port
-
-
-@contextlib.contextmanager
-def awake():
-    """Keep every core from halting, with a loop that gives way to all else.
-
-    A virtual machine's halted core is lent to others, who leave its caches cold.
-    """
-    loop = "import os\nos.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass"
-    with contextlib.ExitStack() as stack:
-        for core in os.sched_getaffinity(0):
-            stack.enter_context(Program("taskset", "--cpu-list", core, sys.executable, "-c", loop))
-        yield
 
 
 class Address:

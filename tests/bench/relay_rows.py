@@ -38,7 +38,7 @@ def highest_rate(scale, directory):
         least=1.2,
         note=f"{scale.burst} readouts",
     )
-    row.note += "; reference and naive may queue 10^6 messages, ours 1 MiB"
+    row.note += "; reference and naive may queue 10^6 messages, ours 256"
     kinds = {"ours": row.ours, "reference": row.theirs} if REFERENCE else {"ours": row.ours}
     for _ in range(scale.rounds):
         for kind, found in kinds.items():

@@ -15,9 +15,10 @@ class Row:
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
     most: float | None = None
-    """Of the ratio, or of the figure itself where there is nothing beside it."""
+    """Of the ratio; of the figure itself where there is nothing beside it, or if `absolute`."""
     least: float | None = None
     note: str = ""
+    absolute: bool = False
 
     @property
     def figure(self) -> float:
@@ -29,7 +30,7 @@ class Row:
 
     @property
     def judged(self) -> float:
-        return statistics.median(self.ratios) if self.ratios else self.figure
+        return statistics.median(self.ratios) if self.ratios and not self.absolute else self.figure
 
     @property
     def reached(self) -> bool:
@@ -45,7 +46,7 @@ class Row:
             f"{self.against}: {statistics.median(self.theirs):.3g} {self.unit}"
             if self.theirs
             else self.against,
-            f"{self.judged:.2f}" if self.ratios else "",
+            f"{statistics.median(self.ratios):.2f}" if self.ratios else "",
             f"{min(spread):.2f} to {max(spread):.2f}"
             if self.ratios
             else f"{min(spread):.3g} to {max(spread):.3g}",

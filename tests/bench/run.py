@@ -5,11 +5,9 @@ Without RELAY_REFERENCE, the path of the relay written in C, the rows against it
 
 import argparse
 import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 
 from bench import code_rows, monitor_rows, receiver_rows, relay_rows, report
-from bench.chain import awake
 from bench.scale import FULL, NORMAL, TINY
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -36,13 +34,12 @@ def main():
     parser.add_argument(
         "--only", choices=[*BENCHMARKS, GROWTH], nargs="+", help="write only with --output then"
     )
-    parser.add_argument("--awake", action="store_true", help="keep the cores from halting meanwhile")
     parser.add_argument("--output", type=Path, help="directory to write to; docs by default")
     options = parser.parse_args()
     scale = FULL if options.full else TINY if options.tiny else NORMAL
     wanted = options.only or [*BENCHMARKS, GROWTH]
     rows = []
-    with tempfile.TemporaryDirectory() as directory, awake() if options.awake else nullcontext():
+    with tempfile.TemporaryDirectory() as directory:
         for name in wanted:
             if name != GROWTH:
                 found = BENCHMARKS[name](scale, directory)
@@ -50,7 +47,7 @@ def main():
                 rows += found
         curves = relay_rows.growth(scale, directory) if GROWTH in wanted else None
     print(report.text(rows, curves, scale))
-    if options.output or not (options.only or options.awake):
+    if options.output or not options.only:
         report.write(options.output or DOCS, rows, curves, scale)
 
 

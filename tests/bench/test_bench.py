@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from bench.chain import TESTS
+from bench.code_rows import decode_plainly, real_run
 from bench.run import BENCHMARKS
 from bench.scale import TINY
 from programs import Program
@@ -15,6 +16,16 @@ def test_a_benchmark_runs(name, tmp_path):
     for row in BENCHMARKS[name](TINY, tmp_path):
         assert len(row.ours) == TINY.rounds
         assert row.cells()
+
+
+def test_the_plain_decoder_finds_the_same_hits():
+    readouts, _ = real_run()
+    names = ("chip_id", "row", "column", "ts_dec1", "ts_dec2", "tot_us")
+    for readout in readouts:
+        hits = decode_plainly(readout.data())
+        assert [[hit[name] for name in names] for hit in hits] == [
+            hit.attribute_values(names) for hit in readout.decode()
+        ]
 
 
 def test_the_page_and_its_plot(tmp_path):
