@@ -175,6 +175,10 @@ def viewers(page, number):
         token = re.search(r'"token":"([^"]+)"', html)[1]
         request = HTTPRequest(page.replace("http", "ws") + "/ws", headers={"Origin": page})
         socket = await websocket_connect(request, subprotocols=["bokeh", token])
+        drawing.add(token)
+        if len(drawing) == int(number):
+            await asyncio.sleep(2)  # until the first pictures are out, which take more than those that follow
+            print("watching", flush=True)
         while (message := await socket.read_message()) is not None:
             if found := re.search(r'"id":"(\w+)"},"attr":"words".*\\"redraw\\": (\d+)', str(message)):
                 drawn = {
@@ -187,10 +191,9 @@ def viewers(page, number):
                     await socket.write_message(json.dumps(part))
 
     async def look_all():
-        tasks = [asyncio.create_task(look()) for _ in range(int(number))]
-        print("watching", flush=True)
-        await asyncio.gather(*tasks)
+        await asyncio.gather(*(look() for _ in range(int(number))))
 
+    drawing = set()
     asyncio.run(look_all())
 
 
