@@ -152,7 +152,7 @@ class Config(_Section):
     publish: Annotated[Publish, Absent] = Publish()
     history: Annotated[History, Absent] = History()
     memory_budget: Annotated[int, Size("1MiB", "1TiB")] = 1024 * MiB
-    """Bound of what queues and history may take: max_clients x subscriber_queue + streams x history.size."""
+    """Bound of max_clients x (subscriber_queue + 2 MiB of answers) + streams x history.size."""
     metrics: Annotated[Metrics, Absent] = Metrics()
     security: Annotated[Security | None, Absent] = None
     log: Annotated[Log, Absent] = Log()

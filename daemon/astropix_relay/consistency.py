@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from astropix_analysis.multicast import is_multicast
+from astropix_analysis.wire import MAX_PAGE
 from astropix_relay.addresses import is_address, tcp_address
 from astropix_relay.mistakes import dotted
 from astropix_relay.quantities import Size
@@ -114,11 +115,13 @@ def _memory_contradictions(config: "Config") -> Iterator[Finding]:
     """Compare the worst case with the budget.
 
     A subscriber has one queue for all streams, but each stream has a history of its own, so that a busy one
-    does not push out a quiet one's readouts.
+    does not push out a quiet one's readouts. A client who asks for history and does not read holds two pages:
+    one that is leaving, one behind it.
     """
     clients, queue = config.publish.max_clients, config.publish.subscriber_queue
     streams, history = len(config.streams), config.history.size
-    total = clients * queue + streams * history
+    answers = 2 * MAX_PAGE if history else 0
+    total = clients * (queue + answers) + streams * history
     if total > config.memory_budget:
         paths: list[Path] = [
             ("memory_budget",),
@@ -126,7 +129,10 @@ def _memory_contradictions(config: "Config") -> Iterator[Finding]:
             ("publish", "subscriber_queue"),
             ("history", "size"),
         ]
-        queues = f"{clients} clients x {Size.format(queue)}"
+        each = (
+            f"({Size.format(queue)} + {Size.format(answers)} of answers)" if answers else Size.format(queue)
+        )
+        queues = f"{clients} clients x {each}"
         histories = f"{streams} stream{'s' * (streams > 1)} x {Size.format(history)} of history"
         budget = Size.format(config.memory_budget)
         yield paths, f"{queues} + {histories} = {Size.format(total)}, more than memory_budget: {budget}"
