@@ -27,7 +27,8 @@ help:
 	@echo 'make soak      the same at random, for MINUTES=1, from SEED=1'
 	@echo 'make bench  measure, print the table, write docs/performance.md (RELAY_REFERENCE: a relay in C)'
 	@echo 'make screenshots   the pictures of the live page in docs/images'
-	@echo 'make lint   ruff and mypy'
+	@echo 'make commands   docs/commands.md, from the help texts'
+	@echo 'make lint   ruff and mypy; make format mends what can be'
 	@echo 'sudo make install | uninstall   the service astropix-relay@ in $(PREFIX) (PREFIX, DESTDIR, PYTHON)'
 
 # The group of development tools is read from pyproject.toml, so that it stands in one place.
@@ -66,10 +67,6 @@ soak: $(VENV)/ready
 # docs/commands.md, from the help texts
 commands: $(VENV)/ready
 	$(BIN)/python tests/unit/test_commands_document.py
-
-# The pictures of the live page in docs/images
-screenshots: $(VENV)/ready
-	SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser/test_pictures.py
 
 bench: $(VENV)/ready
 	PYTHONPATH=tests $(BIN)/python -m bench.run

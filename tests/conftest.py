@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from astropix_analysis.sock import MulticastSender
+from ports import free_port, free_port_pair
+
 # How long an example takes says something of the machine only, which runs other tests beside.
 settings.register_profile(
     "tests",
@@ -84,23 +87,11 @@ def tcp_port():
     return free_port_pair()
 
 
-def free_port_pair():
-    """Return a TCP port that is free, as is the next one.
-
-    Below the range that the kernel gives to connections, or it may give the next one away meanwhile.
-    """
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
-            first.bind(("127.0.0.1", port))
-            second.bind(("127.0.0.1", port + 1))
-            return port
-
-
-def free_port(kind):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@pytest.fixture
+def sender(group, port):
+    """Sends to the group on the loopback interface."""
+    with MulticastSender(group, port, 0, interface="127.0.0.1") as sender:
+        yield sender
 
 
 @pytest.fixture(autouse=True)

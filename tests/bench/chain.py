@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from ports import free_port, free_port_pair
 from programs import Program
 
 REFERENCE = Path(os.environ["RELAY_REFERENCE"]) if os.environ.get("RELAY_REFERENCE") else None
@@ -47,25 +48,13 @@ def rss(pid):
     return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
 
-def two_ports():
-    """Return a free TCP port whose next one, that of the history, is free too."""
-    while True:
-        with socket.socket() as probe, socket.socket() as after, contextlib.suppress(OSError, OverflowError):
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-            after.bind(("127.0.0.1", port + 1))
-            return port
-
-
 class Address:
     """A group and ports that nobody else uses."""
 
     def __init__(self):
         self.group = "239.{}.{}.{}".format(*(random.randrange(1, 255) for _ in range(3)))
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.tcp_port = two_ports()
+        self.port = free_port(socket.SOCK_DGRAM)
+        self.tcp_port = free_port_pair()
 
     @property
     def endpoint(self):

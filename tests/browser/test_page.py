@@ -20,21 +20,14 @@ from astropix_analysis import wire
 from astropix_analysis.fmt import AstroPix4Readout
 from astropix_analysis.relay import RelayReceiver
 from astropix_analysis.simulation import Detector, pack_hit
-from astropix_analysis.sock import MulticastSender
 from astropix_relay.config import default_config
-from astropix_relay.service import Relay
 from browser.page import LAPTOP, PHONE, WALL, Browser, monitor
 from programs import Program
+from relays import running
 
 APX = (sys.executable, "-m", "astropix_analysis.cli")
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 HERE = ("--listen", "127.0.0.1:0")
-
-
-@pytest.fixture
-def sender(group, port):
-    with MulticastSender(group, port, 0, interface="127.0.0.1") as sender:
-        yield sender
 
 
 @pytest.fixture
@@ -46,14 +39,8 @@ def page_at(url):
 
 @contextmanager
 def running_relay(group, port, endpoint="tcp://127.0.0.1:0"):
-    relay = Relay(default_config(group=group, port=port, interface="127.0.0.1", publish=endpoint))
-    thread = threading.Thread(target=relay.run)
-    thread.start()
-    try:
+    with running(default_config(group=group, port=port, interface="127.0.0.1", publish=endpoint)) as relay:
         yield relay.publisher.endpoint
-    finally:
-        relay.stop()
-        thread.join()
 
 
 def simulated(count, seed=1):

@@ -1,8 +1,7 @@
 """Who is let in, with and without encryption, and what those see who are not."""
 
 import sys
-import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import pytest
 import zmq
@@ -18,8 +17,8 @@ from astropix_relay.gate import Gate
 from astropix_relay.handover import Handover, Listener
 from astropix_relay.publisher import Publisher
 from astropix_relay.security import load_clients
-from astropix_relay.service import Relay
 from programs import Program
+from relays import running
 
 
 @pytest.fixture
@@ -35,17 +34,6 @@ def files(tmp_path):
 
 def allow(files, name):
     (files / "clients" / f"{name}.key").write_bytes((files / f"{name}.key").read_bytes())
-
-
-@contextmanager
-def running(relay):
-    thread = threading.Thread(target=relay.run)
-    thread.start()
-    try:
-        yield relay
-    finally:
-        relay.stop()
-        thread.join()
 
 
 @pytest.fixture
@@ -64,13 +52,13 @@ def make_config(group, port, files):
 
 @pytest.fixture
 def secure(make_config):
-    with running(Relay(make_config(encrypted=True))) as relay:
+    with running(make_config(encrypted=True)) as relay:
         yield relay
 
 
 @pytest.fixture
 def open_relay(make_config):
-    with running(Relay(make_config(encrypted=False))) as relay:
+    with running(make_config(encrypted=False)) as relay:
         yield relay
 
 
@@ -210,7 +198,7 @@ class TestFull:
         monkeypatch.setattr(relay_module, "LOST_AFTER_S", 1.0)
         who = (files, "alice") if encrypted else ()
         with (
-            running(Relay(make_config(encrypted=encrypted, max_clients=2))) as relay,
+            running(make_config(encrypted=encrypted, max_clients=2)) as relay,
             receiver(relay, *who) as first,
             receiver(relay, *who) as third,
         ):

@@ -20,12 +20,6 @@ def url(group, port):
     return f"udp://{group}:{port}?interface=127.0.0.1"
 
 
-@pytest.fixture
-def sender(group, port):
-    with MulticastSender(group, port, 0, interface="127.0.0.1") as sender:
-        yield sender
-
-
 def recording(*words):
     program = Program(*APX, "record", *words)
     program.wait_for("receiving ")

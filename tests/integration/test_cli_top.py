@@ -11,13 +11,12 @@ import struct
 import subprocess
 import sys
 import termios
-import threading
 
 import pytest
 
 from astropix_relay.config import default_config
-from astropix_relay.service import Relay
 from programs import TIMEOUT, Program
+from relays import running
 
 APX = (sys.executable, "-m", "astropix_analysis.cli")
 ALTERNATE, NORMAL, SHOW_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
@@ -78,14 +77,8 @@ def relay_of_two_streams(group, port):
     config = default_config(group=group, port=port, interface="127.0.0.1", publish="tcp://127.0.0.1:0")
     stream = config.streams[0]
     streams = [stream, stream.model_copy(update={"name": "other", "group": "239.1.2.3"})]
-    relay = Relay(config.model_copy(update={"streams": streams}))
-    thread = threading.Thread(target=relay.run)
-    thread.start()
-    try:
+    with running(config.model_copy(update={"streams": streams})) as relay:
         yield relay.publisher.endpoint
-    finally:
-        relay.stop()
-        thread.join()
 
 
 def test_a_relay_without_a_stream_stands_for_all_of_them(group, port, simulated):

@@ -10,8 +10,8 @@ import pytest
 from astropix_analysis.fmt import AstroPix4Readout
 from astropix_analysis.sock import MulticastSender
 from astropix_relay.config import Config
-from astropix_relay.service import Relay
 from programs import Program
+from relays import running
 
 SUBSCRIBER = """
 import logging, sys
@@ -38,12 +38,8 @@ def relay(group, port):
         publish={"endpoint": "tcp://127.0.0.1:0"},
         metrics={"listen": None},
     )
-    relay = Relay(config)
-    thread = threading.Thread(target=relay.run)
-    thread.start()
-    yield relay
-    relay.stop()
-    thread.join()
+    with running(config) as relay:
+        yield relay
 
 
 def test_after_a_stop_what_waits_is_taken_before_the_relay_is_given_up(relay, group, port):

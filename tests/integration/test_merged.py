@@ -11,19 +11,13 @@ from astropix_analysis.errors import ConfigError, ReceiveTimeout
 from astropix_analysis.fmt import AstroPix4Readout
 from astropix_analysis.merged import MergedReceiver
 from astropix_analysis.relay import RelayReceiver
-from astropix_analysis.sock import MulticastReceiver, MulticastSender
+from astropix_analysis.sock import MulticastReceiver
 from astropix_analysis.source import open_receiver
-from conftest import free_port_pair
 from integration.test_recovery import DATA, running_relay, send
+from ports import free_port_pair
 from programs import Program
 
 RELAY = (sys.executable, "-m", "astropix_relay", "run", "--interface", "127.0.0.1")
-
-
-@pytest.fixture
-def sender(group, port):
-    with MulticastSender(group, port, 0, interface="127.0.0.1") as sender:
-        yield sender
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import re
 import socket
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,32 +17,24 @@ from astropix_analysis.sock import MulticastSender
 from astropix_relay import metrics
 from astropix_relay.config import Config
 from astropix_relay.metrics import MetricsServer
-from astropix_relay.service import Relay
+from relays import running
 from zmtp import Peer
 
 ROOT = Path(__file__).parents[2]
 
 
-@contextmanager
-def running(group, port, **more):
+def running_relay(group, port, **more):
     config = Config(
         streams=({"group": group, "port": port, "interface": "127.0.0.1"},),
         publish={"endpoint": "tcp://127.0.0.1:0", **more.pop("publish", {})},
         **more,
     )
-    relay = Relay(config)
-    thread = threading.Thread(target=relay.run)
-    thread.start()
-    try:
-        yield relay
-    finally:
-        relay.stop()
-        thread.join()
+    return running(config)
 
 
 @pytest.fixture
 def relay(group, port, tcp_port):
-    with running(group, port, metrics={"listen": f"127.0.0.1:{tcp_port}"}) as relay:
+    with running_relay(group, port, metrics={"listen": f"127.0.0.1:{tcp_port}"}) as relay:
         yield relay
 
 
@@ -116,7 +107,7 @@ def test_what_happened_is_told(relay, group, port, tcp_port):
 def test_clients_that_did_not_come_in_are_counted_by_cause(group, port, tcp_port):
     listen, publish = {"listen": f"127.0.0.1:{tcp_port}"}, {"max_clients": 1}
     with (
-        running(group, port, metrics=listen, publish=publish) as relay,
+        running_relay(group, port, metrics=listen, publish=publish) as relay,
         Peer(relay.publisher.endpoint) as peer,
     ):
         peer.shake_hands()
@@ -133,7 +124,7 @@ def test_clients_that_did_not_come_in_are_counted_by_cause(group, port, tcp_port
 
 def test_kernel_drops_are_told_without_a_further_datagram(group, port, tcp_port, monkeypatch):
     """The socket overflows while the loop is held up, and nothing comes after that."""
-    with running(group, port, metrics={"listen": f"127.0.0.1:{tcp_port}"}) as relay:
+    with running_relay(group, port, metrics={"listen": f"127.0.0.1:{tcp_port}"}) as relay:
         held, go_on = threading.Event(), threading.Event()
         inlet = relay.streams[0].inlet
         read = inlet.read
@@ -198,7 +189,7 @@ class TestServer:
 
 
 def test_a_second_relay_on_the_host_goes_without(relay, group, port, tcp_port, caplog):
-    with running(group, port, metrics={"listen": f"127.0.0.1:{tcp_port}"}) as second:
+    with running_relay(group, port, metrics={"listen": f"127.0.0.1:{tcp_port}"}) as second:
         assert second.metrics is None
     assert f"no metrics: cannot listen on 127.0.0.1:{tcp_port}" in caplog.text
 

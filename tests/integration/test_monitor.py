@@ -17,7 +17,6 @@ pytest.importorskip("bokeh")
 
 from astropix_analysis.fmt import AstroPix4Readout
 from astropix_analysis.simulation import Detector
-from astropix_analysis.sock import MulticastSender
 from programs import TIMEOUT, Program
 
 APX = (sys.executable, "-m", "astropix_analysis.cli")
@@ -26,12 +25,6 @@ APX = (sys.executable, "-m", "astropix_analysis.cli")
 @pytest.fixture
 def url(group, port):
     return f"udp://{group}:{port}?interface=127.0.0.1"
-
-
-@pytest.fixture
-def sender(group, port):
-    with MulticastSender(group, port, 0, interface="127.0.0.1") as sender:
-        yield sender
 
 
 @contextmanager

@@ -4,8 +4,6 @@ import json
 import select
 import signal
 import sys
-import threading
-from contextlib import contextmanager
 
 import pytest
 
@@ -13,11 +11,10 @@ from astropix_analysis.errors import ReceiveTimeout
 from astropix_analysis.fmt import AstroPix4Readout
 from astropix_analysis.ledger import Place
 from astropix_analysis.relay import RelayReceiver
-from astropix_analysis.sock import MulticastSender
 from astropix_relay.config import load_config
-from astropix_relay.service import Relay
 from network.hosts import wait_until
 from programs import Program
+from relays import running
 
 DATA = bytes(range(1, 251)) * 8  # 2 kB, without a padding byte at its end
 
@@ -35,35 +32,21 @@ with RelayReceiver(AstroPix4Readout, sys.argv[1], timeout=20) as receiver:
 """
 
 
-@contextmanager
 def running_relay(group, port, endpoint="tcp://127.0.0.1:0", history="64MiB"):
     """A relay whose queue for a subscriber is as small as it can be."""
-    relay = Relay(
+    return running(
         load_config(
             f"publish: {{subscriber_queue: 256KiB, endpoint: '{endpoint}'}}\n"
             f"history: {{size: {history}}}\n"
             f"streams: [{{group: {group}, port: {port}, interface: 127.0.0.1}}]\n"
         )
     )
-    thread = threading.Thread(target=relay.run)
-    thread.start()
-    try:
-        yield relay
-    finally:
-        relay.stop()
-        thread.join()
 
 
 @pytest.fixture
 def relay(group, port):
     with running_relay(group, port) as relay:
         yield relay
-
-
-@pytest.fixture
-def sender(group, port):
-    with MulticastSender(group, port, 0, interface="127.0.0.1") as sender:
-        yield sender
 
 
 def send(sender, relay, ids, data=DATA):

@@ -4,9 +4,7 @@ import json
 import select
 import struct
 import sys
-import threading
 import time
-from contextlib import contextmanager
 
 import pytest
 import zmq
@@ -18,22 +16,14 @@ from astropix_analysis.relay import RelayReceiver
 from astropix_analysis.sock import MulticastSender
 from astropix_analysis.source import open_receiver
 from astropix_relay.config import default_config
-from astropix_relay.service import Relay
 from programs import Program
+from relays import running
 
 RELAY = (sys.executable, "-m", "astropix_relay", "run", "--interface", "127.0.0.1")
 
 
-@contextmanager
 def running_relay(group, port, endpoint="tcp://127.0.0.1:0"):
-    relay = Relay(default_config(group=group, port=port, interface="127.0.0.1", publish=endpoint))
-    thread = threading.Thread(target=relay.run)
-    thread.start()
-    try:
-        yield relay
-    finally:
-        relay.stop()
-        thread.join()
+    return running(default_config(group=group, port=port, interface="127.0.0.1", publish=endpoint))
 
 
 @pytest.fixture
@@ -45,12 +35,6 @@ def relay(group, port):
 @pytest.fixture
 def endpoint(relay):
     return relay.publisher.endpoint
-
-
-@pytest.fixture
-def sender(group, port):
-    with MulticastSender(group, port, 0, interface="127.0.0.1") as sender:
-        yield sender
 
 
 def readout(i, data=b"\xbc\x01"):

@@ -57,12 +57,6 @@ def relay(tmp_path, group, port):
         yield relay
 
 
-@pytest.fixture
-def sender(group, port):
-    with MulticastSender(group, port, 0, interface="127.0.0.1") as sender:
-        yield sender
-
-
 def second(relay, **keys):
     group = "239.254." + relay.group.split(".", 2)[2]
     options = {"name": "second", "group": group, "port": relay.port, "interface": "127.0.0.1", **keys}

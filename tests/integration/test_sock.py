@@ -59,12 +59,6 @@ def readout(readout_id, size=16):
 
 
 @pytest.fixture
-def sender(group, port):
-    with MulticastSender(group, port, 0, interface=LO) as sender:
-        yield sender
-
-
-@pytest.fixture
 def open_receiver(group, port):
     opened = []
 
