@@ -41,8 +41,10 @@ $(VENV)/ready: pyproject.toml
 demo: $(VENV)/ready
 	$(BIN)/apx demo
 
+# Most tests wait more than they work, so that two go side by side; those that fill the machine follow alone.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not alone'; beside=$$?; \
+	$(BIN)/python -m pytest -m alone && exit $$beside
 
 screenshots: $(VENV)/ready
 	SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser/test_pictures.py

@@ -6,6 +6,7 @@ from matrix.__main__ import run_row, run_side_by_side, seen_red
 from matrix.rows import ROWS
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_what_was_injected_is_what_was_counted():
     """All rows in one test, since they run side by side."""
