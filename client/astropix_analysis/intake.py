@@ -65,8 +65,8 @@ class Intake:
 
         That is nearly every drain, and takes 90 ns a datagram where one by one it takes 350.
         """
-        sources, drops, header_size = drained.sources, drained.drops, fmt.HEADER_SIZE
-        if not drained.heads or (drops[-1] if drops else 0) != self._drops:
+        sources, drops, header_size = drained.sources, drained.drops or (0,), fmt.HEADER_SIZE
+        if not drained.heads or drops.count(self._drops) != len(drops):
             return None
         magics, readout_ids, timestamps, lengths, sizes = drained.heads
         if sources.count(sources[0]) != len(sizes) or magics.count(fmt.MAGIC) != len(sizes):

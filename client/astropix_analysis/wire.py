@@ -209,6 +209,7 @@ def parse_message(frames: Sequence[bytes]) -> DataMessage | BeatMessage | Hello:
     return DataMessage(stream, header, frames[2])
 
 
+@lru_cache(maxsize=1024)
 def parse_topic(topic: bytes) -> tuple[str, str]:
     """Return (stream, 'data' or 'beat')."""
     parts = topic.split(b"/")

@@ -179,6 +179,12 @@ def by_columns(drain):
 quiet = st.lists(st.tuples(valid, st.just(DAQ), st.just(5)), min_size=1, max_size=20)
 
 
+def test_a_drop_in_the_middle_is_seen_by_columns_too(intake, ledger):
+    intake.take(by_columns(drained(datagram(0))), NOW)
+    intake.take(by_columns(drained(datagram(1), datagram(3), drops=[1, 0])), NOW)
+    assert ledger.kernel_dropped == 1
+
+
 @given(st.lists(st.tuples(drains.filter(bool) | quiet, st.booleans()), max_size=6))
 def test_by_columns_or_one_by_one_is_the_same(script):
     accounts = StreamLedger(), StreamLedger()
