@@ -1,5 +1,7 @@
 """The relay: CPU a readout, the highest rate, latency, subscribers, memory, and how its cost grows."""
 
+from contextlib import ExitStack
+
 from bench.chain import REFERENCE, Relay, blast, peer, rss
 from bench.rows import Row
 
@@ -13,19 +15,17 @@ def cpu(scale, directory):
         "relay, CPU a readout, 35 bytes", "reference", "us", "≤ 0.5 ×", most=0.5, note=f"{scale.fast_hz}/s"
     )
     low = Row("relay, CPU a readout, 35 bytes", "naive", "us", "≤ 1.3 ×", most=1.3, note=f"{scale.slow_hz}/s")
-    for _ in range(scale.rounds):
-        for row, rate, other in ((high, scale.fast_hz, "reference"), (low, scale.slow_hz, "naive")):
-            row.ours.append(run(scale, directory, "ours", rate))
-            if other == "naive" or REFERENCE:
-                row.theirs.append(run(scale, directory, other, rate))
+    kinds = ("ours", "naive", "reference") if REFERENCE else ("ours", "naive")
+    with ExitStack() as stack:
+        relays = {kind: stack.enter_context(Relay(kind, directory)) for kind in kinds}
+        for _ in range(scale.rounds):
+            for row, rate, other in ((high, scale.fast_hz, "reference"), (low, scale.slow_hz, "naive")):
+                for kind, figures in (("ours", row.ours), (other, row.theirs)):
+                    if kind in relays:
+                        figures.append(relays[kind].run(round(rate * scale.seconds), 35, rate)[0])
     if not REFERENCE:
         high.against, high.most = "no RELAY_REFERENCE", None
     return [high, low]
-
-
-def run(scale, directory, kind, rate):
-    with Relay(kind, directory) as relay:
-        return relay.run(round(rate * scale.seconds), 35, rate)[0]
 
 
 def highest_rate(scale, directory):
