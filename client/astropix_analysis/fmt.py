@@ -526,9 +526,9 @@ class AstroPix4Readout:
         if self._hits is None:
             found, self._extra, self._status = parse_hits(self._data, extra_bytes)
             make, readout_id, timestamp = self.HIT_CLASS, self.readout_id, self.timestamp
-            self._hits = [
-                make(hit.translate(REVERSED), readout_id, timestamp, order) for order, hit in enumerate(found)
-            ]
+            hits = self._hits = []
+            for hit in found:  # most readouts have one or two: a comprehension takes 0.3 us more
+                hits.append(make(hit.translate(REVERSED), readout_id, timestamp, len(hits)))
         return self._hits
 
     def decoded(self) -> bool:
