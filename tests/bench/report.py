@@ -54,6 +54,13 @@ counted.
 Tried without gain: slots close together or in huge pages, no garbage collection (there is none to do),
 columns of the headers as bytes, a core of its own, 2 ms instead of 1 ms between the drains of a
 `MulticastReceiver` (8 %, for twice the risk of a full buffer).
+
+With `--full`, 10 million readouts (2026-11-23): 53 MiB beyond history. What memory grows by meanwhile is
+history's index, 24 bytes a message until it has gone round once; it is part of `history.size`.
+
+Over five runs on an idle machine of this kind the relay stood at 0.61 to 0.75 of the reference, the added
+latency at 0.22 to 0.42 ms, the highest rate at 1.19 to 1.47 times the reference's, which the source limits
+too, and `MulticastReceiver` at 0.67 to 0.78 of the plain loop.
 """
 
 GROWTH = """## How the relay's cost grows
