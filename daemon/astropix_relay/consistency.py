@@ -129,9 +129,9 @@ def _memory_contradictions(config: "Config") -> Iterator[Finding]:
             ("publish", "subscriber_queue"),
             ("history", "size"),
         ]
-        each = (
-            f"({Size.format(queue)} + {Size.format(answers)} of answers)" if answers else Size.format(queue)
-        )
+        each = Size.format(queue)
+        if answers:
+            each = f"({each} + {Size.format(answers)} of answers)"
         queues = f"{clients} clients x {each}"
         histories = f"{streams} stream{'s' * (streams > 1)} x {Size.format(history)} of history"
         budget = Size.format(config.memory_budget)

@@ -329,9 +329,8 @@ class Relay:
                 if drained.exhausted:
                     break
             else:
-                self._rest_until_s = (
-                    0.0  # never rest while a socket holds datagrams: its buffer would overflow
-                )
+                # Never rest while a socket holds datagrams: its buffer would overflow.
+                self._rest_until_s = 0.0
         return count
 
     def _rest(self) -> None:
