@@ -59,7 +59,7 @@ With `--full`, 10 million readouts (2026-11-23): 53 MiB beyond history. What mem
 history's index, 24 bytes a message until it has gone round once; it is part of `history.size`.
 
 Over five runs on an idle machine of this kind the relay stood at 0.61 to 0.75 of the reference, the added
-latency at 0.22 to 0.42 ms, the highest rate at 1.19 to 1.47 times the reference's, which the source limits
+latency at 0.29 to 0.42 ms, the highest rate at 1.19 to 1.47 times the reference's, which the source limits
 too, and `MulticastReceiver` at 0.67 to 0.78 of the plain loop.
 """
 
