@@ -19,7 +19,6 @@ from astropix_analysis.ledger import Source
 
 # Datagrams in one call: twice what comes in 1 ms at 50 000/s, so that as a rule one call empties the socket.
 SLOTS = 128
-_STEP = 16  # many headers are read so many at a time, so that the few structs for that stay in the cache
 # More than the largest datagram, so that one that fills its slot was cut (MSG_TRUNC) and is rejected as such.
 # The odd 192 bytes keep the beginnings of all slots out of one cache set.
 SLOT_SIZE = 65536 + 192
@@ -152,12 +151,11 @@ class MmsgReader:
             slot[:size] for slot, size in zip(self._slots, sizes, strict=False)
         ]
         # What `fmt.HEADER` reads in each slot, by field: 60 ns a datagram, one by one 160.
-        heads = _heads(n if n < _STEP else -(-n // _STEP) * _STEP, SLOT_SIZE)
-        fields, end = heads.unpack_from(self._buffer), 4 * n
-        columns = (fields[0:end:4], fields[1:end:4], fields[2:end:4], fields[3:end:4], sizes)
+        fields = _heads(n, SLOT_SIZE).unpack_from(self._buffer)
+        heads = (fields[0::4], fields[1::4], fields[2::4], fields[3::4], sizes)
         # The kernel tells the drop counts from the first drop on, so look at the last.
         drops = self._counts[n].unpack_from(self._controls) if self._control_sizes[n - 1] else ()
-        return Drained(datagrams, self._sources_of(n), drops, n < SLOTS, columns)
+        return Drained(datagrams, self._sources_of(n), drops, n < SLOTS, heads)
 
     def _nothing(self, number: int) -> Drained:
         if number in (0, errno.EAGAIN, errno.EINTR):

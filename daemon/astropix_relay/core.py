@@ -64,7 +64,7 @@ class StreamCore:
     def take(self, drained: Drained, now: Moment) -> Iterator[Message]:
         """Accept or reject what a socket gave, number it and iterate over the messages made of it, by source.
 
-        They are counted once the last has been taken and sent: a lone readout is out 0.1 ms earlier.
+        They are counted after the last has been taken, so that a lone readout is out sooner: take them all.
         """
         groups = self._intake.sort(drained, now)
         for group in groups:

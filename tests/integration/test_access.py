@@ -1,8 +1,7 @@
 """Who is let in, with and without encryption, and what those see who are not."""
 
-import contextlib
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 
 import pytest
 import zmq
@@ -160,7 +159,7 @@ class TestHistory:
             client.connect(secure.archive.endpoint)
             client.sndtimeo = 2000
             # One who is refused before this has no connection to send on: ZeroMQ would wait for one.
-            with contextlib.nullcontext() if answered else contextlib.suppress(zmq.Again):
+            with nullcontext() if answered else suppress(zmq.Again):
                 client.send(wire.pack_request(wire.Request(wire.Ask.OLDEST, 1, 0, 0, 0, "astropix")))
             assert bool(client.poll(5000 if answered else 500)) == answered
             assert not answered or b"secret" in client.recv_multipart()[-1]
