@@ -23,6 +23,7 @@ import struct
 import time
 from collections.abc import Generator, Sequence
 from enum import IntEnum
+from functools import lru_cache
 
 from astropix_analysis.errors import FormatError
 
@@ -37,6 +38,12 @@ HEADER = struct.Struct("<3sIQI")  # magic, readout_id, timestamp, length
 HEADER_SIZE = HEADER.size
 MAX_DATAGRAM = 65507  # bytes: the largest UDP payload over IPv4
 MAX_DATA = MAX_DATAGRAM - HEADER_SIZE
+
+_MAX_COLUMN = 256  # headers unpacked at once: more than are drained at once, few enough to keep what does it
+_MAX_NUMBER = (
+    8192  # bytes compared as one number: beyond that, with fewer headers for their bytes, it is slower
+)
+_U32 = 1 << 32
 
 HIT_SIZE = 8
 CLOCK_MHZ = 20  # the clock of ts_dec1 and ts_dec2
@@ -334,6 +341,69 @@ def parse_header(buffer: BytesLike, offset: int = 0) -> tuple[int, int, int]:
     if length > MAX_DATA:
         raise FormatError(f"header announces {length} bytes of data, more than the {MAX_DATA} of a datagram")
     return readout_id, timestamp, length
+
+
+@lru_cache(maxsize=256)
+def header_columns(count: int, stride: int) -> struct.Struct:
+    """Return what unpacks `count` headers that begin every `stride` bytes: their fields, one after the other.
+
+    With slices to take a field of all this is 70 ns a readout, where `HEADER` one by one takes 350.
+    """
+    return struct.Struct("<" + (HEADER.format[1:] + f"{stride - HEADER_SIZE}x") * count)
+
+
+def parse_equal_ids(payload: bytes, count: int) -> Sequence[int] | None:
+    """Return the readout_ids of `count` readouts of one size, back to back, as nearly all of a run are.
+
+    Where the ids count on, no object is made for a readout: those would cost more than all else.
+
+    Returns
+    -------
+    sequence of int or None
+        None if `payload` is anything else, or if they are many.
+    """
+    if not 0 < count <= _MAX_COLUMN:
+        return None
+    size, rest = divmod(len(payload), count)
+    if rest or size < HEADER_SIZE:
+        return None
+    magic, first_id, _, length = HEADER.unpack_from(payload)
+    if magic != MAGIC or length != size - HEADER_SIZE:
+        return None
+    end_id = first_id + count
+    if count == 1 or (
+        len(payload) <= _MAX_NUMBER and end_id <= _U32 and _count_on(payload, count, size, first_id)
+    ):
+        return range(first_id, end_id)
+    fields = header_columns(count, size).unpack(payload)
+    if fields[0::4].count(MAGIC) != count or fields[3::4].count(length) != count:
+        return None
+    return fields[1::4]
+
+
+def equal_timestamps(payload: bytes, count: int) -> tuple[int, ...]:
+    """Return the timestamps of readouts that `parse_equal_ids` has seen."""
+    return header_columns(count, len(payload) // count).unpack(payload)[2::4]
+
+
+def _count_on(payload: bytes, count: int, size: int, first_id: int) -> bool:
+    """Return whether each header is like the first but for the timestamp and an id that counts on.
+
+    The payload is taken for one long number, and all headers are compared at once: 30 ns a readout, and
+    in three lines of Python, which is what costs after a sleep, when nothing is in the caches.
+    """
+    mask, headers, ones = _headers_as_number(count, size)
+    return int.from_bytes(payload, "little") & mask == headers + first_id * ones
+
+
+@lru_cache(maxsize=128)
+def _headers_as_number(count: int, size: int) -> tuple[int, int, int]:
+    """Return where magics, ids and lengths stand; these, with ids from 0; and a 1 in the place of each id."""
+    rest = bytes(size - HEADER_SIZE)
+    mask = (b"\xff" * 7 + bytes(8) + b"\xff" * 4 + rest) * count
+    headers = b"".join(HEADER.pack(MAGIC, i, 0, len(rest)) + rest for i in range(count))
+    ones = (HEADER.pack(bytes(3), 1, 0, 0) + rest) * count
+    return int.from_bytes(mask, "little"), int.from_bytes(headers, "little"), int.from_bytes(ones, "little")
 
 
 def split(buffer: bytes, base: int = 0) -> Generator[tuple[bytes, int, int], None, int]:

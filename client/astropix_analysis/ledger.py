@@ -147,6 +147,14 @@ class StreamLedger:
         self._none_idle_before_s = float("-inf")
         self._unaccounted = 0
 
+    def goes_on(self, source: Source, readout_ids: Sequence[int], last_timestamp: int, now: Moment) -> bool:
+        """Note readouts that go on, in order, where the last ones of their source ended.
+
+        Return false, and note nothing, if they do not, or anything else is open: then tell `received`.
+        """
+        account = self._sources.get(source)
+        return account is not None and account.goes_on(readout_ids, last_timestamp, now)
+
     def received(
         self, source: Source, readout_ids: Sequence[int], timestamps: Sequence[int], now: Moment
     ) -> list[RunStart]:

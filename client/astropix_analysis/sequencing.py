@@ -203,10 +203,10 @@ class SourceSequence:
         A run that is not believed at once is told with its second readout; one that goes on after a stray,
         which seemed to begin another, is told again.
         """
+        if readout_ids and self.goes_on(readout_ids, timestamps[-1], now):
+            return []
         self.received += len(readout_ids)
         self.last_s = now.s
-        if self._note_in_order(readout_ids, timestamps, now):
-            return []
         begun: list[tuple[int, Run]] = []
         for i, (readout_id, timestamp) in enumerate(zip(readout_ids, timestamps, strict=True)):
             before = self._current
@@ -229,23 +229,23 @@ class SourceSequence:
         if self._is_previous_over(now):
             self._end_previous()
 
-    def _note_in_order(self, readout_ids: Sequence[int], timestamps: Sequence[int], now: Moment) -> bool:
-        """Note a batch that goes on where the last one ended; one comparison in C for all of it."""
-        current, count = self._current, len(readout_ids)
+    def goes_on(self, readout_ids: Sequence[int], last_timestamp: int, now: Moment) -> bool:
+        """Note a batch that goes on where the last one ended, by one comparison; return whether it does."""
+        current, count, stride = self._current, len(readout_ids), self.stride
         if current is None or self._previous is not None or self._candidate is not None or not count:
             return False
-        run, stride = current.run, self.stride
+        run = current.run
         first = run.last_id + stride
-        if readout_ids[0] != first:
+        expected = range(first, first + count * stride, stride)
+        if readout_ids != expected and [*readout_ids] != [*expected]:
             return False
-        if count > 1 and readout_ids != list(range(first, first + count * stride, stride)):
-            return False
-        run.last_id, run.last_timestamp = readout_ids[-1], timestamps[-1]
+        self.received += count
+        self.last_s, self._last_ns = now
+        run.last_id, run.last_timestamp = readout_ids[-1], last_timestamp
         current.advance(0, count)
         self._settle(current)
         if current.open:
             self._close(current.take_due(now))
-        self._last_ns = now.ns
         return True
 
     def _note_one(self, readout_id: int, timestamp: int, now: Moment) -> None:

@@ -235,6 +235,15 @@ def walk_payload(payload: bytes, count: int) -> tuple[list[int], list[int], list
     WireError
         The payload is not `count` readouts back to back.
     """
+    readout_ids = fmt.parse_equal_ids(payload, count)
+    if readout_ids is None:
+        return _walk_each(payload, count)
+    size = len(payload) // count
+    ends = range(size, len(payload) + 1, size)
+    return list(readout_ids), list(fmt.equal_timestamps(payload, count)), list(ends)
+
+
+def _walk_each(payload: bytes, count: int) -> tuple[list[int], list[int], list[int]]:
     unpack, header_size, magic = fmt.HEADER.unpack_from, fmt.HEADER_SIZE, fmt.MAGIC
     readout_ids, timestamps, ends = [], [], []
     at = 0

@@ -88,7 +88,7 @@ class Inlet:
             self._note_trouble(error)
             self._close_socket()
             return NOTHING
-        if drained.datagrams:
+        if drained.sizes:
             self._heard = True
         if self._dropped_before and drained.drops:  # a new socket counts from 0, the stream goes on
             return drained._replace(drops=[self._dropped_before + drops for drops in drained.drops])

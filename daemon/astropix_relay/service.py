@@ -49,7 +49,6 @@ class _Stream(NamedTuple):
 
     inlet: Inlet
     core: StreamCore
-    history: History | None
 
     def reconfigure(self, config: StreamConfig) -> None:
         self.inlet.reconfigure(config)
@@ -161,8 +160,11 @@ class Relay:
 
     def _open_stream(self, config: StreamConfig) -> _Stream:
         port = self._history_port()
-        core = StreamCore(config.name, self.relay_id, stride=config.stride, history_port=port)
-        return _Stream(Inlet(config, self._handover), core, self.histories.get(config.name))
+        history = self.histories.get(config.name)
+        core = StreamCore(
+            config.name, self.relay_id, stride=config.stride, history=history, history_port=port
+        )
+        return _Stream(Inlet(config, self._handover), core)
 
     def _history_port(self) -> int | None:
         return None if self.archive is None else self.archive.port
@@ -284,10 +286,11 @@ class Relay:
         stream = self._open_stream(config)
         old = self._removed.pop(config.name, None)
         if old is not None:
-            stream = stream._replace(inlet=old.inlet, core=old.core)
+            old.core.history = stream.core.history
+            if stream.core.history is not None:
+                stream.core.history.next = old.core.sequence
+            stream = old
             stream.reconfigure(config)
-            if stream.history is not None:
-                stream.history.next = old.core.sequence
         return stream
 
     def _remove_stream(self, stream: _Stream) -> None:
@@ -295,7 +298,8 @@ class Relay:
         stream.core.membership(False, "the relay's configuration has it no more")
         self.publisher.publish(stream.core.beat(clock.now()))
         self.histories.pop(stream.core.name, None)
-        self._removed[stream.core.name] = stream._replace(history=None)
+        stream.core.history = None
+        self._removed[stream.core.name] = stream
 
     def _take_up_clients(self, clients: Clients) -> None:
         removed = [name for key, name in self._clients.items() if key not in clients]
@@ -313,24 +317,24 @@ class Relay:
     def _drain(self) -> int:
         """Publish what waits in the sockets, note until when to let more gather; return how many came."""
         count = 0
-        for inlet, core, history in self.streams:
+        for inlet, core in self.streams:
             for _ in range(_MAX_READS):
                 drained = inlet.read()
-                if drained.datagrams:
+                if drained.sizes:
                     now = clock.now()
                     for message in core.take(drained, now):
                         self.publisher.publish(message)
-                        if history is not None:
-                            history.append(message.header, message.payload)
                     if not count:
                         self._rest_until_s = now.s + self._max_delay_s
                         self._due_s = min(self._due_s, now.s + _ATTEND_INTERVAL_S)
-                    count += len(drained.datagrams)
+                    count += len(drained.sizes)
                 if drained.exhausted:
                     break
             else:
                 # Never rest while a socket holds datagrams: its buffer would overflow.
                 self._rest_until_s = 0.0
+            if count <= _FEW:
+                core.settle()
         return count
 
     def _rest(self) -> None:
@@ -349,7 +353,7 @@ class Relay:
 
     def _beat(self, *, final: bool = False) -> None:
         now = clock.now()
-        for _, core, _ in self.streams:
+        for _, core in self.streams:
             beat = core.beat(now) if final else core.tick(now)
             if beat is not None:
                 self.publisher.publish(beat)
@@ -364,7 +368,7 @@ class Relay:
     def _check_inlets(self, *, starting: bool = False) -> None:
         now_s = time.monotonic()
         self._next_check_s = now_s + _CHECK_INTERVAL_S
-        for inlet, core, _ in self.streams:
+        for inlet, core in self.streams:
             inlet.check(now_s, starting=starting)
             core.membership(inlet.joined, inlet.membership)
             core.kernel_dropped = inlet.memory().dropped
@@ -388,6 +392,8 @@ class Relay:
 
     def _attend(self) -> None:
         """Do what else there is to do than to pass readouts on: beats, and what clients ask for."""
+        for _, core in self.streams:
+            core.settle()  # what follows tells of it
         self._listen(0.0)
         now_s = time.monotonic()
         if self._asked or now_s >= self._answer_due_s(now_s):
@@ -410,7 +416,7 @@ class Relay:
 
 
 def _sample_stream(stream: _Stream, now: clock.Moment) -> StreamSample:
-    inlet, core, _ = stream
+    inlet, core = stream
     report = core.report(now)
     return StreamSample(core.name, report, core.messages, core.bytes, inlet.memory(), dict(inlet.rejoins))
 

@@ -5,14 +5,13 @@ import os
 
 import pytest
 
-from astropix_analysis.datagrams import Drained
 from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.ledger import Source
 from astropix_analysis.readiness import wait_readable
 from astropix_analysis.sock import MulticastSender
 from astropix_relay import inlet as inlets
 from astropix_relay.config import Stream
 from astropix_relay.inlet import Inlet
+from drains import drain
 
 READOUT = AstroPix4Readout(b"\xbc\x01", 1).to_bytes()
 
@@ -33,7 +32,7 @@ def inlet(stream):
 def gets(inlet, group, port):
     with MulticastSender(group, port, 0, interface="127.0.0.1") as sender:
         sender.send_data(READOUT)
-    return wait_readable(inlet.fileno(), 0.5) and bytes(inlet.read().datagrams[0]) == READOUT
+    return wait_readable(inlet.fileno(), 0.5) and inlet.read().payload == READOUT
 
 
 def test_silence_is_counted_from_the_last_datagram(inlet, group, port):
@@ -77,7 +76,7 @@ def test_drops_go_on_counting_over_a_new_socket(inlet, stream, monkeypatch):
     monkeypatch.undo()
     inlet.check(1.0)
     assert inlet.memory().dropped == 7
-    drained = Drained((b"x",), (Source("127.0.0.1", 1),), (2,), True)
+    drained = drain(b"x", drops=(2,))
     monkeypatch.setattr(inlet, "_reader", type("Reader", (), {"read": lambda self: drained})())
     assert inlet.read().drops == [9]
 
@@ -88,7 +87,7 @@ def test_a_socket_that_fails_is_replaced(inlet, group, port, monkeypatch, caplog
             raise OSError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
 
     monkeypatch.setattr(inlet, "_reader", Broken())
-    assert not inlet.read().datagrams
+    assert not inlet.read().sizes
     assert not inlet.joined
     assert "connection abort" in inlet.membership
     inlet.check(1.0)

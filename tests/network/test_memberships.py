@@ -55,7 +55,7 @@ def receive(inlet, timeout=0.5):
     if inlet.fileno() is None or not wait_readable(inlet.fileno(), timeout):
         return []
     drained = inlet.read()
-    return [(bytes(d), s.address) for d, s in zip(drained.datagrams, drained.sources, strict=True)]
+    return [(d, s.address) for d, s in zip(drained.datagrams(), drained.sources, strict=True)]
 
 
 def gets(inlet, host, **options):

@@ -2,22 +2,17 @@
 
 from astropix_analysis import fmt, wire
 from astropix_analysis.clock import Moment
-from astropix_analysis.datagrams import Drained
 from astropix_analysis.intake import Intake
-from astropix_analysis.ledger import Source, StreamLedger
+from astropix_analysis.ledger import StreamLedger
 from astropix_analysis.sock import MulticastReceiver, MulticastSender
 from astropix_analysis.subscription import Subscription
+from drains import DAQ, drain
 
-DAQ = Source("10.0.0.1", 4711)
 NOW = Moment(100.0, 10**18)
 
 
 def readout(readout_id, timestamp):
     return fmt.AstroPix4Readout(b"\xbc", readout_id, timestamp).to_bytes()
-
-
-def drained(datagrams):
-    return Drained(datagrams, [DAQ] * len(datagrams), [], True)
 
 
 def positions(runs):
@@ -26,14 +21,14 @@ def positions(runs):
 
 def test_a_drain_with_two_runs():
     intake = Intake(StreamLedger())
-    (group,) = intake.take(drained([readout(5, 10), readout(6, 11), readout(0, 20), readout(1, 21)]), NOW)
+    (group,) = intake.take(drain(readout(5, 10), readout(6, 11), readout(0, 20), readout(1, 21)), NOW)
     assert positions(group.runs) == [(0, 5, 10), (2, 0, 20)]
 
 
 def test_positions_count_only_what_is_handed_out():
     """Something that is no readout parts what the ledger is told; it takes no position."""
     intake = Intake(StreamLedger())
-    (group,) = intake.take(drained([readout(0, 10), b"junk", readout(1, 11), readout(0, 20)]), NOW)
+    (group,) = intake.take(drain(readout(0, 10), b"junk", readout(1, 11), readout(0, 20)), NOW)
     assert positions(group.runs) == [(0, 0, 10), (2, 0, 20)]
 
 

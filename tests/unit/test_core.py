@@ -1,7 +1,6 @@
 """The relay's core: datagrams in, messages out, no socket in sight."""
 
 import json
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -9,20 +8,14 @@ from hypothesis import strategies as st
 
 from astropix_analysis import wire
 from astropix_analysis.clock import Moment
-from astropix_analysis.datagrams import Drained
 from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.ledger import Source
 from astropix_relay.core import MIN_BEAT_INTERVAL_S, StreamCore, split
-
-DAQ, OTHER = Source("10.0.1.1", 40000), Source("10.0.1.9", 40001)
+from astropix_relay.history import History
+from drains import DAQ, OTHER, drain
 
 
 def datagram(readout_id, size=4, timestamp=None):
     return AstroPix4Readout(b"\xbc" * size, readout_id, timestamp or 1000 + readout_id).to_bytes()
-
-
-def drained(*datagrams, sources=None, drops=()):
-    return Drained(datagrams, sources or [DAQ] * len(datagrams), drops, True)
 
 
 def at(seconds):
@@ -42,22 +35,22 @@ def parse(messages):
 
 def test_what_waited_together_becomes_one_message_byte_for_byte(core):
     sent = [datagram(i) for i in range(3)]
-    (message,) = parse(core.take(drained(*sent), at(1)))
+    (message,) = parse(core.take(drain(*sent), at(1)))
     assert message.payload == b"".join(sent)
     assert message.header == wire.Header(0, 3, 77, 0, at(1).ns, DAQ)
-    (message,) = parse(core.take(drained(datagram(3)), at(2)))
+    (message,) = parse(core.take(drain(datagram(3)), at(2)))
     assert message.header.sequence == 3
 
 
 def test_a_payload_that_ends_in_padding_is_not_touched(core):
     data = b"\xfe\xdc\xba" + (0).to_bytes(4, "little") + bytes(8) + (2).to_bytes(4, "little") + b"\xff\xff"
-    (message,) = parse(core.take(drained(data), at(1)))
+    (message,) = parse(core.take(drain(data), at(1)))
     assert message.payload == data
 
 
 def test_rejected_datagrams_take_no_number_and_are_counted_by_reason(core):
     good = datagram(0)
-    messages = list(core.take(drained(b"", good[:18], b"\x00" + good[1:], good + b"x", good), at(1)))
+    messages = list(core.take(drain(b"", good[:18], b"\x00" + good[1:], good + b"x", good), at(1)))
     (message,) = parse(messages)
     assert message.payload == good
     assert message.header.sequence == 0
@@ -66,23 +59,25 @@ def test_rejected_datagrams_take_no_number_and_are_counted_by_reason(core):
 
 def test_sources_go_into_messages_of_their_own_and_numbers_follow_publishing(core):
     sent = [datagram(0), datagram(100), datagram(1), datagram(101)]
-    one, other = parse(core.take(drained(*sent, sources=[DAQ, OTHER, DAQ, OTHER]), at(1)))
+    one, other = parse(core.take(drain(*sent, sources=[DAQ, OTHER, DAQ, OTHER]), at(1)))
     assert (one.header.source, one.header.sequence, one.payload) == (DAQ, 0, sent[0] + sent[2])
     assert (other.header.source, other.header.sequence, other.payload) == (OTHER, 2, sent[1] + sent[3])
 
 
-@given(st.lists(st.integers(19, 65507), max_size=40))
+@given(st.lists(st.integers(19, 65507), min_size=1, max_size=40))
 def test_split_keeps_everything_in_order_and_within_a_payload(sizes):
-    datagrams = [bytes([i]) * size for i, size in enumerate(sizes)]
-    parts = split(datagrams)
-    assert [one for part in parts for one in part] == datagrams
-    for part, following in pairwise(parts):
-        assert sum(map(len, part)) <= wire.MAX_PAYLOAD or len(part) == 1
-        assert sum(map(len, part)) + len(following[0]) > wire.MAX_PAYLOAD  # no message is sent half full
+    left, parts = list(sizes), list(split(sizes))
+    for begin, end, count in parts:
+        part, left = left[:count], left[count:]
+        assert end - begin == sum(part)
+        assert end - begin <= wire.MAX_PAYLOAD or count == 1
+        assert not left or end - begin + left[0] > wire.MAX_PAYLOAD  # no message is sent half full
+    assert not left
+    assert [begin for begin, _, _ in parts] == [0, *(end for _, end, _ in parts[:-1])]
 
 
 def test_a_beat_a_second_with_the_next_number(core):
-    list(core.take(drained(datagram(0), datagram(1)), at(0)))
+    list(core.take(drain(datagram(0), datagram(1)), at(0)))
     beat = wire.parse_message(core.tick(at(0.1)))
     assert beat.header == wire.Header(0, 0, 77, 2, at(0.1).ns, wire.NO_SOURCE)
     assert beat.report["published"] == 2
@@ -110,7 +105,7 @@ def test_a_new_subscription_is_answered_with_a_beat_but_not_too_often(core):
 
 def test_a_change_of_state_is_told_at_once(core):
     assert json.loads(core.tick(at(0)).payload)["state"] == "quiet"
-    list(core.take(drained(datagram(0)), at(0.2)))
+    list(core.take(drain(datagram(0)), at(0.2)))
     assert json.loads(core.tick(at(0.2)).payload)["state"] == "live"
     core.membership(False, "the interface is gone")
     report = json.loads(core.tick(at(0.3)).payload)
@@ -118,12 +113,32 @@ def test_a_change_of_state_is_told_at_once(core):
 
 
 def test_losses_are_told_where_they_happened(core):
-    list(core.take(drained(datagram(0)), at(0)))
+    list(core.take(drain(datagram(0)), at(0)))
     # 5 were dropped by the kernel before readout 9 was queued; 3 of the 8 missing never came to the socket
-    list(core.take(drained(datagram(9), drops=[5]), at(0.1)))
-    list(core.take(drained(*map(datagram, range(10, 80))), at(0.2)))
+    list(core.take(drain(datagram(9), drops=[5]), at(0.1)))
+    list(core.take(drain(*map(datagram, range(10, 80))), at(0.2)))
     report = core.report(at(0.3))
     assert report["kernel_dropped"] == 5
     assert report["totals"]["in_kernel"] == 5
     assert report["totals"]["before_socket"] == 3
     assert report["sources"][0]["port"] == DAQ.port
+
+
+def test_what_is_published_is_counted_and_remembered_soon(core):
+    """Lone readouts at once, by `settle`; under load at the latest after 16 messages."""
+    core.history = History(1 << 20)
+    for i in range(100):
+        core.take(drain(datagram(i)), at(1))
+        assert core.sequence == i + 1
+        assert core.sequence - core.history.next <= 17
+    core.settle()
+    assert (core.history.next, core.messages, core.bytes) == (100, 100, 100 * len(datagram(0)))
+    assert core.ledger.totals().received == 100
+
+
+@pytest.mark.parametrize("ask", [StreamCore.report, StreamCore.tick, StreamCore.beat])
+def test_whatever_tells_of_readouts_counts_them_first(core, ask):
+    core.take(drain(datagram(0), datagram(2)), at(1))
+    ask(core, at(1))
+    assert core.ledger.totals().received == 2
+    assert core.tracker.age_s(at(1)) == 0.0

@@ -6,9 +6,12 @@ import os
 import socket
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from astropix_analysis import datagrams, multicast
 from astropix_analysis.datagrams import NOTHING, SLOTS, MmsgReader, RecvReader, open_reader
+from astropix_analysis.fmt import HEADER
 from astropix_analysis.ledger import Source
 
 
@@ -59,10 +62,12 @@ def pair():
 def read_all(reader):
     """Everything that waits, as (bytes, source, drop count or None)."""
     found = []
-    while (drained := reader.read()).datagrams:
-        assert len(drained.sources) == len(drained.datagrams) <= reader.slots
-        drops = drained.drops or [None] * len(drained.datagrams)
-        found += zip(map(bytes, drained.datagrams), drained.sources, drops, strict=True)
+    while (drained := reader.read()).sizes:
+        assert len(drained.sources) == len(drained.sizes) <= reader.slots
+        assert sum(drained.sizes) == len(drained.payload)
+        assert not drained.even or len({*drained.sizes}) == len({*drained.sources}) == 1
+        drops = drained.drops or [None] * len(drained.sizes)
+        found += zip(drained.datagrams(), drained.sources, drops, strict=True)
     assert drained.exhausted
     return found
 
@@ -170,15 +175,87 @@ def test_a_batch_mixes_datagrams_from_before_and_after_drops(kind):
         assert counts == [0] * (len(counts) - 1) + [0 if kind == "recvfrom" else dropped]
 
 
-def test_buffers_last_until_the_next_read(kind, pair):
+def test_what_was_read_is_there_to_stay(kind, pair):
     receiver, sender = pair
     reader = open_reader(receiver)
     sender.send(b"one")
-    (first,) = reader.read().datagrams
-    assert bytes(first) == b"one"
+    first = reader.read()
     sender.send(b"two")
     reader.read()
-    assert bytes(first) in (b"one", b"two")
+    assert first.payload == b"one"
+
+
+# Sizes around the one that the reader laid out its buffers for, and back to it.
+CHANGES = (
+    [35] * 60,
+    [35] * 60,
+    [35] * 60,
+    [45] * 9,
+    [35, 45, 34, 36, 35],
+    [45] * 9,
+    [45] * 9,
+    [0, 45, 1],
+    [4000] * 3,
+)
+
+
+def test_sizes_may_change_at_any_time(kind, pair):
+    receiver, sender = pair
+    reader, source = open_reader(receiver), Source(*sender.getsockname())
+    for sizes in CHANGES * 2:
+        sent = [bytes([i]) * size for i, size in enumerate(sizes)]
+        for data in sent:
+            sender.send(data)
+        assert [(data, found) for data, found, _ in read_all(reader)] == [(data, source) for data in sent]
+
+
+@pytest.mark.skipif(datagrams._recvmmsg is None, reason="this platform has no recvmmsg")
+def test_a_size_that_stays_is_read_in_one_piece(pair):
+    receiver, sender = pair
+    reader = MmsgReader(receiver)
+    laid_out = []
+    for size in (
+        35,
+        35,
+        35,
+        45,
+        35,
+        45,
+        45,
+        10,
+        10,
+    ):  # one that comes once, or is no readout, changes nothing
+        for _ in range(3):
+            sender.send(bytes(size))
+        assert reader.read().even
+        laid_out.append(reader._piece)
+    assert laid_out[1:] == [35, 35, 35, 35, 45, 45, 45, 45]
+
+
+SIZES = [0, 1, 19, 35, 35, 36, 45, 1472, 1473, 5000]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(SIZES), max_size=12), max_size=8))
+def test_any_sizes_come_out_as_they_went_in(script):
+    with receiver_and_sender() as (receiver, sender):
+        reader = open_reader(receiver)
+        for sizes in script:
+            sent = [os.urandom(size) for size in sizes]
+            for data in sent:
+                sender.send(data)
+            assert [data for data, _, _ in read_all(reader)] == sent
+
+
+@given(st.lists(st.binary(max_size=60), min_size=1, max_size=20))
+def test_heads_are_what_each_datagram_begins_with(sent):
+    with receiver_and_sender() as (receiver, sender):
+        for data in sent:
+            sender.send(data)
+        drained = open_reader(receiver).read()
+    for i, data in enumerate(sent[: len(drained.sizes)]):
+        if drained.heads and len(data) >= HEADER.size:
+            assert tuple(column[i] for column in drained.heads) == HEADER.unpack_from(data)
 
 
 def test_a_closed_socket_is_an_error_not_a_crash(kind, pair):

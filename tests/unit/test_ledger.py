@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astropix_analysis.clock import Moment
-from astropix_analysis.datagrams import Drained
 from astropix_analysis.errors import WireError
 from astropix_analysis.intake import Intake
 from astropix_analysis.ledger import (
@@ -27,6 +26,7 @@ from astropix_analysis.ledger import (
     place_counts,
 )
 from astropix_analysis.sequencing import KEPT_GAPS
+from drains import drain
 
 EPOCH_NS = 1_700_000_000_000_000_000
 U32 = 1 << 32
@@ -249,7 +249,9 @@ def assert_nothing_fell(old, new):
 
 def drained(batch):
     datagrams, sources, drops = zip(*batch, strict=True)
-    return Drained(datagrams, sources, drops if any(drops) else (), True)  # the kernel tells of drops only
+    return drain(
+        *datagrams, sources=sources, drops=drops if any(drops) else ()
+    )  # the kernel tells of drops only
 
 
 def batches(rng, events, kernel_count):

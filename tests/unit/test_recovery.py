@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from astropix_analysis import wire
 from astropix_analysis.clock import Moment
-from astropix_analysis.datagrams import Drained
 from astropix_analysis.errors import ConfigError
 from astropix_analysis.fmt import AstroPix4Readout
 from astropix_analysis.ledger import Place, Source
@@ -17,6 +16,7 @@ from astropix_analysis.subscription import Subscription
 from astropix_relay.archive import answer_request
 from astropix_relay.core import StreamCore
 from astropix_relay.history import History
+from drains import drain
 
 DAQ = Source("10.0.1.1", 40000)
 SMALL = 160 << 10
@@ -39,7 +39,7 @@ class Relay:
         messages = []
         for i in readout_ids:
             datagram = AstroPix4Readout(data, i, 1000 + i).to_bytes()
-            messages += self.core.take(Drained([datagram], [DAQ], (), True), now)
+            messages += self.core.take(drain(datagram), now)
         for message in messages:
             self.histories["astropix"].append(message.header, message.payload)
         return messages
@@ -358,7 +358,7 @@ def test_a_late_joiner_begins_where_it_wants(start, ids, before):
 def test_a_late_joiner_may_begin_in_the_middle_of_a_message():
     relay = Relay()
     datagrams = [AstroPix4Readout(bytes([i]), i, 1000 + i).to_bytes() for i in range(10)]
-    (message,) = relay.core.take(Drained(datagrams, [DAQ] * 10, (), True), Moment(0.0, 0))
+    (message,) = relay.core.take(drain(*datagrams), Moment(0.0, 0))
     relay.histories["astropix"].append(message.header, message.payload)
     client = Client(relay, start=3)
     client.recover(relay)

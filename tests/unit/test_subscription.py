@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from astropix_analysis import wire
 from astropix_analysis.clock import Moment
-from astropix_analysis.datagrams import Drained
 from astropix_analysis.errors import ConfigError
 from astropix_analysis.fmt import AstroPix4Readout
 from astropix_analysis.ledger import Place, Source
 from astropix_analysis.subscription import Subscription
 from astropix_relay.core import StreamCore
+from drains import drain
 
 DAQ = Source("10.0.1.1", 40000)
 
@@ -29,7 +29,7 @@ class Relay:
 
     def send(self, *readout_ids, drops=()):
         datagrams = [AstroPix4Readout(b"\xbc", i, 1000 + i).to_bytes() for i in readout_ids]
-        return list(self.core.take(Drained(datagrams, [DAQ] * len(datagrams), drops, True), at(0)))
+        return self.core.take(drain(*datagrams, drops=drops), at(0))
 
     def beat(self, seconds=0.0):
         return self.core.beat(at(seconds))

@@ -85,7 +85,7 @@ class Heard:
         """Note a datagram."""
         if self._intake is None:
             self._intake = Intake(self._ledger)
-        is_readout = bool(self._intake.take(Drained([datagram], (source,), (), False), now))
+        is_readout = bool(self._intake.take(Drained(datagram, (len(datagram),), (source,), (), False), now))
         (self.readouts if is_readout else self.strays)[source] += 1
         if ttl is not None:
             self.ttls.setdefault(source, set()).add(ttl)
