@@ -222,12 +222,12 @@ class Receiver(ABC, Generic[R]):
     def __iter__(self) -> Iterator[R]:
         """Iterate over readouts, until the receiver's own timeout passes without one or it is closed."""
         while not self._closed:
-            if self._readiness is None:
-                yield from self._readouts  # 30 ns each, where `receive` takes 300
             try:
                 yield self.receive()
             except ReceiveTimeout:
                 return
+            if self._readiness is None:
+                yield from self._readouts  # 30 ns each, where `receive` takes 300
 
     def fileno(self) -> int:
         """Return a descriptor for `select` and asyncio, readable while a readout may be waiting.

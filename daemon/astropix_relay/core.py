@@ -16,7 +16,7 @@ from astropix_relay.history import History
 
 BEAT_INTERVAL_S = 1.0
 MIN_BEAT_INTERVAL_S = 0.05  # so that a flood of subscriptions cannot make a flood of beats
-_MANY = 16  # messages that wait to be settled together: 16 ms of them
+_MANY = 16  # messages that wait to be settled together, 16 ms of them under load; others until the next tick
 
 
 class Message(NamedTuple):
@@ -96,8 +96,8 @@ class StreamCore:
     def settle(self) -> None:
         """Count and remember what was taken since the last call.
 
-        A lone readout is published before. Under load this is done for many turns at once: in one by one it
-        runs from cold caches and takes three times as long.
+        A readout is published before. That is done for many at once: one by one it runs from cold caches and
+        takes three times as long.
         """
         for source, timestamp, now in self._intake.tell():
             self.tracker.received(source, timestamp, now)

@@ -333,8 +333,6 @@ class Relay:
             else:
                 # Never rest while a socket holds datagrams: its buffer would overflow.
                 self._rest_until_s = 0.0
-            if count <= _FEW:
-                core.settle()
         return count
 
     def _rest(self) -> None:
@@ -392,14 +390,14 @@ class Relay:
 
     def _attend(self) -> None:
         """Do what else there is to do than to pass readouts on: beats, and what clients ask for."""
-        for _, core in self.streams:
-            core.settle()  # what follows tells of it
         self._listen(0.0)
         now_s = time.monotonic()
         if self._asked or now_s >= self._answer_due_s(now_s):
             self._asked = False
             self.gate.attend(now_s)
             if self.archive is not None:
+                for _, core in self.streams:
+                    core.settle()  # into the histories that are asked
                 self.archive.answer_one()
         self._beat()
         self._answer_subscriptions()  # after the last send, which may have taken in what the descriptor tells

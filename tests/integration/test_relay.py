@@ -52,6 +52,20 @@ def test_every_readout_arrives_once_and_in_order(endpoint, sender):
         assert receiver.ledger.lost == 0
 
 
+def test_history_has_what_is_out(relay, endpoint, sender):
+    """What was just published is counted and remembered later, but before anybody is told of it."""
+    with RelayReceiver(AstroPix4Readout, endpoint, "astropix", timeout=5) as live, zmq.Context() as context:
+        live.wait_ready(5)
+        with context.socket(zmq.DEALER) as dealer:
+            dealer.rcvtimeo = 5000
+            dealer.connect(relay.archive.endpoint)
+            for i in range(30):
+                sender.send_readout(readout(i))
+                assert live.receive().readout_id == i
+                dealer.send(wire.pack_request(wire.Request(wire.Ask.LATEST, i, 0, 1, 0, "astropix")))
+                assert wire.parse_answer(dealer.recv_multipart()[0]).next == i + 1
+
+
 def test_nothing_after_ready_is_missed(endpoint, sender):
     """What is published right after a mere connection does not arrive; what follows the first beat does."""
     for i in range(20):

@@ -157,13 +157,15 @@ def test_iteration_ends_with_the_timeout_and_goes_on_when_asked_again(receiver):
     assert ids(receiver) == [2]
 
 
-def test_iteration_ends_when_the_receiver_is_closed(receiver):
+@pytest.mark.parametrize("last", [0, 1])
+def test_iteration_ends_when_the_receiver_is_closed(receiver, last):
     receiver.arrive(batch(0, 1, 2))
     seen = []
     for one in receiver:
         seen.append(one.readout_id)
-        receiver.close()
-    assert seen == [0]
+        if one.readout_id == last:
+            receiver.close()
+    assert seen == list(range(last + 1))
     assert list(receiver) == []
 
 
@@ -263,6 +265,22 @@ def test_it_is_readable_while_the_network_or_the_buffer_has_something(receiver):
         assert is_readable(receiver)
         receiver.receive_batch()
     assert not is_readable(receiver)
+
+
+def test_it_is_readable_while_an_iteration_has_something_left(receiver):
+    receiver.fileno()
+    receiver.arrive(batch(0, 1, 2))
+    for one in receiver:
+        assert is_readable(receiver) is (one.readout_id < 2)
+
+
+def test_iteration_and_receive_take_from_the_same_readouts(receiver):
+    receiver.arrive(batch(0, 1, 2, 3, 4))
+    iteration = iter(receiver)
+    assert [next(iteration).readout_id, next(iteration).readout_id] == [0, 1]
+    assert receiver.receive().readout_id == 2
+    assert next(iteration).readout_id == 3
+    assert receiver.receive().readout_id == 4
 
 
 def test_it_is_readable_for_what_was_buffered_before_it_was_asked(receiver):
