@@ -5,6 +5,7 @@ Pure. The relay's core and `MulticastReceiver` take in datagrams in the same way
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from astropix_analysis import fmt
@@ -156,6 +157,7 @@ class Intake:
             self._drops = drops[0] if drops else None
         unpack, header_size, magic = fmt.HEADER.unpack_from, fmt.HEADER_SIZE, fmt.MAGIC
         growing: dict[Source, _Growing] = {}
+        group: _Growing | None = None
         for datagram, source, dropped in zip(drained.datagrams(), drained.sources, drops, strict=True):
             if dropped != self._drops:
                 self._tell_each(growing.values(), now)
@@ -164,9 +166,8 @@ class Intake:
             if size >= header_size:
                 found, readout_id, timestamp, length = unpack(datagram)
                 if found == magic and length == size - header_size:
-                    group = growing.get(source)
-                    if group is None:
-                        group = growing[source] = _Growing(source)
+                    if group is None or source is not group.source:
+                        group = growing.setdefault(source, _Growing(source))
                     group.datagrams.append(datagram)
                     group.readout_ids.append(readout_id)
                     group.timestamps.append(timestamp)
@@ -200,14 +201,12 @@ class Intake:
 
 def _chain_length(untold: Sequence[tuple[Group, Moment]]) -> int:
     """Return how many groups, from the first on, are of one source and have ids that go on, one by one."""
-    source, ids = untold[0][0].source, untold[0][0].readout_ids
-    for n, (group, _) in enumerate(untold):
-        following = group.readout_ids
-        if n and not (
-            type(ids) is type(following) is range and following.start == ids.stop and group.source == source
-        ):
+    for n, ((before, _), (group, _)) in enumerate(pairwise(untold), 1):
+        ids, following = before.readout_ids, group.readout_ids
+        if group.source != before.source or not isinstance(ids, range) or not isinstance(following, range):
             return n
-        ids = following
+        if following.start != ids.stop:
+            return n
     return len(untold)
 
 

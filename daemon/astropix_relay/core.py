@@ -10,7 +10,7 @@ from astropix_analysis import wire
 from astropix_analysis.clock import Moment
 from astropix_analysis.datagrams import Drained
 from astropix_analysis.intake import Intake
-from astropix_analysis.ledger import Source, StreamLedger
+from astropix_analysis.ledger import StreamLedger
 from astropix_analysis.state import State, StateTracker
 from astropix_relay.history import History
 
@@ -85,11 +85,11 @@ class StreamCore:
         messages = []
         for group in self._intake.sort(drained, now):
             payload, sizes = group.payload, group.sizes
-            if len(payload) <= wire.MAX_PAYLOAD:
-                messages.append(self._number(group.source, payload, len(sizes), now.ns))
-            else:
-                parts = split(sizes)
-                messages += [self._number(group.source, payload[i:j], n, now.ns) for i, j, n in parts]
+            whole = ((0, len(payload), len(sizes)),)
+            for begin, end, count in whole if len(payload) <= wire.MAX_PAYLOAD else split(sizes):
+                header = wire.pack_header((0, count, self.relay_id, self.sequence, now.ns, group.source))
+                self.sequence += count
+                messages.append(Message(self._data_topic, header, payload[begin:end]))
         self._unsettled += messages
         return messages
 
@@ -111,11 +111,6 @@ class StreamCore:
     def membership(self, joined: bool, words: str) -> None:
         """Note whether the group is joined, and where or why not."""
         self._joined, self._membership = joined, words
-
-    def _number(self, source: Source, payload: bytes, count: int, now_ns: int) -> Message:
-        header = wire.pack_header((0, count, self.relay_id, self.sequence, now_ns, source))
-        self.sequence += count
-        return Message(self._data_topic, header, payload)
 
     def subscribed(self, prefix: bytes) -> None:
         """Note a new subscription; one that covers this stream is answered with a beat."""

@@ -22,8 +22,10 @@ all threads. Traffic stays on the loopback interface, sent in bursts of 16.
   this repository). *naive*: `recvfrom` and one pyzmq message a readout (`tests/bench/peers.py`).
 - Queues: reference, naive and the counting subscribers may hold 10^6 messages; our relay 256 (16 MiB) a
   subscriber, with 400 places for subscribers and 64 MiB of history, all else as by default.
-- A virtual machine's speed may change from minute to minute: decoding stands beside a plain loop in Python,
-  which is slower by the same factor then.
+- A virtual machine's speed may change from minute to minute, most of all that of Python after a sleep, when
+  others have used the caches: decoding stands beside a plain loop in Python; two runs may differ by a fifth.
+- Under load a `MulticastReceiver` lets readouts gather for 2 ms, the relay for 1 ms: what the relay adds may
+  be less than nothing.
 - The highest rate is that of the source where no relay lost anything: on two cores it shares them with all.
 - Where the time of the relay goes, and what was tried: docs/decisions/0011-a-turn-of-the-loop.md.
 """
