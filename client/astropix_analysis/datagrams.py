@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from astropix_analysis import fmt, multicast
 from astropix_analysis.ledger import Source
 
-# Datagrams in one call: twice what comes in 1 ms at 50 000/s, so that as a rule one call empties the socket.
+# Datagrams in one call: more than come in 2 ms at 50 000/s, so that as a rule one call empties the socket.
 SLOTS = 128
 # More than the largest datagram, so that one that fills its slot was cut (MSG_TRUNC) and is rejected as such.
 SLOT_SIZE = 65536 + 64
