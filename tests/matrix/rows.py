@@ -395,8 +395,8 @@ def daq_restarted(bench):
 @row(
     "DAQ pause of 10 min (model time)",
     SEQUENCING,
-    "self.last_s = now.s\n",
-    "self._current = self._current if now.s - self.last_s < 60 else None\n        self.last_s = now.s\n",
+    "self.last_s, self._last_ns = now",
+    "self.last_s, self._last_ns, self._current = *now, self._current if now.s - self.last_s < 60 else None",
 )
 def daq_pause(bench):
     clock = bench.clock()
