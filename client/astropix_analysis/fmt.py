@@ -21,9 +21,10 @@ from __future__ import annotations
 import re
 import struct
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from enum import IntEnum
 from functools import lru_cache
+from itertools import pairwise
 
 from astropix_analysis.errors import FormatError
 
@@ -359,15 +360,20 @@ def parse_equal_ids(payload: bytes, count: int) -> Sequence[int] | None:
     sequence of int or None
         None if `payload` is anything else, or if they are many.
     """
-    if not 0 < count <= _MAX_COLUMN:
-        return None
-    size, rest = divmod(len(payload), count)
-    if rest or size < HEADER_SIZE:
+    size, rest = divmod(len(payload), count or 1)
+    if not 0 < count <= _MAX_COLUMN or rest or size < HEADER_SIZE:
         return None
     magic, first_id, _, length = HEADER.unpack_from(payload)
     if magic != MAGIC or length != size - HEADER_SIZE:
         return None
-    if count == 1 or (size <= _MAX_COMPARED and _count_on(payload, count, size, first_id)):
+    count_on = count == 1
+    if not count_on and size <= _MAX_COMPARED:
+        # The payload is taken for one long number, and all headers are compared at once: 30 ns a readout, and
+        # in three lines of Python, which is what costs after a sleep, when nothing is in the caches. An id
+        # beyond the counter's end would run over into the timestamp, where the mask has none.
+        mask, headers, ones = _headers_as_number(count, size)
+        count_on = int.from_bytes(payload, "little") & mask == headers + first_id * ones
+    if count_on:
         return range(first_id, first_id + count)
     fields = header_columns(count, size).unpack(payload)
     if fields[0::4].count(MAGIC) != count or fields[3::4].count(length) != count:
@@ -375,20 +381,37 @@ def parse_equal_ids(payload: bytes, count: int) -> Sequence[int] | None:
     return fields[1::4]
 
 
-def equal_timestamps(payload: bytes, count: int) -> tuple[int, ...]:
-    """Return the timestamps of readouts that `parse_equal_ids` has seen."""
-    return header_columns(count, len(payload) // count).unpack(payload)[2::4]
+class EqualTimestamps(Sequence[int]):
+    """Timestamps of readouts that `parse_equal_ids` has seen; unpacked only if asked for more than one."""
+
+    __slots__ = ("_count", "_payload")
+
+    def __init__(self, payload: bytes, count: int) -> None:
+        self._payload, self._count = payload, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self._all()[index]
+        size, i = len(self._payload) // self._count, range(self._count)[index]
+        return HEADER.unpack_from(self._payload, i * size)[2]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._all())
+
+    def __repr__(self) -> str:
+        return repr(self._all())
+
+    def _all(self) -> tuple[int, ...]:
+        return header_columns(self._count, len(self._payload) // self._count).unpack(self._payload)[2::4]
 
 
-def _count_on(payload: bytes, count: int, size: int, first_id: int) -> bool:
-    """Return whether each header is like the first but for the timestamp and an id that counts on.
-
-    The payload is taken for one long number, and all headers are compared at once: 30 ns a readout, and
-    in three lines of Python, which is what costs after a sleep, when nothing is in the caches.
-    """
-    mask, headers, ones = _headers_as_number(count, size)
-    # An id beyond the counter's end would run over into the timestamp, where the mask has none.
-    return int.from_bytes(payload, "little") & mask == headers + first_id * ones
+@lru_cache(maxsize=256)
+def _equal_readouts(size: int) -> struct.Struct:
+    """Return what unpacks readout_id, timestamp and data of readouts of this size."""
+    return struct.Struct(f"<3xIQ4x{size - HEADER_SIZE}s")
 
 
 @lru_cache(maxsize=128)
@@ -506,17 +529,24 @@ class AstroPix4Readout:
     ) -> list[Self]:
         """Make the readouts of a payload whose headers were just read; a readout ends at each of `ends`.
 
-        One loop for all takes 0.2 us a readout, where a call for each takes 0.33.
+        A range of ends is that of readouts of one size: these take 0.15 us each, others 0.25, and with a call
+        for each it would be 0.33.
         """
-        new, readouts, begin = cls.__new__, [], HEADER_SIZE
-        for end, readout_id, timestamp in zip(ends, readout_ids, timestamps, strict=True):
+        new, readouts, padded = cls.__new__, [], True
+        fields: Iterable[tuple[int, int, bytes]]
+        if isinstance(ends, range):
+            fields = _equal_readouts(ends.step).iter_unpack(payload)
+            padded = b"\xff" in payload[ends.step - 1 :: ends.step]
+        else:
+            rests = (payload[begin + HEADER_SIZE : end] for begin, end in pairwise((0, *ends)))
+            fields = zip(readout_ids, timestamps, rests, strict=True)
+        for readout_id, timestamp, data in fields:
             readout = new(cls)
-            readout._data = payload[begin:end].rstrip(b"\xff")
+            readout._data = data.rstrip(b"\xff") if padded else data
             readout._hits = None
             readout.readout_id = readout_id
             readout.timestamp = timestamp
             readouts.append(readout)
-            begin = end + HEADER_SIZE
         return readouts
 
     @classmethod

@@ -51,7 +51,8 @@ class Batch:
     payload
         The datagrams back to back, byte for byte.
     readout_ids, timestamps, ends
-        One entry a readout; readout i stands at ``payload[ends[i - 1]:ends[i]]``.
+        One entry a readout; readout i stands at ``payload[ends[i - 1]:ends[i]]``. Where a range says as much
+        it is one: `ends` of readouts of one size, `readout_ids` that count on.
     recovered
         They come from the relay's history, after a loss or for a late joiner.
     runs

@@ -272,7 +272,8 @@ class RelayReceiver(Receiver[R]):
         if batches or timeout_s == 0.0:
             return batches
         self._wait(timeout_s)
-        return self._drain()
+        # What is live goes out at once; all else has its turn with the next call.
+        return self._take_live(clock.now()) or self._drain()
 
     def _wait(self, timeout_s: float | None) -> None:
         # Between two looks only half of a limit counts as waited for.

@@ -10,7 +10,6 @@ import os
 import socket
 import time
 from collections import Counter
-from itertools import accumulate
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -336,8 +335,8 @@ def _batch(group: Group, received_ns: int) -> Batch:
         source=group.source,
         received_ns=received_ns,
         payload=group.payload,
-        readout_ids=list(group.readout_ids),
-        timestamps=list(group.timestamps),
-        ends=list(accumulate(group.sizes)),
+        readout_ids=group.readout_ids,
+        timestamps=group.timestamps,
+        ends=group.ends,
         runs=group.runs,
     )

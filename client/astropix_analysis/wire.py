@@ -222,13 +222,14 @@ def parse_topic(topic: bytes) -> tuple[str, str]:
     return check_stream_name(stream), parts[2].decode("ascii")
 
 
-def walk_payload(payload: bytes, count: int) -> tuple[list[int], list[int], list[int]]:
+def walk_payload(payload: bytes, count: int) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
     """Find the readouts in the payload of a data message.
 
     Returns
     -------
     readout_ids, timestamps, ends
-        `count` of each; a readout stands at ``payload[ends[i - 1]:ends[i]]`` (the first begins at 0).
+        `count` of each; a readout stands at ``payload[ends[i - 1]:ends[i]]`` (the first begins at 0). `ends`
+        is a range if they are of one size.
 
     Raises
     ------
@@ -239,8 +240,7 @@ def walk_payload(payload: bytes, count: int) -> tuple[list[int], list[int], list
     if readout_ids is None:
         return _walk_each(payload, count)
     size = len(payload) // count
-    ends = range(size, len(payload) + 1, size)
-    return list(readout_ids), list(fmt.equal_timestamps(payload, count)), list(ends)
+    return readout_ids, fmt.EqualTimestamps(payload, count), range(size, len(payload) + 1, size)
 
 
 def _walk_each(payload: bytes, count: int) -> tuple[list[int], list[int], list[int]]:

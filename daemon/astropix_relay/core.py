@@ -4,7 +4,7 @@ Bytes and times go in, messages come out; `service` waits, reads the clock and s
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from astropix_analysis import wire
 from astropix_analysis.clock import Moment
@@ -19,12 +19,8 @@ MIN_BEAT_INTERVAL_S = 0.05  # so that a flood of subscriptions cannot make a flo
 _MANY = 16  # messages that wait to be settled together, 16 ms of them under load; others until the next tick
 
 
-class Message(NamedTuple):
-    """One message as it goes to ZeroMQ: topic, header, payload."""
-
-    topic: bytes
-    header: bytes
-    payload: bytes
+Message = tuple[bytes, bytes, bytes]
+"""One message as it goes to ZeroMQ: topic, header, payload."""
 
 
 class StreamCore:
@@ -89,7 +85,7 @@ class StreamCore:
             for begin, end, count in whole if len(payload) <= wire.MAX_PAYLOAD else split(sizes):
                 header = wire.pack_header((0, count, self.relay_id, self.sequence, now.ns, group.source))
                 self.sequence += count
-                messages.append(Message(self._data_topic, header, payload[begin:end]))
+                messages.append((self._data_topic, header, payload[begin:end]))
         self._unsettled += messages
         return messages
 
@@ -144,7 +140,7 @@ class StreamCore:
         self._last_beat_s = now.s
         self._beat_asked = False
         header = wire.pack_header((0, 0, self.relay_id, self.sequence, now.ns, wire.NO_SOURCE))
-        return Message(self._beat_topic, header, wire.pack_json(report))
+        return self._beat_topic, header, wire.pack_json(report)
 
     def report(self, now: Moment) -> dict[str, Any]:
         """Return what the relay knows of the stream, as it stands in a beat."""

@@ -178,12 +178,18 @@ class Relay:
                     self._reload()
                 began_s = time.monotonic()
                 count = self._drain()
-                if time.monotonic() >= self._due_s:
+                now_s = time.monotonic()
+                if now_s >= self._due_s:
                     self._attend()
-                self._turns.note(time.monotonic() - began_s)
+                    now_s = time.monotonic()
+                self._turns.note(now_s - began_s)
                 if count <= _FEW:
                     self._listen(self._due_s)
-                self._rest()
+                # Let readouts that follow soon gather: a burst is then one wake, one system call and one
+                # message. A lone readout has gone out before.
+                left_s = self._rest_until_s - time.monotonic()
+                if left_s > 0:
+                    time.sleep(left_s)
             systemd.notify(STOPPING=1)
             self._drain()
             self._beat(final=True)
@@ -335,15 +341,6 @@ class Relay:
                 self._rest_until_s = 0.0
         return count
 
-    def _rest(self) -> None:
-        """Let readouts that follow soon gather: a burst is then one wake, one system call and one message.
-
-        A lone readout has gone out before.
-        """
-        left_s = self._rest_until_s - time.monotonic()
-        if left_s > 0:
-            time.sleep(left_s)
-
     def _answer_subscriptions(self) -> None:
         for prefix in self.publisher.take_subscriptions():
             for stream in self.streams:
@@ -385,8 +382,9 @@ class Relay:
     def _listen(self, until_s: float) -> None:
         """Wait for the next of whatever comes, and note if it came from a client."""
         timeout_ms = max(0.0, (until_s - time.monotonic()) * 1000)
-        if not self._inlet_fds.issuperset(fd for fd, _ in self._poller.poll(timeout_ms)):
-            self._asked, self._due_s = True, 0.0
+        for fd, _ in self._poller.poll(timeout_ms):
+            if fd not in self._inlet_fds:
+                self._asked, self._due_s = True, 0.0
 
     def _attend(self) -> None:
         """Do what else there is to do than to pass readouts on: beats, and what clients ask for."""

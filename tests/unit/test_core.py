@@ -104,11 +104,11 @@ def test_a_new_subscription_is_answered_with_a_beat_but_not_too_often(core):
 
 
 def test_a_change_of_state_is_told_at_once(core):
-    assert json.loads(core.tick(at(0)).payload)["state"] == "quiet"
+    assert json.loads(core.tick(at(0))[2])["state"] == "quiet"
     list(core.take(drain(datagram(0)), at(0.2)))
-    assert json.loads(core.tick(at(0.2)).payload)["state"] == "live"
+    assert json.loads(core.tick(at(0.2))[2])["state"] == "live"
     core.membership(False, "the interface is gone")
-    report = json.loads(core.tick(at(0.3)).payload)
+    report = json.loads(core.tick(at(0.3))[2])
     assert (report["state"], report["joined"]) == ("no network", False)
 
 

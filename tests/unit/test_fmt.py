@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import time
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -373,7 +374,26 @@ def test_ids_of_equal_readouts_are_found_at_once(first_id, count, size, stride):
         assert found is None
     else:
         assert list(found) == ids
-        assert list(fmt.equal_timestamps(payload, count)) == [10**18 + i for i in ids]
+        timestamps, expected = fmt.EqualTimestamps(payload, count), [10**18 + i for i in ids]
+        assert [*timestamps] == expected == [timestamps[i] for i in range(len(timestamps))]
+        assert timestamps[-1] == expected[-1]
+        assert timestamps[1:-1] == tuple(expected[1:-1])
+        with pytest.raises(IndexError):
+            timestamps[count]
+
+
+@given(st.lists(st.binary(max_size=5), min_size=1), st.lists(st.sampled_from([b"\xbc\x01", b"\xbc\xff"])))
+def test_readouts_of_a_payload_are_those_of_its_datagrams(some, alike):
+    """Of any sizes, and of one size, for which there is a faster way; with padding and without."""
+    for data in (some, alike):
+        payloads = [fmt.HEADER.pack(fmt.MAGIC, i, 2 * i, len(each)) + each for i, each in enumerate(data)]
+        ends = [*accumulate(map(len, payloads))]
+        columns = range(len(data)), [2 * i for i in range(len(data))]
+        expected = [AstroPix4Readout.from_bytes(each) for each in payloads]
+        assert AstroPix4Readout.from_payload(b"".join(payloads), ends, *columns) == expected
+        if data is alike and data:
+            ends = range(ends[0], ends[-1] + 1, ends[0])
+            assert AstroPix4Readout.from_payload(b"".join(payloads), ends, *columns) == expected
 
 
 def test_readouts_that_count_on_make_no_objects():

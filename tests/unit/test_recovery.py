@@ -41,7 +41,7 @@ class Relay:
             datagram = AstroPix4Readout(data, i, 1000 + i).to_bytes()
             messages += self.core.take(drain(datagram), now)
         for message in messages:
-            self.histories["astropix"].append(message.header, message.payload)
+            self.histories["astropix"].append(*message[1:])
         return messages
 
     def beat(self, now=START):
@@ -359,7 +359,7 @@ def test_a_late_joiner_may_begin_in_the_middle_of_a_message():
     relay = Relay()
     datagrams = [AstroPix4Readout(bytes([i]), i, 1000 + i).to_bytes() for i in range(10)]
     (message,) = relay.core.take(drain(*datagrams), Moment(0.0, 0))
-    relay.histories["astropix"].append(message.header, message.payload)
+    relay.histories["astropix"].append(*message[1:])
     client = Client(relay, start=3)
     client.recover(relay)
     assert client.ids == [7, 8, 9]

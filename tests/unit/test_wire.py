@@ -145,8 +145,8 @@ def test_payloads_are_walked_to_their_readouts(sent):
     datagrams = [readout.to_bytes() for readout in sent]
     payload = b"".join(datagrams)
     readout_ids, timestamps, ends = wire.walk_payload(payload, len(sent))
-    assert readout_ids == [readout.readout_id for readout in sent]
-    assert timestamps == [readout.timestamp for readout in sent]
+    assert [*readout_ids] == [readout.readout_id for readout in sent]
+    assert [*timestamps] == [readout.timestamp for readout in sent]
     assert [payload[begin:end] for begin, end in zip([0, *ends], ends, strict=False)] == datagrams
 
 
