@@ -29,7 +29,7 @@ _IOVECS = struct.Struct("<QQQQ")  # two struct iovec: address and size
 _MAX_SOURCES = 1024  # texts of addresses kept; forged sources must not fill the memory
 _DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0))  # a plain number, not an enumeration
 # A NamedTuple's own constructor is a function in Python, which takes microseconds from cold caches.
-_new_tuple = tuple.__new__
+new_tuple = tuple.__new__
 
 
 class Drained(NamedTuple):
@@ -191,7 +191,7 @@ class MmsgReader:
             return self._gather(n, names, drops)
         payload = bytes(self._table[: n * self._piece])
         sizes, sources = self._even_sizes[:n], self._one_source[:n]
-        return _new_tuple(Drained, (payload, sizes, sources, drops, n < SLOTS, True, ()))
+        return new_tuple(Drained, (payload, sizes, sources, drops, n < SLOTS, True, ()))
 
     def _gather(self, n: int, names: bytes, drops: Sequence[int]) -> Drained:
         """Put together what was read: datagrams of any sizes, from any sources.

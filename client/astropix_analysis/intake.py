@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from astropix_analysis import fmt
 from astropix_analysis.clock import Moment
-from astropix_analysis.datagrams import SLOT_SIZE, Drained
+from astropix_analysis.datagrams import SLOT_SIZE, Drained, new_tuple
 from astropix_analysis.ledger import RunStart, Source, StreamLedger
 
 SHORT = "short"  # fewer bytes than a readout's header
@@ -20,14 +20,15 @@ TRUNCATED = "truncated"  # larger than the receive buffer
 REASONS = (SHORT, MAGIC, LENGTH, TRUNCATED)
 
 
-@dataclass(slots=True)
-class Group:
+class Group(NamedTuple):
     """Valid datagrams of one source in one drain, with what their headers say.
 
     Attributes
     ----------
     payload, sizes
         The datagrams back to back, and the bytes of each.
+    unpacked
+        Their timestamps, unless they are of one size and still to be unpacked.
     runs
         The runs that begin among them, once the ledger was told.
     """
@@ -36,18 +37,18 @@ class Group:
     payload: bytes
     sizes: Sequence[int]
     readout_ids: Sequence[int]
-    _timestamps: Sequence[int] | None = None
-    runs: Sequence[RunStart] = ()
+    unpacked: Sequence[int] | None
+    runs: list[RunStart]
 
     @property
     def timestamps(self) -> Sequence[int]:
         """Their timestamps."""
-        return self._timestamps or fmt.EqualTimestamps(self.payload, len(self.sizes))
+        return self.unpacked or fmt.EqualTimestamps(self.payload, len(self.sizes))
 
     @property
     def ends(self) -> Sequence[int]:
         """Where each ends in the payload; a range if they are of one size."""
-        if self._timestamps:
+        if self.unpacked:
             return list(accumulate(self.sizes))
         return range(self.sizes[0], len(self.payload) + 1, self.sizes[0])
 
@@ -110,7 +111,7 @@ class Intake:
             if not even:
                 group = _by_columns(drained)
             elif (ids := fmt.parse_equal_ids(payload, len(sizes))) is not None:
-                group = Group(sources[0], payload, sizes, ids)
+                group = new_tuple(Group, (sources[0], payload, sizes, ids, None, []))
         if group is None:
             self._tell_untold()
             return self._take_each(drained, now)
@@ -139,7 +140,8 @@ class Intake:
         timestamp = last.timestamps[-1]
         if not self._ledger.goes_on(last.source, ids, timestamp, now):
             for group, then in chain:
-                group.runs = self._ledger.received(group.source, group.readout_ids, group.timestamps, then)
+                begun = self._ledger.received(group.source, group.readout_ids, group.timestamps, then)
+                group.runs.extend(begun)
         self._told.append(Told(last.source, timestamp, now))
 
     def _take_each(self, drained: Drained, now: Moment) -> list[Group]:
@@ -203,7 +205,7 @@ def _by_columns(drained: Drained) -> Group | None:
     header_size = fmt.HEADER_SIZE
     if magics.count(fmt.MAGIC) != len(magics) or [header_size + length for length in lengths] != sizes:
         return None
-    return Group(sources[0], payload, sizes, ids, timestamps)
+    return Group(sources[0], payload, sizes, ids, timestamps, [])
 
 
 def _chain_length(untold: Sequence[tuple[Group, Moment]]) -> int:

@@ -46,11 +46,16 @@ class Turns:
     def __init__(self) -> None:
         self.counts = [0] * (len(self.BOUNDS) + 1)
         self.total_s = 0.0
+        self._noted: list[float] = []
+        self.note = self._noted.append
+        """Note a turn; what is noted is counted by `count`."""
 
-    def note(self, seconds: float) -> None:
-        """Note a turn."""
-        self.counts[bisect_left(self.BOUNDS, seconds)] += 1
-        self.total_s += seconds
+    def count(self) -> None:
+        """Count the turns noted since the last call: each second, many at once from warm caches."""
+        for seconds in self._noted:
+            self.counts[bisect_left(self.BOUNDS, seconds)] += 1
+        self.total_s += sum(self._noted)
+        self._noted.clear()
 
 
 class StreamSample(NamedTuple):

@@ -354,6 +354,7 @@ class Relay:
                 self.publisher.publish(beat)
         if now.s >= self._next_check_s:
             self._check_inlets()
+            self._turns.count()
             if self.metrics is not None:
                 self.metrics.sample = self.sample()
             self._each_second()

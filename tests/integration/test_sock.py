@@ -470,7 +470,7 @@ def test_a_second_receiver_at_a_unicast_address_is_refused(port):
 
 
 def test_the_interface_in_use_is_logged(group, port, caplog):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "astropix_analysis")  # a command tested before may have made it quiet
     with (
         MulticastSender(group, port, 0, interface=LO),
         MulticastReceiver(AstroPix4Readout, group, port, interface="lo"),
