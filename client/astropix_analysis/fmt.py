@@ -41,7 +41,10 @@ MAX_DATAGRAM = 65507  # bytes: the largest UDP payload over IPv4
 MAX_DATA = MAX_DATAGRAM - HEADER_SIZE
 
 _MAX_COLUMN = 256  # headers unpacked at once: more than are drained at once, few enough to keep what does it
-_MAX_COMPARED = 64  # bytes of a readout: the headers of larger ones are sooner unpacked than compared
+_LAST_ID = 0xFFFFFFFF
+_LOW_BYTE = 3  # where the lowest byte of the readout_id stands in a header
+_CONSTANT = (0, 1, 2, 4, 5, 6, 15, 16, 17, 18)  # where magic, length and the rest of the readout_id do
+_COUNTING = bytes(range(256))
 
 HIT_SIZE = 8
 CLOCK_MHZ = 20  # the clock of ts_dec1 and ts_dec2
@@ -366,19 +369,34 @@ def parse_equal_ids(payload: bytes, count: int) -> Sequence[int] | None:
     magic, first_id, _, length = HEADER.unpack_from(payload)
     if magic != MAGIC or length != size - HEADER_SIZE:
         return None
-    count_on = count == 1
-    if not count_on and size <= _MAX_COMPARED:
-        # The payload is taken for one long number, and all headers are compared at once: 30 ns a readout, and
-        # in three lines of Python, which is what costs after a sleep, when nothing is in the caches. An id
-        # beyond the counter's end would run over into the timestamp, where the mask has none.
-        mask, headers, ones = _headers_as_number(count, size)
-        count_on = int.from_bytes(payload, "little") & mask == headers + first_id * ones
-    if count_on:
+    if count == 1 or _count_on(payload, count, size, first_id):
         return range(first_id, first_id + count)
     fields = header_columns(count, size).unpack(payload)
     if fields[0::4].count(MAGIC) != count or fields[3::4].count(length) != count:
         return None
     return fields[1::4]
+
+
+def _count_on(payload: bytes, count: int, size: int, first_id: int) -> bool:
+    """Return whether the headers are alike but for the timestamps, and the ids count on from `first_id`.
+
+    Byte by byte of a header, each in all readouts at once: 9 us for 59 readouts where, after a sleep, nothing
+    is in the caches. As one long number, in one comparison, they took 13.
+    """
+    low = first_id & 0xFF
+    more = low + count - 256
+    if more > 0:  # the higher bytes of the id change once
+        begin, next_id = (count - more) * size, first_id + count - more
+        return (
+            next_id <= _LAST_ID
+            and _count_on(payload[:begin], count - more, size, first_id)
+            and _count_on(payload[begin:], more, size, next_id)
+        )
+    header = HEADER.pack(MAGIC, first_id, 0, size - HEADER_SIZE)
+    for at in _CONSTANT:
+        if payload[at::size].count(header[at]) != count:
+            return False
+    return payload[_LOW_BYTE::size] == _COUNTING[low : low + count]
 
 
 class EqualTimestamps(Sequence[int]):
@@ -412,16 +430,6 @@ class EqualTimestamps(Sequence[int]):
 def _equal_readouts(size: int) -> struct.Struct:
     """Return what unpacks readout_id, timestamp and data of readouts of this size."""
     return struct.Struct(f"<3xIQ4x{size - HEADER_SIZE}s")
-
-
-@lru_cache(maxsize=128)
-def _headers_as_number(count: int, size: int) -> tuple[int, int, int]:
-    """Return where magics, ids and lengths stand; these, with ids from 0; and a 1 in the place of each id."""
-    rest = bytes(size - HEADER_SIZE)
-    mask = (b"\xff" * 7 + bytes(8) + b"\xff" * 4 + rest) * count
-    headers = b"".join(HEADER.pack(MAGIC, i, 0, len(rest)) + rest for i in range(count))
-    ones = (HEADER.pack(bytes(3), 1, 0, 0) + rest) * count
-    return int.from_bytes(mask, "little"), int.from_bytes(headers, "little"), int.from_bytes(ones, "little")
 
 
 def split(buffer: bytes, base: int = 0) -> Generator[tuple[bytes, int, int], None, int]:

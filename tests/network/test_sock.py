@@ -79,7 +79,7 @@ def expect_nothing_but(receiver, *readout_ids):
 
 def test_no_route_and_then_a_route(two, both, send_from, receive_in, caplog, monkeypatch):
     monkeypatch.setattr(sock, "_CALM_S", 0.0)
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "astropix_analysis")
     one, other = two
     receiver = receive_in(other, both[4], interface="eth0")
     sender = send_from(one, both[4])
@@ -343,7 +343,7 @@ def test_a_ttl_of_0_stays_on_the_host_only_where_somebody_there_listens(
 
 
 def test_the_interface_in_use_is_logged(two, both, send_from, receive_in, caplog):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "astropix_analysis")
     one = two[0]
     for host in two:
         host.route_multicast()
