@@ -496,7 +496,7 @@ def two_daqs(bench):
 
 WALL_CLOCK = (
     "astropix_analysis/clock.py",
-    "return Moment(time.monotonic(), time.time_ns())",
+    "return tuple.__new__(Moment, (time.monotonic(), time.time_ns()))",
     "return Moment(time.time() - _AHEAD, time.time_ns())\n\n\n_AHEAD = time.time() - time.monotonic()",
 )
 
@@ -528,7 +528,18 @@ def step_clock(bench, **who):
     bench.stop_relay(relay)
 
 
-@row("clock step of the relay, ±1 h", *WALL_CLOCK)
+@row(
+    "clock step of the relay, ±1 h",
+    *WALL_CLOCK,
+    # Else the loop would rest for an hour: that is not the verdict that is looked for.
+    also=[
+        Broken(
+            "astropix_relay/service.py",
+            "left_s = self._rest_until_s - time.monotonic()",
+            "left_s = min(self._rest_until_s - time.monotonic(), self._max_delay_s)",
+        )
+    ],
+)
 def clock_of_relay(bench):
     step_clock(bench, relay=True)
 
