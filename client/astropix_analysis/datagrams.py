@@ -186,10 +186,10 @@ class MmsgReader:
         drops = self._counts[n].unpack_from(self._controls) if self._control_sizes[n - 1] else ()
         # It wrote there how much it used. (Into the sizes of the names too, but all here have one size.)
         self._control_sizes[:n] = self._control_room[:n]
-        names = bytes(self._names[: n * self._name_size])
+        names = self._names[: n * self._name_size].tobytes()
         if self._sizes[:n] != self._piece_sizes[:n] or not self._one_name.startswith(names):
             return self._gather(n, names, drops)
-        payload = bytes(self._table[: n * self._piece])
+        payload = self._table[: n * self._piece].tobytes()
         sizes, sources = self._even_sizes[:n], self._one_source[:n]
         return new_tuple(Drained, (payload, sizes, sources, drops, n < SLOTS, True, ()))
 

@@ -16,7 +16,7 @@ from astropix_relay.history import History
 
 BEAT_INTERVAL_S = 1.0
 MIN_BEAT_INTERVAL_S = 0.05  # so that a flood of subscriptions cannot make a flood of beats
-_MANY = 16  # messages that wait to be settled together, 16 ms of them under load; others until the next tick
+_MANY = 32  # messages that wait to be settled together, 32 ms of them under load; others until the next tick
 
 
 Message = tuple[bytes, bytes, bytes]
