@@ -42,6 +42,14 @@ def cpu_s(pid):
     return total / 1e9
 
 
+def cpu_us(program, address, count, size, rate):
+    """Send to a program; return its CPU in us a readout sent."""
+    before = cpu_s(program.pid)
+    blast(address, count, size, rate)
+    time.sleep(0.05)
+    return (cpu_s(program.pid) - before) / count * 1e6
+
+
 def rss(pid):
     """Bytes of memory in use."""
     status = Path(f"/proc/{pid}/status").read_text()
@@ -103,11 +111,7 @@ class Relay:
     def run(self, count, size, rate, *, subscribers=1):
         """Pass readouts on; return CPU in us a readout, and how many the last subscriber got."""
         with self.counter(subscribers) as counter:
-            before = cpu_s(self.program.pid)
-            blast(self.address, count, size, rate)
-            time.sleep(0.05)
-            took = cpu_s(self.program.pid) - before
-            return took / count * 1e6, counted(counter)
+            return cpu_us(self.program, self.address, count, size, rate), counted(counter)
 
     def burst(self, count, size, rate):
         """Pass readouts on; return the rate at which they were sent, and how many arrived."""

@@ -13,7 +13,7 @@ import struct
 import sys
 import time
 
-QUIET_S = 1.0
+QUIET_S = 1.5
 HIT = bytes.fromhex("e08056e80da85403bcbc")
 
 

@@ -1,8 +1,9 @@
 """The receivers: CPU a readout, objects out, beside the loops that a user would write instead."""
 
 import time
+from contextlib import ExitStack
 
-from bench.chain import Address, Relay, blast, cpu_s, peer
+from bench.chain import Address, Relay, cpu_us, peer
 from bench.rows import Row
 
 
@@ -11,10 +12,12 @@ def relay_receiver(scale, directory):
     row = Row(
         "RelayReceiver, CPU a readout", "SUB loop", "us", "≤ 0.5 ×", most=0.5, note=f"{scale.fast_hz}/s"
     )
-    for _ in range(scale.rounds):
-        for kind, program, figures in (("ours", "receive", row.ours), ("naive", "sub", row.theirs)):
-            with Relay(kind, directory) as relay:
-                figures.append(run(scale, relay.address, program, relay.address.endpoint))
+    with Relay("ours", directory) as ours, Relay("naive", directory) as naive:
+        take_turns(
+            scale,
+            (ours.address, ("receive", ours.address.endpoint), row.ours),
+            (naive.address, ("sub", naive.address.endpoint), row.theirs),
+        )
     return [row]
 
 
@@ -22,23 +25,30 @@ def multicast_receiver(scale, _):
     """`MulticastReceiver`, and a recvfrom loop with from_bytes."""
     row = Row("MulticastReceiver, CPU a readout", "recvfrom loop", "us", "≤ 0.6 ×", most=0.6)
     row.note = f"{scale.fast_hz}/s"
-    for _ in range(scale.rounds):
-        at = Address()
-        url = f"udp://{at.group}:{at.port}?interface=127.0.0.1"
-        row.ours.append(run(scale, at, "receive", url))
-        row.theirs.append(run(scale, at, "recvfrom", at.group, at.port))
+    ours, plain = Address(), Address()
+    url = f"udp://{ours.group}:{ours.port}?interface=127.0.0.1"
+    take_turns(
+        scale,
+        (ours, ("receive", url), row.ours),
+        (plain, ("recvfrom", plain.group, plain.port), row.theirs),
+    )
     return [row]
 
 
-def run(scale, address, *words):
-    count = round(scale.fast_hz * scale.seconds)
-    with peer(*words) as receiver:
-        receiver.wait_for("ready")
-        time.sleep(0.7)  # until the subscription has arrived
-        before = cpu_s(receiver.pid)
-        blast(address, count, 35, scale.fast_hz)
+def take_turns(scale, *sides):
+    """Measure receivers in turn, each with a source of its own; a side is where to send, words, figures."""
+    count = round(scale.fast_hz * scale.short_seconds)
+    with ExitStack() as stack:
+        receivers = [stack.enter_context(peer(*words)) for _, words, _ in sides]
+        for receiver in receivers:
+            receiver.wait_for("ready")
+        time.sleep(0.7)  # until the subscriptions have arrived
+        for _ in range(scale.short_rounds):
+            for receiver, (address, _, figures) in zip(receivers, sides, strict=True):
+                figures.append(cpu_us(receiver, address, count, 35, scale.fast_hz))
         time.sleep(0.3)
-        took = cpu_s(receiver.pid) - before
-        receiver.stop()
-        # A loop that is too slow loses some: it is not to look cheaper for that.
-        return took / int(receiver.stdout.split()[-1]) * 1e6
+        for receiver, (_, _, figures) in zip(receivers, sides, strict=True):
+            receiver.stop()
+            # A loop that is too slow loses some: it is not to look cheaper for that.
+            delivered = int(receiver.stdout.split()[-1]) / (count * scale.short_rounds)
+            figures[:] = [figure / delivered for figure in figures]

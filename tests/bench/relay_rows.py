@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 
-from bench.chain import REFERENCE, Relay, blast, peer, rss
+from bench.chain import REFERENCE, Relay, blast, counted, cpu_us, peer, rss
 from bench.rows import Row
 
 MiB = 1 << 20
@@ -18,14 +18,25 @@ def cpu(scale, directory):
     kinds = ("ours", "naive", "reference") if REFERENCE else ("ours", "naive")
     with ExitStack() as stack:
         relays = {kind: stack.enter_context(Relay(kind, directory)) for kind in kinds}
-        for _ in range(scale.rounds):
-            for row, rate, other in ((high, scale.fast_hz, "reference"), (low, scale.slow_hz, "naive")):
-                for kind, figures in (("ours", row.ours), (other, row.theirs)):
-                    if kind in relays:
-                        figures.append(relays[kind].run(round(rate * scale.seconds), 35, rate)[0])
+        for row, rate, other in ((high, scale.fast_hz, "reference"), (low, scale.slow_hz, "naive")):
+            pair = [(relays[kind], figures) for kind, figures in row.sides(other) if kind in relays]
+            take_turns(scale, pair, rate)
     if not REFERENCE:
         high.against, high.most = "no RELAY_REFERENCE", None
     return [high, low]
+
+
+def take_turns(scale, pair, rate):
+    """Measure relays in turn, each with a subscriber that stays."""
+    count = round(rate * scale.short_seconds)
+    with ExitStack() as stack:
+        counters = [stack.enter_context(relay.counter(1)) for relay, _ in pair]
+        for _ in range(scale.short_rounds):
+            for relay, figures in pair:
+                figures.append(cpu_us(relay.program, relay.address, count, 35, rate))
+        got = [counted(counter) for counter in counters]
+    if min(got) < count * scale.short_rounds:  # who loses some is not to look cheaper for that
+        raise RuntimeError(f"of {count * scale.short_rounds} readouts {got} arrived")
 
 
 def highest_rate(scale, directory):

@@ -10,6 +10,9 @@ class Scale:
     rounds: int = 3
     seconds: float = 1.5
     """Of traffic in a measurement, once it runs."""
+    short_rounds: int = 15
+    """Of programs that stay and take turns: what the machine does besides changes within seconds."""
+    short_seconds: float = 0.5
     burst: int = 300_000
     """Readouts in each try at the highest rate."""
     fast_hz: int = 50_000
@@ -29,6 +32,8 @@ NORMAL = Scale()
 TINY = Scale(
     rounds=1,
     seconds=0.1,
+    short_rounds=1,
+    short_seconds=0.1,
     burst=200,
     fast_hz=2_000,
     subscribers=(1, 2),
