@@ -28,8 +28,6 @@ _CONTROL_SIZE = 24  # CMSG_SPACE(sizeof(u32))
 _IOVECS = struct.Struct("<QQQQ")  # two struct iovec: address and size
 _MAX_SOURCES = 1024  # texts of addresses kept; forged sources must not fill the memory
 _DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0))  # a plain number, not an enumeration
-# A NamedTuple's own constructor is a function in Python, which takes microseconds from cold caches.
-new_tuple = tuple.__new__
 
 
 class Drained(NamedTuple):
@@ -191,7 +189,8 @@ class MmsgReader:
             return self._gather(n, names, drops)
         payload = self._table[: n * self._piece].tobytes()
         sizes, sources = self._even_sizes[:n], self._one_source[:n]
-        return new_tuple(Drained, (payload, sizes, sources, drops, n < SLOTS, True, ()))
+        # As in `clock.now`: not Drained(), which is a function in Python.
+        return tuple.__new__(Drained, (payload, sizes, sources, drops, n < SLOTS, True, ()))
 
     def _gather(self, n: int, names: bytes, drops: Sequence[int]) -> Drained:
         """Put together what was read: datagrams of any sizes, from any sources.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from astropix_analysis import fmt
 from astropix_analysis.clock import Moment
-from astropix_analysis.datagrams import SLOT_SIZE, Drained, new_tuple
+from astropix_analysis.datagrams import SLOT_SIZE, Drained
 from astropix_analysis.ledger import RunStart, Source, StreamLedger
 
 SHORT = "short"  # fewer bytes than a readout's header
@@ -106,12 +106,13 @@ class Intake:
         That is nearly every drain: valid readouts of one source, and no new drop.
         """
         payload, sizes, sources, drops, _, even, _ = drained
-        group, is_as_before = None, drops.count(self._drops) == len(drops) if drops else self._drops == 0
-        if is_as_before:
-            if not even:
-                group = _by_columns(drained)
-            elif (ids := fmt.parse_equal_ids(payload, len(sizes))) is not None:
-                group = new_tuple(Group, (sources[0], payload, sizes, ids, None, []))
+        group = None
+        no_new_drop = drops.count(self._drops) == len(drops) if drops else self._drops == 0
+        if no_new_drop and not even:
+            group = _by_columns(drained)
+        elif no_new_drop and (ids := fmt.parse_equal_ids(payload, len(sizes))) is not None:
+            # As in `clock.now`: not Group(), which is a function in Python.
+            group = tuple.__new__(Group, (sources[0], payload, sizes, ids, None, []))
         if group is None:
             self._tell_untold()
             return self._take_each(drained, now)

@@ -81,7 +81,7 @@ class StreamCore:
         messages = []
         for group in self._intake.sort(drained, now):
             payload, sizes = group.payload, group.sizes
-            whole = ((0, len(payload), len(sizes)),)
+            whole = ((0, len(payload), len(sizes)),)  # what `split` would say, without its loop
             for begin, end, count in whole if len(payload) <= wire.MAX_PAYLOAD else split(sizes):
                 header = wire.pack_header((0, count, self.relay_id, self.sequence, now.ns, group.source))
                 self.sequence += count

@@ -50,6 +50,18 @@ def cpu_us(program, address, count, size, rate):
     return (cpu_s(program.pid) - before) / count * 1e6
 
 
+def take_turns(scale, rate, sides):
+    """Send to programs in turn; a side is a program, where to send, and its figures (CPU, us a readout sent).
+
+    Returns how many readouts each was sent.
+    """
+    count = round(rate * scale.short_seconds)
+    for _ in range(scale.short_rounds):
+        for program, address, figures in sides:
+            figures.append(cpu_us(program, address, count, 35, rate))
+    return count * scale.short_rounds
+
+
 def rss(pid):
     """Bytes of memory in use."""
     status = Path(f"/proc/{pid}/status").read_text()

@@ -3,7 +3,7 @@
 import time
 from contextlib import ExitStack
 
-from bench.chain import Address, Relay, cpu_us, peer
+from bench.chain import Address, Relay, peer, take_turns
 from bench.rows import Row
 
 
@@ -13,7 +13,7 @@ def relay_receiver(scale, directory):
         "RelayReceiver, CPU a readout", "SUB loop", "us", "≤ 0.5 ×", most=0.5, note=f"{scale.fast_hz}/s"
     )
     with Relay("ours", directory) as ours, Relay("naive", directory) as naive:
-        take_turns(
+        measure(
             scale,
             (ours.address, ("receive", ours.address.endpoint), row.ours),
             (naive.address, ("sub", naive.address.endpoint), row.theirs),
@@ -27,7 +27,7 @@ def multicast_receiver(scale, _):
     row.note = f"{scale.fast_hz}/s"
     ours, plain = Address(), Address()
     url = f"udp://{ours.group}:{ours.port}?interface=127.0.0.1"
-    take_turns(
+    measure(
         scale,
         (ours, ("receive", url), row.ours),
         (plain, ("recvfrom", plain.group, plain.port), row.theirs),
@@ -35,20 +35,20 @@ def multicast_receiver(scale, _):
     return [row]
 
 
-def take_turns(scale, *sides):
+def measure(scale, *sides):
     """Measure receivers in turn, each with a source of its own; a side is where to send, words, figures."""
-    count = round(scale.fast_hz * scale.short_seconds)
     with ExitStack() as stack:
         receivers = [stack.enter_context(peer(*words)) for _, words, _ in sides]
         for receiver in receivers:
             receiver.wait_for("ready")
         time.sleep(0.7)  # until the subscriptions have arrived
-        for _ in range(scale.short_rounds):
-            for receiver, (address, _, figures) in zip(receivers, sides, strict=True):
-                figures.append(cpu_us(receiver, address, count, 35, scale.fast_hz))
+        programs = [
+            (receiver, at, figures) for receiver, (at, _, figures) in zip(receivers, sides, strict=True)
+        ]
+        sent = take_turns(scale, scale.fast_hz, programs)
         time.sleep(0.3)
-        for receiver, (_, _, figures) in zip(receivers, sides, strict=True):
+        for receiver, _, figures in programs:
             receiver.stop()
             # A loop that is too slow loses some: it is not to look cheaper for that.
-            delivered = int(receiver.stdout.split()[-1]) / (count * scale.short_rounds)
+            delivered = int(receiver.stdout.split()[-1]) / sent
             figures[:] = [figure / delivered for figure in figures]

@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 
-from bench.chain import REFERENCE, Relay, blast, counted, cpu_us, peer, rss
+from bench.chain import REFERENCE, Relay, blast, counted, peer, rss, take_turns
 from bench.rows import Row
 
 MiB = 1 << 20
@@ -19,24 +19,21 @@ def cpu(scale, directory):
     with ExitStack() as stack:
         relays = {kind: stack.enter_context(Relay(kind, directory)) for kind in kinds}
         for row, rate, other in ((high, scale.fast_hz, "reference"), (low, scale.slow_hz, "naive")):
-            pair = [(relays[kind], figures) for kind, figures in row.sides(other) if kind in relays]
-            take_turns(scale, pair, rate)
+            sides = (("ours", row.ours), (other, row.theirs))
+            measure(scale, rate, [(relays[kind], figures) for kind, figures in sides if kind in relays])
     if not REFERENCE:
         high.against, high.most = "no RELAY_REFERENCE", None
     return [high, low]
 
 
-def take_turns(scale, pair, rate):
+def measure(scale, rate, relays):
     """Measure relays in turn, each with a subscriber that stays."""
-    count = round(rate * scale.short_seconds)
     with ExitStack() as stack:
-        counters = [stack.enter_context(relay.counter(1)) for relay, _ in pair]
-        for _ in range(scale.short_rounds):
-            for relay, figures in pair:
-                figures.append(cpu_us(relay.program, relay.address, count, 35, rate))
+        counters = [stack.enter_context(relay.counter(1)) for relay, _ in relays]
+        sent = take_turns(scale, rate, [(relay.program, relay.address, figures) for relay, figures in relays])
         got = [counted(counter) for counter in counters]
-    if min(got) < count * scale.short_rounds:  # who loses some is not to look cheaper for that
-        raise RuntimeError(f"of {count * scale.short_rounds} readouts {got} arrived")
+    if min(got) < sent:  # who loses some is not to look cheaper for that
+        raise RuntimeError(f"of {sent} readouts {got} arrived")
 
 
 def highest_rate(scale, directory):

@@ -20,10 +20,6 @@ class Row:
     note: str = ""
     absolute: bool = False
 
-    def sides(self, other: str) -> list[tuple[str, list[float]]]:
-        """Return who is measured, and where the figures go."""
-        return [("ours", self.ours), (other, self.theirs)]
-
     @property
     def figure(self) -> float:
         return statistics.median(self.ours)

@@ -214,17 +214,8 @@ def test_a_size_that_stays_is_read_in_one_piece(pair):
     receiver, sender = pair
     reader = MmsgReader(receiver)
     laid_out = []
-    for size in (
-        35,
-        35,
-        35,
-        45,
-        35,
-        45,
-        45,
-        10,
-        10,
-    ):  # one that comes once, or is no readout, changes nothing
+    # One that comes once, or is no readout, changes nothing.
+    for size in (35, 35, 35, 45, 35, 45, 45, 10, 10):
         for _ in range(3):
             sender.send(bytes(size))
         assert reader.read().even

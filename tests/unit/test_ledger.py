@@ -249,9 +249,8 @@ def assert_nothing_fell(old, new):
 
 def drained(batch):
     datagrams, sources, drops = zip(*batch, strict=True)
-    return drain(
-        *datagrams, sources=sources, drops=drops if any(drops) else ()
-    )  # the kernel tells of drops only
+    # The kernel tells of drops only.
+    return drain(*datagrams, sources=sources, drops=drops if any(drops) else ())
 
 
 def batches(rng, events, kernel_count):
