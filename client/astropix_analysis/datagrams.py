@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from astropix_analysis import fmt, multicast
+from astropix_analysis import fmt, multicast, uniform
 from astropix_analysis.ledger import Source
 
 # Datagrams in one call: more than come in 2 ms at 50 000/s, so that as a rule one call empties the socket.
@@ -199,7 +199,7 @@ class MmsgReader:
         """
         piece, room, table = self._piece, self._room, self._table
         sizes = self._sizes[:n].tolist()
-        fields = fmt.header_columns(n, piece).unpack_from(table)
+        fields = uniform.header_columns(n, piece).unpack_from(table)
         heads = (fields[0::4], fields[1::4], fields[2::4], fields[3::4])
         parts, begin = [], 0
         for i in [i for i, size in enumerate(sizes) if size != piece]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from astropix_analysis import fmt
+from astropix_analysis import fmt, uniform
 from astropix_analysis.clock import Moment
 from astropix_analysis.datagrams import SLOT_SIZE, Drained
 from astropix_analysis.ledger import RunStart, Source, StreamLedger
@@ -43,7 +43,7 @@ class Group(NamedTuple):
     @property
     def timestamps(self) -> Sequence[int]:
         """Their timestamps."""
-        return self.unpacked or fmt.EqualTimestamps(self.payload, len(self.sizes))
+        return self.unpacked or uniform.EqualTimestamps(self.payload, len(self.sizes))
 
     @property
     def ends(self) -> Sequence[int]:
@@ -110,7 +110,7 @@ class Intake:
         no_new_drop = drops.count(self._drops) == len(drops) if drops else self._drops == 0
         if no_new_drop and not even:
             group = _by_columns(drained)
-        elif no_new_drop and (ids := fmt.parse_equal_ids(payload, len(sizes))) is not None:
+        elif no_new_drop and (ids := uniform.parse_equal_ids(payload, len(sizes))) is not None:
             # As in `clock.now`: not Group(), which is a function in Python.
             group = tuple.__new__(Group, (sources[0], payload, sizes, ids, None, []))
         if group is None:

@@ -13,7 +13,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from astropix_analysis import fmt
+from astropix_analysis import fmt, uniform
 from astropix_analysis.errors import WireError
 from astropix_analysis.ledger import Source
 
@@ -236,11 +236,11 @@ def walk_payload(payload: bytes, count: int) -> tuple[Sequence[int], Sequence[in
     WireError
         The payload is not `count` readouts back to back.
     """
-    readout_ids = fmt.parse_equal_ids(payload, count)
+    readout_ids = uniform.parse_equal_ids(payload, count)
     if readout_ids is None:
         return _walk_each(payload, count)
     size = len(payload) // count
-    return readout_ids, fmt.EqualTimestamps(payload, count), range(size, len(payload) + 1, size)
+    return readout_ids, uniform.EqualTimestamps(payload, count), range(size, len(payload) + 1, size)
 
 
 def _walk_each(payload: bytes, count: int) -> tuple[list[int], list[int], list[int]]:
