@@ -87,6 +87,8 @@ format: $(VENV)/ready
 install:
 	test ! -e $(DESTDIR)$(PREFIX) || test -e $(DESTDIR)$(PREFIX)/pyvenv.cfg
 	umask 022 && $(PYTHON) -m venv $(DESTDIR)$(PREFIX)
+	# 0.1 was a distribution of another name, which pip would keep; its files have names of ours
+	$(DESTDIR)$(PREFIX)/bin/python -m pip --quiet uninstall --yes astropix-relay 2>/dev/null
 	umask 022 && $(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet .
 	cd $(DESTDIR)$(PREFIX) && sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g' pyvenv.cfg $$(grep -lI . bin/*)
 	install -d $(CONFIG) $(dir $(UNIT)) $(dir $(SYSCTL))

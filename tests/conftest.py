@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from astropix_analysis.sock import MulticastSender
+from astropix_stream.sock import MulticastSender
 from ports import free_port, free_port_pair
 
 # How long an example takes says something of the machine only, which runs other tests beside.

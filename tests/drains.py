@@ -1,8 +1,7 @@
 """What a reader of a socket gives, made of datagrams without one."""
 
-from astropix_analysis.datagrams import Drained
-from astropix_analysis.fmt import HEADER, MAGIC
-from astropix_analysis.ledger import Source
+from astropix_stream.batch import Drained, Source
+from astropix_stream.fmt import HEADER, MAGIC
 
 DAQ, OTHER = Source("10.0.1.1", 40000), Source("10.0.1.9", 40001)
 

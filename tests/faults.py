@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from astropix_analysis.sock import MulticastSender
+from astropix_stream.sock import MulticastSender
 
 
 @contextlib.contextmanager

@@ -12,12 +12,13 @@ from typing import Annotated, NoReturn
 import typer
 import zmq
 
-from astropix_analysis import __version__, distributions, keys
-from astropix_analysis.errors import ConfigError
-from astropix_relay import logs, systemd
-from astropix_relay.checks import endpoint_problems
-from astropix_relay.config import Config, load_config, schema
+from astropix_relay.configuration.checks import endpoint_problems
+from astropix_relay.configuration.loading import load_config, schema
+from astropix_relay.configuration.model import Config
+from astropix_relay.host import logs, systemd
 from astropix_relay.service import Relay
+from astropix_stream import __version__, distributions, keys
+from astropix_stream.errors import ConfigError
 
 _log = logging.getLogger("astropix_relay")
 
@@ -38,9 +39,8 @@ def _main(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
+        _refuse_conflict()
         print(f"astropix-relay {__version__} (pyzmq {zmq.__version__}, libzmq {zmq.zmq_version()})")
-        if clash := distributions.clash():
-            print(f"warning: {clash}", file=sys.stderr)
         raise typer.Exit
 
 
@@ -61,6 +61,7 @@ def run(
     Without a file 239.1.1.1:5007 is relayed to tcp://127.0.0.1:5556; options win over the file.
     Example: astropix-relay run --interface eth1 --publish 'tcp://*:5556'
     """
+    _refuse_conflict()
     options: dict[str, object] = {"group": group, "port": port, "interface": interface, "publish": publish}
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload has nothing to do yet; by default it would end us
     checked = _load(config, options)
@@ -118,6 +119,11 @@ def keygen(
     print(f"public key: {public}\nsecret key: {secret}")
 
 
+def _refuse_conflict() -> None:
+    if conflict := distributions.conflict():
+        _fail(f"cannot start: {conflict}", CANNOT_START)
+
+
 def _load(file: Path | None, overrides: dict[str, object]) -> Config:
     try:
         return _read(file, overrides)
@@ -139,9 +145,6 @@ def _set_up_log(config: Config) -> logs.SummingHandler:
     handler = logs.set_up(config.log.level)
     for warning in config.warnings():
         _log.warning("%s", warning)
-    clash = distributions.clash()
-    if clash:
-        _log.warning("%s", clash)
     return handler
 
 

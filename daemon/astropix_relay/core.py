@@ -6,13 +6,13 @@ Bytes and times go in, messages come out; `service` waits, reads the clock and s
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from astropix_analysis import wire
-from astropix_analysis.clock import Moment
-from astropix_analysis.datagrams import Drained
-from astropix_analysis.intake import Intake
-from astropix_analysis.ledger import StreamLedger
-from astropix_analysis.state import State, StateTracker
 from astropix_relay.history import History
+from astropix_stream import wire
+from astropix_stream.batch import Drained
+from astropix_stream.clock import Moment
+from astropix_stream.counting.ledger import StreamLedger
+from astropix_stream.counting.state import State, StateTracker
+from astropix_stream.multicast.intake import Intake
 
 BEAT_INTERVAL_S = 1.0
 MIN_BEAT_INTERVAL_S = 0.05  # so that a flood of subscriptions cannot make a flood of beats

@@ -18,7 +18,7 @@ import struct
 from bisect import bisect_left, bisect_right
 from typing import NamedTuple
 
-from astropix_analysis import wire
+from astropix_stream import wire
 
 _ENTRY = struct.Struct("<QQQ")  # as the index holds them
 _INDEX_SHARE = 8  # 1/8 of all: enough for messages of 168 bytes; of smaller ones fewer bytes are kept

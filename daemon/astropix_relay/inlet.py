@@ -6,11 +6,12 @@ import socket
 from collections import Counter
 from dataclasses import replace
 
-from astropix_analysis import multicast
-from astropix_analysis.datagrams import NOTHING, Drained, Reader, open_reader
-from astropix_relay import kernel
-from astropix_relay.config import Stream
-from astropix_relay.handover import Handover
+from astropix_relay.clients.handover import Handover
+from astropix_relay.configuration.model import Stream
+from astropix_relay.host import queues
+from astropix_stream.batch import NOTHING, Drained
+from astropix_stream.multicast import groups, interfaces, sockets
+from astropix_stream.multicast.datagrams import Reader, open_reader
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Inlet:
         """Times that the group was joined again, by cause; see `REJOIN_CAUSES`."""
         self._socket: socket.socket | None = None
         self._reader: Reader | None = None
-        self._member_on: multicast.Interface | None = None
+        self._member_on: interfaces.Interface | None = None
         self._has_link = True
         self._trouble: str | None = None
         self._dropped_before = 0  # by the kernel, on sockets that are closed
@@ -94,11 +95,11 @@ class Inlet:
             return drained._replace(drops=[self._dropped_before + drops for drops in drained.drops])
         return drained
 
-    def memory(self) -> kernel.SocketMemory:
+    def memory(self) -> queues.SocketMemory:
         """Return the fill of the receive queue, and what the kernel dropped of this stream so far."""
-        memory = None if self._socket is None else kernel.socket_memory(self._socket)
+        memory = None if self._socket is None else queues.socket_memory(self._socket)
         queued, limit, dropped = memory or (0, 0, 0)
-        return kernel.SocketMemory(queued, limit, self._dropped_before + dropped)
+        return queues.SocketMemory(queued, limit, self._dropped_before + dropped)
 
     def check(self, now_s: float, *, starting: bool = False) -> None:
         """Join if that is still to do; join again if the membership is gone, or may be.
@@ -125,7 +126,7 @@ class Inlet:
                 self._join(interface, cause, now_s)
         except OSError as error:
             if starting and error.errno not in _TRANSIENT:
-                raise multicast.with_context(error, f"stream {self.config.name}: {self._address}") from None
+                raise interfaces.with_context(error, f"stream {self.config.name}: {self._address}") from None
             self._note_trouble(error)
 
     def reconfigure(self, config: Stream) -> None:
@@ -163,48 +164,48 @@ class Inlet:
     def _address(self) -> str:
         return f"{self.config.group}:{self.config.port}"
 
-    def _find_interface(self) -> multicast.Interface:
+    def _find_interface(self) -> interfaces.Interface:
         """Return the interface to join on, with the index that it has now."""
         group, name = self.config.group, self.config.interface
-        family = multicast.check_address(group, self.config.port)
-        if name is None and multicast.is_multicast(group):
-            name = multicast.local_address(group, self.config.port)
+        family = groups.check_address(group, self.config.port)
+        if name is None and groups.is_multicast(group):
+            name = interfaces.local_address(group, self.config.port)
             if name is None:
                 raise OSError(errno.ENETUNREACH, "no interface is named and there is no route to the group")
-        found = multicast.find_interface(name, family)
+        found = interfaces.find_interface(name, family)
         if found.name is not None and not found.index:  # an address: watch the interface that has it
             found = replace(found, index=socket.if_nametoindex(found.name))
         return found
 
-    def _note_link(self, interface: multicast.Interface) -> None:
+    def _note_link(self, interface: interfaces.Interface) -> None:
         had_link, self._has_link = (
             self._has_link,
-            not interface.name or kernel.has_link(interface.name) is not False,
+            not interface.name or queues.has_link(interface.name) is not False,
         )
         if had_link and not self._has_link:
             _log.warning("stream %s: the link of %s is down", self.config.name, interface)
         elif self._has_link and not had_link:
             _log.info("stream %s: the link of %s is up", self.config.name, interface)
 
-    def _why_rejoin(self, interface: multicast.Interface, now_s: float) -> str | None:
+    def _why_rejoin(self, interface: interfaces.Interface, now_s: float) -> str | None:
         """Return the cause to join again, or None. Unicast addresses have no membership."""
         if interface != self._member_on:
             return INTERFACE
-        if not multicast.is_multicast(self.config.group):
+        if not groups.is_multicast(self.config.group):
             return None
-        if interface.index and kernel.is_member(self.config.group, interface.index) is False:
+        if interface.index and queues.is_member(self.config.group, interface.index) is False:
             return FORGOTTEN
         silence_s = self.config.silence
         return SILENCE if silence_s and now_s - self._heard_s >= silence_s else None
 
-    def _join(self, interface: multicast.Interface, cause: str | None, now_s: float) -> None:
+    def _join(self, interface: interfaces.Interface, cause: str | None, now_s: float) -> None:
         again = self._member_on is not None
         if again and self._member_on != interface and ":" in self.config.group:
             self._close_socket()  # a socket for a link-local group is bound to the old interface's index
         sock = self._socket or self._open(interface)
         self._leave(sock)
         for source in self.config.sources or [None]:
-            multicast.join(sock, self.config.group, interface, source)
+            sockets.join(sock, self.config.group, interface, source)
         self._member_on, self._trouble, self._heard_s = interface, None, now_s
         if again:
             cause = cause or INTERFACE
@@ -213,22 +214,22 @@ class Inlet:
         else:
             _log.info("stream %s: joined %s on %s", self.config.name, self._address, interface)
 
-    def _tell_again(self, interface: multicast.Interface, cause: str) -> None:
+    def _tell_again(self, interface: interfaces.Interface, cause: str) -> None:
         # A night without beam is one line, not one every two minutes.
         level = logging.DEBUG if cause == SILENCE and self._silence_told else logging.INFO
         self._silence_told = cause == SILENCE
         name, words = self.config.name, REJOIN_CAUSES[cause]
         _log.log(level, "stream %s: joined %s again on %s: %s", name, self._address, interface, words)
 
-    def _open(self, interface: multicast.Interface) -> socket.socket:
+    def _open(self, interface: interfaces.Interface) -> socket.socket:
         config = self.config
         self._made_of = (config.group, config.port, interface.index, config.sources, config.receive_buffer)
-        self._socket = self._handover.take(self._name, *self._made_of) or multicast.open_receiver(
+        self._socket = self._handover.take(self._name, *self._made_of) or sockets.open_receiver(
             config.group, config.port, interface=interface, receive_buffer=config.receive_buffer
         )
         self._handover.keep(self._socket, self._name, *self._made_of)
         self._reader = open_reader(self._socket)
-        granted = multicast.buffer_size(self._socket, socket.SO_RCVBUF)
+        granted = sockets.buffer_size(self._socket, socket.SO_RCVBUF)
         if granted < config.receive_buffer:
             _log.warning(
                 "stream %s: the kernel gave a receive buffer of %d bytes where %d were asked; "
@@ -236,7 +237,7 @@ class Inlet:
                 config.name,
                 granted,
                 config.receive_buffer,
-                multicast.enlarge_hint(config.receive_buffer),
+                sockets.enlarge_hint(config.receive_buffer),
             )
         return self._socket
 
@@ -244,10 +245,10 @@ class Inlet:
         """Leave where we were a member; the kernel counts a membership even after its interface is gone."""
         if self._member_on is not None:
             for source in self.config.sources or [None]:
-                multicast.leave(sock, self.config.group, self._member_on, source)
+                sockets.leave(sock, self.config.group, self._member_on, source)
 
     def _note_trouble(self, error: OSError) -> None:
-        trouble = multicast.explain(error)
+        trouble = interfaces.explain(error)
         if trouble != self._trouble:
             self._trouble = trouble
             _log.warning("stream %s: not joined to %s: %s", self.config.name, self._address, trouble)

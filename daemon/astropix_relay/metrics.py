@@ -26,10 +26,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from astropix_analysis.state import State
-from astropix_relay.addresses import Address
-from astropix_relay.gate import DoorSample
-from astropix_relay.kernel import SocketMemory
+from astropix_relay.clients.gate import DoorSample
+from astropix_relay.configuration.addresses import Address
+from astropix_relay.host.queues import SocketMemory
+from astropix_stream.counting.state import State
 
 _log = logging.getLogger(__name__)
 

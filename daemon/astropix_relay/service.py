@@ -16,21 +16,23 @@ from typing import NamedTuple
 
 import zmq
 
-from astropix_analysis import __version__, clock, wire
-from astropix_analysis.errors import ConfigError
-from astropix_relay import connections, kernel, logs, systemd
-from astropix_relay.addresses import parse_address
-from astropix_relay.archive import Archive
-from astropix_relay.config import Changes, Config, differences
-from astropix_relay.config import Stream as StreamConfig
+from astropix_relay.clients import connections
+from astropix_relay.clients.archive import Archive
+from astropix_relay.clients.gate import Gate
+from astropix_relay.clients.handover import Handover, Listener
+from astropix_relay.clients.publisher import Publisher
+from astropix_relay.clients.security import Clients, load_clients, load_secret
+from astropix_relay.configuration.addresses import parse_address
+from astropix_relay.configuration.loading import Changes, differences
+from astropix_relay.configuration.model import Config
+from astropix_relay.configuration.model import Stream as StreamConfig
 from astropix_relay.core import StreamCore
-from astropix_relay.gate import Gate
-from astropix_relay.handover import Handover, Listener
 from astropix_relay.history import History
+from astropix_relay.host import logs, queues, systemd
 from astropix_relay.inlet import Inlet
 from astropix_relay.metrics import MetricsServer, Sample, StreamSample, Turns
-from astropix_relay.publisher import Publisher
-from astropix_relay.security import Clients, load_clients, load_secret
+from astropix_stream import __version__, clock, wire
+from astropix_stream.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 
@@ -224,7 +226,7 @@ class Relay:
             requests={} if self.archive is None else self.archive.requests(),
             turns=tuple(self._turns.counts),
             turns_s=self._turns.total_s,
-            reassembly_failures=kernel.reassembly_failures(),
+            reassembly_failures=queues.reassembly_failures(),
         )
 
     def stop(self) -> None:

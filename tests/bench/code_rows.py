@@ -4,12 +4,13 @@ import socket
 import time
 from pathlib import Path
 
-from astropix_analysis import fmt, multicast
-from astropix_analysis.columns import decode_columns
-from astropix_analysis.fileio import apx_open
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.simulation import Detector
-from astropix_analysis.sock import MulticastSender
+from astropix_stream import fmt
+from astropix_stream.cli.playing.simulation import Detector
+from astropix_stream.columns import decode_columns
+from astropix_stream.fileio import apx_open
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.multicast import interfaces, sockets
+from astropix_stream.sock import MulticastSender
 from bench.chain import Address
 from bench.peers import datagram
 from bench.rows import Row
@@ -24,11 +25,11 @@ def send(scale, _):
     at = Address()
     readout = AstroPix4Readout.from_bytes(datagram(35))
     data, to = readout.to_bytes(), (at.group, at.port)
-    interface = multicast.find_interface("127.0.0.1", socket.AF_INET)
+    interface = interfaces.find_interface("127.0.0.1", socket.AF_INET)
     bare = []
     with (
         MulticastSender(at.group, at.port, 0, interface="127.0.0.1") as sender,
-        multicast.open_sender(at.group, at.port, interface=interface, ttl=0, loop=True) as udp,
+        sockets.open_sender(at.group, at.port, interface=interface, ttl=0, loop=True) as udp,
     ):
         for _ in range(max(scale.rounds, 1)):
             bare.append(each_us(scale.calls, lambda: udp.sendto(data, to)))

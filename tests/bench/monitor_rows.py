@@ -32,7 +32,7 @@ def page(scale, _):
 def run(scale, viewers, rate_hz):
     at, count = Address(), round(rate_hz * scale.seconds)
     url = f"udp://{at.group}:{at.port}?interface=127.0.0.1"
-    argv = ("-m", "astropix_analysis.cli", "monitor", url, "--listen", "127.0.0.1:0")
+    argv = ("-m", "astropix_stream.cli", "monitor", url, "--listen", "127.0.0.1:0")
     with Program("taskset", "--cpu-list", "0", sys.executable, *argv) as monitor:
         address = monitor.wait_for("the page is at").removeprefix("the page is at ")
         with peer("viewers", address, viewers) as watching:

@@ -13,6 +13,8 @@ import struct
 import sys
 import time
 
+from astropix_stream.multicast import interfaces
+
 QUIET_S = 1.5
 HIT = bytes.fromhex("e08056e80da85403bcbc")
 
@@ -25,12 +27,12 @@ def datagram(size):
 
 def blast(group, port, count, size, rate, burst=16):
     """Multicast `count` readouts in bursts; print how many, in how many seconds, at what rate."""
-    from astropix_analysis import multicast
+    from astropix_stream.multicast import sockets
 
-    interface = multicast.find_interface("127.0.0.1", socket.AF_INET)
+    interface = interfaces.find_interface("127.0.0.1", socket.AF_INET)
     count, rate, burst, readout = int(count), float(rate), int(burst), datagram(int(size))
     stamp, to = struct.Struct("<IQ").pack_into, (group, int(port))
-    with multicast.open_sender(group, int(port), interface=interface, ttl=0, loop=True) as udp:
+    with sockets.open_sender(group, int(port), interface=interface, ttl=0, loop=True) as udp:
         udp.setblocking(True)
         began = time.monotonic()
         for i in range(count):
@@ -98,7 +100,7 @@ def sub(endpoint):
     """What a user would write instead of `RelayReceiver`."""
     import zmq
 
-    from astropix_analysis.fmt import AstroPix4Readout
+    from astropix_stream.fmt import AstroPix4Readout
 
     sock = zmq.Context().socket(zmq.SUB)
     sock.rcvhwm = 1_000_000
@@ -112,7 +114,7 @@ def sub(endpoint):
 
 def recvfrom(group, port):
     """What a user would write instead of `MulticastReceiver`."""
-    from astropix_analysis.fmt import AstroPix4Readout
+    from astropix_stream.fmt import AstroPix4Readout
 
     udp = join(group, port)
     with counting() as counted:
@@ -123,8 +125,8 @@ def recvfrom(group, port):
 
 def receive(url):
     """Readout objects from `MulticastReceiver` or `RelayReceiver`."""
-    from astropix_analysis.fmt import AstroPix4Readout
-    from astropix_analysis.source import open_receiver
+    from astropix_stream.fmt import AstroPix4Readout
+    from astropix_stream.opening import open_receiver
 
     with open_receiver(AstroPix4Readout, url) as receiver, counting() as counted:
         for _ in receiver:
@@ -145,8 +147,8 @@ def counting():
 
 def late(url, count):
     """Print median and 99th percentile, in ms, of how late `count` readouts arrive at a receiver."""
-    from astropix_analysis.fmt import AstroPix4Readout
-    from astropix_analysis.source import open_receiver
+    from astropix_stream.fmt import AstroPix4Readout
+    from astropix_stream.opening import open_receiver
 
     with open_receiver(AstroPix4Readout, url, timeout=10) as receiver:
         if url.startswith("tcp:"):

@@ -17,13 +17,13 @@ import time
 
 import zmq
 
-from astropix_analysis import wire
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.relay import RelayReceiver
-from astropix_analysis.sock import MulticastSender
-from astropix_analysis.wire import Ask, Request
-from astropix_relay.config import default_config
+from astropix_relay.configuration.loading import default_config
 from astropix_relay.service import Relay
+from astropix_stream import wire
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.relay.receiver import RelayReceiver
+from astropix_stream.sock import MulticastSender
+from astropix_stream.wire import Ask, Request
 
 DATA = bytes(range(1, 251)) * 4
 

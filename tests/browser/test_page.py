@@ -16,16 +16,16 @@ pytest.importorskip("selenium")
 import zmq
 from selenium.webdriver.common.keys import Keys
 
-from astropix_analysis import wire
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.relay import RelayReceiver
-from astropix_analysis.simulation import Detector, pack_hit
-from astropix_relay.config import default_config
+from astropix_relay.configuration.loading import default_config
+from astropix_stream import wire
+from astropix_stream.cli.playing.simulation import Detector, pack_hit
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.relay.receiver import RelayReceiver
 from browser.page import LAPTOP, PHONE, WALL, Browser, monitor
 from programs import Program
 from relays import running
 
-APX = (sys.executable, "-m", "astropix_analysis.cli")
+APX = (sys.executable, "-m", "astropix_stream.cli")
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 HERE = ("--listen", "127.0.0.1:0")
 

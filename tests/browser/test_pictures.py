@@ -16,7 +16,7 @@ from programs import Program
 pytestmark = pytest.mark.skipif(os.environ.get("SCREENSHOTS") != "1", reason="make screenshots takes them")
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-APX = (sys.executable, "-m", "astropix_analysis.cli")
+APX = (sys.executable, "-m", "astropix_stream.cli")
 
 
 def test_pictures(browser, group, port, url):

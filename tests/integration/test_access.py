@@ -6,17 +6,18 @@ from contextlib import ExitStack, nullcontext, suppress
 import pytest
 import zmq
 
-from astropix_analysis import handshakes, keys, wire
-from astropix_analysis import relay as relay_module
-from astropix_analysis.errors import ConfigError, ReceiveTimeout, RefusedError
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.relay import RelayReceiver, open_receiver
-from astropix_analysis.sock import MulticastSender
-from astropix_relay.config import Config, Security, Stream
-from astropix_relay.gate import Gate
-from astropix_relay.handover import Handover, Listener
-from astropix_relay.publisher import Publisher
-from astropix_relay.security import load_clients
+from astropix_relay.clients.gate import Gate
+from astropix_relay.clients.handover import Handover, Listener
+from astropix_relay.clients.publisher import Publisher
+from astropix_relay.clients.security import load_clients
+from astropix_relay.configuration.model import Config, Security, Stream
+from astropix_stream import keys, wire
+from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.relay import receiver as relay_module
+from astropix_stream.relay import refusals
+from astropix_stream.relay.receiver import RelayReceiver, open_receiver
+from astropix_stream.sock import MulticastSender
 from programs import Program
 from relays import running
 
@@ -226,7 +227,7 @@ class TestFull:
 
 class TestClientPatience:
     def test_a_client_that_was_in_hopes_for_20_s(self):
-        follow = handshakes.Handshakes(encrypted=True)
+        follow = refusals.Handshakes(encrypted=True)
         follow.note(zmq.EVENT_HANDSHAKE_SUCCEEDED, 0, 0.0)
         for now_s in (10.0, 15.0, 29.9):
             follow.note(zmq.EVENT_HANDSHAKE_FAILED_AUTH, 400, now_s)
@@ -240,7 +241,7 @@ class TestClientPatience:
         assert follow.take_refusal(41.0) is None
 
     def test_a_relay_that_stops_is_not_one_that_refuses(self):
-        follow = handshakes.Handshakes(encrypted=False)
+        follow = refusals.Handshakes(encrypted=False)
         for now_s in (0.0, 0.1):
             follow.note(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 104, now_s)
             assert follow.take_refusal(now_s) is None

@@ -6,13 +6,13 @@ import time
 import pytest
 import zmq
 
-from astropix_analysis import wire
-from astropix_analysis.ledger import Source
-from astropix_analysis.wire import Answer, Ask, Request, Status
-from astropix_relay import connections
-from astropix_relay.archive import Archive
-from astropix_relay.handover import Handover, Listener
+from astropix_relay.clients import connections
+from astropix_relay.clients.archive import Archive
+from astropix_relay.clients.handover import Handover, Listener
 from astropix_relay.history import History
+from astropix_stream import wire
+from astropix_stream.batch import Source
+from astropix_stream.wire import Answer, Ask, Request, Status
 
 RELAY_ID = 77
 SOURCE = Source("10.0.0.1", 5013)

@@ -11,7 +11,7 @@ import pytest
 from network.hosts import wait_until
 from programs import Program
 
-APX = (sys.executable, "-m", "astropix_analysis.cli")
+APX = (sys.executable, "-m", "astropix_stream.cli")
 
 
 def test_nothing_is_lost_on_either_way():

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from astropix_analysis.fileio import apx_open
-from astropix_analysis.simulation import Detector
-from astropix_analysis.sock import MulticastSender
+from astropix_stream.cli.playing.simulation import Detector
+from astropix_stream.fileio import apx_open
+from astropix_stream.sock import MulticastSender
 from programs import Program
 
-APX = (sys.executable, "-m", "astropix_analysis.cli")
+APX = (sys.executable, "-m", "astropix_stream.cli")
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from itertools import islice
 
 import pytest
 
-from astropix_analysis.fileio import FileHeader, apx_open
-from astropix_analysis.fmt import AstroPix4Hit, AstroPix4Readout
-from astropix_analysis.simulation import Detector
-from astropix_analysis.sock import MulticastReceiver
+from astropix_stream.cli.playing.simulation import Detector
+from astropix_stream.fileio import FileHeader, apx_open
+from astropix_stream.fmt import AstroPix4Hit, AstroPix4Readout
+from astropix_stream.sock import MulticastReceiver
 from programs import Program
 
-APX = (sys.executable, "-m", "astropix_analysis.cli")
+APX = (sys.executable, "-m", "astropix_stream.cli")
 S = 1_000_000_000
 
 

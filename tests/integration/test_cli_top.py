@@ -14,11 +14,11 @@ import termios
 
 import pytest
 
-from astropix_relay.config import default_config
+from astropix_relay.configuration.loading import default_config
 from programs import TIMEOUT, Program
 from relays import running
 
-APX = (sys.executable, "-m", "astropix_analysis.cli")
+APX = (sys.executable, "-m", "astropix_stream.cli")
 ALTERNATE, NORMAL, SHOW_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
 
 

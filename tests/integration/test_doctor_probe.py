@@ -8,11 +8,11 @@ import pytest
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
-from astropix_analysis import keys, wire
-from astropix_analysis.doctor import probe, relay
-from astropix_analysis.doctor.relay import Handshake
-from astropix_analysis.errors import ConfigError
-from astropix_analysis.source import parse_url
+from astropix_stream import keys, wire
+from astropix_stream.doctor import probe, relay
+from astropix_stream.doctor.relay import Handshake
+from astropix_stream.errors import ConfigError
+from astropix_stream.url import parse_url
 from integration.test_relay import running_relay
 
 HELLO = wire.pack_hello(wire.Hello(1, "1.0", {"astropix": 4000}, None))

@@ -30,21 +30,21 @@ def imported_with(names):
 @pytest.mark.parametrize(
     "names",
     [
-        "astropix_analysis.sock",
-        "astropix_analysis.fmt",
-        "astropix_analysis.fileio",
-        "astropix_analysis.sock astropix_analysis.fmt astropix_analysis.source",
+        "astropix_stream.sock",
+        "astropix_stream.fmt",
+        "astropix_stream.fileio",
+        "astropix_stream.sock astropix_stream.fmt astropix_stream.url",
     ],
 )
 def test_a_daq_host_needs_the_standard_library_alone(names):
     imported = imported_with(names)
-    assert imported - sys.stdlib_module_names == {"astropix_analysis"}
+    assert imported - sys.stdlib_module_names == {"astropix_stream"}
 
 
 def test_a_daq_host_does_not_pay_for_what_it_does_not_use():
-    imported = imported_with("astropix_analysis.sock astropix_analysis.fmt")
+    imported = imported_with("astropix_stream.sock astropix_stream.fmt")
     assert not imported & {"asyncio", "json", "pathlib", "subprocess", "tempfile", "typer", "urllib", "zmq"}
 
 
 def test_the_package_alone_imports_nothing_else():
-    assert imported_with("astropix_analysis") == {"astropix_analysis"}
+    assert imported_with("astropix_stream") == {"astropix_stream"}

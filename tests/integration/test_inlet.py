@@ -5,12 +5,12 @@ import os
 
 import pytest
 
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.readiness import wait_readable
-from astropix_analysis.sock import MulticastSender
 from astropix_relay import inlet as inlets
-from astropix_relay.config import Stream
+from astropix_relay.configuration.model import Stream
 from astropix_relay.inlet import Inlet
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.receiving.readiness import wait_readable
+from astropix_stream.sock import MulticastSender
 from drains import drain
 
 READOUT = AstroPix4Readout(b"\xbc\x01", 1).to_bytes()
@@ -71,7 +71,7 @@ def test_another_group_is_another_socket(inlet, stream, group, port):
 
 
 def test_drops_go_on_counting_over_a_new_socket(inlet, stream, monkeypatch):
-    monkeypatch.setattr(inlets.kernel, "socket_memory", lambda _: inlets.kernel.SocketMemory(0, 1, 7))
+    monkeypatch.setattr(inlets.queues, "socket_memory", lambda _: inlets.queues.SocketMemory(0, 1, 7))
     inlet.reconfigure(stream.model_copy(update={"receive_buffer": 1 << 20}))
     monkeypatch.undo()
     inlet.check(1.0)

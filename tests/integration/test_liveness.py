@@ -7,16 +7,16 @@ import time
 
 import pytest
 
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.sock import MulticastSender
-from astropix_relay.config import Config
+from astropix_relay.configuration.model import Config
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.sock import MulticastSender
 from programs import Program
 from relays import running
 
 SUBSCRIBER = """
 import logging, sys
-from astropix_analysis import relay
-from astropix_analysis.fmt import AstroPix4Readout
+from astropix_stream import relay
+from astropix_stream.fmt import AstroPix4Readout
 logging.basicConfig(level="INFO")
 relay.LOST_AFTER_S = 1.5
 with relay.RelayReceiver(AstroPix4Readout, sys.argv[1], timeout=5) as receiver:

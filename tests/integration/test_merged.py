@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from astropix_analysis.errors import ConfigError, ReceiveTimeout
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.merged import MergedReceiver
-from astropix_analysis.relay import RelayReceiver
-from astropix_analysis.sock import MulticastReceiver
-from astropix_analysis.source import open_receiver
+from astropix_stream.errors import ConfigError, ReceiveTimeout
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.opening import open_receiver
+from astropix_stream.receiving.merged import MergedReceiver
+from astropix_stream.relay.receiver import RelayReceiver
+from astropix_stream.sock import MulticastReceiver
 from integration.test_recovery import DATA, running_relay, send
 from ports import free_port_pair
 from programs import Program

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.relay import RelayReceiver
-from astropix_analysis.sock import MulticastSender
 from astropix_relay import metrics
-from astropix_relay.config import Config
+from astropix_relay.configuration.model import Config
 from astropix_relay.metrics import MetricsServer
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.relay.receiver import RelayReceiver
+from astropix_stream.sock import MulticastSender
 from relays import running
 from zmtp import Peer
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from astropix_analysis.errors import ReceiveTimeout
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.relay import RelayReceiver
-from astropix_analysis.sock import MulticastSender
+from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.relay.receiver import RelayReceiver
+from astropix_stream.sock import MulticastSender
 from programs import Program
 from zmtp import GREETING, READY, Peer, frame
 

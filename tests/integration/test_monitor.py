@@ -15,11 +15,11 @@ import pytest
 
 pytest.importorskip("bokeh")
 
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.simulation import Detector
+from astropix_stream.cli.playing.simulation import Detector
+from astropix_stream.fmt import AstroPix4Readout
 from programs import TIMEOUT, Program
 
-APX = (sys.executable, "-m", "astropix_analysis.cli")
+APX = (sys.executable, "-m", "astropix_stream.cli")
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.sock import MulticastSender
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.sock import MulticastSender
 from integration.test_relay import running_relay
 from programs import Program
 

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from astropix_analysis.errors import ReceiveTimeout
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.ledger import Place
-from astropix_analysis.relay import RelayReceiver
-from astropix_relay.config import load_config
+from astropix_relay.configuration.loading import load_config
+from astropix_stream.counting.places import Place
+from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.relay.receiver import RelayReceiver
 from network.hosts import wait_until
 from programs import Program
 from relays import running
@@ -20,8 +20,8 @@ DATA = bytes(range(1, 251)) * 8  # 2 kB, without a padding byte at its end
 
 CLIENT = """
 import json, sys
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.relay import RelayReceiver
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.relay import RelayReceiver
 
 count = int(sys.argv[2])
 with RelayReceiver(AstroPix4Readout, sys.argv[1], timeout=20) as receiver:

@@ -8,14 +8,14 @@ import time
 
 import pytest
 import zmq
+from astropix_stream.relay.receiver import RelayReceiver
 
-from astropix_analysis import wire
-from astropix_analysis.errors import ClosedError, ConfigError, ReceiveTimeout
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.relay import RelayReceiver
-from astropix_analysis.sock import MulticastSender
-from astropix_analysis.source import open_receiver
-from astropix_relay.config import default_config
+from astropix_relay.configuration.loading import default_config
+from astropix_stream import wire
+from astropix_stream.errors import ClosedError, ConfigError, ReceiveTimeout
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.opening import open_receiver
+from astropix_stream.sock import MulticastSender
 from programs import Program
 from relays import running
 
@@ -153,7 +153,7 @@ def test_a_relay_that_restarts_is_seen_as_that(group, port, sender, tcp_port):
 
 def test_what_a_stopped_subscriber_misses_is_counted_even_at_the_tail(endpoint, sender, monkeypatch):
     """Two small queues overflow while nobody reads; the beat afterwards shows how much went."""
-    monkeypatch.setattr("astropix_analysis.relay._QUEUE_MESSAGES", 1)
+    monkeypatch.setattr("astropix_stream.relay.receiver._QUEUE_MESSAGES", 1)
     with RelayReceiver(AstroPix4Readout, endpoint, timeout=3) as receiver:
         receiver.wait_ready(5)
         big = bytes(60_000)
@@ -212,7 +212,7 @@ def test_wrong_use_has_clear_errors(endpoint):
 def test_a_relay_that_is_not_heard_for_5_seconds_is_connected_to_anew(
     group, port, sender, tcp_port, monkeypatch
 ):
-    monkeypatch.setattr("astropix_analysis.relay.LOST_AFTER_S", 1.5)
+    monkeypatch.setattr("astropix_stream.relay.receiver.LOST_AFTER_S", 1.5)
     endpoint = f"tcp://127.0.0.1:{tcp_port}"
     with running_relay(group, port, endpoint):
         receiver = RelayReceiver(AstroPix4Readout, endpoint, timeout=5)

@@ -5,12 +5,13 @@ import sys
 
 import pytest
 
-from astropix_analysis import handshakes, keys
-from astropix_analysis import relay as relay_module
-from astropix_analysis.errors import ReceiveTimeout, RefusedError
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.relay import RelayReceiver
-from astropix_analysis.sock import MulticastSender
+from astropix_stream import keys
+from astropix_stream.errors import ReceiveTimeout, RefusedError
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.relay import receiver as relay_module
+from astropix_stream.relay import refusals
+from astropix_stream.relay.receiver import RelayReceiver
+from astropix_stream.sock import MulticastSender
 from programs import Program
 
 
@@ -165,7 +166,7 @@ class TestClientKeys:
 
     def test_are_taken_up_and_a_removed_one_ends_its_connection(self, relay, files, sender, monkeypatch):
         monkeypatch.setattr(relay_module, "LOST_AFTER_S", 60.0)  # it does not reconnect by itself
-        monkeypatch.setattr(handshakes, "PATIENCE_S", 0.0)
+        monkeypatch.setattr(refusals, "PATIENCE_S", 0.0)
         more = f"security: {{client_keys: {files}/clients, secret_key: {files}/relay.key_secret}}"
         self.allow(files, "alice")
         relay.start(relay.first, more=more)

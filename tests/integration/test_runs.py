@@ -1,7 +1,7 @@
 """A receiver tells of each run that begins, on either way to the readouts."""
 
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.sock import MulticastReceiver, MulticastSender
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.sock import MulticastReceiver, MulticastSender
 
 
 def test_on_run_is_called_before_the_first_readout_of_each_run(group, port):

@@ -15,11 +15,12 @@ from itertools import chain
 
 import pytest
 
-from astropix_analysis import datagrams, multicast, sock
-from astropix_analysis.errors import ClosedError, ConfigError, ReceiveTimeout
-from astropix_analysis.fmt import MAX_DATA, MAX_DATAGRAM, AstroPix4Readout
-from astropix_analysis.ledger import Place
-from astropix_analysis.sock import MulticastReceiver, MulticastSender
+from astropix_stream import sock
+from astropix_stream.counting.places import Place
+from astropix_stream.errors import ClosedError, ConfigError, ReceiveTimeout
+from astropix_stream.fmt import MAX_DATA, MAX_DATAGRAM, AstroPix4Readout
+from astropix_stream.multicast import datagrams, sockets
+from astropix_stream.sock import MulticastReceiver, MulticastSender
 from faults import failing_sends
 
 LO = "127.0.0.1"
@@ -32,10 +33,10 @@ LACKS = {
     "no poll": ((select, "poll"),),
     "no epoll": ((datagrams, "_recvmmsg"), (select, "epoll")),
     "no options": tuple(
-        (multicast, name)
+        (sockets, name)
         for name in ("IP_MULTICAST_ALL", "SO_RXQ_OVFL", "IP_RECVERR", "MCAST_JOIN_SOURCE_GROUP")
     ),
-    "no binding to a group": ((multicast, "BIND_TO_GROUP"),),
+    "no binding to a group": ((sockets, "BIND_TO_GROUP"),),
 }
 LACKS["nothing of all"] = tuple({pair for pairs in LACKS.values() for pair in pairs})
 
@@ -437,7 +438,7 @@ def test_a_source_is_of_a_group(port):
 
 
 def test_a_platform_that_cannot_join_a_source_says_so(group, port, monkeypatch):
-    monkeypatch.setattr(multicast, "MCAST_JOIN_SOURCE_GROUP", None)
+    monkeypatch.setattr(sockets, "MCAST_JOIN_SOURCE_GROUP", None)
     with pytest.raises(OSError, match=f"cannot receive {group}:{port} .*Linux only"):
         MulticastReceiver(AstroPix4Readout, group, port, interface=LO, source=LO)
 
@@ -470,7 +471,7 @@ def test_a_second_receiver_at_a_unicast_address_is_refused(port):
 
 
 def test_the_interface_in_use_is_logged(group, port, caplog):
-    caplog.set_level(logging.INFO, "astropix_analysis")  # a command tested before may have made it quiet
+    caplog.set_level(logging.INFO, "astropix_stream")  # a command tested before may have made it quiet
     with (
         MulticastSender(group, port, 0, interface=LO),
         MulticastReceiver(AstroPix4Readout, group, port, interface="lo"),

@@ -3,28 +3,24 @@
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+import wheels
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--wheel-dir", folder, REPOSITORY], check=True)
-    (wheel,) = folder.glob("astropix_relay-*-py3-none-any.whl")
-    return wheel
+    return wheels.build(tmp_path_factory.mktemp("wheel"))
 
 
 def test_both_packages_are_in_it_with_their_types(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"astropix_analysis/py.typed", "astropix_relay/py.typed"} <= set(names)
+    assert {"astropix_stream/py.typed", "astropix_relay/py.typed"} <= set(names)
     assert {name.split("/")[0] for name in names} <= {
-        "astropix_analysis",
+        "astropix_stream",
         "astropix_relay",
+        "zz_astropix_analysis_names.pth",
         f"{wheel.name.split('-py3')[0]}.dist-info",
     }
 
@@ -36,8 +32,8 @@ def test_a_daq_host_needs_nothing_else(wheel, tmp_path):
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*pip, wheel], check=True)
     program = (
-        "from astropix_analysis.fmt import AstroPix4Readout\n"
-        "from astropix_analysis.sock import MulticastSender\n"
+        "from astropix_stream.fmt import AstroPix4Readout\n"
+        "from astropix_stream.sock import MulticastSender\n"
         "with MulticastSender(ttl=0, interface='127.0.0.1') as sender:\n"
         "    print(sender.send_readout(AstroPix4Readout(b'\\x01', 0)))\n"
     )

@@ -10,9 +10,9 @@ import threading
 import time
 from array import array
 
-from astropix_analysis.errors import ReceiveTimeout
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.source import open_receiver
+from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.opening import open_receiver
 from matrix.program import commands, options, result
 from matrix.readouts import serial_of
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CODE = {"astropix_analysis": ROOT / "client", "astropix_relay": ROOT / "daemon"}
+CODE = {"astropix_stream": ROOT / "client", "astropix_relay": ROOT / "daemon"}
 
 
 def break_lines(lines, directory):

@@ -52,9 +52,9 @@ def row(name, file, line, instead, *, also=(), alone=False):
     return register
 
 
-SEQUENCING = "astropix_analysis/sequencing.py"
-SUBSCRIPTION = "astropix_analysis/subscription.py"
-RECOVERY = "astropix_analysis/recovery.py"
+SEQUENCING = "astropix_stream/counting/sequencing.py"
+SUBSCRIPTION = "astropix_stream/relay/subscription.py"
+RECOVERY = "astropix_stream/relay/recovery.py"
 
 
 def run_impaired(bench, daq=None, **faults):
@@ -165,7 +165,7 @@ def reorder(bench):
 
 @row(
     "truncation 5 %",
-    "astropix_analysis/intake.py",
+    "astropix_stream/multicast/intake.py",
     "if found == magic and length == size - header_size:",
     "if found == magic and length >= size - header_size:",
 )
@@ -247,7 +247,7 @@ def relay_stopped(bench):
 
 @row(
     "one slow subscriber, nine good ones",
-    "astropix_relay/publisher.py",
+    "astropix_relay/clients/publisher.py",
     "zmq.SNDHWM: max(1, queue_bytes // wire.MAX_PAYLOAD),",
     "zmq.SNDHWM: 0,",
     alone=True,
@@ -309,7 +309,7 @@ def subscriber_stopped(bench):
 
 @row(
     "connection cut",
-    "astropix_analysis/relay.py",
+    "astropix_stream/relay/receiver.py",
     "self._subscribed = False\n            self._subscribe(sock)",
     "self._subscribe(sock)",
 )
@@ -457,7 +457,7 @@ def small_history(bench):
 
 @row(
     "two DAQs on one group",
-    "astropix_analysis/ledger.py",
+    "astropix_stream/counting/ledger.py",
     "account = self._sources.get(source) or self._open_account(source, now)",
     "account = next(iter(self._sources.values()), None) or self._open_account(source, now)",
 )
@@ -495,7 +495,7 @@ def two_daqs(bench):
 
 
 WALL_CLOCK = (
-    "astropix_analysis/clock.py",
+    "astropix_stream/clock.py",
     "return tuple.__new__(Moment, (time.monotonic(), time.time_ns()))",
     "return Moment(time.time() - _AHEAD, time.time_ns())\n\n\n_AHEAD = time.time() - time.monotonic()",
 )
@@ -550,7 +550,7 @@ def clock_of_relay(bench):
     *WALL_CLOCK,
     also=[
         Broken(
-            "astropix_analysis/patience.py",
+            "astropix_stream/relay/patience.py",
             "self._spent_s += min(now_s - self._looked_s, self._limit_s / 2)",
             "self._spent_s += now_s - self._looked_s",
         )
@@ -562,7 +562,7 @@ def clock_of_client(bench):
 
 @row(
     "random and mutated datagrams",
-    "astropix_analysis/intake.py",
+    "astropix_stream/multicast/intake.py",
     "if size >= header_size:",
     "if size:",
     alone=True,
@@ -627,7 +627,7 @@ def mad_relay(bench):
 
 @row(
     "disk full while recording",
-    "astropix_analysis/cli/recorder.py",
+    "astropix_stream/cli/files/recorder.py",
     "os.truncate(self.path, self.size)",
     "pass",
 )
@@ -688,7 +688,7 @@ def read_recording(path):
 
 @row(
     "two relays, each killed in turn every 5 s",
-    "astropix_analysis/arbiter.py",
+    "astropix_stream/receiving/arbiter.py",
     "and (readout_id - self.first_id) % stride == 0",
     "and (readout_id - self.first_id) % stride == 0 and readout_id % 1000",
 )

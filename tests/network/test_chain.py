@@ -13,21 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from astropix_analysis.fileio import FileHeader, apx_open
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.simulation import Detector
+from astropix_stream.cli.playing.simulation import Detector
+from astropix_stream.fileio import FileHeader, apx_open
+from astropix_stream.fmt import AstroPix4Readout
 from conftest import SHARED
 
 RELAY = (sys.executable, "-m", "astropix_relay", "run")
-APX = f"{sys.executable} -m astropix_analysis.cli"
+APX = f"{sys.executable} -m astropix_stream.cli"
 GROUP, PORT = "239.1.1.1", 5007
 
 # Prints the bytes and the hits of every readout, as JSON lines, until nothing came for 3 s.
 RECEIVE = """
 import json, sys
-from astropix_analysis.errors import ReceiveTimeout
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.source import open_receiver
+from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.source import open_receiver
 
 class Exact:
     @classmethod
@@ -138,8 +138,8 @@ def test_streams_on_two_groups_with_one_port_stay_apart(lab, tmp_path):
             two.wait_for("ready")
             daq.python(
                 "import sys\n"
-                "from astropix_analysis.sock import MulticastSender\n"
-                "from astropix_analysis.fmt import AstroPix4Readout\n"
+                "from astropix_stream.sock import MulticastSender\n"
+                "from astropix_stream.fmt import AstroPix4Readout\n"
                 "a, b = MulticastSender('239.1.1.1'), MulticastSender('239.1.1.2')\n"
                 "for i in range(300):\n"
                 "    a.send_readout(AstroPix4Readout(b'\\x01', i, 1))\n"

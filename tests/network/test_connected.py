@@ -1,7 +1,7 @@
 """A receiver knows when nothing can arrive."""
 
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.sock import MulticastReceiver
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.sock import MulticastReceiver
 
 
 def test_multicast_without_a_link(lab):

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from astropix_analysis import keys
+from astropix_stream import keys
 from network.hosts import Host, Lab
 
-APX = (sys.executable, "-m", "astropix_analysis.cli")
+APX = (sys.executable, "-m", "astropix_stream.cli")
 RELAY = (sys.executable, "-m", "astropix_relay", "run")
 GROUP, PORT, RELAY_PORT = "239.1.1.1", 5007, 5556
 DAQ_ADDRESS = "10.9.0.1"
@@ -28,7 +28,7 @@ UDP, TCP, SECURE = f"udp://{GROUP}:{PORT}", f"tcp://10.0.2.1:{RELAY_PORT}", "tcp
 # Sends what is no readout, 100 times a second.
 JUNK = """
 import sys, time
-from astropix_analysis.sock import MulticastSender
+from astropix_stream.sock import MulticastSender
 with MulticastSender(sys.argv[1], int(sys.argv[2]), interface="eth0") as sender:
     print("sending")
     while True:

@@ -8,14 +8,14 @@ import pytest
 README = Path(__file__).parents[2] / "README.md"
 
 SENDER = """\
-from astropix_analysis.sock import MulticastSender
+from astropix_stream.sock import MulticastSender
 sender = MulticastSender(group='239.1.1.1', port=5007)
 while True:
     sender.send_readout(readout)
 """
 RECEIVER = """\
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.sock import MulticastReceiver
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.sock import MulticastReceiver
 receiver = MulticastReceiver(AstroPix4Readout, group='239.1.1.1', port=5007)
 while True:
     readout = receiver.receive()
@@ -27,7 +27,7 @@ while True:
 # What the sender's program leaves to the reader: a source of readouts, here one each 2 ms.
 SOURCE = """\
 import itertools, time
-from astropix_analysis.fmt import AstroPix4Readout
+from astropix_stream.fmt import AstroPix4Readout
 
 class Detector:
     numbers = itertools.count()

@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from astropix_analysis.errors import ReceiveTimeout
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.readiness import wait_readable
-from astropix_analysis.relay import RelayReceiver
-from astropix_analysis.sock import MulticastSender
 from astropix_relay import inlet as inlets
-from astropix_relay.config import Stream
+from astropix_relay.configuration.model import Stream
 from astropix_relay.inlet import Inlet
+from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.receiving.readiness import wait_readable
+from astropix_stream.relay.receiver import RelayReceiver
+from astropix_stream.sock import MulticastSender
 from network.hosts import wait_until
 
 PORT = 5007

@@ -2,10 +2,10 @@
 
 import pytest
 
-from astropix_analysis.errors import ReceiveTimeout
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.sock import MulticastReceiver, MulticastSender
-from astropix_analysis.state import State
+from astropix_stream.counting.state import State
+from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.sock import MulticastReceiver, MulticastSender
 from network.hosts import wait_until
 
 

@@ -6,16 +6,16 @@ import time
 
 import pytest
 
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.sock import MulticastSender
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.sock import MulticastSender
 
 RELAY = (sys.executable, "-m", "astropix_relay", "run", "--interface", "eth0")
 RATE, BEFORE, DURING, AFTER = 500, 500, 4000, 500
 
 CLIENT = """
 import json, logging, sys
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.relay import RelayReceiver
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.relay import RelayReceiver
 
 logging.basicConfig(level="INFO")
 count = int(sys.argv[2])

@@ -9,10 +9,11 @@ import time
 
 import pytest
 
-from astropix_analysis import multicast, sock
-from astropix_analysis.errors import ReceiveTimeout
-from astropix_analysis.fmt import MAX_DATA, AstroPix4Readout
-from astropix_analysis.sock import MulticastReceiver, MulticastSender
+from astropix_stream import sock
+from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.fmt import MAX_DATA, AstroPix4Readout
+from astropix_stream.multicast import interfaces, sockets
+from astropix_stream.sock import MulticastReceiver, MulticastSender
 from network.hosts import wait_until
 
 WAIT = 5  # seconds for what must arrive; passes only in a test that fails
@@ -79,7 +80,7 @@ def expect_nothing_but(receiver, *readout_ids):
 
 def test_no_route_and_then_a_route(two, both, send_from, receive_in, caplog, monkeypatch):
     monkeypatch.setattr(sock, "_CALM_S", 0.0)
-    caplog.set_level(logging.INFO, "astropix_analysis")
+    caplog.set_level(logging.INFO, "astropix_stream")
     one, other = two
     receiver = receive_in(other, both[4], interface="eth0")
     sender = send_from(one, both[4])
@@ -142,8 +143,8 @@ def test_a_full_queue_is_told(two, both, version, size, send_from):
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_without_recverr_a_full_queue_is_not_told(two, both, version, send_from, monkeypatch):
-    monkeypatch.setattr(multicast, "IP_RECVERR", None)
-    monkeypatch.setattr(multicast, "IPV6_RECVERR", None)
+    monkeypatch.setattr(sockets, "IP_RECVERR", None)
+    monkeypatch.setattr(sockets, "IPV6_RECVERR", None)
     one, _ = two
     sender = send_from(one, both[version], interface="eth0")
     one.tc("qdisc add dev eth0 root tbf rate 8kbit burst 3000 limit 3000")
@@ -220,8 +221,8 @@ def test_a_further_address_names_its_interface_too(lab, both, send_from, receive
     lab.lan(one, other)
     other.ip("address add 10.0.2.77/24 dev eth1 label eth1:1")
     with other.inside():
-        found = multicast.find_interface("10.0.2.77", socket.AF_INET)
-    assert found == multicast.Interface("eth1", 0, "10.0.2.77")
+        found = interfaces.find_interface("10.0.2.77", socket.AF_INET)
+    assert found == interfaces.Interface("eth1", 0, "10.0.2.77")
     receiver = receive_in(other, both[4], interface="10.0.2.77", source=one.nics[1].address)
     for place in (0, 1):
         send_from(one, both[4], interface=f"eth{place}").send_readout(readout(place))
@@ -272,7 +273,7 @@ def test_another_programs_group_does_not_arrive(lab, both, port, version, bound,
     lab.lan(daq, monitor)
     group = both[version]
     foreign_group = "239.255.77.77" if version == 4 else "ff15::77:77"
-    monkeypatch.setattr(multicast, "BIND_TO_GROUP", bound)
+    monkeypatch.setattr(sockets, "BIND_TO_GROUP", bound)
     with (
         monitor.inside(),
         MulticastReceiver(AstroPix4Readout, group, port, interface="eth0", timeout=WAIT) as receiver,
@@ -311,9 +312,9 @@ def test_the_ttl_is_that_which_was_asked(two, both, port, version, send_from):
         6: (socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, socket.IPV6_HOPLIMIT),
     }[version]
     with other.inside():
-        interface = multicast.find_interface("eth0", socket.AF_INET)
-        receiver = multicast.open_receiver(both[version], port, interface=interface)
-        multicast.join(receiver, both[version], interface)
+        interface = interfaces.find_interface("eth0", socket.AF_INET)
+        receiver = sockets.open_receiver(both[version], port, interface=interface)
+        sockets.join(receiver, both[version], interface)
     with receiver:
         receiver.setsockopt(level, receive_ttl, 1)
         receiver.settimeout(WAIT)
@@ -343,7 +344,7 @@ def test_a_ttl_of_0_stays_on_the_host_only_where_somebody_there_listens(
 
 
 def test_the_interface_in_use_is_logged(two, both, send_from, receive_in, caplog):
-    caplog.set_level(logging.INFO, "astropix_analysis")
+    caplog.set_level(logging.INFO, "astropix_stream")
     one = two[0]
     for host in two:
         host.route_multicast()

@@ -15,7 +15,7 @@ import sys
 import time
 from types import FrameType
 
-from astropix_relay import systemd
+from astropix_relay.host import systemd
 
 GROUP, PORT = "239.255.42.1", 24242
 

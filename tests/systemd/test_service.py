@@ -40,8 +40,8 @@ signal.signal(signal.SIGUSR1, lambda *_: time.sleep(3600))
 # Readouts from argv[1] on, argv[2] of them, 100 a second, to the group argv[3].
 SENDER = """
 import sys, time
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.sock import MulticastSender
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.sock import MulticastSender
 first, count = int(sys.argv[1]), int(sys.argv[2])
 with MulticastSender(group=sys.argv[3], interface="lo") as sender:
     for number in range(first, first + count):
@@ -51,8 +51,8 @@ with MulticastSender(group=sys.argv[3], interface="lo") as sender:
 
 SUBSCRIBER = """
 import sys
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.relay import RelayReceiver
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.relay import RelayReceiver
 with RelayReceiver(AstroPix4Readout, sys.argv[1], sys.argv[2]) as receiver:
     receiver.wait_ready(10)
     print("ready", flush=True)

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astropix_analysis import arbiter as arbiter_module
-from astropix_analysis.arbiter import PATIENCE_S, WAIT_S, Arbiter
-from astropix_analysis.clock import Moment
-from astropix_analysis.ledger import MAX_SOURCES, Place, Source
-from astropix_analysis.receiver import Batch
+from astropix_stream.batch import Batch, Source
+from astropix_stream.clock import Moment
+from astropix_stream.counting.ledger import MAX_SOURCES
+from astropix_stream.counting.places import Place
+from astropix_stream.receiving import arbiter as arbiter_module
+from astropix_stream.receiving.arbiter import PATIENCE_S, WAIT_S, Arbiter
 
 DAQ = Source("10.0.0.1", 40000)
 SECOND = 10**9

@@ -1,11 +1,11 @@
 """Each batch tells which runs begin in it, on either path."""
 
-from astropix_analysis import fmt, wire
-from astropix_analysis.clock import Moment
-from astropix_analysis.intake import Intake
-from astropix_analysis.ledger import StreamLedger
-from astropix_analysis.sock import MulticastReceiver, MulticastSender
-from astropix_analysis.subscription import Subscription
+from astropix_stream import fmt, wire
+from astropix_stream.clock import Moment
+from astropix_stream.counting.ledger import StreamLedger
+from astropix_stream.multicast.intake import Intake
+from astropix_stream.relay.subscription import Subscription
+from astropix_stream.sock import MulticastReceiver, MulticastSender
 from drains import DAQ, drain
 
 NOW = Moment(100.0, 10**18)

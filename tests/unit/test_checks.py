@@ -2,8 +2,8 @@ import socket
 
 import pytest
 
-from astropix_relay.checks import endpoint_problems
-from astropix_relay.config import load_config
+from astropix_relay.configuration.checks import endpoint_problems
+from astropix_relay.configuration.loading import load_config
 
 NOTHING_ELSE = "history: {size: 0}\nmetrics: {listen: null}\n"
 

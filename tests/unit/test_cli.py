@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from astropix_analysis import cli, distributions
-from astropix_analysis.cli import ending, options, texts
-from astropix_analysis.errors import WireError
-from astropix_analysis.fileio import FileHeader, apx_open
-from astropix_analysis.fmt import AstroPix4Readout
+from astropix_stream import cli, distributions, numbers
+from astropix_stream.cli.terminal import ending, options
+from astropix_stream.errors import WireError
+from astropix_stream.fileio import FileHeader, apx_open
+from astropix_stream.fmt import AstroPix4Readout
 
 HERE = ("--interface", "127.0.0.1", "--ttl", "0")
 
@@ -19,9 +19,9 @@ HERE = ("--interface", "127.0.0.1", "--ttl", "0")
 @pytest.fixture(autouse=True)
 def log_level():
     """Undo --debug."""
-    level = logging.getLogger("astropix_analysis").level
+    level = logging.getLogger("astropix_stream").level
     yield
-    logging.getLogger("astropix_analysis").setLevel(level)
+    logging.getLogger("astropix_stream").setLevel(level)
 
 
 @pytest.fixture
@@ -49,21 +49,19 @@ def test_every_command_has_help_with_an_example_and_json_for_programs(name, caps
 
 
 def test_only_the_command_that_is_asked_for_is_imported():
-    code = (
-        "import sys; from astropix_analysis import cli; cli.run(['simulate', '--help']); print(*sys.modules)"
-    )
+    code = "import sys; from astropix_stream import cli; cli.run(['simulate', '--help']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     modules = done.stdout.splitlines()[-1].split()
-    assert "astropix_analysis.cli.simulate" in modules
-    assert not {"astropix_analysis.cli.send", "zmq", "numpy"} & set(modules)
+    assert "astropix_stream.cli.simulate" in modules
+    assert not {"astropix_stream.cli.send", "zmq", "numpy"} & set(modules)
 
 
 def test_version(capsys, monkeypatch):
     assert cli.run(["--version"]) == 0
     assert capsys.readouterr().out.startswith("apx ")
-    monkeypatch.setattr(distributions, "clash", lambda: "two of them")
-    assert cli.run(["--version"]) == 0
-    assert capsys.readouterr().err == "warning: two of them\n"
+    monkeypatch.setattr(distributions, "conflict", lambda: "two of them")
+    assert cli.run(["--version"]) == 1
+    assert capsys.readouterr().err == "apx: two of them\n"
 
 
 MISTAKES = [
@@ -113,7 +111,7 @@ def test_debug_shows_the_traceback(args, capsys):
 
 
 def test_a_bug_is_called_a_bug(monkeypatch, capsys):
-    module = importlib.import_module("astropix_analysis.cli.send")
+    module = importlib.import_module("astropix_stream.cli.send")
     monkeypatch.setattr(module, "Recording", None)
     assert cli.run(["send", "x"]) == ending.WRONG
     assert capsys.readouterr().err == (
@@ -143,7 +141,7 @@ def test_fractions(text, value):
     ],
 )
 def test_durations(seconds, text):
-    assert texts.duration(seconds) == text
+    assert numbers.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -151,14 +149,14 @@ def test_durations(seconds, text):
     [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (2**20, "1.0 MiB"), (3 * 2**40, "3072.0 GiB")],
 )
 def test_sizes(count, text):
-    assert texts.size(count) == text
+    assert numbers.size(count) == text
 
 
 def test_rates():
-    assert [texts.rate(value) for value in (0, 12.94, 99.94, 99.96, 4710.4)] == [
+    assert [numbers.rate(value) for value in (0, 12.94, 99.94, 99.96, 4710.4)] == [
         "0.0/s", "12.9/s", "99.9/s", "100/s", "4710/s"
     ]  # fmt: skip
-    meter = texts.RateMeter()
+    meter = numbers.RateMeter()
     assert meter.note(0.0, 0) == 0.0
     assert [meter.note(at_s, 100 * at_s) for at_s in range(1, 10)] == [100] * 9
     assert [meter.note(at_s, 900) for at_s in range(10, 14)] == [
@@ -172,7 +170,7 @@ def test_rates():
 def test_keys_go_into_the_urls_of_relays_that_name_none():
     from pathlib import Path
 
-    from astropix_analysis.cli import options
+    from astropix_stream.cli.terminal import options
 
     urls = ["tcp://a:5556?stream=x", "tcp://b:5556?server_key=its", "udp://239.1.1.1:5007"]
     assert options.with_keys(urls, None, None) == urls

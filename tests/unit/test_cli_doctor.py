@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from astropix_analysis import cli
-from astropix_analysis.cli import doctor, ending
-from astropix_analysis.doctor import examination, host
-from astropix_analysis.doctor.settings import judge_buffer
-from astropix_analysis.doctor.verdict import Mark, Verdict, fine, unknown
+from astropix_stream import cli
+from astropix_stream.cli import doctor
+from astropix_stream.cli.terminal import ending
+from astropix_stream.doctor import examination, host
+from astropix_stream.doctor.settings import judge_buffer
+from astropix_stream.doctor.verdict import Mark, Verdict, fine, unknown
 
 MISTAKES = [
     (["doctor", "239.1.1.1:5007"], "a source begins with udp:// or tcp://"),

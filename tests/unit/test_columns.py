@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from astropix_analysis.columns import HIT_DTYPE, decode_batch, decode_columns
-from astropix_analysis.errors import FormatError
-from astropix_analysis.fileio import apx_open
-from astropix_analysis.fmt import MAX_DATA, AstroPix4Hit, AstroPix4Readout, Decoding
+from astropix_stream.columns import HIT_DTYPE, decode_batch, decode_columns
+from astropix_stream.errors import FormatError
+from astropix_stream.fileio import apx_open
+from astropix_stream.fmt import MAX_DATA, AstroPix4Hit, AstroPix4Readout, Decoding
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -152,9 +152,9 @@ def test_columns_take_linear_time(piece):
 
 
 def test_without_numpy_the_message_says_what_to_install():
-    code = "import sys; sys.modules['numpy'] = None; import astropix_analysis.columns"
+    code = "import sys; sys.modules['numpy'] = None; import astropix_stream.columns"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    told = "ImportError: astropix_analysis.columns needs NumPy: pip install 'astropix-relay[columns]'"
+    told = "ImportError: astropix_stream.columns needs NumPy: pip install 'astropix-stream[columns]'"
     assert done.stderr.splitlines()[-1] == told
 
 

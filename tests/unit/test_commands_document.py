@@ -10,7 +10,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from astropix_analysis import cli
+from astropix_stream import cli
 
 DOCUMENT = Path(__file__).parents[2] / "docs/commands.md"
 HEAD = """# Commands

@@ -10,19 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from astropix_analysis.errors import ConfigError, WireError
-from astropix_analysis.wire import check_stream_name
-from astropix_relay.config import (
-    FLAGS,
-    Config,
-    Security,
-    Stream,
-    default_config,
-    differences,
-    load_config,
-    schema,
-)
-from astropix_relay.yaml_marks import parse
+from astropix_relay.configuration.loading import FLAGS, default_config, differences, load_config, schema
+from astropix_relay.configuration.marks import parse
+from astropix_relay.configuration.model import Config, Security, Stream
+from astropix_stream.errors import ConfigError, WireError
+from astropix_stream.wire import check_stream_name
 
 RELAY_YAML = Path(__file__).parents[2] / "config" / "relay.yaml"
 MiB = 1 << 20

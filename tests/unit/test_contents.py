@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from astropix_analysis import cli
-from astropix_analysis.cli.contents import examine
-from astropix_analysis.errors import FormatError
-from astropix_analysis.fileio import FileHeader, apx_open
-from astropix_analysis.fmt import AstroPix4Readout, Decoding
+from astropix_stream import cli
+from astropix_stream.cli.files.contents import examine
+from astropix_stream.errors import FormatError
+from astropix_stream.fileio import FileHeader, apx_open
+from astropix_stream.fmt import AstroPix4Readout, Decoding
 
 HIT = bytes.fromhex("e0401eac0dccc200")
 S = 1_000_000_000

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_analysis import wire
-from astropix_analysis.clock import Moment
-from astropix_analysis.fmt import AstroPix4Readout
 from astropix_relay.core import MIN_BEAT_INTERVAL_S, StreamCore, split
 from astropix_relay.history import History
+from astropix_stream import wire
+from astropix_stream.clock import Moment
+from astropix_stream.fmt import AstroPix4Readout
 from drains import DAQ, OTHER, drain
 
 

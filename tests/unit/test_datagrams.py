@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astropix_analysis import datagrams, multicast
-from astropix_analysis.datagrams import NOTHING, SLOTS, MmsgReader, RecvReader, open_reader
-from astropix_analysis.fmt import HEADER
-from astropix_analysis.ledger import Source
+from astropix_stream.batch import NOTHING, Source
+from astropix_stream.fmt import HEADER
+from astropix_stream.multicast import datagrams, groups, sockets
+from astropix_stream.multicast.datagrams import SLOTS, MmsgReader, RecvReader, open_reader
 
 
 def without_recvmsg(monkeypatch):
@@ -38,15 +38,15 @@ def kind(request, monkeypatch):
 
 @contextlib.contextmanager
 def receiver_and_sender(address="127.0.0.1", receive_buffer=4 << 20):
-    family = multicast.check_address(address, 1)
+    family = groups.check_address(address, 1)
     with (
         socket.socket(family, socket.SOCK_DGRAM) as receiver,
         socket.socket(family, socket.SOCK_DGRAM) as sender,
     ):
         receiver.setblocking(False)
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        if multicast.SO_RXQ_OVFL is not None:
-            receiver.setsockopt(socket.SOL_SOCKET, multicast.SO_RXQ_OVFL, 1)
+        if sockets.SO_RXQ_OVFL is not None:
+            receiver.setsockopt(socket.SOL_SOCKET, sockets.SO_RXQ_OVFL, 1)
         receiver.bind((address, 0))
         sender.bind((address, 0))
         sender.connect(receiver.getsockname())
@@ -144,7 +144,7 @@ def test_texts_of_addresses_are_bounded(pair, monkeypatch):
         assert len(reader._sources) <= 3
 
 
-@pytest.mark.skipif(multicast.SO_RXQ_OVFL is None, reason="the kernel does not tell what it drops")
+@pytest.mark.skipif(sockets.SO_RXQ_OVFL is None, reason="the kernel does not tell what it drops")
 def test_what_the_kernel_dropped_comes_with_the_next_datagram(kind):
     with receiver_and_sender(receive_buffer=20_000) as (receiver, sender):
         reader = open_reader(receiver)
@@ -161,7 +161,7 @@ def test_what_the_kernel_dropped_comes_with_the_next_datagram(kind):
             assert [drops for _, _, drops in read_all(reader)] == [expected]
 
 
-@pytest.mark.skipif(multicast.SO_RXQ_OVFL is None, reason="the kernel does not tell what it drops")
+@pytest.mark.skipif(sockets.SO_RXQ_OVFL is None, reason="the kernel does not tell what it drops")
 def test_a_batch_mixes_datagrams_from_before_and_after_drops(kind):
     with receiver_and_sender(receive_buffer=20_000) as (receiver, sender):
         for _ in range(100):

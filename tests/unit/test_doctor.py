@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_analysis.clock import Moment
-from astropix_analysis.doctor import arrivals, environment, joining, path, querier, settings, troubleshooting
-from astropix_analysis.doctor.arrivals import Heard, Sighting
-from astropix_analysis.doctor.path import Link, choose
-from astropix_analysis.doctor.verdict import Mark, fine, first_to_mend, unknown
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.ledger import Source
-from astropix_analysis.source import parse_url
+from astropix_stream.batch import Source
+from astropix_stream.clock import Moment
+from astropix_stream.doctor import arrivals, environment, joining, path, querier, settings, troubleshooting
+from astropix_stream.doctor.arrivals import Heard, Sighting
+from astropix_stream.doctor.path import Link, choose
+from astropix_stream.doctor.verdict import Mark, fine, first_to_mend, unknown
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.url import parse_url
 
 GROUP, PORT = "239.1.1.1", 5007
 URL = parse_url(f"udp://{GROUP}:{PORT}")
@@ -285,10 +285,13 @@ def test_a_container(kind, driver, is_suspect, expected):
     assert key(environment.judge_container(kind, link, is_suspect=is_suspect)) == expected
 
 
-def test_two_packages():
-    assert key(environment.judge_packages(None)) == "ok"
-    verdict = environment.judge_packages("1.2")
-    assert "astropix-analysis 1.2 is installed in the same environment as astropix-relay" in verdict.text
+def test_the_old_package_and_whose_names_are_imported():
+    verdict = environment.judge_packages(None, "astropix-analysis 1.2 (/site)")
+    assert key(verdict) == "ok"
+    assert verdict.text == "import astropix_analysis gives: astropix-analysis 1.2 (/site)"
+    verdict = environment.judge_packages("…", "none")
+    assert key(verdict) == "old-package"
+    assert verdict.text == "astropix-relay is installed beside astropix-stream, which has replaced it"
 
 
 def test_what_to_try_first():
@@ -304,7 +307,7 @@ def test_what_to_try_first():
 def test_the_document_is_what_the_doctor_says():
     document = File(__file__).parents[2] / "docs/troubleshooting.md"
     assert document.read_text() == troubleshooting.page(), (
-        "python -m astropix_analysis.doctor.troubleshooting > docs/troubleshooting.md"
+        "python -m astropix_stream.doctor.troubleshooting > docs/troubleshooting.md"
     )
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_analysis.doctor import firewall, iptables, nft
-from astropix_analysis.doctor.firewall import INPUT, Ruleset, igmp_packets, readout_packet
+from astropix_stream.doctor import firewall, iptables, nft
+from astropix_stream.doctor.firewall import INPUT, Ruleset, igmp_packets, readout_packet
 
 READOUT = readout_packet("239.1.1.1", 5007, "eth0", "10.9.0.1")
 READOUT6 = readout_packet("ff15::7", 5007, "eth0", None)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_analysis.doctor import relay
-from astropix_analysis.doctor.relay import Answers, Handshake
-from astropix_analysis.source import parse_url
-from astropix_analysis.wire import Hello
+from astropix_stream.doctor import relay
+from astropix_stream.doctor.relay import Answers, Handshake
+from astropix_stream.url import parse_url
+from astropix_stream.wire import Hello
 
 URL = parse_url("tcp://relay:5556")
 CONNECTED = {"addresses": ("10.0.2.1",)}

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astropix_analysis.errors import ConfigError, FormatError
-from astropix_analysis.fileio import MAX_HEADER, FileHeader, apx_open
-from astropix_analysis.fmt import AstroPix4Readout
+from astropix_stream.errors import ConfigError, FormatError
+from astropix_stream.fileio import MAX_HEADER, FileHeader, apx_open
+from astropix_stream.fmt import AstroPix4Readout
 
 HEADER = b'%APXDF\x15\x00\x00\x00{"readout_uid": 4000}'
 READOUTS = [
@@ -63,7 +63,7 @@ def test_datagrams_and_batches_are_exact(path):
 def test_readouts_across_blocks(path, monkeypatch):
     path.write_bytes(HEADER + BODY)
     for block in range(1, 70):
-        monkeypatch.setattr("astropix_analysis.fileio._BLOCK", block)
+        monkeypatch.setattr("astropix_stream.fileio._BLOCK", block)
         with apx_open(path) as run:
             assert list(run) == READOUTS
 

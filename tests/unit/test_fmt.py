@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from astropix_analysis import fmt
-from astropix_analysis.errors import FormatError
-from astropix_analysis.fmt import AstroPix4Hit, AstroPix4Readout, Decoding, reverse_bit_order
+from astropix_stream import fmt
+from astropix_stream.errors import FormatError
+from astropix_stream.fmt import AstroPix4Hit, AstroPix4Readout, Decoding, reverse_bit_order
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -383,7 +383,7 @@ def test_texts_for_people():
 
 def test_the_import_needs_little():
     # A DAQ imports this: nothing that is slow to import may come along.
-    code = "import sys, astropix_analysis.fmt; print(*sys.modules)"
+    code = "import sys, astropix_stream.fmt; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True)
     heavy = {"numpy", "typing", "logging", "json", "dataclasses", "zmq", "inspect"}
     assert not heavy & set(loaded.stdout.split())

@@ -6,8 +6,8 @@ import socket
 import pytest
 import zmq
 
-from astropix_relay import handover
-from astropix_relay.handover import Handover, Listener
+from astropix_relay.clients import handover
+from astropix_relay.clients.handover import Handover, Listener
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astropix_analysis import wire
-from astropix_analysis.ledger import Source
 from astropix_relay.history import History
+from astropix_stream import wire
+from astropix_stream.batch import Source
 
 SIZE = 160 << 10  # records take 140 kB of it
 SOURCE = Source("10.0.0.1", 5013)

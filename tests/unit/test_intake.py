@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_analysis.clock import Moment
-from astropix_analysis.datagrams import NOTHING, SLOT_SIZE
-from astropix_analysis.fmt import HEADER, MAGIC
-from astropix_analysis.intake import LENGTH, REASONS, SHORT, TRUNCATED, Intake
-from astropix_analysis.intake import MAGIC as WRONG_MAGIC
-from astropix_analysis.ledger import Counts, Source, StreamLedger
+from astropix_stream.batch import NOTHING, SLOT_SIZE, Source
+from astropix_stream.clock import Moment
+from astropix_stream.counting.ledger import Counts, StreamLedger
+from astropix_stream.fmt import HEADER, MAGIC
+from astropix_stream.multicast.intake import LENGTH, REASONS, SHORT, TRUNCATED, Intake
+from astropix_stream.multicast.intake import MAGIC as WRONG_MAGIC
 from drains import DAQ, OTHER, by_columns, drain
 
 NOW, LATER = Moment(0.0, 10**18), Moment(5.0, 10**18 + 5 * 10**9)

@@ -6,8 +6,8 @@ import stat
 import pytest
 import zmq.auth
 
-from astropix_analysis import keys
-from astropix_analysis.errors import ConfigError
+from astropix_stream import keys
+from astropix_stream.errors import ConfigError
 
 
 @pytest.fixture

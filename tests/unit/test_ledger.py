@@ -10,22 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astropix_analysis.clock import Moment
-from astropix_analysis.errors import WireError
-from astropix_analysis.intake import Intake
-from astropix_analysis.ledger import (
+from astropix_stream.batch import Source
+from astropix_stream.clock import Moment
+from astropix_stream.counting.ledger import (
     IDLE_S,
     MAX_SOURCES,
     Counts,
     Ledger,
     Loss,
-    Place,
-    Source,
     StreamLedger,
     direct_ledger,
     place_counts,
 )
-from astropix_analysis.sequencing import KEPT_GAPS
+from astropix_stream.counting.places import Place
+from astropix_stream.counting.sequencing import KEPT_GAPS
+from astropix_stream.errors import WireError
+from astropix_stream.multicast.intake import Intake
 from drains import drain
 
 EPOCH_NS = 1_700_000_000_000_000_000

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from astropix_relay import logs
+from astropix_relay.host import logs
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_analysis import multicast
-from astropix_analysis.errors import ConfigError
-from astropix_analysis.multicast import Interface
+from astropix_stream.errors import ConfigError
+from astropix_stream.multicast import groups, interfaces, sockets
+from astropix_stream.multicast.interfaces import Interface
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names and numbers of Linux")
 
@@ -22,7 +22,7 @@ LO = Interface("lo", socket.if_nametoindex("lo")) if sys.platform == "linux" els
 
 @pytest.fixture
 def receiver(group, port):
-    with multicast.open_receiver(group, port, interface=LO) as sock:
+    with sockets.open_receiver(group, port, interface=LO) as sock:
         yield sock
 
 
@@ -31,7 +31,7 @@ def receiver(group, port):
     [("239.1.1.1", socket.AF_INET), ("127.0.0.1", socket.AF_INET), ("ff15::1", socket.AF_INET6)],
 )
 def test_a_group_tells_its_address_family(group, family):
-    assert multicast.check_address(group, 5007) == family
+    assert groups.check_address(group, 5007) == family
 
 
 @pytest.mark.parametrize(
@@ -39,56 +39,56 @@ def test_a_group_tells_its_address_family(group, family):
 )
 def test_what_is_not_an_address_is_refused(group):
     with pytest.raises(ConfigError, match=r"address|interface"):
-        multicast.check_address(group, 5007)
+        groups.check_address(group, 5007)
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536, "5007", 5007.0, True, None])
 def test_what_is_not_a_port_is_refused(port):
     with pytest.raises(ConfigError, match="port"):
-        multicast.check_address("239.1.1.1", port)
+        groups.check_address("239.1.1.1", port)
 
 
 @given(st.text(max_size=40), st.integers())
 def test_any_text_is_an_address_or_a_config_error(group, port):
     with contextlib.suppress(ConfigError):
-        multicast.check_address(group, port)
+        groups.check_address(group, port)
 
 
 def test_a_link_is_there_up_and_the_same(monkeypatch):
-    assert multicast.has_link(LO)
-    assert not multicast.has_link(Interface("lo", LO.index + 1000))  # deleted and made anew
-    assert not multicast.has_link(Interface("nosuch0"))
-    assert multicast.has_link(Interface())  # that of the route, which is not known
-    monkeypatch.setattr(multicast, "_SIOCGIFFLAGS", None)
-    assert multicast.has_link(Interface("nosuch0"))  # a platform that does not tell
+    assert interfaces.has_link(LO)
+    assert not interfaces.has_link(Interface("lo", LO.index + 1000))  # deleted and made anew
+    assert not interfaces.has_link(Interface("nosuch0"))
+    assert interfaces.has_link(Interface())  # that of the route, which is not known
+    monkeypatch.setattr(interfaces, "_SIOCGIFFLAGS", None)
+    assert interfaces.has_link(Interface("nosuch0"))  # a platform that does not tell
 
 
 def test_an_interface_is_found_by_name_and_by_address():
-    assert multicast.find_interface(None, socket.AF_INET) == Interface()
-    assert multicast.find_interface("lo", socket.AF_INET) == LO
-    assert multicast.find_interface("lo", socket.AF_INET6) == LO
-    assert multicast.find_interface("127.0.0.1", socket.AF_INET) == Interface("lo", 0, "127.0.0.1")
-    assert multicast.find_interface("::1", socket.AF_INET6) == Interface("lo", LO.index, "::1")
+    assert interfaces.find_interface(None, socket.AF_INET) == Interface()
+    assert interfaces.find_interface("lo", socket.AF_INET) == LO
+    assert interfaces.find_interface("lo", socket.AF_INET6) == LO
+    assert interfaces.find_interface("127.0.0.1", socket.AF_INET) == Interface("lo", 0, "127.0.0.1")
+    assert interfaces.find_interface("::1", socket.AF_INET6) == Interface("lo", LO.index, "::1")
 
 
 def test_an_interface_that_is_missing_is_named_with_those_there_are():
     with pytest.raises(OSError, match=r"no interface is called 'eth99'; there are: .*lo") as raised:
-        multicast.find_interface("eth99", socket.AF_INET)
+        interfaces.find_interface("eth99", socket.AF_INET)
     assert raised.value.errno == errno.ENODEV
     with pytest.raises(OSError, match="no interface has the address fd00::77"):
-        multicast.find_interface("fd00::77", socket.AF_INET6)
+        interfaces.find_interface("fd00::77", socket.AF_INET6)
 
 
 @pytest.mark.parametrize("name", ["", "a" * 100, "../lo", "lo\0", "löschen"])
 def test_an_impossible_name_is_a_missing_interface(name):
     with pytest.raises(OSError, match="no interface is called"):
-        multicast.find_interface(name, socket.AF_INET)
+        interfaces.find_interface(name, socket.AF_INET)
 
 
 @pytest.mark.parametrize(("interface", "family"), [("::1", socket.AF_INET), ("127.0.0.1", socket.AF_INET6)])
 def test_an_address_of_the_other_family_is_refused(interface, family):
     with pytest.raises(ConfigError, match="the group is not"):
-        multicast.find_interface(interface, family)
+        interfaces.find_interface(interface, family)
 
 
 def test_interfaces_print_as_people_write_them():
@@ -99,121 +99,121 @@ def test_interfaces_print_as_people_write_them():
 
 
 def test_the_interface_in_use_is_told():
-    assert str(multicast.in_use(LO, "239.1.1.1", 5007)) == "lo"
-    assert str(multicast.in_use(Interface(), "127.0.0.1", 5007)) == "127.0.0.1 (lo)"
+    assert str(interfaces.in_use(LO, "239.1.1.1", 5007)) == "lo"
+    assert str(interfaces.in_use(Interface(), "127.0.0.1", 5007)) == "127.0.0.1 (lo)"
 
 
 @pytest.mark.parametrize("group", ["ff12::1", "ff02::1", "ff11::1", "fe80::1"])
 def test_an_address_of_one_link_needs_the_interface(group, port):
     options = {"ttl": 0, "loop": True}
     for opened in (
-        lambda: multicast.open_sender(group, port, interface=Interface(), **options),
-        lambda: multicast.open_receiver(group, port, interface=Interface()),
+        lambda: sockets.open_sender(group, port, interface=Interface(), **options),
+        lambda: sockets.open_receiver(group, port, interface=Interface()),
     ):
         with pytest.raises(ConfigError, match="name the interface"):
             opened()
 
 
 def test_sockets_do_not_block_and_have_their_options(group, port):
-    with multicast.open_sender(group, port, interface=LO, ttl=3, loop=False) as sender:
+    with sockets.open_sender(group, port, interface=LO, ttl=3, loop=False) as sender:
         assert sender.gettimeout() == 0.0
         assert sender.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == 3
         assert sender.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP) == 0
-        assert sender.getsockopt(socket.IPPROTO_IP, multicast.IP_RECVERR) == 1
-    with multicast.open_receiver(group, port, interface=LO) as receiver:
+        assert sender.getsockopt(socket.IPPROTO_IP, sockets.IP_RECVERR) == 1
+    with sockets.open_receiver(group, port, interface=LO) as receiver:
         assert receiver.gettimeout() == 0.0
         assert receiver.getsockname() == (group, port)
-        assert receiver.getsockopt(socket.IPPROTO_IP, multicast.IP_MULTICAST_ALL) == 0
-        assert receiver.getsockopt(socket.SOL_SOCKET, multicast.SO_RXQ_OVFL) == 1
+        assert receiver.getsockopt(socket.IPPROTO_IP, sockets.IP_MULTICAST_ALL) == 0
+        assert receiver.getsockopt(socket.SOL_SOCKET, sockets.SO_RXQ_OVFL) == 1
 
 
 def test_sockets_for_ipv6_have_their_options(group6, port):
-    with multicast.open_sender(group6, port, interface=LO, ttl=3, loop=False) as sender:
+    with sockets.open_sender(group6, port, interface=LO, ttl=3, loop=False) as sender:
         assert sender.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS) == 3
         assert sender.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP) == 0
         assert sender.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF) == LO.index
-        assert sender.getsockopt(socket.IPPROTO_IPV6, multicast.IPV6_RECVERR) == 1
-    with multicast.open_receiver(group6, port, interface=LO) as receiver:
+        assert sender.getsockopt(socket.IPPROTO_IPV6, sockets.IPV6_RECVERR) == 1
+    with sockets.open_receiver(group6, port, interface=LO) as receiver:
         assert receiver.getsockname()[:2] == (group6, port)
-        assert receiver.getsockopt(socket.IPPROTO_IPV6, multicast.IPV6_MULTICAST_ALL) == 0
+        assert receiver.getsockopt(socket.IPPROTO_IPV6, sockets.IPV6_MULTICAST_ALL) == 0
 
 
 def test_a_platform_without_the_options_does_without(group, port, monkeypatch):
     for name in ("IP_MULTICAST_ALL", "SO_RXQ_OVFL", "IP_RECVERR"):
-        monkeypatch.setattr(multicast, name, None)
-    monkeypatch.setattr(multicast, "BIND_TO_GROUP", False)
-    with multicast.open_sender(group, port, interface=LO, ttl=0, loop=True) as sender:
+        monkeypatch.setattr(sockets, name, None)
+    monkeypatch.setattr(sockets, "BIND_TO_GROUP", False)
+    with sockets.open_sender(group, port, interface=LO, ttl=0, loop=True) as sender:
         assert sender.getsockopt(socket.IPPROTO_IP, 11) == 0
-    with multicast.open_receiver(group, port, interface=LO) as receiver:
+    with sockets.open_receiver(group, port, interface=LO) as receiver:
         assert receiver.getsockname() == ("0.0.0.0", port)
         assert receiver.getsockopt(socket.IPPROTO_IP, 49) == 1
         assert receiver.getsockopt(socket.SOL_SOCKET, 40) == 0
 
 
 def test_a_platform_that_does_not_list_addresses_takes_them_as_they_are(monkeypatch):
-    monkeypatch.setattr(multicast, "_SIOCGIFCONF", None)
-    assert multicast.find_interface("127.0.0.1", socket.AF_INET) == Interface(None, 0, "127.0.0.1")
+    monkeypatch.setattr(interfaces, "_SIOCGIFCONF", None)
+    assert interfaces.find_interface("127.0.0.1", socket.AF_INET) == Interface(None, 0, "127.0.0.1")
 
 
 @pytest.mark.parametrize("ttl", [-1, 256])
 def test_a_ttl_out_of_range_is_refused(group, port, ttl):
     with pytest.raises(ConfigError, match="ttl"):
-        multicast.open_sender(group, port, interface=LO, ttl=ttl, loop=True)
+        sockets.open_sender(group, port, interface=LO, ttl=ttl, loop=True)
 
 
 def test_joining_twice_and_leaving_twice_is_no_error(receiver, group):
     for source in (None, "127.0.0.1"):
-        multicast.join(receiver, group, LO, source)
-        multicast.join(receiver, group, LO, source)
-        multicast.leave(receiver, group, LO, source)
-        multicast.leave(receiver, group, LO, source)
+        sockets.join(receiver, group, LO, source)
+        sockets.join(receiver, group, LO, source)
+        sockets.leave(receiver, group, LO, source)
+        sockets.leave(receiver, group, LO, source)
 
 
 def test_joining_where_there_is_no_such_address_is_an_error(receiver, group):
     nowhere = Interface(None, 0, "192.0.2.77")
     with pytest.raises(OSError) as raised:
-        multicast.join(receiver, group, nowhere)
+        sockets.join(receiver, group, nowhere)
     assert raised.value.errno == errno.ENODEV
-    multicast.leave(receiver, group, nowhere)
+    sockets.leave(receiver, group, nowhere)
 
 
 def test_joining_a_source_needs_the_platform_and_one_family(receiver, group, monkeypatch):
     with pytest.raises(ConfigError, match="family"):
-        multicast.join(receiver, group, LO, "::1")
+        sockets.join(receiver, group, LO, "::1")
     with pytest.raises(ConfigError, match="not an IP address"):
-        multicast.join(receiver, group, LO, "daq")
-    monkeypatch.setattr(multicast, "MCAST_JOIN_SOURCE_GROUP", None)
+        sockets.join(receiver, group, LO, "daq")
+    monkeypatch.setattr(sockets, "MCAST_JOIN_SOURCE_GROUP", None)
     with pytest.raises(OSError, match="Linux only") as raised:
-        multicast.join(receiver, group, LO, "127.0.0.1")
+        sockets.join(receiver, group, LO, "127.0.0.1")
     assert raised.value.errno == errno.EOPNOTSUPP
 
 
 def test_a_unicast_address_needs_no_membership_and_shares_its_port_with_nobody(port):
-    with multicast.open_receiver("127.0.0.1", port, interface=LO) as sock:
-        multicast.join(sock, "127.0.0.1", LO)
+    with sockets.open_receiver("127.0.0.1", port, interface=LO) as sock:
+        sockets.join(sock, "127.0.0.1", LO)
         with pytest.raises(OSError, match="use"):
-            multicast.open_receiver("127.0.0.1", port, interface=LO)
+            sockets.open_receiver("127.0.0.1", port, interface=LO)
 
 
 def test_a_buffer_is_granted_as_far_as_the_kernel_allows(receiver):
     allowed = int(Path("/proc/sys/net/core/rmem_max").read_text())
-    assert multicast.ask_buffer(receiver, socket.SO_RCVBUF, 100_000) == 100_000
-    assert multicast.ask_buffer(receiver, socket.SO_RCVBUF, 2 * allowed) == allowed
-    assert multicast.buffer_size(receiver, socket.SO_RCVBUF) == allowed
-    assert multicast.enlarge_hint(8 << 20) == "sudo sysctl -w net.core.rmem_max=8388608"
+    assert sockets.ask_buffer(receiver, socket.SO_RCVBUF, 100_000) == 100_000
+    assert sockets.ask_buffer(receiver, socket.SO_RCVBUF, 2 * allowed) == allowed
+    assert sockets.buffer_size(receiver, socket.SO_RCVBUF) == allowed
+    assert sockets.enlarge_hint(8 << 20) == "sudo sysctl -w net.core.rmem_max=8388608"
 
 
-@pytest.mark.parametrize("number", multicast.ADVICE)
+@pytest.mark.parametrize("number", interfaces.ADVICE)
 def test_each_errno_has_one_sentence(number):
     error = OSError(number, os.strerror(number))
-    text = multicast.explain(error)
+    text = interfaces.explain(error)
     assert text.startswith(os.strerror(number) + ": ")
-    found = multicast.with_context(error, "cannot join")
+    found = interfaces.with_context(error, "cannot join")
     assert (type(found), found.errno, found.strerror) == (type(error), number, f"cannot join: {text}")
 
 
 def test_an_error_is_explained_once():
     once = OSError(errno.ENODEV, "no interface is called 'x'")
-    assert multicast.explain(once) == "no interface is called 'x'"
-    assert multicast.explain(OSError(errno.EIO, os.strerror(errno.EIO))) == os.strerror(errno.EIO)
-    assert multicast.explain(OSError("odd")) == "odd"
+    assert interfaces.explain(once) == "no interface is called 'x'"
+    assert interfaces.explain(OSError(errno.EIO, os.strerror(errno.EIO))) == os.strerror(errno.EIO)
+    assert interfaces.explain(OSError("odd")) == "odd"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from astropix_analysis import fmt, wire
-from astropix_analysis.ledger import Source
+from astropix_stream import fmt, wire
+from astropix_stream.batch import Source
 
 DOCUMENT = Path(__file__).parents[2] / "docs/protocol.md"
 RELAY_ID = 0x123456789ABC
@@ -53,8 +53,8 @@ def test_the_program_in_the_document_reads_such_a_message(golden, capsys):
 
 
 def test_every_key_of_a_beat_is_explained():
-    from astropix_analysis.clock import Moment
     from astropix_relay.core import StreamCore
+    from astropix_stream.clock import Moment
 
     report = StreamCore("astropix", 1).report(Moment(0.0, 0))
     text = DOCUMENT.read_text()

@@ -8,12 +8,14 @@ from itertools import accumulate
 
 import pytest
 
-from astropix_analysis import readiness
-from astropix_analysis.errors import ClosedError, ReceiveTimeout
-from astropix_analysis.fmt import AstroPix4Readout, FormatError
-from astropix_analysis.ledger import Ledger, Place, Source
-from astropix_analysis.receiver import Batch, Receiver
-from astropix_analysis.state import State
+from astropix_stream.batch import Batch, Source
+from astropix_stream.counting.ledger import Ledger
+from astropix_stream.counting.places import Place
+from astropix_stream.counting.state import State
+from astropix_stream.errors import ClosedError, ReceiveTimeout
+from astropix_stream.fmt import AstroPix4Readout, FormatError
+from astropix_stream.receiving import readiness
+from astropix_stream.receiving.receiver import Receiver
 
 DAQ = Source("10.0.1.1", 40000)
 

@@ -6,14 +6,13 @@ from itertools import accumulate
 
 import pytest
 
-from astropix_analysis.cli.recorder import Recorder
-from astropix_analysis.cli.splitting import Splitting, parse_splitting
-from astropix_analysis.clock import Moment
-from astropix_analysis.errors import ConfigError
-from astropix_analysis.fileio import apx_open
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.ledger import Source
-from astropix_analysis.receiver import Batch
+from astropix_stream.batch import Batch, Source
+from astropix_stream.cli.files.recorder import Recorder
+from astropix_stream.cli.files.splitting import Splitting, parse_splitting
+from astropix_stream.clock import Moment
+from astropix_stream.errors import ConfigError
+from astropix_stream.fileio import apx_open
+from astropix_stream.fmt import AstroPix4Readout
 
 DAQ, OTHER = Source("10.0.0.2", 40000), Source("10.0.0.3", 40000)
 URL = "udp://239.1.1.1:5007"

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_analysis.fmt import HEADER, MAGIC, AstroPix4Readout
-from astropix_analysis.replay import (
+from astropix_stream.cli.playing.replay import (
     AT_ONCE,
     BadNetwork,
     Extent,
@@ -19,6 +18,7 @@ from astropix_analysis.replay import (
     schedule,
     select,
 )
+from astropix_stream.fmt import HEADER, MAGIC, AstroPix4Readout
 
 S = 1_000_000_000
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from astropix_analysis.clock import Moment
-from astropix_analysis.sequencing import (
+from astropix_stream.clock import Moment
+from astropix_stream.counting.sequencing import (
     CLOSE_AFTER_READOUTS,
     KEPT_GAPS,
     KEPT_RUNS,

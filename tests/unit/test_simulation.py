@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.simulation import COLUMNS, MAX_CHIP, ROWS, Beam, Detector, pack_hit
+from astropix_stream.cli.playing.simulation import COLUMNS, MAX_CHIP, ROWS, Beam, Detector, pack_hit
+from astropix_stream.fmt import AstroPix4Readout
 
 
 def decode(hit):

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_analysis.errors import ConfigError
-from astropix_analysis.source import SourceUrl, parse_url
+from astropix_stream.errors import ConfigError
+from astropix_stream.url import SourceUrl, parse_url
 
 
 @pytest.mark.parametrize(

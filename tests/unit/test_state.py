@@ -2,9 +2,9 @@
 
 import pytest
 
-from astropix_analysis.clock import Moment
-from astropix_analysis.ledger import Source
-from astropix_analysis.state import State, StateTracker
+from astropix_stream.batch import Source
+from astropix_stream.clock import Moment
+from astropix_stream.counting.state import State, StateTracker
 
 DAQ, OTHER = Source("10.0.1.1", 40000), Source("10.0.1.9", 40001)
 EPOCH_NS = 1_700_000_000_000_000_000

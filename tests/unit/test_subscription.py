@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_analysis import wire
-from astropix_analysis.clock import Moment
-from astropix_analysis.errors import ConfigError
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.ledger import Place, Source
-from astropix_analysis.subscription import Subscription
 from astropix_relay.core import StreamCore
+from astropix_stream import wire
+from astropix_stream.batch import Source
+from astropix_stream.clock import Moment
+from astropix_stream.counting.places import Place
+from astropix_stream.errors import ConfigError
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.relay.subscription import Subscription
 from drains import drain
 
 DAQ = Source("10.0.1.1", 40000)

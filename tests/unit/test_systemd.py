@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from astropix_relay import systemd
+from astropix_relay.host import systemd
 
 NOWHERE: dict[str, str] = {}
 

@@ -4,11 +4,11 @@ import csv
 
 import pytest
 
-from astropix_analysis import cli
-from astropix_analysis.cli import tables
-from astropix_analysis.fileio import FileHeader, apx_open
-from astropix_analysis.fmt import AstroPix4Hit, AstroPix4Readout
-from astropix_analysis.simulation import Detector
+from astropix_stream import cli
+from astropix_stream.cli.files import tables
+from astropix_stream.cli.playing.simulation import Detector
+from astropix_stream.fileio import FileHeader, apx_open
+from astropix_stream.fmt import AstroPix4Hit, AstroPix4Readout
 
 HIT = bytes.fromhex("e0401eac0dccc200")
 

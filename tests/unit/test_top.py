@@ -6,13 +6,14 @@ from itertools import accumulate, islice
 import pytest
 from rich.console import Console
 
-from astropix_analysis.cli.top_screen import draw_table
-from astropix_analysis.cli.top_view import Hits, Row
-from astropix_analysis.clock import Moment
-from astropix_analysis.ledger import Ledger, Place, Source
-from astropix_analysis.receiver import Batch
-from astropix_analysis.simulation import Detector
-from astropix_analysis.state import State
+from astropix_stream.batch import Batch, Source
+from astropix_stream.cli.playing.simulation import Detector
+from astropix_stream.cli.showing.top_screen import draw_table
+from astropix_stream.cli.showing.top_view import Hits, Row
+from astropix_stream.clock import Moment
+from astropix_stream.counting.ledger import Ledger
+from astropix_stream.counting.places import Place
+from astropix_stream.counting.state import State
 
 READOUTS = [readout for _, readout in islice(Detector(seed=3, hits=5).readouts(), 200)]
 RAW = [readout.to_bytes() for readout in READOUTS]
@@ -22,7 +23,7 @@ HITS = sum(len(readout.decode()) for readout in READOUTS)
 @pytest.fixture(params=["numpy", "plain"])
 def hits(request, monkeypatch):
     if request.param == "plain":
-        monkeypatch.setitem(sys.modules, "astropix_analysis.columns", None)
+        monkeypatch.setitem(sys.modules, "astropix_stream.columns", None)
     return Hits()
 
 

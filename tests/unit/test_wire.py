@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_analysis import fmt, wire
-from astropix_analysis.errors import AstropixError, WireError
-from astropix_analysis.ledger import Source
-from astropix_analysis.wire import BeatMessage, DataMessage, Header, Hello
+from astropix_stream import fmt, wire
+from astropix_stream.batch import Source
+from astropix_stream.errors import AstropixError, WireError
+from astropix_stream.wire import BeatMessage, DataMessage, Header, Hello
 
 RELAY_ID = 0x1122334455667788
 RECEIVED_NS = 0x1854D09F11F2E8FF

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_analysis import wire
-from astropix_analysis.errors import WireError
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.ledger import Source
-from astropix_analysis.wire import Answer, Ask, Request, Status
+from astropix_stream import wire
+from astropix_stream.batch import Source
+from astropix_stream.errors import WireError
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.wire import Answer, Ask, Request, Status
 
 DOCUMENT = Path(__file__).parents[2] / "docs/protocol.md"
 GOLDEN = {

@@ -1,11 +1,11 @@
 """A stream for tests: readouts with known hits, as batches, on a clock of its own."""
 
-from astropix_analysis.clock import Moment
-from astropix_analysis.fmt import AstroPix4Readout
-from astropix_analysis.ledger import Ledger, Source, StreamLedger
-from astropix_analysis.monitor.accumulate import Accumulator, Arrival, Reception
-from astropix_analysis.receiver import Batch
-from astropix_analysis.simulation import pack_hit
+from astropix_stream.batch import Batch, Source
+from astropix_stream.cli.playing.simulation import pack_hit
+from astropix_stream.clock import Moment
+from astropix_stream.counting.ledger import Ledger, StreamLedger
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.monitor.accumulate import Accumulator, Arrival, Reception
 
 DAQ = Source("10.0.0.1", 4711)
 OTHER_DAQ = Source("10.0.0.2", 4711)
@@ -70,6 +70,6 @@ class Stream:
 
 def losing(**lost_at):
     """Return a ledger with some losses and nothing else."""
-    from astropix_analysis.ledger import Place
+    from astropix_stream.counting.places import Place
 
     return Ledger(lost_at={Place[name]: count for name, count in lost_at.items()})

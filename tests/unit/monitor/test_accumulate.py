@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 
-from astropix_analysis.ledger import Ledger, Loss, Place
-from astropix_analysis.monitor.accumulate import MAX_RUNS, Account, Tally, account
-from astropix_analysis.state import State
+from astropix_stream.counting.ledger import Ledger, Loss
+from astropix_stream.counting.places import Place
+from astropix_stream.counting.state import State
+from astropix_stream.monitor.accumulate import MAX_RUNS, Account, Tally, account
 from unit.monitor.stream import DAQ, OTHER_DAQ, Stream, losing, moment, readout
 
 
@@ -22,7 +23,7 @@ def test_counts_equal_what_was_sent():
 
 def test_batches_of_one_turn_are_decoded_together(monkeypatch):
     """A call costs 0.12 ms however few readouts it gets: one readout a message must not cost 0.12 ms each."""
-    from astropix_analysis.monitor import accumulate
+    from astropix_stream.monitor import accumulate
 
     calls = []
     decode = accumulate.decode_batch

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astropix_analysis.errors import ConfigError
-from astropix_analysis.monitor.choice import Choice
-from astropix_analysis.monitor.histograms import Pixel
+from astropix_stream.errors import ConfigError
+from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.histograms import Pixel
 
 # What assets/monitor.js sends: a form's values are texts.
 FROM_BROWSER = {

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from astropix_analysis.ledger import Place
-from astropix_analysis.monitor import export
-from astropix_analysis.monitor.choice import Choice
-from astropix_analysis.monitor.view import make_view
+from astropix_stream.counting.places import Place
+from astropix_stream.monitor import export
+from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.view import make_view
 from unit.monitor.stream import Stream, losing, moment, readout
 
 

@@ -4,11 +4,11 @@ import threading
 
 import pytest
 
-from astropix_analysis.errors import ConfigError, ReceiveTimeout, RefusedError
-from astropix_analysis.ledger import Ledger
-from astropix_analysis.monitor.choice import Choice
-from astropix_analysis.monitor.feed import Feed, Inbox, trouble
-from astropix_analysis.state import State
+from astropix_stream.counting.ledger import Ledger
+from astropix_stream.counting.state import State
+from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
+from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.feed import Feed, Inbox, trouble
 from unit.monitor.stream import Stream, readout
 
 
@@ -142,8 +142,8 @@ def test_trouble(connected, report, said):
 
 
 def test_skipped_readouts_are_in_the_account(monkeypatch):
-    monkeypatch.setattr("astropix_analysis.monitor.feed.MAX_WAITING", 1)
-    monkeypatch.setattr("astropix_analysis.monitor.feed.GATHER_S", 0.2)
+    monkeypatch.setattr("astropix_stream.monitor.feed.MAX_WAITING", 1)
+    monkeypatch.setattr("astropix_stream.monitor.feed.GATHER_S", 0.2)
     receiver = ListReceiver(*batches(100, size=2))
     with Feed(receiver, "a list") as feed:
         assert receiver.idle.wait(10)

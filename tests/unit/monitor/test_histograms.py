@@ -7,9 +7,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astropix_analysis.columns import decode_batch
-from astropix_analysis.fmt import ROLLOVER, Decoding
-from astropix_analysis.monitor.histograms import (
+from astropix_stream.columns import decode_batch
+from astropix_stream.fmt import ROLLOVER, Decoding
+from astropix_stream.monitor.histograms import (
     MAX_PER_READOUT,
     MAX_SPECTRA,
     TOT_BIN_TICKS,

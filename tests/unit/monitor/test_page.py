@@ -8,8 +8,8 @@ pytest.importorskip("bokeh")
 
 from bokeh.document import Document
 
-from astropix_analysis.monitor.page import Page
-from astropix_analysis.monitor.view import make_view, take_reset
+from astropix_stream.monitor.page import Page
+from astropix_stream.monitor.view import make_view, take_reset
 from unit.monitor.stream import Stream, moment
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astropix_analysis.monitor.rates import LEVELS, RateHistory
+from astropix_stream.monitor.rates import LEVELS, RateHistory
 
 
 def test_rates_of_the_last_minute():

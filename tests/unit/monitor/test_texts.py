@@ -2,7 +2,7 @@
 
 import pytest
 
-from astropix_analysis.monitor import texts
+from astropix_stream.monitor import texts
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from astropix_analysis.ledger import Ledger
-from astropix_analysis.monitor import words
-from astropix_analysis.monitor.choice import Choice
-from astropix_analysis.monitor.histograms import Pixel
-from astropix_analysis.monitor.view import make_view, take_reset
-from astropix_analysis.state import State
+from astropix_stream.counting.ledger import Ledger
+from astropix_stream.counting.state import State
+from astropix_stream.monitor import words
+from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.histograms import Pixel
+from astropix_stream.monitor.view import make_view, take_reset
 from unit.monitor.stream import OTHER_DAQ, Stream, losing, moment, readout
 
 LATER = moment(10)

@@ -1,3 +1,0 @@
-"""The one place that holds the program's version."""
-
-__version__ = "0.1.0"

@@ -1,0 +1,134 @@
+"""The values on the way of the data: from where, which run, what a socket gave, what is handed out. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+
+class Source(NamedTuple):
+    """Address and port that a DAQ sends from."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(slots=True)
+class Run:
+    """A run of the DAQ: readout_ids that begin anew. `number` counts from 1 for each source."""
+
+    number: int
+    first_id: int
+    first_timestamp: int
+    last_id: int
+    last_timestamp: int
+
+
+class RunStart(NamedTuple):
+    """From this position on, the readouts just received belong to this run.
+
+    It is new, or goes on after a stray that seemed to begin another.
+    """
+
+    position: int
+    source: Source
+    run: Run
+
+
+# More than the largest datagram, so that one that fills its slot was cut (MSG_TRUNC) and is rejected as such.
+SLOT_SIZE = 65536 + 64
+
+
+class Drained(NamedTuple):
+    """What one read took out of a socket, in the order in which the kernel queued it.
+
+    Attributes
+    ----------
+    payload, sizes
+        The datagrams back to back, and the bytes of each.
+    sources
+        Where each came from.
+    drops
+        The kernel's running count of datagrams dropped on this socket, as of each datagram (u32, wraps);
+        empty where the platform does not tell, or as long as nothing was dropped.
+    exhausted
+        Nothing waited any more.
+    even
+        All are of one size and from one source.
+    heads
+        The fields of `fmt.HEADER` at the beginning of each datagram (garbage where one is shorter), as
+        columns; may be empty.
+    """
+
+    payload: bytes
+    sizes: Sequence[int]
+    sources: Sequence[Source]
+    drops: Sequence[int]
+    exhausted: bool
+    even: bool = False
+    heads: Sequence[Sequence[Any]] = ()
+
+    def datagrams(self) -> Iterator[bytes]:
+        """Iterate over the datagrams."""
+        begin = 0
+        for size in self.sizes:
+            yield self.payload[begin : begin + size]
+            begin += size
+
+
+NOTHING = Drained(b"", (), (), (), True)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Readouts of one source that arrived together, as bytes and as columns.
+
+    Attributes
+    ----------
+    source
+        Address and port that the DAQ sent from.
+    received_ns
+        When the first of them was read from multicast: ns since the Unix epoch, clock of the reading host.
+    payload
+        The datagrams back to back, byte for byte.
+    readout_ids, timestamps, ends
+        One entry a readout; readout i stands at ``payload[ends[i - 1]:ends[i]]``. Where a range says as much
+        it is one: `ends` of readouts of one size, `readout_ids` that count on.
+    recovered
+        They come from the relay's history, after a loss or for a late joiner.
+    runs
+        The runs that begin among them, and at which readout.
+    """
+
+    source: Source
+    received_ns: int
+    payload: bytes
+    readout_ids: Sequence[int]
+    timestamps: Sequence[int]
+    ends: Sequence[int]
+    recovered: bool = False
+    runs: Sequence[RunStart] = ()
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def datagrams(self) -> Iterator[bytes]:
+        """Iterate over the bytes of each readout."""
+        begin = 0
+        for end in self.ends:
+            yield self.payload[begin:end]
+            begin = end
+
+    def part(self, begin: int, end: int) -> "Batch":
+        """Return the readouts from position `begin` up to, not including, `end`; it has no `runs`."""
+        skip = self.ends[begin - 1] if begin else 0
+        return replace(
+            self,
+            payload=self.payload[skip : self.ends[end - 1]],
+            readout_ids=self.readout_ids[begin:end],
+            timestamps=self.timestamps[begin:end],
+            ends=[at - skip for at in self.ends[begin:end]],
+            runs=(),
+        )

@@ -1,0 +1,92 @@
+"""The command ``apx``: a module for each subcommand, imported only when that subcommand is asked for."""
+
+import importlib
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+import typer
+
+from astropix_stream.cli.terminal import ending, options
+
+#: In the order of the help: a module each, with a function `command` and the text `EXAMPLES`.
+COMMANDS = (
+    "receive",
+    "monitor",
+    "top",
+    "doctor",
+    "record",
+    "send",
+    "info",
+    "convert",
+    "simulate",
+    "demo",
+)
+
+_EPILOG = (
+    "A source is udp://GROUP:PORT[?interface=NAME&source=ADDRESS] or tcp://HOST:PORT[?stream=NAME].\n\n"
+    "Exit codes: 0 all is well; 1 it ran, but something is wrong (nothing came in time, readouts not sent); "
+    "2 wrong input; 130 Ctrl-C before all was done. Commands that run until Ctrl-C end with it as they would "
+    "by themselves, with a summary and 0 or 1."
+)
+
+
+def main() -> None:
+    """Run ``apx`` with the arguments of this process; the entry point of the package."""
+    ending.prepare()
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: Sequence[str]) -> int:
+    """Run ``apx`` with these arguments; return the exit code."""
+    try:
+        return build(_wanted(args))(list(args), prog_name="apx", standalone_mode=False) or ending.OK
+    except Exception as error:
+        return ending.report(error)
+
+
+def _wanted(args: Sequence[str]) -> Iterable[str]:
+    """Return the command that the arguments name, so that no other is imported; all of them if none."""
+    return next(([arg] for arg in args if arg in COMMANDS), COMMANDS)
+
+
+def build(commands: Iterable[str] = COMMANDS) -> typer.Typer:
+    """Put ``apx`` together from some of its commands."""
+    app = typer.Typer(
+        name="apx",
+        help="Send, receive, record and look at AstroPix readouts.",
+        epilog=_EPILOG,
+        invoke_without_command=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_apx)
+    for name in commands:
+        module = importlib.import_module(f"{__name__}.{name}")
+        app.command(name, help=_flowing(module.command.__doc__), epilog=module.EXAMPLES)(module.command)
+    return app
+
+
+def _flowing(text: str) -> str:
+    """Take the line ends out of the paragraphs: the help is as wide as the terminal."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+def _apx(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: options.Debug = False,
+) -> None:
+    if version:
+        _print_version()
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _print_version() -> None:
+    from astropix_stream import __version__, distributions  # noqa: PLC0415  (importlib.metadata is slow)
+
+    if conflict := distributions.conflict():
+        raise ending.Problem(conflict)
+    print(f"apx {__version__}")
+    print(f"astropix_analysis: {distributions.imported_as()}")

@@ -1,0 +1,232 @@
+"""``apx demo``: the whole chain on the loopback interface, and what arrives at its two ends."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import takewhile
+from typing import IO, Annotated
+
+import typer
+
+from astropix_stream.cli.playing import player
+from astropix_stream.cli.playing.simulation import Detector
+from astropix_stream.cli.showing.demo_page import open_page
+from astropix_stream.cli.showing.demo_view import Lines, Records, View, Way
+from astropix_stream.cli.simulate import dues
+from astropix_stream.cli.terminal import ending, options, progress
+from astropix_stream.cli.terminal.sources import Sources
+from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.sock import DEFAULT_GROUP, MulticastSender
+
+EXAMPLES = "Examples:\n\napx demo\n\napx demo --seconds 10 --rate 1000"
+
+_LOOPBACK = "127.0.0.1"
+_START_S = 20.0  # for the relay to come up, on a slow machine
+_TAIL_S = 5.0  # for the last readouts to arrive, when the simulator has ended
+_TURN_S = 0.1
+
+
+def command(
+    *,
+    seconds: options.Seconds = None,
+    rate: Annotated[
+        float, typer.Option(parser=options.positive, metavar="N", help="Readouts per second.")
+    ] = 100.0,
+    seed: options.Seed = None,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Show the live page, too.")] = True,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Run a simulated DAQ, a relay, a monitor and the live page on this machine alone, and show what arrives.
+
+    Nothing leaves the loopback interface. The readouts are received twice: from the multicast group, and
+    through the relay. Runs until Ctrl-C; exits with 1 if one was lost on either way, or none came.
+    """
+    ending.only_warnings()
+    with ExitStack() as stack:
+        port, endpoint = _free_port(), f"tcp://{_LOOPBACK}:{_free_pair()}"
+        relay = stack.enter_context(_relay(port, endpoint))
+        shown = stack.enter_context(open_page(endpoint)) if page else None
+        multicast = f"udp://{DEFAULT_GROUP}:{port}?interface={_LOOPBACK}"
+        sources = stack.enter_context(Sources([multicast, endpoint]))
+        relay.wait_for(sources)
+        if shown is not None:
+            where = shown.where()
+            print(json.dumps({"page": where}) if as_json else f"the live page: {where}")
+        ways = [Way(*pair) for pair in zip(("multicast", "through the relay"), sources, strict=True)]
+        daq = stack.enter_context(_simulated_daq(port, Detector(rate=rate, seed=seed)))
+        view = open_view((f"{DEFAULT_GROUP}:{port}", endpoint), ways, as_json=as_json)
+        watching = Watching(daq, sources, ways, view)
+        interrupted = watching.run(seconds)
+        daq.stop()
+        watching.catch_up()
+    view.show_verdict(daq.sent)
+    wrong = not daq.sent or any(way.missing(daq.sent) for way in ways)
+    ending.finish(wrong=wrong, interrupted=interrupted and seconds is not None)
+
+
+class Watching:
+    """Takes what arrives on both ways, and shows it.
+
+    Parameters
+    ----------
+    daq
+        Knows how many readouts were sent.
+    sources, ways
+        The receivers, and what they have received.
+    view
+        Shows it.
+    """
+
+    def __init__(self, daq: "SimulatedDaq", sources: Sources, ways: list[Way], view: View) -> None:
+        self._daq = daq
+        self._sources = sources
+        self._ways = {way.source: way for way in ways}
+        self._view = view
+
+    def run(self, seconds: float | None) -> bool:
+        """Watch for so many seconds, or until Ctrl-C; return whether it was that."""
+        begin_s = time.monotonic()
+        with ending.deferred() as asked, self._view:
+            while seconds is None or time.monotonic() < begin_s + seconds:
+                self._take()
+                self._view.update(time.monotonic() - begin_s, self._daq.sent)
+                if asked.is_set():
+                    return True
+        return False
+
+    def catch_up(self) -> None:
+        """Take what is still on its way."""
+        deadline_s = time.monotonic() + _TAIL_S
+        while time.monotonic() < deadline_s and any(
+            way.readouts < self._daq.sent for way in self._ways.values()
+        ):
+            self._take()
+
+    def _take(self) -> None:
+        for source, batch in self._sources.poll(_TURN_S):
+            self._ways[source].take(batch)
+
+
+class SimulatedDaq(threading.Thread):
+    """Sends simulated readouts to the loopback interface, until it is told to stop."""
+
+    def __init__(self, port: int, detector: Detector) -> None:
+        super().__init__(name="simulated DAQ")
+        self._stopping = threading.Event()
+        self._detector = detector
+        self._sender = MulticastSender(DEFAULT_GROUP, port, 0, interface=_LOOPBACK)
+
+    @property
+    def sent(self) -> int:
+        """How many readouts were sent so far."""
+        return self._sender.sent
+
+    def run(self) -> None:
+        """Send; the body of the thread."""
+        with self._sender:
+            going_on = takewhile(lambda _: not self._stopping.is_set(), dues(self._detector))
+            player.Player(self._sender, now=True).play(going_on, progress.Nothing(None))
+
+    def stop(self) -> None:
+        """End the thread; a second call does nothing."""
+        self._stopping.set()
+        self.join()
+
+
+@contextmanager
+def _simulated_daq(port: int, detector: Detector) -> Iterator[SimulatedDaq]:
+    daq = SimulatedDaq(port, detector)
+    daq.start()
+    try:
+        yield daq
+    finally:
+        daq.stop()
+
+
+class Relay:
+    """The relay's process, and where it writes its log."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log: IO[bytes]) -> None:
+        self._process = process
+        self._log = log
+
+    def wait_for(self, sources: Sources) -> None:
+        """Wait until its readouts can arrive.
+
+        Raises
+        ------
+        Problem
+            It does not run; the text is its last word.
+        """
+        deadline_s = time.monotonic() + _START_S
+        while True:
+            try:
+                for source in sources:
+                    source.wait_ready(_TURN_S)
+                return
+            except ReceiveTimeout as error:
+                if self._process.poll() is not None or time.monotonic() > deadline_s:
+                    raise ending.Problem(f"the relay did not start: {self._last_word() or error}") from None
+
+    def _last_word(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "")
+
+
+@contextmanager
+def _relay(port: int, endpoint: str) -> Iterator[Relay]:
+    """Run a relay as the program that it is: this package does not know it from inside.
+
+    In a process group of its own, Ctrl-C does not end it before this command has taken what is on its way.
+    """
+    wanted = {"--group": DEFAULT_GROUP, "--port": port, "--interface": _LOOPBACK, "--publish": endpoint}
+    words = [str(word) for pair in wanted.items() for word in pair]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "astropix_relay", "run", *words],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0,
+        )  # fmt: skip
+        try:
+            yield Relay(process, log)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((_LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _free_pair() -> int:
+    """Find a free TCP port after which the next one is free too: the relay takes that for its history."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind((_LOOPBACK, 0))
+            port = int(first.getsockname()[1])
+            try:
+                second.bind((_LOOPBACK, port + 1))
+            except (OSError, OverflowError):  # taken, or beyond the last port
+                continue
+            return port
+
+
+def open_view(addresses: tuple[str, str], ways: list[Way], *, as_json: bool) -> View:
+    """Return the view that fits where standard output goes; `addresses` are the group's and the relay's."""
+    if as_json:
+        return Records(ways)
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        from astropix_stream.cli.showing.demo_screen import Screen  # noqa: PLC0415  (rich: only a terminal needs it)
+
+        return Screen(addresses, ways)
+    return Lines(ways)

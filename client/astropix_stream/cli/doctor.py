@@ -1,0 +1,140 @@
+"""``apx doctor``: find out why a monitor sees nothing."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from astropix_stream.cli.terminal import ending, options
+from astropix_stream.doctor import examination, host
+from astropix_stream.doctor.verdict import Mark, Verdict, first_to_mend
+from astropix_stream.errors import ConfigError
+from astropix_stream.sock import DEFAULT_GROUP, DEFAULT_PORT
+from astropix_stream.url import SourceUrl, parse_url
+
+EXAMPLES = (
+    "Examples:\n\n"
+    "apx doctor  (udp://239.1.1.1:5007, as a program that names nothing would join it)\n\n"
+    "apx doctor 'udp://239.1.1.1:5007?interface=eth1' --relay tcp://relay:5556\n\n"
+    "sudo apx doctor udp://239.1.1.1:5007 --listen 130  (long enough to miss a querier)\n\n"
+    "A record of --json is a check; the last one says what to try first."
+)
+
+_COLOURS = {Mark.OK: "green", Mark.WRONG: "bold red", Mark.UNKNOWN: "yellow"}
+_ROOT_ADDS = "root would be told more: the firewall's rules, queriers, and what reaches the interface"
+
+
+def command(
+    url: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[URL]",
+            help="udp://GROUP:PORT or tcp://RELAY:PORT; by default the documented group.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    relay: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Also, or without URL only, this relay: tcp://HOST:PORT.", show_default=False
+        ),
+    ] = None,
+    listen: Annotated[
+        float, typer.Option(parser=options.positive, metavar="N", help="Listen for so many seconds.")
+    ] = 5.0,
+    key: options.Key = None,
+    server_key: options.ServerKey = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Find out why a monitor sees nothing: a line for each check, then the first thing to try.
+
+    Nothing is sent or changed. Exits with 1 if something is wrong.
+    """
+    sources = _sources(url, relay, key, server_key)
+    ending.only_warnings()
+    report: list[Verdict] = []
+    for title, verdicts in _examine(sources, listen, quiet=as_json):
+        _print_records(title, verdicts) if as_json else _print_lines(title, verdicts)
+        report += verdicts
+    _print_summary_record(report) if as_json else _print_summary(report)
+    ending.finish(wrong=any(verdict.is_wrong for verdict in report))
+
+
+def _sources(
+    url: str | None, relay: str | None, key: Path | None, server_key: Path | None
+) -> list[SourceUrl]:
+    """Return what to examine: the group first."""
+    texts = [text for text in (url, relay) if text is not None] or [f"udp://{DEFAULT_GROUP}:{DEFAULT_PORT}"]
+    sources = [parse_url(text) for text in options.with_keys(texts, key, server_key)]
+    if relay is not None and sources[-1].scheme != "tcp":
+        raise ConfigError(f"--relay {relay!r}: a relay is tcp://HOST:PORT[?stream=NAME]")
+    return sources
+
+
+def _examine(
+    sources: Sequence[SourceUrl], listen_s: float, *, quiet: bool
+) -> Iterator[tuple[str, list[Verdict]]]:
+    yield "this installation", examination.examine_environment()
+    for source in sources:
+        if source.scheme == "tcp":
+            yield str(source), examination.examine_relay(source)
+            continue
+        if not quiet:
+            print(f"listening to {source} for {listen_s:g} s ...", file=sys.stderr)
+        yield str(source), examination.examine_group(source, listen_s)
+
+
+def _print_lines(title: str, verdicts: Sequence[Verdict]) -> None:
+    from rich.console import Console  # noqa: PLC0415  (slow to import; programs need it not)
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text(title, "bold"))
+    for verdict in verdicts:
+        symbol = f"  {verdict.mark.symbol} ", _COLOURS[verdict.mark]
+        console.print(Text.assemble(symbol, f"{verdict.check:<18}{_printable(verdict.text)}"))
+
+
+def _print_summary(report: Sequence[Verdict]) -> None:
+    first = first_to_mend(report)
+    wrong = sum(verdict.is_wrong for verdict in report)
+    print()
+    if not wrong:
+        print("Nothing wrong was found." + (" It could be better:" if first is not None else ""))
+    if first is not None:
+        print(f"The first thing to try: {_printable(first.advice)}" if wrong else _printable(first.advice))
+        for line in first.command.splitlines():
+            print(f"    {_printable(line)}")
+    if _root_would_add(report):
+        print(f"? {_ROOT_ADDS} (sudo apx doctor …)")
+
+
+def _print_records(title: str, verdicts: Sequence[Verdict]) -> None:
+    for verdict in verdicts:
+        print(json.dumps({"source": title, **asdict(verdict)}))
+
+
+def _print_summary_record(report: Sequence[Verdict]) -> None:
+    first = first_to_mend(report)
+    summary: dict[str, Any] = {
+        "wrong": sum(verdict.is_wrong for verdict in report),
+        "first": None if first is None else asdict(first),
+        "root_would_add": _root_would_add(report),
+    }
+    print(json.dumps(summary))
+
+
+def _root_would_add(report: Sequence[Verdict]) -> list[str]:
+    """Return the checks of which root would learn more."""
+    return [] if host.is_root() else [verdict.check for verdict in report if verdict.needs_root]
+
+
+def _printable(text: str) -> str:
+    """Return text of which a part came from the network, without what would steer the terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

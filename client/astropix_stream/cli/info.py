@@ -1,0 +1,94 @@
+"""``apx info``: what is in .apx files."""
+
+import json
+import sys
+from collections.abc import Sequence
+
+from astropix_stream import numbers
+from astropix_stream.cli.files.contents import Contents, examine
+from astropix_stream.cli.terminal import ending, options
+from astropix_stream.errors import FormatError
+
+EXAMPLES = "Examples:\n\napx info run.apx\n\napx info *.apx\n\napx info run.apx --json"
+
+_PIPE_WIDTH = 240  # a table that is read by a program is not to be folded
+_MAX_HEADER = 160  # characters of a header's value
+
+
+def command(files: options.Files, *, as_json: options.AsJson = False, debug: options.Debug = False) -> None:
+    """Say what is in .apx files: readouts, hits, when, runs, gaps, the header; several files as a table.
+
+    Exits with 2 if one is damaged, truncated or no .apx file; what is whole is counted.
+    """
+    contents, troubles = [], []
+    for path in files:
+        try:
+            contents.append(examine(path))
+            troubles.append(contents[-1].trouble)
+        except FormatError as error:
+            troubles.append(str(error))
+        except OSError as error:
+            troubles.append(ending.explain_os_error(error))
+    if as_json:
+        for content in contents:
+            print(json.dumps(content.to_json()))
+    elif len(files) == 1:
+        for content in contents:
+            _print_one(content)
+    elif contents:
+        _print_table(contents)
+    for trouble in filter(None, troubles):
+        print(f"apx: {trouble}", file=sys.stderr)
+    if any(troubles):
+        ending.finish_with(ending.WRONG_INPUT)
+
+
+def _print_one(content: Contents) -> None:
+    lines = {
+        "file": f"{content.path}, {numbers.size(content.size_bytes)}",
+        "readouts": f"{content.readouts}, {numbers.rate(content.rate)}",
+        "hits": f"{content.hits}, {numbers.rate(content.hit_rate)}",
+        "from": numbers.moment(content.oldest_ns),
+        "to": f"{numbers.moment(content.newest_ns)}, {content.span_s:.1f} s later",
+        "longest pause": f"{content.longest_pause_ns / 1e9:.3f} s",
+        "runs": f"{content.runs}, beginning with readout {content.first_id}",
+        "missing": f"{content.missing}, {content.duplicates} doubled, {content.reordered} reordered",
+    }
+    if not content.readouts:
+        lines = {"file": lines["file"], "readouts": "0"}
+    if content.decoding:
+        found = (f"{count} {bit.name}" for bit, count in content.decoding.items())
+        lines["decoding"] = ", ".join(found)
+    for name, value in lines.items():
+        print(f"{name:13} {value}")
+    for name, value in content.header.items():
+        print(f"header        {name}: {_shorten(json.dumps(value))}")
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_HEADER else f"{text[:_MAX_HEADER]}… (all of it with --json)"
+
+
+def _print_table(contents: Sequence[Contents]) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415  (only for several files)
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("file", overflow="fold")
+    table.add_column("from")
+    for name in ("seconds", "readouts", "hits", "rate", "runs", "missing", "left over"):
+        table.add_column(name, justify="right")
+    for content in contents:
+        table.add_row(
+            str(content.path),
+            numbers.moment(content.oldest_ns)[:19] if content.readouts else "",
+            f"{content.span_s:.1f}",
+            str(content.readouts),
+            str(content.hits),
+            numbers.rate(content.rate),
+            str(content.runs),
+            str(content.missing),
+            f"{content.leftover_bytes} bytes" if content.leftover_bytes else "",
+        )
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)

@@ -1,0 +1,1 @@
+"""What the commands that send readouts share: a simulated detector, recorded runs, and their timing."""

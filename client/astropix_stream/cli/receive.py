@@ -1,0 +1,136 @@
+"""``apx receive``: print what arrives."""
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+
+from astropix_stream import numbers
+from astropix_stream.batch import Batch, Source
+from astropix_stream.cli.terminal import ending, options
+from astropix_stream.cli.terminal.sources import OpenSource, Sources
+from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.fmt import AstroPix4Readout
+
+EXAMPLES = (
+    "Examples:\n\n"
+    "apx receive udp://239.1.1.1:5007 --hits\n\n"
+    "apx receive 'tcp://relay:5556?stream=astropix' --count 100 --timeout 5 --json\n\n"
+    "A record of --json is a readout (data in hexadecimal), or with --hits a hit; the summary then is JSON "
+    "on standard error."
+)
+
+
+def command(
+    urls: options.Urls,
+    *,
+    hits: Annotated[bool, typer.Option("--hits", help="Decode, and print every hit.")] = False,
+    count: options.Count = None,
+    timeout: options.Timeout = None,
+    key: options.Key = None,
+    server_key: options.ServerKey = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Print the readouts that arrive, until Ctrl-C; at the end, what was lost and where.
+
+    Exits with 1 if nothing came within --timeout, or not as many as --count.
+    """
+    with Sources(options.with_keys(urls, key, server_key), timeout) as sources:
+        reception = Reception(sources, hits=hits, as_json=as_json)
+        interrupted, timed_out = False, None
+        try:
+            sources.wait_ready()
+            interrupted = reception.run(count)
+        except KeyboardInterrupt:
+            interrupted = True
+        except BrokenPipeError:
+            ending.silence_stdout()
+        except ReceiveTimeout as error:
+            timed_out = error
+        if interrupted:
+            ending.leave_line()
+        reception.print_summary()
+    if timed_out and (count or not reception.readouts):
+        raise timed_out
+    ending.finish(interrupted=interrupted and count is not None)
+
+
+class Reception:
+    """Prints readouts or hits, for people or for programs, and counts them."""
+
+    def __init__(self, sources: Sources, *, hits: bool, as_json: bool) -> None:
+        self._sources = sources
+        self._hits = hits
+        self._as_json = as_json
+        self._label = len(sources) > 1
+        # A hit may be split between a readout and the next one of the same DAQ.
+        self._extra: dict[tuple[OpenSource, Source], bytes | None] = {}
+        self.readouts = self.hits = 0
+
+    def run(self, count: int | None) -> bool:
+        """Print until there were `count` readouts, or until Ctrl-C; return whether it was that."""
+        with ending.deferred() as asked:
+            for arrived in self._sources.rounds():
+                for source, batch in arrived:
+                    self._print(source, batch, count)
+                if asked.is_set() or self.readouts == count:
+                    break
+        return asked.is_set() and self.readouts != count
+
+    def _print(self, source: OpenSource, batch: Batch, count: int | None) -> None:
+        for raw in islice(batch.datagrams(), None if count is None else count - self.readouts):
+            readout = AstroPix4Readout.from_bytes(raw)
+            for line in self._lines(source, batch, readout):
+                print(line)
+            self.readouts += 1
+
+    def _lines(self, source: OpenSource, batch: Batch, readout: AstroPix4Readout) -> Iterator[str]:
+        if self._hits:
+            key = source, batch.source
+            readout.decode(self._extra.get(key))
+            self._extra[key] = readout.extra_bytes()
+            self.hits += len(readout.hits())
+        return (
+            map(json.dumps, self._records(source, batch, readout))
+            if self._as_json
+            else self._texts(source, readout)
+        )
+
+    def _texts(self, source: OpenSource, readout: AstroPix4Readout) -> Iterator[str]:
+        yield f"{source}: {readout}" if self._label else str(readout)
+        if self._hits:
+            yield from (f"  {hit}" for hit in readout.hits())
+            if status := readout.decoding_status():
+                yield f"  decoding: {status}"
+
+    def _records(
+        self, source: OpenSource, batch: Batch, readout: AstroPix4Readout
+    ) -> Iterator[dict[str, Any]]:
+        origin = {"url": str(source), "source": str(batch.source), "received_ns": batch.received_ns}
+        if not self._hits:
+            yield origin | {
+                "readout_id": readout.readout_id,
+                "timestamp": readout.timestamp,
+                "data": readout.hex(),
+            }
+            return
+        for hit in readout.hits():
+            yield origin | dict(zip(hit.ATTRIBUTE_NAMES, hit.attribute_values(), strict=True))
+
+    def print_summary(self) -> None:
+        """Print what came and what did not, on standard error."""
+        if self._as_json:
+            accounts = [source.account_json() for source in self._sources]
+            print(
+                json.dumps({"readouts": self.readouts, "hits": self.hits, "sources": accounts}),
+                file=sys.stderr,
+            )
+            return
+        hits = f", {numbers.counted(self.hits, 'hit')}" if self._hits else ""
+        print(f"{numbers.counted(self.readouts, 'readout')}{hits}", file=sys.stderr)
+        for source in self._sources:
+            print(f"{source}: {source.account()}", file=sys.stderr)

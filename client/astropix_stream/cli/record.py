@@ -1,0 +1,159 @@
+"""``apx record``: write what arrives to .apx files."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from astropix_stream import clock, numbers
+from astropix_stream.cli.files.recorder import Recorder
+from astropix_stream.cli.files.splitting import parse_splitting
+from astropix_stream.cli.terminal import ending, options, progress
+from astropix_stream.cli.terminal.sources import OpenSource, Sources
+from astropix_stream.errors import ReceiveTimeout
+
+EXAMPLES = (
+    "Examples:\n\n"
+    "apx record 'udp://239.1.1.1:5007?interface=eth1' run.apx\n\n"
+    "apx record tcp://relay:5556 night.apx --split runs --split 1GiB\n\n"
+    "Beside run.apx is run.json: counts, and what was lost where. A new file gets a number: run-2.apx."
+)
+
+_REST_S = 1.0  # at most, for what has arrived when the end comes
+
+
+def command(
+    url: options.Url,
+    file: Annotated[Path, typer.Argument(metavar="FILE.apx", help="Where to.", show_default=False)],
+    *,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHEN", help="Begin a new file: runs, source, a size (1GiB), a time (1h). Repeatable."
+        ),
+    ] = None,
+    force: options.Force = False,
+    count: options.Count = None,
+    seconds: options.Seconds = None,
+    timeout: options.Timeout = None,
+    key: options.Key = None,
+    server_key: options.ServerKey = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Record what arrives, byte for byte, until Ctrl-C.
+
+    Readouts of a second source go to a file of their own. A recorder that is killed loses at most those of
+    the last second. Exits with 1 if nothing was recorded, or something could not be written.
+    """
+    splitting = parse_splitting(split or ())
+    with Sources(options.with_keys([url], key, server_key), timeout) as sources:
+        (source,) = sources
+        recorder = Recorder(file, str(source), splitting, source.account_json, force=force)
+        recording = Recording(sources, recorder)
+        interrupted, late = False, None
+        try:
+            sources.wait_ready()
+            interrupted = recording.run(count, seconds)
+        except KeyboardInterrupt:
+            interrupted = True
+        except ReceiveTimeout as error:
+            late = error
+        recording.finish(count)
+        print(json.dumps(recording.to_json(source)) if as_json else recording.summary(source))
+    if recorder.error is not None:
+        raise ending.Problem(recording.failure())
+    if late is not None and (count or not recorder.readouts):
+        raise late
+    ending.finish(wrong=not recorder.readouts, interrupted=interrupted and bool(count or seconds))
+
+
+class Recording:
+    """Takes what arrives to the recorder, and shows how far it is.
+
+    Parameters
+    ----------
+    sources
+        Where from.
+    recorder
+        Where to.
+    """
+
+    def __init__(self, sources: Sources, recorder: Recorder) -> None:
+        self._sources = sources
+        self._recorder = recorder
+        self._begin_s = time.monotonic()
+
+    def run(self, count: int | None, seconds: float | None) -> bool:
+        """Record so many readouts or seconds, or until the disk is full; return whether Ctrl-C came first.
+
+        Ctrl-C waits for a readout that was read to be written.
+        """
+        recorder = self._recorder
+        end_s = math.inf if seconds is None else self._begin_s + seconds
+        with ending.deferred() as asked, progress.open_display(count) as display:
+            for arrived in self._sources.rounds():
+                for _, batch in arrived:
+                    recorder.take(batch, clock.now(), None if count is None else count - recorder.readouts)
+                now = clock.now()
+                recorder.tick(now)
+                if display.due(now.s):
+                    display.show(now.s, recorder.readouts, self._note())
+                if recorder.error is not None or recorder.readouts == count or now.s >= end_s:
+                    return False
+                if asked.is_set():
+                    return True
+        return False
+
+    def _note(self) -> str:
+        lost = sum(source.receiver.ledger.lost for source in self._sources)
+        return f"{numbers.size(self._recorder.size)}, {lost} lost"
+
+    def finish(self, count: int | None) -> None:
+        """Take what has arrived already, unless there is enough, and close the files."""
+        deadline_s = time.monotonic() + _REST_S
+        while count is None and time.monotonic() < deadline_s:
+            arrived = self._sources.poll(0.0)
+            for _, batch in arrived:
+                self._recorder.take(batch, clock.now())
+            if not arrived:
+                break
+        self._recorder.close(clock.now())
+
+    def summary(self, source: OpenSource) -> str:
+        """Return the line for the end."""
+        recorder = self._recorder
+        paths = [str(part.path) for part in recorder.parts]
+        if not paths:
+            return f"nothing came from {source}: there is no file"
+        names = ", ".join(paths) if len(paths) < 4 else f"{len(paths)} files, {paths[0]} to {paths[-1]}"
+        seconds = numbers.duration(time.monotonic() - self._begin_s)
+        return (
+            f"recorded {numbers.counted(recorder.readouts, 'readout')}, {numbers.size(recorder.size)}, "
+            f"in {seconds}, to {names}; {source.account()}"
+        )
+
+    def to_json(self, source: OpenSource) -> dict[str, Any]:
+        """Return the same for programs."""
+        recorder = self._recorder
+        files = [
+            {"file": str(part.path), "readouts": part.readouts, "bytes": part.size} for part in recorder.parts
+        ]
+        return {
+            "readouts": recorder.readouts,
+            "not_written": recorder.not_written,
+            "files": files,
+            "stream": source.account_json(),
+        }
+
+    def failure(self) -> str:
+        """Say why nothing more was written, and what there is."""
+        recorder, error = self._recorder, self._recorder.error
+        assert error is not None
+        return (
+            f"recording has stopped: {error.strerror}; {numbers.counted(recorder.readouts, 'whole readout')} "
+            f"written, {recorder.not_written} more received and not written"
+        )

@@ -1,0 +1,1 @@
+"""What `apx top` and `apx demo` show on a terminal."""

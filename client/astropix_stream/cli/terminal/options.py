@@ -1,0 +1,138 @@
+"""Options that several subcommands share, and what their values may be."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from astropix_stream.cli.playing.replay import AT_ONCE
+from astropix_stream.cli.terminal import ending
+from astropix_stream.url import SourceUrl, parse_url
+
+
+def positive(text: str | float) -> float:
+    """Read a number above 0."""
+    number = _number(text)
+    if not 0.0 < number < math.inf:
+        raise typer.BadParameter(f"{text!r} is not a number above 0")
+    return number
+
+
+def _number(text: str | float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number") from None
+
+
+def _speed(text: str | float) -> float:
+    return AT_ONCE if text in ("max", AT_ONCE) else positive(text)
+
+
+def fraction(text: str | float) -> float:
+    """Read 1% or 0.01."""
+    whole = str(text)
+    number = _number(whole.removesuffix("%")) / (100.0 if whole.endswith("%") else 1.0)
+    if not 0.0 <= number <= 1.0:
+        raise typer.BadParameter(f"{text!r} is not a fraction: write 1% or 0.01")
+    return number
+
+
+def _debug(wanted: bool) -> None:
+    if wanted:
+        ending.show_details()
+
+
+_NETWORK = "Network"
+_BAD_NETWORK = "A bad network, to test a monitor with"
+
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_debug, help="Show tracebacks and all log messages.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON, one line a record.")]
+
+Group = Annotated[str, typer.Option(help="Group, or address, to send to.", rich_help_panel=_NETWORK)]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="UDP port.", rich_help_panel=_NETWORK)]
+Interface = Annotated[
+    str | None,
+    typer.Option(
+        help="Interface to send through, by name or address; by default that of the route to the group.",
+        rich_help_panel=_NETWORK,
+        show_default=False,
+    ),
+]
+Ttl = Annotated[
+    int,
+    typer.Option(
+        min=0, max=255, help="Routers that a readout may pass; 0 keeps it on this host.",
+        rich_help_panel=_NETWORK,
+    ),
+]  # fmt: skip
+
+Speed = Annotated[
+    float,
+    typer.Option(parser=_speed, metavar="N|max", help="N times as fast as recorded, or without waiting."),
+]
+Rate = Annotated[float | None, typer.Option(parser=positive, metavar="N", help="Readouts per second.")]
+Seed = Annotated[int | None, typer.Option(help="Makes what is left to chance the same each time.")]
+
+Loss = Annotated[
+    float, typer.Option(parser=fraction, metavar="N%", help="Lose some.", rich_help_panel=_BAD_NETWORK)
+]
+Duplicate = Annotated[
+    float, typer.Option(parser=fraction, metavar="N%", help="Send some twice.", rich_help_panel=_BAD_NETWORK)
+]
+Reorder = Annotated[
+    float,
+    typer.Option(
+        parser=fraction, metavar="N%", help="Send some after the next one.", rich_help_panel=_BAD_NETWORK
+    ),
+]
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Files, .apx.", show_default=False)]
+Urls = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="URL",
+        help="Where from: udp://GROUP:PORT or tcp://RELAY:PORT; several for A and B.",
+        show_default=False,
+    ),
+]
+Url = Annotated[
+    str,
+    typer.Argument(
+        metavar="URL", help="Where from: udp://GROUP:PORT or tcp://RELAY:PORT.", show_default=False
+    ),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Our NAME.key_secret, for relays with encryption.", show_default=False),
+]
+ServerKey = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="The relay's public key.", show_default=False)
+]
+Count = Annotated[int | None, typer.Option(min=1, help="End after so many readouts.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(parser=positive, metavar="N", help="Give up after so many seconds without a readout."),
+]
+Seconds = Annotated[
+    float | None, typer.Option(parser=positive, metavar="N", help="End after so many seconds.")
+]
+
+
+def with_keys(urls: Sequence[str], key: Path | None, server_key: Path | None) -> list[str]:
+    """Put the keys of --key and --server-key into the relays' URLs that do not name their own."""
+    if key is None and server_key is None:
+        return list(urls)
+    given = {"key_file": key, "server_key": server_key}
+    named = {name: str(path) for name, path in given.items() if path is not None}
+    return [str(_with_options(parse_url(url), named)) for url in urls]
+
+
+def _with_options(source: SourceUrl, more: dict[str, str]) -> SourceUrl:
+    return replace(source, options={**more, **source.options}) if source.scheme == "tcp" else source

@@ -1,0 +1,108 @@
+"""How far a command is: a bar on a terminal, a line every few seconds elsewhere. Both on standard error."""
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Self
+
+from astropix_stream import numbers
+
+_BAR_EVERY_S = 0.1
+_LINE_EVERY_S = 5.0
+
+
+def on_terminal() -> bool:
+    """Tell whether a person looks at standard error, on a terminal that can move its cursor."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+class Progress(AbstractContextManager["Progress"], ABC):
+    """Shows how many readouts were dealt with, how fast, and a note.
+
+    Parameters
+    ----------
+    total
+        Readouts in all; None where there is no end.
+    """
+
+    first_s: float
+    every_s: float
+
+    def __init__(self, total: int | None) -> None:
+        self._total = total
+        self._meter = numbers.RateMeter()
+        self._next_s: float | None = None
+
+    def due(self, now_s: float) -> bool:
+        """Tell whether it is time to show something new: a note is not made for nothing."""
+        if self._next_s is None:
+            self._meter.note(now_s, 0)
+            self._next_s = now_s + self.first_s
+        return now_s >= self._next_s
+
+    def show(self, now_s: float, done: int, note: str) -> None:
+        """Show how it is."""
+        self._next_s = now_s + self.every_s
+        self._show(done, numbers.rate(self._meter.note(now_s, done)), note)
+
+    @abstractmethod
+    def _show(self, done: int, rate: str, note: str) -> None:
+        """Show this."""
+
+
+class Lines(Progress):
+    """Plain lines, for a pipe, a file or a log."""
+
+    first_s = every_s = _LINE_EVERY_S
+
+    def _show(self, done: int, rate: str, note: str) -> None:
+        if done:
+            of_total = "" if self._total is None else f" of {self._total}"
+            print(", ".join(filter(None, (f"{done}{of_total} readouts", rate, note))), file=sys.stderr)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+class Nothing(Lines):
+    """Shows nothing, where something else does."""
+
+    def _show(self, done: int, rate: str, note: str) -> None:
+        pass
+
+
+class Bar(Progress):
+    """A bar that is gone at the end."""
+
+    first_s, every_s = 0.0, _BAR_EVERY_S
+
+    def __init__(self, total: int | None) -> None:
+        super().__init__(total)
+        from rich import console, progress  # noqa: PLC0415  (only a terminal needs it)
+
+        columns = ("{task.completed:.0f} readouts", "{task.fields[rate]}", "{task.fields[note]}")
+        self._bar = progress.Progress(
+            progress.BarColumn(), *columns, console=console.Console(stderr=True), transient=True
+        )
+        self._task = self._bar.add_task("", total=total, rate="", note="")
+
+    def _show(self, done: int, rate: str, note: str) -> None:
+        self._bar.update(self._task, completed=done, rate=rate, note=note)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+def open_display(total: int | None = None) -> Progress:
+    """Return the display that fits where standard error goes."""
+    return (Bar if on_terminal() else Lines)(total)

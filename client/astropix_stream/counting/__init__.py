@@ -1,0 +1,1 @@
+"""Pure: which readouts came, which did not, and where they were lost."""

@@ -1,0 +1,377 @@
+"""Count what arrived and what did not, and say of each missing readout where it went.
+
+Pure, and the same in the relay, the receivers, the commands, the page and the metrics. `StreamLedger` counts
+what one socket receives of a stream; its `Counts` go into the relay's beats and come back out of them at a
+subscriber; `Ledger` is what a receiver shows.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from astropix_stream.batch import Run, RunStart, Source
+from astropix_stream.clock import Moment
+from astropix_stream.counting.places import Place
+from astropix_stream.counting.sequencing import KEPT_GAPS, Gap, KernelDrops, SourceSequence
+from astropix_stream.errors import WireError
+
+MAX_SOURCES = 64  # accounts in a stream; further sources share one that counts what it receives
+IDLE_S = 60.0  # after which a source may give its account to a new one
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of the readouts of one source, or of all sources of a stream.
+
+    Attributes
+    ----------
+    received
+        Valid readouts; each is also counted below where something was wrong with it.
+    duplicates, reordered, late, stray
+        Received twice; out of order, in time; after its gap was closed (it stays counted as lost); with an id
+        that nothing before or after agrees with.
+    before_joining
+        Of the run that was going on when we joined: sent before. No loss.
+    rejected
+        Missing readouts in whose place something came that was not a readout, by reason.
+    in_kernel
+        Missing readouts that the kernel dropped, for want of room in the receive buffer.
+    before_socket
+        Missing readouts that never came to the socket: lost in the sender, the network or the interface.
+    runs
+        Runs of the DAQ seen so far.
+    """
+
+    received: int = 0
+    duplicates: int = 0
+    reordered: int = 0
+    late: int = 0
+    stray: int = 0
+    before_joining: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    in_kernel: int = 0
+    before_socket: int = 0
+    runs: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Missing readouts, wherever they went."""
+        return sum(self.rejected.values()) + self.in_kernel + self.before_socket
+
+    @property
+    def delivered(self) -> int:
+        """Readouts that arrived in time, each counted once. Strays are among them: they were handed out."""
+        return self.received - self.duplicates - self.late
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as they stand in a beat."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Counts":
+        """Read counts from a beat: unknown keys are ignored, missing ones are 0.
+
+        Raises
+        ------
+        WireError
+            Not an object of counts.
+        """
+        if not isinstance(value, dict):
+            raise WireError("counts that are not a JSON object")
+        known = {f.name: value[f.name] for f in fields(cls) if f.name in value}
+        rejected = known.pop("rejected", {})
+        if not isinstance(rejected, dict) or not all(map(_is_count, [*known.values(), *rejected.values()])):
+            raise WireError("counts that are not numbers from 0")
+        return cls(**known, rejected={str(reason): count for reason, count in rejected.items()})
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return _combine(self, other, 1)
+
+    def __sub__(self, other: "Counts") -> "Counts":
+        return _combine(self, other, -1)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64
+
+
+def _combine(one: Counts, other: Counts, sign: int) -> Counts:
+    numbers = {
+        f.name: getattr(one, f.name) + sign * getattr(other, f.name)
+        for f in fields(Counts)
+        if f.name != "rejected"
+    }
+    reasons = [*one.rejected, *(reason for reason in other.rejected if reason not in one.rejected)]
+    rejected = {r: one.rejected.get(r, 0) + sign * other.rejected.get(r, 0) for r in reasons}
+    return Counts(**numbers, rejected={reason: count for reason, count in rejected.items() if count})
+
+
+class StreamLedger:
+    """The account of one stream as one socket sees it, told in the order of the kernel's queue.
+
+    Parameters
+    ----------
+    stride
+        The DAQ multicasts one readout in `stride`.
+    """
+
+    def __init__(self, *, stride: int = 1) -> None:
+        self.rejected: Counter[str] = Counter()
+        """Datagrams that were not readouts, by reason; those that no gap claims are foreign."""
+        self._stride = stride
+        self._kernel = KernelDrops()
+        self._sources: dict[Source, SourceSequence] = {}
+        self._retired = Counts()
+        self._none_idle_before_s = float("-inf")
+        self._unaccounted = 0
+
+    def goes_on(self, source: Source, readout_ids: Sequence[int], last_timestamp: int, now: Moment) -> bool:
+        """Note readouts that go on, in order, where the last ones of their source ended.
+
+        Return false, and note nothing, if they do not, or anything else is open: then tell `received`.
+        """
+        account = self._sources.get(source)
+        return account is not None and account.goes_on(readout_ids, last_timestamp, now)
+
+    def received(
+        self, source: Source, readout_ids: Sequence[int], timestamps: Sequence[int], now: Moment
+    ) -> list[RunStart]:
+        """Note readouts of one source in order of arrival; return the runs that begin among them."""
+        account = self._sources.get(source) or self._open_account(source, now)
+        if account is None:
+            self._unaccounted += len(readout_ids)
+            return []
+        begun = account.note_received(readout_ids, timestamps, now)
+        return [RunStart(position, source, run) for position, run in begun]
+
+    def note_rejected(self, source: Source, reason: str) -> None:
+        """Note a datagram that was not a readout."""
+        self.rejected[reason] += 1
+        if source in self._sources:
+            self._sources[source].note_rejected(reason)
+
+    def note_dropped(self, count: int) -> None:
+        """Note that the kernel dropped `count` datagrams, just before the datagram noted next."""
+        self._kernel.total += count
+
+    def tick(self, now: Moment) -> None:
+        """Close the gaps whose time has come."""
+        for account in self._sources.values():
+            account.tick(now)
+
+    @property
+    def stride(self) -> int:
+        """The DAQ multicasts one readout in so many; may be changed, for the readouts to come."""
+        return self._stride
+
+    @stride.setter
+    def stride(self, stride: int) -> None:
+        self._stride = stride
+        for account in self._sources.values():
+            account.stride = stride
+
+    @property
+    def kernel_dropped(self) -> int:
+        """Datagrams that the kernel dropped on the socket, readouts or not."""
+        return self._kernel.total
+
+    @property
+    def at_most(self) -> bool:
+        """Whether `in_kernel` may be too large: drops carry no source, and some may have been no readouts."""
+        several = len(self._sources) > 1 or self._retired.received > 0
+        rejected = sum(account.rejected.total() for account in self._sources.values())
+        foreign = self._kernel.total > self._kernel.claimed or self.rejected.total() > rejected
+        return self._kernel.claimed > 0 and (several or foreign)
+
+    def sources(self) -> dict[Source, Counts]:
+        """Return the account of each source."""
+        return {source: _counts(account) for source, account in self._sources.items()}
+
+    def totals(self) -> Counts:
+        """Return the account of the stream."""
+        return sum(self.sources().values(), self._retired) + Counts(received=self._unaccounted)
+
+    def gaps(self) -> list[tuple[Source, Gap]]:
+        """Return the last 100 gaps of each source, in order of time."""
+        every = [(source, gap) for source, account in self._sources.items() for gap in account.gaps]
+        return sorted(every, key=lambda item: item[1].ended_ns)
+
+    def runs(self) -> dict[Source, list[Run]]:
+        """Return the latest runs of each source."""
+        return {source: list(account.runs) for source, account in self._sources.items()}
+
+    def _open_account(self, source: Source, now: Moment) -> SourceSequence | None:
+        if len(self._sources) >= MAX_SOURCES and not self._retire(now):
+            return None
+        account = self._sources[source] = SourceSequence(self._stride, self._kernel)
+        return account
+
+    def _retire(self, now: Moment) -> bool:
+        """Give up the account that was idle for longest: each start of a DAQ comes from a new port."""
+        if now.s < self._none_idle_before_s:  # a flood of forged sources must not search at each datagram
+            return False
+        source, account = min(self._sources.items(), key=lambda item: item[1].last_s)
+        self._none_idle_before_s = account.last_s + IDLE_S
+        if now.s < self._none_idle_before_s:
+            return False
+        account.tick(now)
+        self._retired += _counts(account)
+        del self._sources[source]
+        return True
+
+
+def _counts(account: SourceSequence) -> Counts:
+    return Counts(
+        received=account.received,
+        duplicates=account.duplicates,
+        reordered=account.reordered,
+        late=account.late,
+        stray=account.stray,
+        before_joining=account.before_joining,
+        rejected=dict(account.rejected),
+        in_kernel=account.in_kernel,
+        before_socket=account.before_socket,
+        runs=account.run_count,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Readouts lost at one place between two times, ns since the Unix epoch."""
+
+    place: Place
+    count: int
+    began_ns: int
+    ended_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What a receiver knows of the readouts that the DAQ sent since it joined.
+
+    Attributes
+    ----------
+    delivered
+        Readouts received in time, each counted once.
+    lost_at
+        Readouts missing, by place.
+    duplicates, reordered, late, stray, before_joining, runs
+        As in `Counts`.
+    recovered
+        Readouts that were lost on the way and came from the relay's history; they count as delivered.
+    restarts
+        Restarts of the relay.
+    at_most
+        The number lost in a kernel may be too large, and that before the socket too small: the kernel's
+        drops carry no source.
+    losses
+        The last 100, in order of time.
+    paths
+        The account of each path, where several are merged; empty otherwise.
+    """
+
+    delivered: int = 0
+    lost_at: dict[Place, int] = field(default_factory=dict)
+    duplicates: int = 0
+    reordered: int = 0
+    late: int = 0
+    stray: int = 0
+    before_joining: int = 0
+    runs: int = 0
+    recovered: int = 0
+    restarts: int = 0
+    at_most: bool = False
+    losses: tuple[Loss, ...] = ()
+    paths: tuple["PathAccount", ...] = ()
+
+    @property
+    def lost(self) -> int:
+        """Readouts missing, wherever they went."""
+        return sum(self.lost_at.values())
+
+    @property
+    def live_fraction(self) -> float:
+        """Readouts delivered, of those that the DAQ sent; 1 before any."""
+        sent = self.delivered + self.lost
+        return self.delivered / sent if sent else 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the account for programs."""
+        value = asdict(self)
+        value["lost"] = self.lost
+        value["live_fraction"] = self.live_fraction
+        value["lost_at"] = {place.name.lower(): count for place, count in self.lost_at.items()}
+        value["losses"] = [{**asdict(loss), "place": loss.place.name.lower()} for loss in self.losses]
+        del value["paths"]
+        if self.paths:
+            value["paths"] = [{**path._asdict(), "ledger": path.ledger.to_json()} for path in self.paths]
+        return value
+
+    def __str__(self) -> str:
+        if not self.lost:
+            return f"nothing lost of {self.delivered}"
+        at_most = "at most " if self.at_most else ""
+        kernel = (Place.RELAY_KERNEL, Place.CLIENT_KERNEL)
+        parts = [
+            f"{at_most * (place in kernel)}{count} {place}" for place, count in self.lost_at.items() if count
+        ]
+        text = f"{self.lost} lost of {self.delivered + self.lost}: " + ", ".join(parts)
+        if self.losses:
+            text += f", between {_clock(self.losses[0].began_ns)} and {_clock(self.losses[-1].ended_ns)}"
+        return text
+
+
+class PathAccount(NamedTuple):
+    """One path of a merged receiver.
+
+    `first` readouts were delivered from it, `later` ones discarded: copies of what another path had brought.
+    `ledger` is its own account, of what was lost on this path.
+    """
+
+    name: str
+    first: int
+    later: int
+    ledger: Ledger
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.first} first, {self.later} later copies, {self.ledger}"
+
+
+def _clock(epoch_ns: int) -> str:
+    return datetime.fromtimestamp(epoch_ns / 1e9).strftime("%H:%M:%S")
+
+
+def place_counts(counts: Counts, kernel: Place, rejected: Place) -> dict[Place, int]:
+    """Return the losses of `counts` by place, as seen from a receiver."""
+    lost_at = {
+        Place.BEFORE_SOCKET: counts.before_socket,
+        kernel: counts.in_kernel,
+        rejected: sum(counts.rejected.values()),
+    }
+    return {place: count for place, count in lost_at.items() if count}
+
+
+def place_gap(gap: Gap, kernel: Place, rejected: Place) -> list[Loss]:
+    """Return a gap's losses by place."""
+    parts = ((Place.BEFORE_SOCKET, gap.before_socket), (kernel, gap.in_kernel), (rejected, gap.rejected))
+    return [Loss(place, count, gap.began_ns, gap.ended_ns) for place, count in parts if count]
+
+
+def direct_ledger(stream: StreamLedger) -> Ledger:
+    """Return the account of a receiver that joined the group itself."""
+    totals = stream.totals()
+    here = (Place.CLIENT_KERNEL, Place.CLIENT_REJECTED)
+    return Ledger(
+        delivered=totals.delivered,
+        lost_at=place_counts(totals, *here),
+        duplicates=totals.duplicates,
+        reordered=totals.reordered,
+        late=totals.late,
+        stray=totals.stray,
+        before_joining=totals.before_joining,
+        runs=totals.runs,
+        at_most=stream.at_most,
+        losses=tuple(loss for _, gap in stream.gaps() for loss in place_gap(gap, *here))[-KEPT_GAPS:],
+    )

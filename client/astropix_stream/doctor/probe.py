@@ -1,0 +1,165 @@
+"""Go a subscriber's way to a relay, one step after the other, and note what came of each."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from astropix_stream import keys, wire
+from astropix_stream.doctor import relay
+from astropix_stream.doctor.relay import Answers, Handshake
+from astropix_stream.errors import ConfigError, WireError
+from astropix_stream.url import SourceUrl
+
+STEP_S = 3.0  # for each step; all of them take milliseconds where nothing is wrong
+_MAX_MESSAGE = 16 << 20
+
+_Socket: TypeAlias = "zmq.Socket[bytes]"
+#: Gives a socket its keys, before it connects.
+Prepare: TypeAlias = Callable[[_Socket], None]
+
+# The beginning of a ZMTP 3 greeting: a signature of ten bytes, and the version. The other side answers with
+# its whole greeting, and waits for the rest of ours.
+_GREETING = b"\xff" + bytes(8) + b"\x7f\x03"
+_ENDS = {
+    zmq.Event.HANDSHAKE_SUCCEEDED: Handshake.SUCCEEDED,
+    zmq.Event.HANDSHAKE_FAILED_AUTH: Handshake.REFUSED,
+    zmq.Event.HANDSHAKE_FAILED_PROTOCOL: Handshake.BROKEN_OFF,
+    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL: Handshake.BROKEN_OFF,
+    zmq.Event.DISCONNECTED: Handshake.BROKEN_OFF,
+}
+
+
+def ask(source: SourceUrl, step_s: float = STEP_S) -> Answers:
+    """Go as far as the relay lets us.
+
+    Parameters
+    ----------
+    source
+        The relay, and perhaps the stream and keys.
+    step_s
+        Seconds allowed for each step.
+
+    Raises
+    ------
+    ConfigError
+        The keys cannot be read.
+    """
+    prepare = _read_keys(source.options)
+    answers = Answers(source, addresses=_resolve(source), has_key=prepare is not None)
+    if not answers.addresses:
+        return answers
+    answers = _connect(answers, step_s)
+    return _subscribe(answers, prepare, step_s) if relay.is_let_in(answers) else answers
+
+
+def _read_keys(options: Mapping[str, Any]) -> Prepare | None:
+    """Return what gives a socket the keys that a URL names; None if it names none."""
+    theirs, ours = options.get("server_key"), options.get("key_file")
+    if theirs is None and ours is None:
+        return None
+    if theirs is None or ours is None:
+        raise ConfigError("server_key and key_file belong together: the relay's public key, our secret one")
+    server_key, pair = keys.server_key(theirs), keys.read_pair(ours)
+
+    def prepare(sock: _Socket) -> None:
+        sock.setsockopt(zmq.CURVE_SERVERKEY, server_key)
+        sock.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
+        sock.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
+
+    return prepare
+
+
+def _resolve(source: SourceUrl) -> tuple[str, ...]:
+    try:
+        found = socket.getaddrinfo(source.host, source.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ()
+    return tuple(dict.fromkeys(str(address[4][0]) for address in found))
+
+
+def _connect(answers: Answers, step_s: float) -> Answers:
+    """Connect by TCP alone: the kernel's answer is more precise than ZeroMQ's, which tries for ever."""
+    try:
+        with socket.create_connection((answers.source.host, answers.source.port), step_s) as connection:
+            greeting = _exchange_greetings(connection)
+    except OSError as error:
+        return replace(answers, connect_error=error)
+    return replace(answers, mechanism=relay.parse_greeting(greeting))
+
+
+def _exchange_greetings(connection: socket.socket) -> bytes:
+    """Read how the other side begins; what ends a mere conversation is no error of the connection."""
+    received = b""
+    with contextlib.suppress(OSError):
+        connection.sendall(_GREETING)
+        while len(received) < relay.GREETING_SIZE and (more := connection.recv(relay.GREETING_SIZE)):
+            received += more
+    return received
+
+
+def _subscribe(answers: Answers, prepare: Prepare | None, step_s: float) -> Answers:
+    with zmq.Context() as context, context.socket(zmq.SUB) as sock:
+        sock.linger = 0
+        for option, value in {
+            zmq.MAXMSGSIZE: _MAX_MESSAGE,
+            zmq.HANDSHAKE_IVL: int(step_s * 1000),
+            zmq.IPV6: int(any(":" in address for address in answers.addresses)),
+        }.items():
+            sock.setsockopt(option, value)
+        sock.subscribe(wire.HELLO_TOPIC)
+        if prepare is not None:
+            prepare(sock)
+        monitor = sock.get_monitor_socket()
+        try:
+            sock.connect(answers.source.endpoint)
+            answers = replace(answers, handshake=_wait_for_handshake(monitor, step_s))
+        finally:
+            sock.disable_monitor()
+            monitor.close()
+        if answers.handshake is Handshake.SUCCEEDED:
+            answers = _listen(answers, sock, step_s)
+    return answers
+
+
+def _wait_for_handshake(monitor: _Socket, step_s: float) -> Handshake:
+    deadline_s = time.monotonic() + step_s
+    while monitor.poll(int(max(0.0, deadline_s - time.monotonic()) * 1000)):
+        kind = zmq.Event(recv_monitor_message(monitor)["event"])
+        if kind in _ENDS:
+            return _ENDS[kind]
+    return Handshake.BROKEN_OFF
+
+
+def _listen(answers: Answers, sock: _Socket, step_s: float) -> Answers:
+    """Wait for the hello, subscribe, and wait for the first beat; readouts may come before it."""
+    deadline_s = time.monotonic() + step_s
+    while (left_s := deadline_s - time.monotonic()) > 0 and sock.poll(int(left_s * 1000)):
+        try:
+            message = wire.parse_message(sock.recv_multipart())
+        except WireError:
+            continue
+        if isinstance(message, wire.Hello) and answers.hello is None:
+            answers = _choose_stream(answers, message)
+            if answers.stream is None:
+                break
+            sock.subscribe(f"apx/{answers.stream}/".encode("ascii"))
+            deadline_s = time.monotonic() + step_s
+        elif isinstance(message, wire.BeatMessage):
+            return replace(answers, report=message.report)
+        elif isinstance(message, wire.DataMessage):
+            answers = replace(answers, has_data=True)
+    return answers
+
+
+def _choose_stream(answers: Answers, hello: wire.Hello) -> Answers:
+    """Take the stream that was named, or the only one; none if there is no such one."""
+    wanted: Any = answers.source.options.get("stream")
+    if wanted is None and len(hello.streams) == 1:
+        wanted = next(iter(hello.streams))
+    return replace(answers, hello=hello, stream=wanted if wanted in hello.streams else None)

@@ -1,0 +1,340 @@
+"""A relay, step by step as a subscriber meets it: name, connection, handshake, key, hello, stream. Pure.
+
+`probe` goes the way and notes what came of it; each function here judges one step, and is silent about a
+step that was not reached.
+"""
+
+import contextlib
+import errno
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from astropix_stream.counting.state import QUIET_AFTER_S
+from astropix_stream.doctor.path import with_option
+from astropix_stream.doctor.verdict import Fault, Verdict, fine
+from astropix_stream.errors import WireError
+from astropix_stream.multicast import interfaces
+from astropix_stream.url import SourceUrl
+from astropix_stream.wire import Hello, check_stream_name
+
+UNKNOWN_NAME = Fault(
+    "unknown-name",
+    "no address is known for the name {host}",
+    "Neither the name service nor /etc/hosts knows the relay's host.",
+    "look for a typing error, or write the relay's address instead of its name",
+    "getent hosts {host}",
+)
+NOTHING_LISTENS = Fault(
+    "nothing-listens",
+    "{endpoint} refuses the connection: nothing listens there",
+    "The relay does not run, or it publishes on another port, or on its loopback interface only: that is "
+    "what it does unless `--publish` or its configuration says otherwise.",
+    "start the relay on its host, for other hosts to reach",
+    "astropix-relay run --publish 'tcp://*:{port}'",
+)
+NO_ANSWER = Fault(
+    "no-answer",
+    "{endpoint} does not answer: {reason}",
+    "The host is off, its address is wrong, there is no way to it, or a firewall on the way swallows the "
+    "connection.",
+    "look whether the host can be reached at all; on it, let the port through the firewall",
+    "ping -c 3 {host}",
+)
+NOT_ZEROMQ = Fault(
+    "not-zeromq",
+    "what listens at {endpoint} does not speak ZeroMQ",
+    "The port is that of another program.",
+    "look up the port in the relay's configuration (publish.endpoint; by default 5556)",
+)
+NOT_A_RELAY = Fault(
+    "not-a-relay",
+    "what listens at {endpoint} speaks ZeroMQ, but is no relay",
+    "The port is that of another program, or of the relay's history, which is one above the publisher's.",
+    "look up the port in the relay's configuration (publish.endpoint; by default 5556)",
+)
+KEY_NEEDED = Fault(
+    "key-needed",
+    "{endpoint} asks for a key",
+    "The relay lets those in whose key it knows (`security:` in its configuration), and no key was given.",
+    "make a pair of keys, give the public one to the relay's operator, and name the relay's and ours in the "
+    "URL: 'tcp://…?server_key=relay.key&key_file=me.key_secret'",
+    "astropix-relay keygen ~/keys --name me",
+)
+KEY_UNNEEDED = Fault(
+    "key-unneeded",
+    "{endpoint} uses no keys, but one was given",
+    "The program would speak encrypted, and the relay does not: it runs without `security:`.",
+    "leave the key out, or let the relay's operator turn security on",
+)
+KEY_REFUSED = Fault(
+    "key-refused",
+    "{endpoint} refuses the key",
+    "The public key is not in the relay's directory of clients, or was removed from it.",
+    "give the public key to the relay's operator, who puts it there and reloads the relay",
+    "systemctl reload 'astropix-relay@*'",
+)
+WRONG_SERVER_KEY = Fault(
+    "wrong-server-key",
+    "{endpoint} breaks off: it has not the public key that was given as the relay's",
+    "The relay was given a new pair of keys, or this is another relay.",
+    "ask the relay's operator for its present public key",
+)
+REFUSED = Fault(
+    "refused",
+    "{endpoint} refuses this connection",
+    "The relay serves as many subscribers as it is allowed to (max_clients).",
+    "close monitors that nobody needs, or raise max_clients in the relay's configuration",
+)
+NO_HELLO = Fault(
+    "no-hello",
+    "{endpoint} connects, but does not greet",
+    "It is a ZeroMQ publisher, but no relay of this protocol: a relay greets each subscriber at once.",
+    "look up the port in the relay's configuration (publish.endpoint; by default 5556)",
+)
+NO_SUCH_STREAM = Fault(
+    "no-such-stream",
+    "the relay has no stream {stream!r}; it has: {streams}",
+    "A subscription to a stream that does not exist is silent for ever.",
+    "ask for one of those there are",
+    "apx receive '{url}'",
+)
+SEVERAL_STREAMS = Fault(
+    "several-streams",
+    "the relay has several streams, and none is named: {streams}",
+    "Without a name a program takes the only stream of a relay; this one has more.",
+    "name one",
+    "apx receive '{url}'",
+)
+NO_STREAMS = Fault(
+    "no-streams",
+    "the relay has no streams",
+    "Its configuration names none (`streams:`).",
+    "add one to the relay's configuration",
+    "astropix-relay check relay.yaml",
+)
+NO_BEAT = Fault(
+    "no-beat",
+    "the relay greets, but its stream {stream!r} is silent",
+    "A relay sends a beat each second and at each new subscription, also while the DAQ is quiet. The "
+    "connection may be too slow, or the relay stuck.",
+    "look at the relay's log, and start it again if need be",
+    "journalctl -u 'astropix-relay@*' -n 50",
+)
+RELAY_NOT_JOINED = Fault(
+    "relay-not-joined",
+    "the relay does not receive the group itself: {membership}",
+    "The relay waits for its interface to appear, or to have a route to the group.",
+    "look for the cause on the relay's host",
+    "apx doctor udp://GROUP:PORT",
+)
+RELAY_HEARS_NOTHING = Fault(
+    "relay-hears-nothing",
+    "the relay itself has had no readout {since}",
+    "All is well from the relay to here; the readouts are missing before the relay.",
+    "look for the cause on the relay's host",
+    "apx doctor udp://GROUP:PORT",
+)
+
+FAULTS = (
+    UNKNOWN_NAME, NOTHING_LISTENS, NO_ANSWER, NOT_ZEROMQ, NOT_A_RELAY, KEY_NEEDED, KEY_UNNEEDED, KEY_REFUSED,
+    WRONG_SERVER_KEY, REFUSED, NO_HELLO, NO_STREAMS, NO_SUCH_STREAM, SEVERAL_STREAMS, NO_BEAT,
+    RELAY_NOT_JOINED, RELAY_HEARS_NOTHING,
+)  # fmt: skip
+
+
+class Handshake(Enum):
+    """How the ZeroMQ handshake ended, as libzmq's socket monitor tells it."""
+
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"
+    """The other side said no: a key that it does not know, or too many clients."""
+    BROKEN_OFF = "broken off"
+    """Without a word: not a publisher, or, where there is a key, one that is not this relay's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How far a subscriber came, and what it was told.
+
+    Attributes
+    ----------
+    source
+        The relay's URL.
+    addresses
+        What the name stands for; empty if it is unknown.
+    connect_error
+        Why TCP did not connect.
+    mechanism
+        What the other side wants of us: 'NULL' (nothing) or 'CURVE' (keys); '' if it does not speak ZeroMQ,
+        None if that step was not reached.
+    has_key
+        Whether we have a key.
+    handshake
+        None if that step was not reached.
+    hello
+        The relay's welcome.
+    stream
+        The stream subscribed to.
+    report
+        The stream's first beat.
+    has_data
+        Readouts came.
+    """
+
+    source: SourceUrl
+    addresses: tuple[str, ...] = ()
+    connect_error: OSError | None = None
+    mechanism: str | None = None
+    has_key: bool = False
+    handshake: Handshake | None = None
+    hello: Hello | None = None
+    stream: str | None = None
+    report: dict[str, Any] | None = None
+    has_data: bool = False
+
+    @property
+    def endpoint(self) -> str:
+        """The relay's address."""
+        return self.source.endpoint
+
+
+GREETING_SIZE = 64  # bytes of a ZMTP 3 greeting
+_MECHANISM = slice(12, 32)
+
+
+def parse_greeting(greeting: bytes) -> str:
+    """Return the security mechanism in a ZMTP greeting; '' if it is none."""
+    if len(greeting) < GREETING_SIZE or greeting[0] != 0xFF or greeting[9] != 0x7F:
+        return ""
+    return greeting[_MECHANISM].rstrip(b"\0").decode("ascii", "replace")
+
+
+def is_let_in(answers: Answers) -> bool:
+    """Return whether a handshake can succeed: both sides want keys, or both do not."""
+    return answers.mechanism == ("CURVE" if answers.has_key else "NULL")
+
+
+def judge(answers: Answers) -> list[Verdict]:
+    """Judge every step that was reached."""
+    checks = (
+        judge_name, judge_connection, judge_handshake, judge_key, judge_hello, judge_stream, judge_beat,
+        judge_membership, judge_readouts,
+    )  # fmt: skip
+    return [verdict for check in checks if (verdict := check(answers)) is not None]
+
+
+def judge_name(answers: Answers) -> Verdict | None:
+    """Judge whether the relay's name is known."""
+    host = answers.source.host
+    if not answers.addresses:
+        return UNKNOWN_NAME.found("name", host=host)
+    if host in answers.addresses:
+        return None  # it was an address
+    return fine("name", f"{host} is {', '.join(answers.addresses)}")
+
+
+def judge_connection(answers: Answers) -> Verdict | None:
+    """Judge whether TCP connects."""
+    if not answers.addresses:
+        return None
+    error = answers.connect_error
+    if error is None:
+        return fine("connection", f"{answers.endpoint} takes connections")
+    if error.errno == errno.ECONNREFUSED:
+        return NOTHING_LISTENS.found("connection", endpoint=answers.endpoint, port=answers.source.port)
+    reason = "no answer in time" if isinstance(error, TimeoutError) else interfaces.explain(error)
+    return NO_ANSWER.found("connection", endpoint=answers.endpoint, reason=reason, host=answers.source.host)
+
+
+def judge_handshake(answers: Answers) -> Verdict | None:
+    """Judge whether the other side speaks ZeroMQ, and publishes."""
+    if answers.mechanism is None:
+        return None
+    if not answers.mechanism:
+        return NOT_ZEROMQ.found("handshake", endpoint=answers.endpoint)
+    if answers.handshake is Handshake.BROKEN_OFF and not answers.has_key:
+        return NOT_A_RELAY.found("handshake", endpoint=answers.endpoint)
+    return fine("handshake", "it speaks ZeroMQ")
+
+
+def judge_key(answers: Answers) -> Verdict | None:
+    """Judge whether the relay lets us in."""
+    if not answers.mechanism:
+        return None
+    end, has_key = answers.handshake, answers.has_key
+    fault = None
+    if not is_let_in(answers):
+        fault = KEY_UNNEEDED if has_key else KEY_NEEDED
+    elif end is Handshake.REFUSED:
+        fault = KEY_REFUSED if has_key else REFUSED
+    elif end is Handshake.BROKEN_OFF and has_key:
+        fault = WRONG_SERVER_KEY
+    if fault is not None:
+        return fault.found("key", endpoint=answers.endpoint)
+    if end is not Handshake.SUCCEEDED:
+        return None
+    return fine("key", "accepted" if has_key else "none is needed")
+
+
+def judge_hello(answers: Answers) -> Verdict | None:
+    """Judge whether it greets as a relay does."""
+    if answers.handshake is not Handshake.SUCCEEDED:
+        return None
+    if answers.hello is None:
+        return NO_HELLO.found("hello", endpoint=answers.endpoint)
+    return fine("hello", f"a relay, version {answers.hello.version[:40]}")
+
+
+def judge_stream(answers: Answers) -> Verdict | None:
+    """Judge whether the stream exists; say which there are."""
+    if answers.hello is None:
+        return None
+    wanted, names = answers.source.options.get("stream"), stream_names(answers.hello)
+    if not names:
+        return NO_STREAMS.found("stream")
+    url = with_option(answers.source, "stream", names[0])
+    if wanted is not None and wanted not in names:
+        return NO_SUCH_STREAM.found("stream", stream=wanted, streams=", ".join(names), url=url)
+    if wanted is None and len(names) > 1:
+        return SEVERAL_STREAMS.found("stream", streams=", ".join(names), url=url)
+    return fine("stream", f"{wanted or names[0]} exists")
+
+
+def stream_names(hello: Hello) -> list[str]:
+    """Return the names of the streams; what cannot be one is none, since these go into a command."""
+    names = []
+    for name in sorted(hello.streams):
+        with contextlib.suppress(WireError):
+            names.append(check_stream_name(name))
+    return names
+
+
+def judge_beat(answers: Answers) -> Verdict | None:
+    """Judge whether the subscription works."""
+    if answers.stream is None:
+        return None
+    if answers.report is None and not answers.has_data:
+        return NO_BEAT.found("beat", stream=answers.stream)
+    return fine("beat", "the subscription works")
+
+
+def judge_membership(answers: Answers) -> Verdict | None:
+    """Judge whether the relay itself is a member of the group; it tells in its beat."""
+    if answers.report is None:
+        return None
+    membership = str(answers.report.get("membership", "not told why"))[:200]
+    if answers.report.get("joined") is False:
+        return RELAY_NOT_JOINED.found("relay's membership", membership=membership)
+    return fine("relay's membership", membership)
+
+
+def judge_readouts(answers: Answers) -> Verdict | None:
+    """Judge whether the relay receives readouts; it tells in its beat."""
+    if answers.report is None or answers.report.get("joined") is False:
+        return None
+    age_s = answers.report.get("last_readout_age_s")
+    if isinstance(age_s, int | float) and age_s <= QUIET_AFTER_S:
+        return fine("relay's readouts", f"the last one came {age_s:.1f} s ago")
+    since = f"for {age_s:.0f} s" if isinstance(age_s, int | float) else "yet"
+    return RELAY_HEARS_NOTHING.found("relay's readouts", since=since)

@@ -1,0 +1,65 @@
+"""What `apx monitor` runs: a receiver, its feed, the page, and snapshots."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.monitor import server
+from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.feed import Feed
+from astropix_stream.monitor.snapshot import Snapshots
+from astropix_stream.monitor.view import View
+from astropix_stream.opening import open_receiver
+from astropix_stream.url import SourceUrl, parse_url
+
+Start: TypeAlias = str | int
+
+
+def run(
+    urls: Sequence[str],
+    *,
+    listen: str | None = server.DEFAULT_LISTEN,
+    origins: Sequence[str] = (),
+    snapshots: Path | None = None,
+    every_s: float = 60.0,
+    start: Start = "oldest",
+    announce: Callable[[str], None] = print,
+) -> View:
+    """Show what comes from some source until Ctrl-C; return the last view of it.
+
+    Parameters
+    ----------
+    urls
+        Of the stream; several are ways to the same one.
+    listen, origins
+        Where the page is, and under which other addresses browsers may show it; None: no page.
+    snapshots, every_s
+        Where to write pictures and numbers, and how often; None: nowhere.
+    start
+        With what to begin, of a relay that has history: see `relay.RelayReceiver`.
+    announce
+        Is told the page's URL once it can be opened.
+
+    Raises
+    ------
+    ConfigError, OSError
+        What is wrong with the source, the address to listen on or the directory.
+    """
+    site = None if listen is None else server.Site.parse(listen, origins)
+    ways = [parse_url(url) for url in urls]
+    # Two histories that come beside each other are more than what merges them can put in order.
+    receiver = open_receiver(AstroPix4Readout, _with_start(ways[0], start) if len(ways) == 1 else ways)
+    with ExitStack() as stack:
+        feed = stack.enter_context(Feed(receiver, " and ".join(map(str, ways))))
+        if snapshots is not None:
+            stack.enter_context(Snapshots(feed, snapshots, every_s))
+        server.serve(feed, site, announce)
+    return feed.view(Choice())
+
+
+def _with_start(url: SourceUrl, start: Start) -> SourceUrl:
+    """Let a relay begin there; multicast has nothing but what comes."""
+    return url if url.scheme == "udp" else replace(url, options={**url.options, "start": start})

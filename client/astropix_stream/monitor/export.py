@@ -1,0 +1,160 @@
+"""What the page shows, as CSV and JSON, with the run and its live fraction at the head. Pure."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from astropix_stream import __version__
+from astropix_stream.monitor import texts
+from astropix_stream.monitor.view import PROBLEMS, View
+
+Rows: TypeAlias = Iterator[Sequence[Any]]
+
+
+def state(view: View) -> dict[str, Any]:
+    """Return how the stream does, and what there is of the run: GET /api/state.json."""
+    status = view.status
+    return {
+        "program": f"astropix-relay {__version__}",
+        "time": texts.iso(view.now.ns),
+        "source": status.source,
+        "state": status.state.value,
+        "state_text": status.state_text,
+        "last_readout_age_s": None if status.age_s is None else round(status.age_s, 3),
+        "lag_s": round(status.lag_s, 3),
+        "readouts_per_s": round(status.readouts_per_s, 3),
+        "hits_per_s": round(status.hits_per_s, 3),
+        "daqs": [str(source) for source in status.daqs],
+        "run": run(view),
+        "runs": [{"number": label.number, "text": label.text} for label in status.runs],
+        "hot_pixels": [
+            {"chip": hot.pixel.chip, "column": hot.pixel.column, "row": hot.pixel.row, "hits": hot.hits}
+            for hot in view.hot
+        ],
+        "ledger": status.ledger.to_json(),
+    }
+
+
+def run(view: View) -> dict[str, Any] | None:
+    """Return the run that is shown; None before the first readout."""
+    data = view.run
+    if data is None:
+        return None
+    account = view.account
+    return {
+        "number": data.number,
+        "daq": str(data.source),
+        "since": view.since,
+        "from_start": data.from_start,
+        "first_id": data.first_id,
+        "last_id": data.last_id,
+        "first_timestamp_ns": data.first_timestamp,
+        "last_timestamp_ns": data.last_timestamp,
+        "began": texts.iso(data.began_ns),
+        "ended": data.until is not None,
+        "readouts": view.readouts,
+        "hits": view.hits,
+        "skipped": data.skipped,
+        "held": account.held,
+        "lost": account.lost,
+        "lost_at": {place.name.lower(): count for place, count in account.lost_at.items()},
+        "duplicates": account.duplicates,
+        "live_fraction": account.live_fraction,
+    }
+
+
+def histograms(view: View) -> dict[str, Any]:
+    """Return all histograms of the view: GET /api/histograms.json."""
+    return {
+        "time": texts.iso(view.now.ns),
+        "source": view.status.source,
+        "run": run(view),
+        "choice": view.choice.model_dump(mode="json", exclude={"frozen", "reset"})
+        | {"masked": [str(pixel) for pixel in view.choice.masked]},
+        "chips": list(view.chips),
+        "hit_map": view.hit_map.tolist(),
+        "mean_tot_us": [[_number(value) for value in row] for row in view.mean_tot_us.tolist()],
+        "tot_edges_us": [round(edge, 3) for edge in view.tot_edges_us.tolist()],
+        "tot": view.tot.tolist(),
+        "tot_outside": view.tot_outside,
+        "per_readout": view.per_readout.tolist(),
+        "problems": dict(zip(PROBLEMS, view.problems.tolist(), strict=True)),
+        "rates": [
+            dict(zip(("time", "readouts_per_s", "hits_per_s", "lost"), row, strict=True))
+            for row in _rates(view)
+        ],
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 3)
+
+
+def _hit_map(view: View) -> Rows:
+    for (row, column), hits in np.ndenumerate(view.hit_map):
+        mean = view.mean_tot_us[row, column]
+        yield column, row, int(hits), "" if np.isnan(mean) else f"{mean:.3f}", int(view.masked[row, column])
+
+
+def _tot(view: View) -> Rows:
+    edges = view.tot_edges_us.tolist()
+    for left, right, hits in zip(edges, edges[1:], view.tot.tolist(), strict=False):
+        yield f"{left:.1f}", f"{right:.1f}", hits
+
+
+def _rates(view: View) -> Rows:
+    series = view.series
+    rows = zip(series.begins_s, series.readouts, series.hits, series.lost, strict=True)
+    for begin_s, readouts, hits, lost in rows:
+        began_ns = view.now.ns - round((view.now.s - begin_s) * 1e9)
+        yield texts.iso(began_ns), round(float(readouts), 3), round(float(hits), 3), int(lost)
+
+
+def _per_readout(view: View) -> Rows:
+    yield from enumerate(view.per_readout.tolist())
+
+
+def _problems(view: View) -> Rows:
+    yield from zip(PROBLEMS, view.problems.tolist(), strict=True)
+
+
+_TABLES: dict[str, tuple[tuple[str, ...], Callable[[View], Rows]]] = {
+    "hit_map": (("column", "row", "hits", "mean_tot_us", "masked"), _hit_map),
+    "tot": (("tot_from_us", "tot_to_us", "hits"), _tot),
+    "rates": (("time", "readouts_per_s", "hits_per_s", "lost"), _rates),
+    "per_readout": (("hits", "readouts"), _per_readout),
+    "problems": (("problem", "readouts"), _problems),
+}
+TABLES = tuple(_TABLES)
+
+
+def table(view: View, name: str) -> str:
+    """Return one histogram as CSV, below lines that begin with '# ' and tell what it is of."""
+    columns, rows = _TABLES[name]
+    text = io.StringIO()
+    for key, value in _head(view):
+        text.write(f"# {key}: {_one_line(str(value))}\n")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows(view))
+    return text.getvalue()
+
+
+def _one_line(text: str) -> str:
+    """Keep a text from the wire within its comment."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _head(view: View) -> Iterable[tuple[str, Any]]:
+    yield "source", view.status.source
+    yield "time", texts.iso(view.now.ns)
+    head = run(view)
+    if head is None:
+        yield "run", "none yet"
+        return
+    yield from head.items()
+    yield "chip", "all" if view.choice.chip is None else view.choice.chip
+    yield "masked", " ".join(map(str, view.choice.masked)) or "none"

@@ -1,0 +1,196 @@
+"""The shell around the accumulator: one thread receives, another decodes what has gathered.
+
+So the receiver is never kept waiting by a large batch or a slow page: what is live and cannot be decoded in
+time is skipped and counted, before it could pile up here or in the relay. What comes out of the relay's
+history waits for us; there, the receiver waits for the decoder.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from astropix_stream import clock
+from astropix_stream.errors import ReceiveTimeout, RefusedError
+from astropix_stream.monitor.accumulate import Accumulator, Arrival, Reception
+from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.view import Reset, View, make_view, take_reset
+from astropix_stream.receiving.receiver import Receiver
+
+GATHER_S = 0.25  # between decodings: a call costs 0.12 ms however little it gets
+MAX_WAITING = 16 << 20  # bytes of readouts that may wait to be decoded: about half a second of decoding
+_LEDGER_EVERY_S = 0.25
+
+
+class Feed:
+    """Fills an accumulator from a receiver, in threads of its own.
+
+    Parameters
+    ----------
+    receiver
+        The feed owns it from now on, and closes it.
+    source
+        Where the readouts come from, as a person wrote it.
+
+    Attributes
+    ----------
+    error
+        Why it ended by itself; None as long as it goes on.
+    """
+
+    def __init__(self, receiver: Receiver[Any], source: str) -> None:
+        self.source = source
+        self._accumulator = Accumulator(clock.now(), source)
+        self._views: dict[tuple[Choice, Reset | None], View] = {}  # of this turn
+        self._lock = threading.Lock()
+        self.error: Exception | None = None
+        self._receiver = receiver
+        self._stop = threading.Event()
+        self._inbox = Inbox()
+        self._reception = Reception(clock.now(), receiver.ledger)
+        self._threads = [
+            threading.Thread(target=self._run, args=[part], name=f"monitor-{name}", daemon=True)
+            for name, part in (("receive", self._receive), ("decode", self._decode))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """End both threads; a second call does nothing."""
+        self._end()
+        for thread in self._threads:
+            thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def view(self, choice: Choice, reset: Reset | None = None) -> View:
+        """Return what a viewer sees; those who want the same share it."""
+        with self._lock:
+            view = self._views.get((choice, reset))
+            if view is None:
+                view = self._views[choice, reset] = make_view(self._accumulator, choice, clock.now(), reset)
+            return view
+
+    def reset(self, choice: Choice) -> Reset | None:
+        """Return what there is now, for a viewer who wants to see what comes from now on."""
+        with self._lock:
+            return take_reset(self._accumulator, choice, clock.now())
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._inbox.close()
+
+    def _run(self, part: Callable[[], None]) -> None:
+        try:
+            part()
+        except Exception as error:  # whatever it is: a page that stands still has to say why
+            self.error = error
+            self._end()
+
+    def _receive(self) -> None:
+        with self._receiver as receiver:
+            refusal = ""
+            noted_s = float("-inf")
+            while not self._stop.is_set():
+                try:
+                    self._receive_one(receiver)
+                    refusal = ""
+                except ReceiveTimeout:
+                    pass
+                except RefusedError as error:  # it goes on trying
+                    refusal = str(error)
+                if time.monotonic() - noted_s >= _LEDGER_EVERY_S:
+                    self._reception = self._ask(receiver, refusal)
+                    noted_s = time.monotonic()
+
+    @staticmethod
+    def _ask(receiver: Receiver[Any], refusal: str) -> Reception:
+        return Reception(
+            clock.now(),
+            receiver.ledger,
+            receiver.state,
+            receiver.age_s,
+            receiver.lag_s,
+            refusal or trouble(receiver),
+        )
+
+    def _receive_one(self, receiver: Receiver[Any]) -> None:
+        batch = receiver.receive_batch(_LEDGER_EVERY_S)
+        self._inbox.put(Arrival(batch, clock.now()))
+
+    def _decode(self) -> None:
+        while not self._stop.wait(GATHER_S):
+            self._turn()
+        self._turn()  # what came last is shown, too
+
+    def _turn(self) -> None:
+        reception = self._reception
+        arrivals = self._inbox.take()
+        with self._lock:
+            self._accumulator.take(arrivals)
+            self._accumulator.note(reception)
+            self._views.clear()
+
+
+class Inbox:
+    """Batches on their way from one thread to the other, up to a number of bytes.
+
+    Parameters
+    ----------
+    limit
+        Of the bytes, by default `MAX_WAITING`. What is live and comes beyond loses its payload; what is
+        recovered waits.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = MAX_WAITING if limit is None else limit
+        self._changed = threading.Condition()
+        self._closed = False
+        self._arrivals: list[Arrival] = []
+        self._bytes = 0
+
+    def put(self, arrival: Arrival) -> None:
+        """Add a batch."""
+        size = len(arrival.batch.payload)
+        with self._changed:
+            if arrival.batch.recovered:
+                self._changed.wait_for(lambda: self._closed or self._has_room(size))
+            if self._has_room(size):
+                self._bytes += size
+            else:
+                arrival = replace(arrival, batch=replace(arrival.batch, payload=b""), skipped=True)
+            self._arrivals.append(arrival)
+
+    def _has_room(self, size: int) -> bool:
+        return not self._bytes or self._bytes + size <= self._limit
+
+    def take(self) -> list[Arrival]:
+        """Return what has gathered."""
+        with self._changed:
+            arrivals, self._arrivals, self._bytes = self._arrivals, [], 0
+            self._changed.notify_all()
+        return arrivals
+
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+def trouble(receiver: Receiver[Any]) -> str:
+    """Return why no readout can arrive; nothing if one can."""
+    report = getattr(receiver, "report", None) or {}
+    if not receiver.connected:
+        return f"{receiver} is not heard"
+    if report.get("joined") is False:
+        return f"the relay does not receive: {str(report.get('membership', ''))[:200]}"
+    return ""

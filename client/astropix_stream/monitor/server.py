@@ -1,0 +1,256 @@
+"""The web server: who may see the page, the page itself, and /api for scripts."""
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import logging
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import resources
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from bokeh.server.server import BaseServer
+from bokeh.server.tornado import BokehTornado
+from bokeh.server.util import match_host
+from tornado import netutil
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.web import HTTPError, RequestHandler, StaticFileHandler
+
+from astropix_stream.errors import ConfigError
+from astropix_stream.monitor import export
+from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.feed import Feed
+from astropix_stream.monitor.page import Page
+from astropix_stream.monitor.view import View
+from astropix_stream.multicast import interfaces
+
+# A browser that goes away in the middle of a message, or asks for what is not there, is no news.
+for _name in ("bokeh", "tornado.access"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
+
+DEFAULT_LISTEN = "127.0.0.1:5006"
+_CHECK_S = 0.25  # between looks at whether the feed still runs
+_MAX_MESSAGE = 64 << 10  # bytes from a browser, which only says what it wants to see
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.*-]+)(:(\d{1,5}|\*))?", re.ASCII | re.IGNORECASE)
+
+
+class Listen(NamedTuple):
+    """An address to listen on."""
+
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Whether nobody from outside this machine can connect."""
+        if self.host == "localhost":
+            return True
+        with contextlib.suppress(ValueError):
+            return ipaddress.ip_address(self.host).is_loopback
+        return False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Site(NamedTuple):
+    """Where the page is served, and under which other addresses browsers may show it."""
+
+    listen: Listen
+    origins: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, listen: str, origins: Sequence[str] = ()) -> "Site":
+        """Read HOST:PORT, and origins as HOST, HOST:PORT or with http:// before it.
+
+        Raises
+        ------
+        ConfigError
+            One of them is wrong; or others could see the page, and nobody said under which address.
+        """
+        site = cls(_parse_listen(listen), tuple(_parse_origin(origin) for origin in origins))
+        if not site.listen.loopback and not site.origins:
+            raise ConfigError(
+                f"--listen {listen} shows the page to other machines: "
+                "say under which address with --allow-origin HOST[:PORT]"
+            )
+        return site
+
+    def hosts(self, port: int) -> list[str]:
+        """Return what may stand in the Host and Origin of a request."""
+        return [*self.origins, f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"]
+
+
+def _parse_listen(text: str) -> Listen:
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or port is None or text.rpartition(":")[2] != str(port):
+        raise ConfigError(f"{text!r}: write an address to listen on as {DEFAULT_LISTEN}")
+    return Listen(host, port)
+
+
+def _parse_origin(text: str) -> str:
+    host = text.removeprefix("https://").removeprefix("http://").rstrip("/").lower()
+    if not _HOST.fullmatch(host):
+        raise ConfigError(f"{text!r}: write an origin as monitor.example.org or 10.0.0.5:5006")
+    return host
+
+
+def serve(feed: Feed, site: Site | None, announce: Callable[[str], None]) -> None:
+    """Serve the page until Ctrl-C, SIGTERM or the end of the feed; without a site, only wait for these.
+
+    Parameters
+    ----------
+    feed
+        What is shown.
+    site
+        Where; None: nowhere.
+    announce
+        Is told the page's URL once it can be opened.
+
+    Raises
+    ------
+    OSError
+        The address cannot be listened on.
+    Exception
+        What ended the feed.
+    """
+    sockets = [] if site is None else _bind(site.listen)
+    try:
+        asyncio.run(_wait(feed, lambda: None) if site is None else _serve(feed, site, sockets, announce))
+    finally:
+        for sock in sockets:
+            sock.close()
+    if feed.error is not None:
+        raise feed.error
+
+
+def _bind(listen: Listen) -> list[socket.socket]:
+    try:
+        return netutil.bind_sockets(listen.port, listen.host)
+    except OSError as error:
+        raise interfaces.with_context(error, f"cannot listen on {listen}") from None
+
+
+async def _serve(
+    feed: Feed, site: Site, sockets: list[socket.socket], announce: Callable[[str], None]
+) -> None:
+    port = sockets[0].getsockname()[1]
+    hosts = site.hosts(port)
+    application = BokehTornado(
+        {"/": lambda document: _open_page(document, feed)},
+        extra_websocket_origins=hosts,
+        extra_patterns=_routes(feed, hosts),
+        websocket_max_message_size_bytes=_MAX_MESSAGE,
+        include_headers=["Host"],
+    )
+    http = HTTPServer(application)
+    http.add_sockets(sockets)
+    server = BaseServer(IOLoop.current(), application, http)
+    server.start()
+    await _wait(feed, lambda: announce(f"http://{site.listen._replace(port=port)}"))
+    server.stop()
+    await http.close_all_connections()
+
+
+async def _wait(feed: Feed, ready: Callable[[], None]) -> None:
+    stop = asyncio.Event()
+    with _signals_set(stop):
+        ready()
+        while not stop.is_set() and feed.error is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _CHECK_S)
+
+
+def _open_page(document: Any, feed: Feed) -> None:
+    Page(document, feed)
+
+
+@contextlib.contextmanager
+def _signals_set(stop: asyncio.Event) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the server in order; where a loop takes no signals, they raise as ever."""
+    loop = asyncio.get_running_loop()
+    handled = []
+    with contextlib.suppress(NotImplementedError, RuntimeError):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+            handled.append(number)
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
+def _routes(feed: Feed, hosts: Sequence[str]) -> list[tuple[Any, ...]]:
+    common = {"feed": feed, "hosts": hosts}
+    assets = str(resources.files(__package__).joinpath("assets"))
+    return [
+        (r"/api/state\.json", _StateHandler, common),
+        (r"/api/histograms\.json", _HistogramsHandler, common),
+        (rf"/api/({'|'.join(export.TABLES)})\.csv", _TableHandler, common),
+        (r"/assets/(.*)", StaticFileHandler, {"path": assets}),
+    ]
+
+
+class _Handler(RequestHandler):
+    """Answers with a view; what to show is in the query, as in `Choice`."""
+
+    def initialize(self, feed: Feed, hosts: Sequence[str]) -> None:
+        self._feed = feed
+        self._hosts = hosts
+
+    def prepare(self) -> None:
+        # A page of another site that had its name point here (DNS rebinding) gets nothing.
+        if not any(match_host(self.request.host.lower(), host) for host in self._hosts):
+            raise HTTPError(403, "not one of the addresses given with --allow-origin")
+
+    def view(self) -> View:
+        try:
+            choice = Choice.read(self._query())
+        except ConfigError as error:
+            raise HTTPError(400, str(error)) from None
+        return self._feed.view(choice)
+
+    def _query(self) -> Mapping[str, str]:
+        return {name: self.get_query_argument(name) for name in self.request.query_arguments}
+
+    def set_default_headers(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def write_json(self, value: Any) -> None:
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.finish(json.dumps(value, indent=1) + "\n")
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish((getattr(error, "log_message", None) or self._reason) + "\n")
+
+
+class _StateHandler(_Handler):
+    def get(self) -> None:
+        self.write_json(export.state(self.view()))
+
+
+class _HistogramsHandler(_Handler):
+    def get(self) -> None:
+        self.write_json(export.histograms(self.view()))
+
+
+class _TableHandler(_Handler):
+    def get(self, name: str) -> None:
+        view = self.view()
+        number = f"_run{view.run.number}" if view.run else ""
+        self.set_header("Content-Type", "text/csv; charset=utf-8")
+        self.set_header("Content-Disposition", f'attachment; filename="{name}{number}.csv"')
+        self.finish(export.table(view, name))

@@ -1,0 +1,109 @@
+"""Write what the page shows into files now and then, for logbooks: a picture, and the numbers as JSON."""
+
+import json
+import logging
+import os
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from astropix_stream.monitor import export, picture
+from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.feed import Feed
+from astropix_stream.monitor.view import View
+
+_log = logging.getLogger(__name__)
+
+
+def write(view: View, directory: Path) -> Path:
+    """Write both files; return the picture's path. A reader never sees half of one.
+
+    Raises
+    ------
+    OSError
+        They cannot be written.
+    """
+    then = datetime.fromtimestamp(view.now.ns / 1e9).astimezone()
+    run = f"_run{view.run.number}" if view.run else ""
+    stem = directory / f"astropix_{then:%Y%m%dT%H%M%S%z}{run}"
+    numbers = {"state": export.state(view), "histograms": export.histograms(view)}
+    _replace(stem.with_suffix(".json"), json.dumps(numbers, indent=1).encode() + b"\n")
+    path = stem.with_suffix(".png")
+    _replace(path, picture.draw(view))
+    return path
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        draft.write_bytes(content)
+        os.replace(draft, path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+class Snapshots:
+    """Writes snapshots every so many seconds, and a last one at the end, from a thread of its own.
+
+    What goes wrong with a file is logged, once until it is over: a full disk does not end the page.
+
+    Parameters
+    ----------
+    feed
+        What is shown.
+    directory
+        Made if it does not exist.
+    every_s
+        Seconds between two snapshots.
+
+    Raises
+    ------
+    OSError
+        The directory cannot be made.
+    """
+
+    def __init__(self, feed: Feed, directory: Path, every_s: float) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._feed = feed
+        self._directory = directory
+        self._every_s = every_s
+        self._failing = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="monitor-snapshot", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        due_s = time.monotonic() + self._every_s
+        while not self._stop.wait(max(0.0, due_s - time.monotonic())):
+            self._take()
+            due_s = max(due_s + self._every_s, time.monotonic())
+        self._take()
+
+    def _take(self) -> None:
+        try:
+            path = write(self._feed.view(Choice()), self._directory)
+        except OSError as error:
+            if not self._failing:
+                _log.warning("no snapshot: %s (further ones are not reported)", error)
+            self._failing = True
+        else:
+            if self._failing:
+                _log.warning("snapshots are written again: %s", path)
+            self._failing = False
+
+    def close(self) -> None:
+        """Write the last snapshot and end the thread; a second call does nothing."""
+        self._stop.set()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,102 @@
+"""The words of the page, for one viewer. Pure; they go to the browser as text, never as HTML."""
+
+from typing import Any
+
+from astropix_stream.monitor import texts
+from astropix_stream.monitor.themes import SIGNS
+from astropix_stream.monitor.view import View
+
+
+def stream_words(view: View) -> dict[str, Any]:
+    """Return what is said of the stream, also on a frozen page."""
+    status = view.status
+    return {
+        "source": status.source,
+        "state": status.state,
+        "sign": SIGNS[status.state],
+        "state_text": status.state_text,
+        "time": texts.clock(view.now.ns, view.now.ns),
+        "zone": texts.zone(view.now.ns),
+    }
+
+
+def run_words(view: View) -> dict[str, Any]:
+    """Return what is said of the run that is shown."""
+    status, run, account = view.status, view.run, view.account
+    return {
+        "shown": view.choice.model_dump(mode="json") | {"masked": " ".join(map(str, view.choice.masked))},
+        "run": f"run {run.number}" if run else "no run yet",
+        "run_text": run_text(view),
+        "ids": f"ids {texts.count(run.first_id)} to {texts.count(run.last_id)}" if run else "",
+        "readouts": texts.count(view.readouts),
+        "hits": texts.count(view.hits),
+        "hits_text": f"{view.hits / view.readouts:.2f} a readout" if view.readouts else "",
+        "readouts_per_s": texts.rate(status.readouts_per_s),
+        "hits_per_s": texts.rate(status.hits_per_s),
+        "live_fraction": texts.percentage(account.live_fraction) if run else "–",
+        "since": view.since,
+        "whole": not account.lost,
+        "holds": texts.holds(
+            account,
+            since=view.since,
+            sources=len(status.daqs),
+            relayed=status.relayed,
+            at_most=status.ledger.at_most,
+        ),
+        "caption": caption(view),
+        "runs": [{"value": label.number, "text": label.text} for label in status.runs],
+        "chips": list(view.chips),
+        "compared": compared_text(view),
+        "outside": outside_text(view),
+        "hot_text": "" if view.hot else "No pixel stands out from those around it.",
+        "hot": [
+            {
+                "pixel": str(hot.pixel),
+                "hits": texts.count(hot.hits),
+                "share": texts.percentage(hot.share),
+                "masked": hot.pixel in view.choice.masked,
+            }
+            for hot in view.hot
+        ],
+    }
+
+
+def run_text(view: View) -> str:
+    """Return when the run began, and where from if that matters."""
+    run = view.run
+    if run is None:
+        return "waiting for the first readout"
+    first = f"first readout {texts.clock(run.first_timestamp, view.now.ns)}"
+    return first + (f", from {run.source}" if len(view.status.daqs) > 1 else "")
+
+
+def caption(view: View) -> str:
+    """Return the line that goes under a picture, so that it tells by itself what it shows."""
+    run = view.run
+    if run is None:
+        return f"{view.status.source}, no readout yet"
+    chip = "" if view.choice.chip is None else f", chip {view.choice.chip}"
+    masked = f", {texts.counted(len(view.choice.masked), 'pixel')} masked" if view.choice.masked else ""
+    return (
+        f"{view.status.source}, run {run.number} of {texts.clock(run.first_timestamp, 0)}{chip}{masked}: "
+        f"{texts.counted(view.readouts, 'readout')}, {texts.counted(view.hits, 'hit')} {view.since}, "
+        f"{texts.percentage(view.account.live_fraction)} live, {texts.clock(view.now.ns, 0)}"
+    )
+
+
+def summary(view: View) -> str:
+    """Return the line for the end."""
+    said = run_words(view)
+    return f"{said['run']}: {said['readouts']} readouts, {said['hits']} hits. {said['holds']}"
+
+
+def compared_text(view: View) -> str:
+    """Return how the outline was made comparable."""
+    if view.compared is None:
+        return ""
+    return f"outline: run {view.compared.number} × {view.scale:.3g}"
+
+
+def outside_text(view: View) -> str:
+    """Return how many hits the TOT axis leaves out."""
+    return f"{texts.counted(view.tot_outside, 'hit')} outside" if view.tot_outside else ""

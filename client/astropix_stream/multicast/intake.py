@@ -1,0 +1,228 @@
+"""Accept or reject the datagrams of one drain, in the order of the kernel's queue, and group them by source.
+
+Pure. The relay's core and `MulticastReceiver` take in datagrams in the same way, so that both count alike.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+from astropix_stream import fmt, headers
+from astropix_stream.batch import SLOT_SIZE, Drained, RunStart, Source
+from astropix_stream.clock import Moment
+from astropix_stream.counting.ledger import StreamLedger
+
+SHORT = "short"  # fewer bytes than a readout's header
+MAGIC = "magic"  # does not begin as a readout does
+LENGTH = "length"  # the header's length is not that of what follows
+TRUNCATED = "truncated"  # larger than the receive buffer
+REASONS = (SHORT, MAGIC, LENGTH, TRUNCATED)
+
+
+class Group(NamedTuple):
+    """Valid datagrams of one source in one drain, with what their headers say.
+
+    Attributes
+    ----------
+    payload, sizes
+        The datagrams back to back, and the bytes of each.
+    unpacked
+        Their timestamps, unless they are of one size and still to be unpacked.
+    runs
+        The runs that begin among them, once the ledger was told.
+    """
+
+    source: Source
+    payload: bytes
+    sizes: Sequence[int]
+    readout_ids: Sequence[int]
+    unpacked: Sequence[int] | None
+    runs: list[RunStart]
+
+    @property
+    def timestamps(self) -> Sequence[int]:
+        """Their timestamps."""
+        return self.unpacked or headers.EqualTimestamps(self.payload, len(self.sizes))
+
+    @property
+    def ends(self) -> Sequence[int]:
+        """Where each ends in the payload; a range if they are of one size."""
+        if self.unpacked:
+            return list(accumulate(self.sizes))
+        return range(self.sizes[0], len(self.payload) + 1, self.sizes[0])
+
+
+@dataclass(slots=True)
+class _Growing:
+    """A group that is put together datagram by datagram."""
+
+    source: Source
+    datagrams: list[bytes] = field(default_factory=list)
+    readout_ids: list[int] = field(default_factory=list)
+    timestamps: list[int] = field(default_factory=list)
+    runs: list[RunStart] = field(default_factory=list)
+    told: int = 0
+    """How many of them the ledger knows of."""
+
+    def group(self) -> Group:
+        sizes = [len(datagram) for datagram in self.datagrams]
+        payload = b"".join(self.datagrams)
+        return Group(self.source, payload, sizes, self.readout_ids, self.timestamps, self.runs)
+
+
+class Told(NamedTuple):
+    """What a stream's state follows: from where, how new the last readout was, and when it was drained."""
+
+    source: Source
+    timestamp: int
+    now: Moment
+
+
+class Intake:
+    """Takes in what a socket's reader drained, and tells the ledger, event by event.
+
+    Parameters
+    ----------
+    ledger
+        Where readouts, rejections and kernel drops are counted.
+    """
+
+    def __init__(self, ledger: StreamLedger) -> None:
+        self._ledger = ledger
+        self._drops: int | None = None  # the kernel's count, which may have begun long before us
+        self._untold: list[tuple[Group, Moment]] = []
+        self._told: list[Told] = []
+
+    def take(self, drained: Drained, now: Moment) -> list[Group]:
+        """Count what was drained; return the valid datagrams by source, each in order of arrival."""
+        groups = self.sort(drained, now)
+        self.tell()
+        return groups
+
+    def sort(self, drained: Drained, now: Moment) -> list[Group]:
+        """Do what `take` does, but what can be counted later without a difference leave to `tell`.
+
+        That is nearly every drain: valid readouts of one source, and no new drop.
+        """
+        payload, sizes, sources, drops, _, even, _ = drained
+        group = None
+        no_new_drop = drops.count(self._drops) == len(drops) if drops else self._drops == 0
+        if no_new_drop and not even:
+            group = _by_columns(drained)
+        elif no_new_drop and (ids := headers.parse_equal_ids(payload, len(sizes))) is not None:
+            # As in `clock.now`: not Group(), which is a function in Python.
+            group = tuple.__new__(Group, (sources[0], payload, sizes, ids, None, []))
+        if group is None:
+            self._tell_untold()
+            return self._take_each(drained, now)
+        self._untold.append((group, now))
+        return [group]
+
+    def tell(self) -> list[Told]:
+        """Tell the ledger of all that it does not know yet; return what came since the last call."""
+        self._tell_untold()
+        told, self._told = self._told, []
+        return told
+
+    def _tell_untold(self) -> None:
+        """Tell the ledger of quiet drains: as one, as long as each goes on where the one before ended."""
+        untold, self._untold = self._untold, []
+        while untold:
+            length = _chain_length(untold)
+            self._tell_chain(untold[:length])
+            untold = untold[length:]
+
+    def _tell_chain(self, chain: Sequence[tuple[Group, Moment]]) -> None:
+        (first, _), (last, now) = chain[0], chain[-1]
+        ids = first.readout_ids
+        if len(chain) > 1:
+            ids = range(ids[0], last.readout_ids[-1] + 1)
+        timestamp = last.timestamps[-1]
+        if not self._ledger.goes_on(last.source, ids, timestamp, now):
+            for group, then in chain:
+                begun = self._ledger.received(group.source, group.readout_ids, group.timestamps, then)
+                group.runs.extend(begun)
+        self._told.append(Told(last.source, timestamp, now))
+
+    def _take_each(self, drained: Drained, now: Moment) -> list[Group]:
+        """Take one datagram after the other, in the order of the kernel's queue."""
+        drops = drained.drops or (0,) * len(drained.sizes)
+        if self._drops is None:
+            self._drops = drops[0] if drops else None
+        unpack, header_size, magic = fmt.HEADER.unpack_from, fmt.HEADER_SIZE, fmt.MAGIC
+        growing: dict[Source, _Growing] = {}
+        group: _Growing | None = None
+        for datagram, source, dropped in zip(drained.datagrams(), drained.sources, drops, strict=True):
+            if dropped != self._drops:
+                self._tell_each(growing.values(), now)
+                self._note_drops(dropped)
+            size = len(datagram)
+            if size >= header_size:
+                found, readout_id, timestamp, length = unpack(datagram)
+                if found == magic and length == size - header_size:
+                    if group is None or source is not group.source:
+                        group = growing.setdefault(source, _Growing(source))
+                    group.datagrams.append(datagram)
+                    group.readout_ids.append(readout_id)
+                    group.timestamps.append(timestamp)
+                    continue
+            self._tell_each(growing.values(), now)
+            self._ledger.note_rejected(source, _reason(datagram))
+        self._tell_each(growing.values(), now)
+        self._told += [Told(source, group.timestamps[-1], now) for source, group in growing.items()]
+        return [group.group() for group in growing.values()]
+
+    def _tell_each(self, groups: Iterable[_Growing], now: Moment) -> None:
+        """Tell the ledger of the readouts since the last rejection or drop, once for each source.
+
+        Between these the order among sources changes no count, and the ledger takes a batch 20 times as
+        fast as readout by readout.
+        """
+        for group in groups:
+            told, group.told = group.told, len(group.datagrams)
+            if told < group.told:
+                ids, timestamps = group.readout_ids[told:], group.timestamps[told:]
+                for start in self._ledger.received(group.source, ids, timestamps, now):
+                    group.runs.append(start._replace(position=told + start.position))
+
+    def _note_drops(self, total: int) -> None:
+        """Note the kernel's running drop count (u32, wraps) that came with a datagram."""
+        more = (total - (self._drops or 0)) & 0xFFFFFFFF
+        if more < 1 << 31:  # a larger step is an older count, read out of order
+            self._drops = total
+            self._ledger.note_dropped(more)
+
+
+def _by_columns(drained: Drained) -> Group | None:
+    """Return valid datagrams of one source, of any sizes; None if it is anything else.
+
+    This takes 40 ns a datagram, where one by one it is 350.
+    """
+    payload, sizes, sources, _, _, _, heads = drained
+    if not heads or sources.count(sources[0]) != len(sources):
+        return None
+    magics, ids, timestamps, lengths = heads
+    header_size = fmt.HEADER_SIZE
+    if magics.count(fmt.MAGIC) != len(magics) or [header_size + length for length in lengths] != sizes:
+        return None
+    return Group(sources[0], payload, sizes, ids, timestamps, [])
+
+
+def _chain_length(untold: Sequence[tuple[Group, Moment]]) -> int:
+    """Return how many groups, from the first on, are of one source and have ids that go on, one by one."""
+    for n, ((before, _), (group, _)) in enumerate(pairwise(untold), 1):
+        ids, following = before.readout_ids, group.readout_ids
+        if group.source != before.source or not isinstance(ids, range) or not isinstance(following, range):
+            return n
+        if following.start != ids.stop:
+            return n
+    return len(untold)
+
+
+def _reason(datagram: bytes) -> str:
+    if len(datagram) < fmt.HEADER_SIZE:
+        return SHORT
+    if len(datagram) >= SLOT_SIZE:
+        return TRUNCATED
+    return MAGIC if datagram[:3] != fmt.MAGIC else LENGTH

@@ -1,0 +1,58 @@
+"""Open the receiver that a URL stands for."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from astropix_stream.receiving.receiver import Receiver
+from astropix_stream.url import SourceUrl, parse_url
+
+R = TypeVar("R")
+
+
+def open_receiver(
+    readout_class: type[R],
+    url: str | SourceUrl | Sequence[str | SourceUrl],
+    *,
+    timeout: float | None = None,
+    stride: int = 1,
+    **options: Any,
+) -> Receiver[R]:
+    """Open the receiver that a URL stands for, or one that merges those of several.
+
+    Parameters
+    ----------
+    readout_class
+        Class of the readouts to return.
+    url
+        ``udp://GROUP:PORT[?interface=…&source=…]`` or ``tcp://HOST:PORT[?stream=…]``. A sequence of them is
+        ways to the same readouts, each of which is then delivered once.
+    timeout
+        Seconds that `receive` and iteration wait for a readout; None for ever.
+    stride
+        The DAQ multicasts one readout in `stride`.
+    options
+        Passed on to `sock.MulticastReceiver` or `relay.RelayReceiver`.
+
+    Raises
+    ------
+    ConfigError, OSError
+        As those classes do.
+    """
+    if isinstance(url, str | SourceUrl):
+        return _open_one(readout_class, url, timeout=timeout, stride=stride, **options)
+    from astropix_stream.receiving.merged import open_merged  # noqa: PLC0415
+
+    opening = (functools.partial(_open_one, readout_class, one) for one in url)
+    return open_merged(readout_class, opening, timeout=timeout, stride=stride, **options)
+
+
+def _open_one(readout_class: type[R], url: str | SourceUrl, **options: Any) -> Receiver[R]:
+    source = parse_url(url) if isinstance(url, str) else url
+    if source.scheme == "udp":
+        from astropix_stream.sock import MulticastReceiver  # noqa: PLC0415
+
+        return MulticastReceiver(readout_class, source.host, source.port, **source.options, **options)
+    from astropix_stream.relay.receiver import RelayReceiver  # noqa: PLC0415  (a DAQ host has no ZeroMQ)
+
+    return RelayReceiver(readout_class, source.endpoint, **source.options, **options)

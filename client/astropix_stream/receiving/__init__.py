@@ -1,0 +1,1 @@
+"""What every receiver shares, whatever its batches come from."""

@@ -1,0 +1,190 @@
+"""Receive one stream over several ways at once: two relays, or a relay and multicast.
+
+Each readout is delivered once, from whichever path has it first; a path may die, restart or lag.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from astropix_stream import clock
+from astropix_stream.batch import Batch
+from astropix_stream.clock import Moment
+from astropix_stream.counting.ledger import Ledger, PathAccount, StreamLedger
+from astropix_stream.counting.places import Place
+from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
+from astropix_stream.receiving.arbiter import Arbiter
+from astropix_stream.receiving.readiness import wait_any_readable
+from astropix_stream.receiving.receiver import Receiver
+
+_log = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+_LOOK_S = 1.0  # longest wait: receivers look after their connections only when they are called
+_MAX_TAKEN = 64  # batches of one path before the others have their turn
+
+
+class MergedReceiver(Receiver[R]):
+    """Receives what several receivers of the same readouts receive, each readout once.
+
+    Parameters
+    ----------
+    readout_class
+        Class of the readouts to return.
+    receivers
+        Receivers of the same stream; they are closed with this one.
+    timeout
+        Seconds that `receive` and iteration wait for a readout; None for ever.
+    stride
+        The DAQ multicasts one readout in `stride`.
+
+    Raises
+    ------
+    ConfigError
+        There are no receivers.
+    """
+
+    def __init__(
+        self,
+        readout_class: type[R],
+        receivers: Sequence[Receiver[Any]],
+        *,
+        timeout: float | None = None,
+        stride: int = 1,
+    ) -> None:
+        super().__init__(readout_class, timeout=timeout)
+        if not receivers:
+            raise ConfigError("give at least one source")
+        self.receivers = tuple(receivers)
+        """Those of the paths, to look at their ledgers and states; do not receive from them."""
+        self._arbiter = Arbiter(len(receivers), stride=stride)
+        self._delivered = StreamLedger(stride=stride)
+        self._recovered = 0
+        self._more = False
+        self._refused: set[Receiver[Any]] = set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether readouts can arrive on at least one path."""
+        return any(receiver.connected for receiver in self.receivers)
+
+    @property
+    def ready(self) -> bool:
+        """Whether at least one path works."""
+        return any(receiver.ready for receiver in self.receivers)
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Wait until at least one path works; readouts that arrive meanwhile are kept for `receive`.
+
+        Raises
+        ------
+        ReceiveTimeout
+            None did within `timeout` seconds.
+        """
+        deadline = self._deadline(timeout)
+        while not self.ready:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            self._batches.extend(self._receive_batches(left))
+            if left == 0.0 and not self.ready:
+                raise ReceiveTimeout(f"none of {self} is there")
+        self._tell_readiness()
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was delivered, and what no path brought; in `paths`, the account of each."""
+        now = clock.now()
+        self._batches.extend(self._count(self._arbiter.tick(now), now))
+        self._tell_readiness()
+        accounts = [receiver.ledger for receiver in self.receivers]
+        arbiter = self._arbiter
+        return Ledger(
+            delivered=sum(arbiter.first),
+            lost_at={Place.EVERY_PATH: arbiter.lost} if arbiter.lost else {},
+            before_joining=min(account.before_joining for account in accounts),
+            runs=self._delivered.totals().runs,
+            recovered=self._recovered,
+            restarts=sum(account.restarts for account in accounts),
+            losses=tuple(arbiter.losses),
+            paths=tuple(
+                PathAccount(str(receiver), first, later, account)
+                for receiver, first, later, account in zip(
+                    self.receivers, arbiter.first, arbiter.later, accounts, strict=True
+                )
+            ),
+        )
+
+    def _watched_fds(self) -> list[int]:
+        return [receiver.fileno() for receiver in self.receivers]
+
+    def _unread(self) -> bool:
+        return self._more
+
+    def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
+        batches = self._drain()
+        if batches or timeout_s == 0.0:
+            return batches
+        look_s = min(_LOOK_S, max(0.0, self._arbiter.due_s() - time.monotonic()))
+        wait_any_readable(self._watched_fds(), look_s if timeout_s is None else min(timeout_s, look_s))
+        return self._drain()
+
+    def _drain(self) -> list[Batch]:
+        now = clock.now()
+        self._more = False
+        batches: list[Batch] = []
+        for path, receiver in enumerate(self.receivers):
+            for batch in self._take(receiver):
+                batches += self._arbiter.take(path, batch, now)
+        return self._count(batches + self._arbiter.tick(now), now)
+
+    def _count(self, batches: list[Batch], now: Moment) -> list[Batch]:
+        """Count what is delivered, and see anew which runs begin: no path has seen all of it."""
+        counted = []
+        for batch in batches:
+            self._recovered += len(batch) if batch.recovered else 0
+            runs = self._delivered.received(batch.source, batch.readout_ids, batch.timestamps, now)
+            counted.append(replace(batch, runs=runs) if runs or batch.runs else batch)
+        return counted
+
+    def _take(self, receiver: Receiver[Any]) -> list[Batch]:
+        batches: list[Batch] = []
+        try:
+            while len(batches) < _MAX_TAKEN:
+                batches.append(receiver.receive_batch(timeout=0.0))
+        except ReceiveTimeout:
+            return batches
+        except RefusedError as error:
+            if not self.ready:
+                raise
+            if receiver not in self._refused:
+                self._refused.add(receiver)
+                _log.warning("goes on without %s: %s", receiver, error)
+            return batches
+        self._more = True
+        return batches
+
+    def _close(self) -> None:
+        for receiver in self.receivers:
+            receiver.close()
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.receivers))
+
+
+def open_merged(
+    readout_class: type[R],
+    opening: Iterable[Callable[..., Receiver[Any]]],
+    *,
+    timeout: float | None = None,
+    stride: int = 1,
+    **options: Any,
+) -> MergedReceiver[R]:
+    """Open several receivers and merge them; where one cannot be opened, none stays open."""
+    with contextlib.ExitStack() as opened:
+        receivers = [opened.enter_context(open_one(stride=stride, **options)) for open_one in opening]
+        merged = MergedReceiver(readout_class, receivers, timeout=timeout, stride=stride)
+        opened.pop_all()
+    return merged

@@ -1,0 +1,392 @@
+"""Receive a stream of readouts from a relay, over ZeroMQ: for monitors on networks without multicast."""
+
+import functools
+import itertools
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from astropix_stream import clock, keys
+from astropix_stream.batch import Batch
+from astropix_stream.clock import Moment
+from astropix_stream.counting.ledger import Ledger
+from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
+from astropix_stream.opening import open_receiver
+from astropix_stream.receiving.merged import open_merged
+from astropix_stream.receiving.receiver import Receiver
+from astropix_stream.relay import refusals
+from astropix_stream.relay.patience import Patience
+from astropix_stream.relay.recovery import TIMEOUT_S
+from astropix_stream.relay.refusals import Handshakes
+from astropix_stream.relay.subscription import Start, Subscription
+from astropix_stream.wire import HELLO_TOPIC
+
+__all__ = ["RelayReceiver", "open_receiver"]
+
+_log = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+ABSENT_AFTER_S = 3.0  # without a message, where a beat is due each second: it is told
+LOST_AFTER_S = 5.0  # the same: the connection is given up
+_FIRST_LOOK_S = 0.1  # longest wait until the relay was heard: a refusal is to be told soon
+_QUEUE_MESSAGES = 1000  # that wait here for the program; at most 64 KiB each
+_MAX_MESSAGE = 16 << 20  # bytes; a larger frame is none of a relay's, and ends the connection
+_RECONNECT_MS, _RECONNECT_MAX_MS = 100, 500  # so that little is to be recovered when a relay is back
+_KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 5, 2, 3
+_MAX_RETRANSMIT_MS = 15_000
+_numbers = itertools.count()  # of the sockets made here, to name what watches them
+
+
+class RelayReceiver(Receiver[R]):
+    """Receives a stream from a relay, with the interface of `sock.MulticastReceiver`.
+
+    It connects, and connects again, by itself. What is lost on the way is asked of the relay's history and
+    delivered in order; what is lost for good, and where, is in `ledger`.
+
+    Parameters
+    ----------
+    readout_class
+        Class of the readouts to return: `fmt.AstroPix4Readout`, or any with ``from_bytes(bytes)``.
+    endpoint
+        The relay's address: ``tcp://HOST:PORT``. Of several relays of the same readouts, a list: what then is
+        made is a `merged.MergedReceiver` with a RelayReceiver for each.
+    stream
+        The stream's name; by default the only one that the relay has.
+    timeout
+        Seconds that `receive` and iteration wait for a readout; None for ever.
+    stride
+        The DAQ multicasts one readout in `stride`: ids that grow by this are no loss.
+    recover
+        Whether to ask the relay's history, if it has one, for what was lost on the way: after a stall of this
+        program or of the network. A program that is always slower than the stream still loses readouts.
+    recover_timeout
+        Seconds that a page of history may take while the relay is heard; meanwhile what is live waits.
+    start
+        With what to begin: ``'live'``, the ``'oldest'`` that history holds, or the latest N readouts.
+    server_key, key_file
+        For a relay with encryption: its public key (the 40 characters, or the file with them), and our file
+        NAME.key_secret, which none but its owner may read.
+
+    Raises
+    ------
+    ConfigError
+        The endpoint is not an address, the stream's name cannot be one, or `start` or a key is wrong.
+    RefusedError
+        Later, from `receive` and `wait_ready`: the relay does not let us in. Called again, they go on trying.
+    """
+
+    def __new__(  # type: ignore[misc]  # what is made of a list is a Receiver, but of another class
+        cls, readout_class: type[R], endpoint: str | Sequence[str], *arguments: Any, **options: Any
+    ) -> Receiver[R]:
+        """Make one receiver of several where there is a list of relays."""
+        if isinstance(endpoint, str):
+            return super().__new__(cls)
+        opening = (functools.partial(cls, readout_class, one, *arguments) for one in endpoint)
+        return open_merged(readout_class, opening, **options)
+
+    def __init__(
+        self,
+        readout_class: type[R],
+        endpoint: str | Sequence[str],
+        stream: str | None = None,
+        *,
+        timeout: float | None = None,
+        stride: int = 1,
+        recover: bool = True,
+        recover_timeout: float = TIMEOUT_S,
+        start: Start = "live",
+        server_key: str | Path | None = None,
+        key_file: str | Path | None = None,
+    ) -> None:
+        super().__init__(readout_class, timeout=timeout)
+        assert isinstance(endpoint, str)  # see __new__
+        if (server_key is None) != (key_file is None):
+            raise ConfigError(
+                "server_key and key_file belong together: the relay's public key, our secret one"
+            )
+        self._server_key = None if server_key is None else keys.server_key(server_key)
+        self._pair = None if key_file is None else keys.read_pair(key_file)
+        self._handshakes = Handshakes(encrypted=self._pair is not None)
+        self._endpoint = endpoint
+        self._subscription = Subscription(
+            stream, stride=stride, recover=recover, recover_timeout=recover_timeout, start=start
+        )
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._subscribed = False
+        self._connected = False
+        self._absent = False
+        self._drained = True
+        self._absence, self._silence = Patience(ABSENT_AFTER_S), Patience(LOST_AFTER_S)
+        self._absence.renew(clock.now().s)
+        self._silence.renew(clock.now().s)
+        self._history: zmq.Socket[bytes] | None = None  # once something was missing
+        self._awaiting = False
+        try:
+            self._socket, self._monitor = self._connect()
+        except BaseException:
+            self._context.term()
+            raise
+
+    def address(self) -> str:
+        """Return the relay's endpoint."""
+        return self._endpoint
+
+    @property
+    def stream(self) -> str | None:
+        """The stream's name; None until the relay has told it."""
+        return self._subscription.stream
+
+    @property
+    def ready(self) -> bool:
+        """Whether the subscription has worked: a beat or a data message came."""
+        return self._subscription.ready
+
+    @property
+    def connected(self) -> bool:
+        """Whether the relay is heard: a message came in the last 3 s."""
+        return self._connected and not self._absent
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """The relay's latest word on the stream: the JSON of its beat (docs/protocol.md); None before it."""
+        return self._subscription.report
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was delivered so far, and what was lost where."""
+        return self._subscription.ledger()
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Wait until the subscription works: until the first beat or data message.
+
+        Readouts that arrive meanwhile are kept for `receive`.
+
+        Raises
+        ------
+        ReceiveTimeout
+            It did not within `timeout` seconds; the text says what is known.
+        """
+        deadline = self._deadline(timeout)
+        while not self._subscription.ready:
+            left = None if deadline is None else max(0.0, deadline - clock.now().s)
+            self._take_in(left)
+            if left == 0.0 and not self._subscription.ready:
+                raise ReceiveTimeout(f"no beat from {self}: {self._trouble()}")
+        self._tell_readiness()
+
+    def _trouble(self) -> str:
+        hello, stream = self._subscription.hello, self._subscription.stream
+        if hello is None:
+            return "nothing answers there, or it is not a relay"
+        if stream not in hello.streams:
+            return f"the relay has no stream {stream!r}; it has: {', '.join(sorted(hello.streams)) or 'none'}"
+        return "the relay greets, but the stream is silent"
+
+    def _open_socket(self, kind: int) -> "zmq.Socket[bytes]":
+        sock = self._context.socket(kind)
+        # No ZMTP heartbeats (ZMQ_HEARTBEAT_*): with libzmq 4.3.5 they can abort this process or the relay.
+        for option, value in {
+            zmq.RCVHWM: _QUEUE_MESSAGES,
+            zmq.MAXMSGSIZE: _MAX_MESSAGE,
+            zmq.RECONNECT_IVL: _RECONNECT_MS,
+            zmq.RECONNECT_IVL_MAX: _RECONNECT_MAX_MS,
+            zmq.TCP_KEEPALIVE: 1,
+            zmq.TCP_KEEPALIVE_IDLE: _KEEPALIVE_IDLE_S,
+            zmq.TCP_KEEPALIVE_INTVL: _KEEPALIVE_INTERVAL_S,
+            zmq.TCP_KEEPALIVE_CNT: _KEEPALIVE_COUNT,
+            zmq.TCP_MAXRT: _MAX_RETRANSMIT_MS,
+            zmq.IPV6: int("[" in self._endpoint),
+            zmq.LINGER: 0,
+        }.items():
+            sock.setsockopt(option, value)
+        if self._pair is not None and self._server_key is not None:
+            sock.setsockopt(zmq.CURVE_SERVERKEY, self._server_key)
+            sock.setsockopt(zmq.CURVE_PUBLICKEY, self._pair.public)
+            sock.setsockopt(zmq.CURVE_SECRETKEY, self._pair.secret)
+        return sock
+
+    def _open_monitor(self, sock: "zmq.Socket[bytes]") -> "zmq.Socket[bytes]":
+        """Return a socket that tells of the handshakes of `sock`."""
+        address = f"inproc://handshakes-{next(_numbers)}"
+        sock.monitor(address, refusals.EVENTS)
+        monitor = self._context.socket(zmq.PAIR)
+        monitor.setsockopt(zmq.RCVHWM, 0)  # a full queue would block ZeroMQ's own thread
+        monitor.connect(address)
+        return monitor
+
+    def _connect(self) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
+        sock = self._open_socket(zmq.SUB)
+        monitor = self._open_monitor(sock)
+        try:
+            sock.setsockopt(zmq.SUBSCRIBE, HELLO_TOPIC)
+            self._subscribed = False
+            self._subscribe(sock)
+            sock.connect(self._endpoint)
+        except zmq.ZMQError as error:
+            sock.close()
+            monitor.close()
+            raise ConfigError(f"{self._endpoint!r} is not tcp://HOST:PORT: {error}") from None
+        self._watch(sock)
+        return sock, monitor
+
+    def _subscribe(self, sock: "zmq.Socket[bytes]") -> None:
+        """Subscribe to the stream, once its name is known."""
+        stream = self._subscription.stream
+        if not self._subscribed and stream is not None:
+            sock.setsockopt(zmq.SUBSCRIBE, f"apx/{stream}/".encode("ascii"))
+            self._subscribed = True
+
+    def _can_arrive(self) -> bool:
+        return self.connected and (self.report or {}).get("joined") is not False
+
+    def _watched_fds(self) -> list[int]:
+        return [_fd(sock) for sock in self._sockets()]
+
+    def _sockets(self) -> "list[zmq.Socket[bytes]]":
+        return [self._socket] if self._history is None else [self._socket, self._history]
+
+    def _unread(self) -> bool:
+        return not self._drained
+
+    def _watch(self, sock: "zmq.Socket[bytes]") -> None:
+        if self._readiness is not None:
+            self._readiness.watch(_fd(sock))
+
+    def _drop(self, sock: "zmq.Socket[bytes]") -> None:
+        if self._readiness is not None:
+            self._readiness.forget(_fd(sock))
+        sock.close()
+
+    def _close(self) -> None:
+        for sock in self._sockets():
+            sock.close()
+        self._monitor.close()
+        self._context.term()
+
+    def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
+        batches = self._drain()
+        if batches or timeout_s == 0.0:
+            return batches
+        self._wait(timeout_s)
+        # What is live goes out at once; all else has its turn with the next call.
+        return self._take_live(clock.now()) or self._drain()
+
+    def _wait(self, timeout_s: float | None) -> None:
+        # Between two looks only half of a limit counts as waited for.
+        look_s = min(self._silence.next_look_s(), ABSENT_AFTER_S / 2 if self._connected else _FIRST_LOOK_S)
+        wait_s = look_s if timeout_s is None else min(timeout_s, look_s)
+        poller = zmq.Poller()
+        for sock in self._sockets():
+            poller.register(sock, zmq.POLLIN)
+        poller.poll(math.ceil(wait_s * 1000))
+
+    def _drain(self) -> list[Batch]:
+        """Take what waits. Nothing is said to be overdue before that: this process may have been stopped."""
+        now = clock.now()
+        self._drained = True
+        batches = self._take_live(now)
+        batches += self._take_history(now)
+        if self._drained:
+            batches += self._subscription.tick(now)
+            if not batches:
+                self._check_refused(now.s)
+            self._check_heard(now.s)
+        return batches
+
+    def _take_live(self, now: Moment) -> list[Batch]:
+        batches: list[Batch] = []
+        while not batches:  # one message at a time: to look for the next one costs as much as to take it in
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return batches
+            self._note_heard(now.s)
+            batches = self._subscription.take(frames, now)
+            self._subscribe(self._socket)
+        self._drained = False
+        return batches
+
+    def _take_history(self, now: Moment) -> list[Batch]:
+        """Take a page if one has come; the next one is asked for before this one is handed out."""
+        batches: list[Batch] = []
+        while not batches:
+            self._ask(now)
+            if self._history is None:
+                return batches
+            try:
+                frames = self._history.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return batches
+            self._awaiting = False
+            batches = self._take_answer(frames, now)
+        self._ask(now)
+        self._drained = False
+        return batches
+
+    def _take_answer(self, frames: list[bytes], now: Moment) -> list[Batch]:
+        before = self._subscription.fell_behind
+        batches = self._subscription.take_answer(frames, now)
+        if self._subscription.fell_behind > before == 0:
+            _log.warning("%s: this program is slower than the stream; it loses what it cannot take", self)
+        return batches
+
+    def _ask(self, now: Moment) -> None:
+        request = self._subscription.request(now)
+        if request is None:
+            return
+        if self._history is None or self._awaiting:  # the answer may have been lost with its connection
+            if self._history is not None:
+                self._drop(self._history)
+            self._history = self._open_socket(zmq.DEALER)
+            self._history.connect(f"{self._endpoint.rpartition(':')[0]}:{self._subscription.history_port}")
+            self._watch(self._history)
+        self._history.send(request, zmq.NOBLOCK)
+        self._awaiting = True
+
+    def _note_heard(self, now_s: float) -> None:
+        self._absent = False
+        self._absence.renew(now_s)
+        self._silence.renew(now_s)
+        if not self._connected:
+            self._connected = True
+            _log.info("receiving from %s", self)
+
+    def _check_refused(self, now_s: float) -> None:
+        while True:
+            try:
+                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                break
+            self._handshakes.note(event["event"], event["value"], now_s)
+        reason = self._handshakes.take_refusal(now_s)
+        if reason is not None:
+            raise RefusedError(f"{self}: the relay does not let us in: {reason}")
+
+    def _check_heard(self, now_s: float) -> None:
+        """Connect anew to a relay that was not heard for 5 s: a dead peer may look like a silent one."""
+        self._absent = self._absence.spent(now_s)
+        if not self._silence.spent(now_s):
+            return
+        if self._connected:
+            _log.warning("%s: not heard for %.0f s; connecting again", self, LOST_AFTER_S)
+        self._connected = False
+        self._silence.renew(now_s)
+        for sock in self._sockets():
+            self._drop(sock)
+        self._monitor.close()
+        self._history = None
+        self._socket, self._monitor = self._connect()
+
+    def __str__(self) -> str:
+        stream = self._subscription.stream
+        return self._endpoint + (f"?stream={stream}" if stream else "")
+
+
+def _fd(sock: "zmq.Socket[bytes]") -> int:
+    return int(sock.getsockopt(zmq.FD))

@@ -1,0 +1,351 @@
+"""Follow one stream of a relay: messages in, batches out, and the account of what did not come.
+
+Pure: `relay.RelayReceiver` owns the sockets and the clock. The relay numbers the readouts that it publishes,
+so that a jump in the numbers is a loss between relay and here, also at the tail, where the next beat shows
+it. History is asked for what is missing, and what follows is held meanwhile; what history has not is counted.
+What was lost before the relay is in the beats.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from astropix_stream import wire
+from astropix_stream.batch import Batch, Source
+from astropix_stream.clock import Moment
+from astropix_stream.counting.ledger import Counts, Ledger, Loss, StreamLedger, place_counts
+from astropix_stream.counting.places import Place
+from astropix_stream.counting.sequencing import KEPT_GAPS, PLAUSIBLE_JUMP, distance
+from astropix_stream.errors import ConfigError, WireError
+from astropix_stream.relay.recovery import TIMEOUT_S, Inquiry, Window
+
+Start = Literal["live", "oldest"] | int
+
+_HEARD_S = 2.0  # a beat is due each second
+
+
+class Subscription:
+    """One stream of one relay, as its messages tell.
+
+    Parameters
+    ----------
+    stream
+        The stream's name; None takes the only one that the relay has.
+    stride
+        The DAQ multicasts one readout in `stride`.
+    recover
+        Ask the relay's history for what was lost, where it has one.
+    recover_timeout
+        Seconds to wait for a page of history, while what is live is held back.
+    start
+        With what to begin: 'live', the 'oldest' that history holds, or the latest N readouts.
+
+    Raises
+    ------
+    ConfigError
+        `stream` cannot be a stream's name, or `start` is something else.
+    """
+
+    def __init__(
+        self,
+        stream: str | None,
+        *,
+        stride: int = 1,
+        recover: bool = True,
+        recover_timeout: float = TIMEOUT_S,
+        start: Start = "live",
+    ) -> None:
+        if stream is not None:
+            try:
+                wire.check_stream_name(stream)
+            except WireError as error:
+                raise ConfigError(str(error)) from None
+        if start not in ("live", "oldest") and not (isinstance(start, int) and start >= 0):
+            raise ConfigError(f"start is 'live', 'oldest' or a number of readouts, not {start!r}")
+        self.stream = stream
+        self.hello: wire.Hello | None = None
+        self.report: dict[str, Any] | None = None
+        """The relay's latest word on the stream: the JSON of its beat."""
+        self.ready = False
+        """A beat or a data message has come: the subscription works."""
+        self.malformed = 0
+        """Messages that do not follow the protocol; ignored."""
+        self.restarts = 0
+        self.fell_behind = 0
+        """Times that recovery was given up, since more was added to the backlog than came out of history."""
+        self._stride = stride
+        self._start = start
+        self._relay_id: int | None = None
+        self._expected = 0  # the sequence to be delivered next
+        self._seen = 0  # all before it was published, as data or beats tell
+        self._joined_at = 0  # readouts published before the first one that is ours
+        self._live_from = 0  # what history does not have of those before it was never ours either
+        self._inquiry = Inquiry(enabled=recover, timeout_s=recover_timeout)
+        self._window = Window()
+        self._heard_s = 0.0
+        self._recovered = 0
+        self._readouts = StreamLedger(stride=stride)
+        self._lost: dict[Place, int] = {}  # what is known here, and from relays that are gone
+        self._losses: deque[Loss] = deque(maxlen=KEPT_GAPS)
+        self._baseline: Counts | None = None  # the relay's counts when we joined
+        self._latest: Counts | None = None
+        self._last_ns = 0
+        self._resumed: dict[Source, int] = {}  # after a restart: the last readout_id of each source before it
+        self._missed = 0  # given up since the last delivery
+
+    @property
+    def history_port(self) -> int | None:
+        """The TCP port at which the relay's history is asked; None without."""
+        return self._inquiry.port
+
+    def take(self, frames: Sequence[bytes], now: Moment) -> list[Batch]:
+        """Take in one message; return the readouts that can be delivered. Never raises for what came.
+
+        Raises
+        ------
+        ConfigError
+            The relay has several streams and none was named.
+        """
+        self._heard_s = now.s
+        try:
+            message = wire.parse_message(frames)
+            if isinstance(message, wire.Hello):
+                self._take_hello(message)
+                return []
+            if message.stream != self.stream:
+                return []
+            if isinstance(message, wire.BeatMessage):
+                return self._take_beat(message, now)
+            return self._take_data(message.header, message.payload, now)
+        except WireError:
+            self.malformed += 1
+            return []
+
+    def _take_hello(self, hello: wire.Hello) -> None:
+        self.hello = hello
+        self._inquiry.port = hello.history_port
+        self._inquiry.begin_anew()
+        if self.stream is None:
+            if len(hello.streams) != 1:
+                names = ", ".join(sorted(hello.streams)) or "none"
+                raise ConfigError(f"the relay has several streams, name one: {names}")
+            self.stream = next(iter(hello.streams))
+
+    def _take_beat(self, message: wire.BeatMessage, now: Moment) -> list[Batch]:
+        counts = Counts.from_json(message.report.get("totals"))
+        batches = self._follow(message.header, now)
+        self._seen = max(self._seen, message.header.sequence)
+        batches += self._settle(now)
+        self._note_relay_counts(counts, now)
+        self.report = message.report
+        self._last_ns = now.ns
+        return batches
+
+    def _take_data(self, header: wire.Header, payload: bytes, now: Moment) -> list[Batch]:
+        batch = _batch(header, payload)
+        batches = self._follow(header, now)
+        end = header.sequence + header.count
+        if header.sequence == self._expected and not self._window:
+            self._seen = max(self._seen, end)
+            return batches + self._deliver(header.sequence, batch, now)
+        if end <= self._expected or (self._window and header.sequence < self._seen):
+            return batches  # known already
+        self._seen = max(self._seen, end)
+        self._window.add(header.sequence, batch)
+        return batches + self._settle(now)
+
+    def request(self, now: Moment) -> bytes | None:
+        """Return what to ask of the relay's history now, in a single frame; None for nothing."""
+        missing_until = self._missing_until()
+        if missing_until is None or self._relay_id is None or self.stream is None:
+            return None
+        if not self._inquiry.possible(now.s) or not self._inquiry.due(now.s):
+            return None
+        return self._inquiry.ask(self.stream, self._relay_id, self._expected, missing_until, now.s)
+
+    def take_answer(self, frames: Sequence[bytes], now: Moment) -> list[Batch]:
+        """Take in an answer of the relay's history; return the readouts that can be delivered."""
+        try:
+            if len(frames) != 2:
+                raise WireError(f"an answer of {len(frames)} frames; the protocol's have 2")
+            answer = wire.parse_answer(frames[0])
+        except WireError:
+            self.malformed += 1
+            return []
+        missing_until = self._missing_until()
+        if not self._inquiry.answered(answer) or missing_until is None:
+            return []
+        if answer.status != wire.Status.OK or answer.relay_id != self._relay_id:
+            return self._release(Place.RELAY_TO_CLIENT, now)
+        batches = self._take_page(answer, frames[1], missing_until, now)
+        if self._inquiry.falls_behind(answer.next - self._expected, now.s):
+            self.fell_behind += 1
+            return batches + self._release(Place.CLIENT_QUEUE, now)
+        return batches + self._settle(now)
+
+    def _take_page(self, answer: wire.Answer, page: bytes, missing_until: int, now: Moment) -> list[Batch]:
+        """Deliver a page; what it should have and has not is gone."""
+        batches: list[Batch] = []
+        end = missing_until  # of a damaged page, or one that does not come further
+        try:
+            for header, payload in wire.walk_page(page):
+                if header.sequence < missing_until:
+                    batches += self._deliver(header.sequence, _batch(header, payload), now)
+            if answer.end > answer.begin or self._expected < answer.end:
+                end = min(answer.end, missing_until)
+        except WireError:
+            self.malformed += 1
+        self._miss(end, Place.RELAY_TO_CLIENT, now)
+        return batches
+
+    def tick(self, now: Moment) -> list[Batch]:
+        """Wait no longer for a page that does not come; return what was held for it."""
+        if self._inquiry.times_out(now.s, heard=now.s - self._heard_s < _HEARD_S):
+            return self._release(Place.RELAY_TO_CLIENT, now)
+        return []
+
+    def _missing_until(self) -> int | None:
+        """Return the end of the gap that delivery stands at; None if there is none."""
+        until = self._window.begin if self._window else self._seen
+        return until if until > self._expected else None
+
+    def _settle(self, now: Moment) -> list[Batch]:
+        """Deliver what is held, up to the next gap that history may fill."""
+        batches: list[Batch] = []
+        while self._missing_until() is None or not self._inquiry.possible(now.s):
+            self._miss(self._missing_until() or 0, Place.RELAY_TO_CLIENT, now)
+            if not self._window:
+                self._inquiry.stop()
+                break
+            batches += self._deliver(*self._window.take(), now)
+        return batches
+
+    def _release(self, place: Place, now: Moment) -> list[Batch]:
+        """Deliver all that is held; what is missing before and between was lost at `place`."""
+        batches: list[Batch] = []
+        self._inquiry.stop()
+        while self._window:
+            self._miss(self._window.begin, place, now)
+            batches += self._deliver(*self._window.take(), now)
+        self._miss(self._seen, place, now)
+        return batches
+
+    def _deliver(self, sequence: int, batch: Batch, now: Moment) -> list[Batch]:
+        """Count a batch, less what is known already, and what is missing before it."""
+        end = sequence + len(batch)
+        if end <= self._expected:
+            return []
+        self._miss(sequence, Place.RELAY_TO_CLIENT, now)
+        if sequence < self._expected:
+            batch = batch.part(self._expected - sequence, len(batch))
+        self._expected = end
+        self._note_resumed(batch.source, batch.readout_ids[0], now)
+        self._missed = 0
+        # By the relay's clock: what was in time there is not late because this program was stopped.
+        received = Moment(batch.received_ns / 1e9, now.ns)
+        runs = self._readouts.received(batch.source, batch.readout_ids, batch.timestamps, received)
+        self._recovered += len(batch) if batch.recovered else 0
+        self._last_ns = now.ns
+        return [replace(batch, runs=runs) if runs else batch]
+
+    def _follow(self, header: wire.Header, now: Moment) -> list[Batch]:
+        """Recognise the first message, and a relay that was started anew; return what was held until then."""
+        if self._relay_id == header.relay_id:
+            return []
+        batches: list[Batch] = []
+        if self._relay_id is None:
+            self._join(header.sequence)
+        else:
+            batches = self._release(Place.RELAY_TO_CLIENT, now)  # its history is gone with it
+            self._follow_restart()
+        self._relay_id = header.relay_id
+        self.ready = True
+        return batches
+
+    def _join(self, sequence: int) -> None:
+        """Begin where we were told to; the first message tells where the stream is now."""
+        back = self._start if isinstance(self._start, int) else sequence if self._start == "oldest" else 0
+        self._expected = self._joined_at = max(0, sequence - back)
+        self._live_from = self._seen = sequence
+
+    def _follow_restart(self) -> None:
+        """Begin anew at 0, as the relay's numbers do; all that it counts is ours: we were there before."""
+        self.restarts += 1
+        for place, count in self._relay_losses().items():
+            self._lost[place] = self._lost.get(place, 0) + count
+        self._baseline, self._latest = Counts(), Counts()
+        self._expected = self._seen = self._live_from = 0
+        self._resumed = {source: runs[-1].last_id for source, runs in self._readouts.runs().items() if runs}
+
+    def _note_resumed(self, source: Source, readout_id: int, now: Moment) -> None:
+        """Count what a source sent while no relay was there: the step in its readout_ids over the restart.
+
+        What the relays did publish, but not to us, is known by their numbers and counted already.
+        """
+        last_id = self._resumed.pop(source, None)
+        if last_id is None:
+            return
+        ahead = distance(last_id, readout_id)
+        if 0 < ahead <= PLAUSIBLE_JUMP:
+            missing = (ahead - 1) // self._stride - self._missed
+            self._note_loss(Place.BEFORE_SOCKET, missing, now)
+
+    def _miss(self, sequence: int, place: Place, now: Moment) -> None:
+        """Give up what is missing before this sequence."""
+        missed = sequence - self._expected
+        if missed <= 0:
+            return
+        before_joining = max(0, min(sequence, self._live_from) - self._expected)
+        self._joined_at += before_joining
+        self._note_loss(place, missed - before_joining, now)
+        self._missed += missed
+        self._expected = sequence
+
+    def _note_loss(self, place: Place, count: int, now: Moment) -> None:
+        if count > 0:
+            self._lost[place] = self._lost.get(place, 0) + count
+            self._losses.append(Loss(place, count, self._last_ns or now.ns, now.ns))
+
+    def _note_relay_counts(self, counts: Counts, now: Moment) -> None:
+        """Note what the relay lost; only what came after we joined is ours."""
+        before = self._relay_losses()
+        if self._baseline is None:
+            self._baseline = counts
+        self._latest = counts
+        for place, count in self._relay_losses().items():
+            if count > before.get(place, 0):
+                self._losses.append(
+                    Loss(place, count - before.get(place, 0), self._last_ns or now.ns, now.ns)
+                )
+
+    def _relay_losses(self) -> dict[Place, int]:
+        if self._latest is None or self._baseline is None:
+            return {}
+        return place_counts(self._latest - self._baseline, Place.RELAY_KERNEL, Place.RELAY_REJECTED)
+
+    def ledger(self) -> Ledger:
+        """Return the account as far as it is known."""
+        totals = self._readouts.totals()
+        lost_at = dict(self._lost)
+        for place, count in self._relay_losses().items():
+            lost_at[place] = lost_at.get(place, 0) + count
+        return Ledger(
+            delivered=totals.delivered,
+            late=totals.late,
+            lost_at={place: lost_at[place] for place in Place if lost_at.get(place)},
+            duplicates=totals.duplicates,
+            reordered=totals.reordered,
+            stray=totals.stray,
+            before_joining=self._joined_at,
+            runs=totals.runs,
+            recovered=self._recovered,
+            restarts=self.restarts,
+            at_most=bool(self.report and self.report.get("at_most")),
+            losses=tuple(self._losses),
+        )
+
+
+def _batch(header: wire.Header, payload: bytes) -> Batch:
+    columns = wire.walk_payload(payload, header.count)
+    return Batch(header.source, header.received_ns, payload, *columns, bool(header.flags & wire.REPLAYED))

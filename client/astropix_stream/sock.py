@@ -1,0 +1,352 @@
+"""Send and receive readouts by UDP multicast: what a DAQ and a monitor on the same network import.
+
+Standard library only. See docs/protocol.md for the datagrams, and `relay` for monitors on other networks.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from astropix_stream import clock, fmt
+from astropix_stream.batch import Batch, Source
+from astropix_stream.counting.ledger import Ledger, StreamLedger, direct_ledger
+from astropix_stream.errors import ClosedError, ConfigError
+from astropix_stream.multicast import groups, interfaces, memberships, sockets
+from astropix_stream.multicast.datagrams import open_reader
+from astropix_stream.multicast.intake import Group, Intake
+from astropix_stream.receiving.readiness import wait_readable
+from astropix_stream.receiving.receiver import Receiver
+
+__all__ = [
+    "DEFAULT_GROUP",
+    "DEFAULT_PORT",
+    "MulticastReceiver",
+    "MulticastSender",
+    "Packable",
+]
+
+_log = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+DEFAULT_GROUP = "239.1.1.1"
+DEFAULT_PORT = 5007
+_CALM_S = 1.0  # without a failure, before it is said to have ended
+# What the kernel may say when the interface that it was told to use is no more, or is down.
+_INTERFACE_GONE = {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH}
+# That a readout may wait for others, where they come fast: a wake costs as much as 20 readouts in a batch,
+# and the receive buffer holds a hundred times as many.
+_GATHER_S = 0.002
+_MAX_READS = 16  # drains before what was read is handed out, so that a flood cannot keep the caller waiting
+
+
+class Packable(Protocol):
+    """Any readout that knows its bytes."""
+
+    def to_bytes(self) -> bytes:
+        """Return the readout as it stands in a datagram."""
+
+
+class MulticastSender:
+    """Multicasts readouts, without ever stalling or ending a DAQ loop for the network's sake.
+
+    Nothing that the network answers is raised: a readout that could not be sent is counted in `not_sent`, by
+    errno, and logged once when that begins and once when it has ended.
+
+    Parameters
+    ----------
+    group, port
+        Where to send. A unicast address is accepted, for programs on one machine ('127.0.0.1').
+    ttl
+        With 1 a readout stays on its network; each more lets it pass a router. 0 is for the loopback
+        interface: through another it stays on this host only if a receiver here has joined (Linux).
+    interface
+        Name or address of the interface to send through; by default the one of the route to the group.
+        A name survives a change of the address.
+    loop
+        Whether receivers on this host get the readouts too; on its loopback interface they always do.
+
+    Raises
+    ------
+    ConfigError
+        `group`, `port` or `ttl` is not one, or the interface is of the other address family.
+    OSError
+        The interface does not exist; the text lists those there are.
+
+    Attributes
+    ----------
+    sent : int
+        Readouts that the kernel took.
+    not_sent : collections.Counter
+        Readouts that it did not take, by errno. With the cable unplugged it takes them, and drops them.
+    """
+
+    def __init__(
+        self,
+        group: str = DEFAULT_GROUP,
+        port: int = DEFAULT_PORT,
+        ttl: int = 2,
+        *,
+        interface: str | None = None,
+        loop: bool = True,
+    ) -> None:
+        self._address = Source(group, port)
+        self._interface = interface
+        self._closed = False
+        self._failing: Counter[int] = Counter()
+        self._last_failure_s = 0.0
+        self.sent = 0
+        self.not_sent: Counter[int] = Counter()
+        try:
+            chosen = interfaces.find_interface(interface, groups.check_address(group, port))
+            self._socket = sockets.open_sender(group, port, interface=chosen, ttl=ttl, loop=loop)
+        except OSError as error:
+            where = f" from {interface}" if interface else ""
+            raise interfaces.with_context(error, f"cannot multicast to {self}{where}") from None
+        # Python parses the group anew in every call, but resolves no name: the address is checked above.
+        self._destination = sockets.socket_address(group, port, chosen)
+        self._sendto = self._socket.sendto
+        _log.info("sending to %s from %s", self, interfaces.in_use(chosen, group, port))
+
+    def address(self) -> tuple[str, int]:
+        """Return (group, port)."""
+        return self._address
+
+    def send_readout(self, readout: Packable) -> int:
+        """Send a readout; return the number of bytes sent, 0 if the network did not take it.
+
+        Raises
+        ------
+        TypeError
+            `readout` has no `to_bytes()`.
+        ClosedError
+            The sender is closed.
+        """
+        try:
+            data = readout.to_bytes()
+        except AttributeError:
+            if hasattr(readout, "to_bytes"):
+                raise
+            raise TypeError(f"a readout has to_bytes(); {type(readout).__name__} has not") from None
+        return self.send_data(data)
+
+    def send_data(self, data: bytes) -> int:
+        """Send the bytes of a readout; return their number, 0 if the network did not take them.
+
+        Raises
+        ------
+        TypeError
+            `data` is not bytes.
+        ClosedError
+            The sender is closed.
+        """
+        try:
+            size = self._sendto(data, self._destination)
+        except OSError as error:
+            self._note_failure(error, len(data))
+            return 0
+        self.sent += 1
+        if self._failing:
+            self._note_success()
+        return size
+
+    def _note_failure(self, error: OSError, size: int) -> None:
+        if self._closed:
+            raise ClosedError(f"this sender to {self} is closed") from None
+        number = error.errno or 0
+        self._last_failure_s = time.monotonic()
+        if number not in self._failing:
+            what = (
+                f"a readout of {size} bytes, the limit is {fmt.MAX_DATAGRAM}"
+                if number == errno.EMSGSIZE
+                else "readouts"
+            )
+            _log.warning("not sent to %s: %s: %s", self, what, interfaces.explain(error))
+        self._failing[number] += 1
+        self.not_sent[number] += 1
+        if number in _INTERFACE_GONE:
+            self._find_interface_again()
+
+    def _find_interface_again(self) -> None:
+        """Take the interface of the same name that was plugged in instead, if there is one by now."""
+        with contextlib.suppress(OSError):
+            chosen = interfaces.find_interface(self._interface, self._socket.family)
+            sockets.choose_interface(self._socket, chosen)
+            self._destination = sockets.socket_address(*self._address, chosen)
+
+    def _note_success(self) -> None:
+        """Report the end of a failure, once it stays away for a second: a flapping one fills no log."""
+        if time.monotonic() - self._last_failure_s >= _CALM_S:
+            self._report_end("works again")
+
+    def _report_end(self, what: str) -> None:
+        counts = ", ".join(f"{n} ({os.strerror(number)})" for number, n in self._failing.items())
+        _log.warning("sending to %s %s; not sent meanwhile: %s", self, what, counts)
+        self._failing.clear()
+
+    def __str__(self) -> str:
+        return str(self._address)
+
+    def close(self) -> None:
+        """Close the sender; a second call does nothing."""
+        self._closed = True
+        self._socket.close()
+        if self._failing:
+            self._report_end("ends")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class MulticastReceiver(Receiver[R]):
+    """Receives the readouts that a DAQ multicasts; any number of receivers on a host each get everything.
+
+    A datagram that is not a readout is counted and skipped. What was lost, doubled or reordered is in
+    `ledger`.
+
+    Parameters
+    ----------
+    readout_class
+        Class of the readouts to return: `fmt.AstroPix4Readout`, or any with ``from_bytes(bytes)``.
+    group, port
+        Where the DAQ sends. A unicast address is accepted; then this is the only receiver on the port.
+    interface
+        Name or address of the interface to join on; by default the one of the route to the group.
+    source
+        Address of the one DAQ to receive from; the kernel keeps all others out (Linux).
+    timeout
+        Seconds that `receive` and iteration wait for a readout; None for ever.
+    receive_buffer
+        Bytes asked of the kernel for datagrams that wait. `granted_buffer` is what it gave.
+    stride
+        The DAQ multicasts one readout in `stride`: ids that grow by this are no loss.
+
+    Raises
+    ------
+    ConfigError
+        `group`, `port`, `interface` or `source` is not one.
+    OSError
+        The group cannot be joined; the text says what would help.
+    """
+
+    def __init__(
+        self,
+        readout_class: type[R],
+        group: str = DEFAULT_GROUP,
+        port: int = DEFAULT_PORT,
+        *,
+        interface: str | None = None,
+        source: str | None = None,
+        timeout: float | None = None,
+        receive_buffer: int = sockets.RECEIVE_BUFFER,
+        stride: int = 1,
+    ) -> None:
+        super().__init__(readout_class, timeout=timeout)
+        self._address = Source(group, port)
+        self._socket, self._joined_on = _open_joined(group, port, interface, source, receive_buffer)
+        self.granted_buffer = sockets.buffer_size(self._socket, socket.SO_RCVBUF)
+        self._ledger = StreamLedger(stride=stride)
+        self._intake = Intake(self._ledger)
+        self._reader = open_reader(self._socket)
+        self._rest_until_s = 0.0
+
+    def address(self) -> tuple[str, int]:
+        """Return (group, port)."""
+        return self._address
+
+    @property
+    def connected(self) -> bool:
+        """Whether readouts can arrive: the group is joined still, and its interface there with a link."""
+        return memberships.can_hear(self._address.address, self._joined_on)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was delivered so far, and what was lost where."""
+        self._ledger.tick(clock.now())
+        return direct_ledger(self._ledger)
+
+    @property
+    def rejected(self) -> Counter[str]:
+        """Datagrams that were not readouts, by reason (see `intake`)."""
+        return self._ledger.rejected
+
+    def _watched_fds(self) -> list[int]:
+        return [self._socket.fileno()]
+
+    def _close(self) -> None:
+        self._socket.close()
+
+    def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
+        self._rest(timeout_s)
+        batches = self._drain()
+        if batches or timeout_s == 0.0:
+            return batches
+        return self._drain() if wait_readable(self._socket.fileno(), timeout_s) else []
+
+    def _rest(self, timeout_s: float | None) -> None:
+        """Let readouts that follow soon gather, so that one wake takes many; a lone one is out already."""
+        left = self._rest_until_s - time.monotonic()
+        if left > 0 and timeout_s != 0.0:
+            time.sleep(left)
+
+    def _drain(self) -> list[Batch]:
+        batches: list[Batch] = []
+        for _ in range(_MAX_READS if self._reader.slots > 1 else 1):
+            drained = self._reader.read()
+            now = clock.now()
+            batches += [_batch(group, now.ns) for group in self._intake.take(drained, now)]
+            if drained.exhausted:
+                # Never rest while the socket holds datagrams: its buffer would overflow.
+                self._rest_until_s = now.s + _GATHER_S if batches else 0.0
+                break
+        self._ledger.tick(now)
+        return batches
+
+    def __str__(self) -> str:
+        return str(self._address)
+
+
+def _open_joined(
+    group: str, port: int, interface: str | None, source: str | None, receive_buffer: int
+) -> tuple[socket.socket, interfaces.Interface]:
+    """Return the socket, and the interface that the group was joined on, as far as it is known."""
+    family = groups.check_address(group, port)
+    if source is not None and not groups.is_multicast(group):
+        raise ConfigError(f"source {source!r}: a source is joined of a group, which {group} is not")
+    try:
+        chosen = interfaces.find_interface(interface, family)
+        sock = sockets.open_receiver(group, port, interface=chosen, receive_buffer=receive_buffer)
+        try:
+            sockets.join(sock, group, chosen, source)
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as error:
+        where = f" on {interface}" if interface else ""
+        raise interfaces.with_context(error, f"cannot receive {Source(group, port)}{where}") from None
+    used = interfaces.in_use(chosen, group, port)
+    _log.info("receiving %s on %s", Source(group, port), used)
+    return sock, used if isinstance(used, interfaces.Interface) else chosen
+
+
+def _batch(group: Group, received_ns: int) -> Batch:
+    return Batch(
+        source=group.source,
+        received_ns=received_ns,
+        payload=group.payload,
+        readout_ids=group.readout_ids,
+        timestamps=group.timestamps,
+        ends=group.ends,
+        runs=group.runs,
+    )

@@ -1,0 +1,82 @@
+"""Where readouts come from, as a person writes it: ``udp://GROUP:PORT`` or ``tcp://HOST:PORT``.
+
+======================================================  ==================================================
+``udp://239.1.1.1:5007``                                a multicast group
+``udp://239.1.1.1:5007?interface=eth1&source=10.0.0.2`` joined on one interface, from one DAQ only
+``udp://[ff15::1]:5007?interface=eth1``                 an IPv6 group
+``tcp://relay:5556``                                    a relay with one stream
+``tcp://relay:5556?stream=astropix``                    one stream of a relay
+``…?server_key=relay.key&key_file=me.key_secret``       a relay with encryption: its key, and ours
+======================================================  ==================================================
+"""
+
+import difflib
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from astropix_stream.errors import ConfigError
+from astropix_stream.multicast import groups
+
+R = TypeVar("R")
+
+_OPTIONS = {"udp": ("interface", "source"), "tcp": ("stream", "server_key", "key_file")}
+_EXAMPLE = "write udp://239.1.1.1:5007 or tcp://relay:5556?stream=astropix"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUrl:
+    """A checked source: ``udp`` or ``tcp``, where, and the options that were given."""
+
+    scheme: str
+    host: str
+    port: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def endpoint(self) -> str:
+        """The address as ZeroMQ writes it: tcp://HOST:PORT."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    def __str__(self) -> str:
+        options = urlencode(self.options, safe=":")
+        return self.endpoint + (f"?{options}" if options else "")
+
+
+def parse_url(url: str) -> SourceUrl:
+    """Check a source's URL.
+
+    Raises
+    ------
+    ConfigError
+        One line that says what is wrong and what would be right.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(f"{url!r}: {str(error).lower()}; {_EXAMPLE}") from None
+    if parts.scheme not in _OPTIONS:
+        raise ConfigError(f"{url!r}: a source begins with udp:// or tcp://; {_EXAMPLE}")
+    if not host or not port or parts.path or parts.fragment or "@" in parts.netloc:
+        raise ConfigError(f"{url!r}: a source is {parts.scheme}://HOST:PORT; {_EXAMPLE}")
+    options = _parse_options(url, parts.scheme, parts.query)
+    if parts.scheme == "udp":
+        groups.check_address(host, port)
+    return SourceUrl(parts.scheme, host, port, options)
+
+
+def _parse_options(url: str, scheme: str, query: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        if key not in _OPTIONS[scheme]:
+            close = difflib.get_close_matches(key, _OPTIONS[scheme], n=1)
+            *others, last = _OPTIONS[scheme]
+            known = f"{', '.join(others)} and {last}"
+            hint = f"did you mean {close[0]!r}?" if close else f"{scheme}:// takes {known}"
+            raise ConfigError(f"{url!r}: unknown option {key!r}; {hint}")
+        if key in options or not value:
+            raise ConfigError(f"{url!r}: give {key} once, with a value")
+        options[key] = value
+    return options

@@ -1,0 +1,402 @@
+"""The relay protocol, version 1: topics, headers, beats, hellos and history, as bytes and as values.
+
+Pure: no socket, no clock. docs/protocol.md is the reference for people who write a subscriber in another
+language; the tests hold this module against the bytes printed there.
+"""
+
+import ipaddress
+import json
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from astropix_stream import fmt, headers
+from astropix_stream.batch import Source
+from astropix_stream.errors import WireError
+
+PROTOCOL = 1
+MAGIC = b"APXR"
+REPLAYED = 0x01  # flag: this message comes from the relay's history
+MAX_PAYLOAD = 64 << 10  # bytes in a message, unless a single readout is larger
+MAX_COUNT = 0xFFFF  # readouts in a message: the header's field is a u16
+HELLO_TOPIC = b"apx/hello"
+NO_SOURCE = Source("::", 0)
+
+# magic, version, flags, count, relay_id, sequence, received_ns, source address, source port, zero
+HEADER = struct.Struct("<4sBBHQQQ16sH6x")
+FLAGS_OFFSET = 5
+
+REQUEST_MAGIC = b"APXQ"
+ANSWER_MAGIC = b"APXA"
+MAX_PAGE = 1 << 20  # bytes of records in an answer, unless a single one is larger
+WITHOUT_END = (1 << 64) - 1
+# magic, version, kind, request_id, relay_id, a, b; the stream's name follows
+REQUEST = struct.Struct("<4sBB2xQQQQ")
+# magic, version, status, request_id, relay_id, oldest, next, begin, end
+ANSWER = struct.Struct("<4sBB2xQQQQQQ")
+RECORD_SIZE = struct.Struct("<I")  # bytes of the payload; the header and the payload follow
+
+_STREAM = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
+
+
+class Header(NamedTuple):
+    """The header of a message.
+
+    `sequence` is the number of the first readout in the payload; in a beat, the next number to be given.
+    `received_ns` is the relay's clock, ns since the Unix epoch, when it read the first datagram.
+    """
+
+    flags: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody misses
+    relay_id: int
+    sequence: int
+    received_ns: int
+    source: Source
+
+
+class DataMessage(NamedTuple):
+    """Readouts of one source, in the order in which the relay published them."""
+
+    stream: str
+    header: Header
+    payload: bytes
+
+
+class BeatMessage(NamedTuple):
+    """What the relay knows of one stream, sampled together with the sequence number in the header."""
+
+    stream: str
+    header: Header
+    report: dict[str, Any]
+
+
+class Hello(NamedTuple):
+    """What a relay says of itself to each new connection."""
+
+    relay_id: int
+    version: str
+    streams: dict[str, int]
+    history_port: int | None
+
+
+class Ask(IntEnum):
+    """What a request asks of a stream's history, by its numbers `a` and `b`."""
+
+    RANGE = 1
+    """Sequences from `a` up to, not including, `b`."""
+    LATEST = 2
+    """The latest `a` readouts."""
+    OLDEST = 3
+    """All that are held."""
+    SINCE = 4
+    """All received at `a` or later, ns since the Unix epoch, clock of the relay."""
+
+
+class Status(IntEnum):
+    """How a request was answered."""
+
+    OK = 0
+    UNKNOWN_STREAM = 1
+    OTHER_RELAY = 2
+    """The request is for another start of the relay, whose history is gone."""
+    MALFORMED = 3
+
+
+class Request(NamedTuple):
+    """A subscriber's request of a page of history. `relay_id` 0 stands for the present one."""
+
+    kind: Ask
+    request_id: int
+    relay_id: int
+    a: int
+    b: int
+    stream: str
+
+
+class Answer(NamedTuple):
+    """The header of the answer to a request, whose `request_id` it repeats.
+
+    The relay holds the sequences from `oldest` up to `next`. Of what was asked for, everything before `begin`
+    is gone, what is from there up to `end` is in this page, and the next request begins at `end`.
+    """
+
+    status: Status
+    request_id: int
+    relay_id: int
+    oldest: int = 0
+    next: int = 0
+    begin: int = 0
+    end: int = 0
+
+
+def check_stream_name(name: str) -> str:
+    """Return `name`, or raise `WireError` with what a stream may be called."""
+    if not _STREAM.fullmatch(name) or name.startswith("hello"):
+        raise WireError(
+            f"{name!r} cannot be a stream's name: 1 to 64 of a-z 0-9 _ -, not beginning with 'hello'"
+        )
+    return name
+
+
+def data_topic(stream: str) -> bytes:
+    """Topic of a stream's readouts."""
+    return f"apx/{stream}/data".encode("ascii")
+
+
+def beat_topic(stream: str) -> bytes:
+    """Topic of a stream's beats."""
+    return f"apx/{stream}/beat".encode("ascii")
+
+
+@lru_cache(maxsize=1024)
+def pack_address(address: str) -> bytes:
+    """Return the 16 bytes of an IPv6 address, or of an IPv4 one mapped into IPv6; a scope is dropped."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    return ip.packed if ip.version == 6 else b"\x00" * 10 + b"\xff\xff" + ip.packed
+
+
+@lru_cache(maxsize=1024)
+def parse_address(packed: bytes) -> str:
+    """Return the text of a 16-byte address; a mapped IPv4 address comes back as IPv4."""
+    ip = ipaddress.IPv6Address(packed)
+    return str(ip.ipv4_mapped or ip)
+
+
+def pack_header(header: tuple[int, int, int, int, int, Source]) -> bytes:
+    """Return the 56 bytes of a header: a `Header`, or a plain tuple like it."""
+    flags, count, relay_id, sequence, received_ns, (address, port) = header
+    packed = pack_address(address)
+    return HEADER.pack(MAGIC, PROTOCOL, flags, count, relay_id, sequence, received_ns, packed, port)
+
+
+def parse_header(data: bytes) -> Header:
+    """Parse a header; bytes after the 56th and unknown flags are ignored, as the protocol asks.
+
+    Raises
+    ------
+    WireError
+        Too short, another magic, or another version.
+    """
+    if len(data) < HEADER.size:
+        raise WireError(f"a header of {len(data)} bytes; the protocol's has {HEADER.size}")
+    magic, version, flags, count, relay_id, sequence, received_ns, address, port = HEADER.unpack_from(data)
+    _check_start(magic, MAGIC, version)
+    return Header(flags, count, relay_id, sequence, received_ns, Source(parse_address(address), port))
+
+
+def parse_message(frames: Sequence[bytes]) -> DataMessage | BeatMessage | Hello:
+    """Turn the frames of one received message into a value.
+
+    Raises
+    ------
+    WireError
+        Anything that is not a message of this protocol. The payload of a data message is not walked here:
+        `walk_payload` does that.
+    """
+    if len(frames) == 1:
+        return parse_hello(frames[0])
+    if len(frames) != 3:
+        raise WireError(f"a message of {len(frames)} frames; the protocol's have 3")
+    stream, kind = parse_topic(frames[0])
+    header = parse_header(frames[1])
+    if kind == "beat":
+        return BeatMessage(stream, header, _parse_json_object(frames[2]))
+    if header.count == 0:
+        raise WireError("a data message without readouts")
+    return DataMessage(stream, header, frames[2])
+
+
+@lru_cache(maxsize=1024)
+def parse_topic(topic: bytes) -> tuple[str, str]:
+    """Return (stream, 'data' or 'beat')."""
+    parts = topic.split(b"/")
+    if len(parts) != 3 or parts[0] != b"apx" or parts[2] not in (b"data", b"beat"):
+        raise WireError(f"a topic that is not apx/<stream>/data or apx/<stream>/beat: {topic[:80]!r}")
+    try:
+        stream = parts[1].decode("ascii")
+    except UnicodeDecodeError:
+        raise WireError(f"a stream's name that is not ASCII: {parts[1][:80]!r}") from None
+    return check_stream_name(stream), parts[2].decode("ascii")
+
+
+def walk_payload(payload: bytes, count: int) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+    """Find the readouts in the payload of a data message.
+
+    Returns
+    -------
+    readout_ids, timestamps, ends
+        `count` of each; a readout stands at ``payload[ends[i - 1]:ends[i]]`` (the first begins at 0). `ends`
+        is a range if they are of one size.
+
+    Raises
+    ------
+    WireError
+        The payload is not `count` readouts back to back.
+    """
+    readout_ids = headers.parse_equal_ids(payload, count)
+    if readout_ids is None:
+        return _walk_each(payload, count)
+    size = len(payload) // count
+    return readout_ids, headers.EqualTimestamps(payload, count), range(size, len(payload) + 1, size)
+
+
+def _walk_each(payload: bytes, count: int) -> tuple[list[int], list[int], list[int]]:
+    unpack, header_size, magic = fmt.HEADER.unpack_from, fmt.HEADER_SIZE, fmt.MAGIC
+    readout_ids, timestamps, ends = [], [], []
+    at = 0
+    try:
+        for _ in range(count):
+            found, readout_id, timestamp, length = unpack(payload, at)
+            if found != magic:
+                raise WireError(f"no readout at byte {at} of a payload")
+            at += header_size + length
+            readout_ids.append(readout_id)
+            timestamps.append(timestamp)
+            ends.append(at)
+    except struct.error:
+        raise WireError(f"a payload of {len(payload)} bytes that ends within its readouts") from None
+    if at != len(payload):
+        raise WireError(f"a payload of {len(payload)} bytes whose {count} readouts take {at}")
+    return readout_ids, timestamps, ends
+
+
+def pack_request(request: Request) -> bytes:
+    """Return the one frame of a request."""
+    numbers = (request.request_id, request.relay_id, request.a, request.b)
+    return REQUEST.pack(REQUEST_MAGIC, PROTOCOL, request.kind, *numbers) + request.stream.encode("ascii")
+
+
+def parse_request(frame: bytes) -> Request:
+    """Parse a request.
+
+    Raises
+    ------
+    WireError
+        Not a request of this version and for something that a stream may be called.
+    """
+    if len(frame) < REQUEST.size:
+        raise WireError(f"a request of {len(frame)} bytes; the protocol's has {REQUEST.size} and a name")
+    magic, version, kind, request_id, relay_id, a, b = REQUEST.unpack_from(frame)
+    _check_start(magic, REQUEST_MAGIC, version)
+    try:
+        asked = Ask(kind)
+        stream = frame[REQUEST.size :].decode("ascii")
+    except ValueError as error:
+        raise WireError(f"a request that cannot be: {error}") from None
+    return Request(asked, request_id, relay_id, a, b, check_stream_name(stream))
+
+
+def pack_answer(answer: Answer) -> bytes:
+    """Return the first frame of an answer."""
+    return ANSWER.pack(ANSWER_MAGIC, PROTOCOL, *answer)
+
+
+def parse_answer(frame: bytes) -> Answer:
+    """Parse the first frame of an answer; further bytes are ignored.
+
+    Raises
+    ------
+    WireError
+        Not an answer of this version.
+    """
+    if len(frame) < ANSWER.size:
+        raise WireError(f"an answer of {len(frame)} bytes; the protocol's has {ANSWER.size}")
+    magic, version, status, *numbers = ANSWER.unpack_from(frame)
+    _check_start(magic, ANSWER_MAGIC, version)
+    try:
+        return Answer(Status(status), *numbers)
+    except ValueError:
+        raise WireError(f"an answer with the unknown status {status}") from None
+
+
+def walk_page(page: bytes) -> Iterator[tuple[Header, bytes]]:
+    """Iterate over the messages of a page: the header and the payload of each.
+
+    Raises
+    ------
+    WireError
+        The page is not whole messages back to back; those before the fault were given.
+    """
+    at = 0
+    while at < len(page):
+        begin = at + RECORD_SIZE.size + HEADER.size
+        if begin > len(page):
+            raise WireError(f"a page of {len(page)} bytes that ends within a record")
+        header = parse_header(page[at + RECORD_SIZE.size : begin])
+        at = begin + RECORD_SIZE.unpack_from(page, at)[0]
+        if at > len(page):
+            raise WireError(f"a page of {len(page)} bytes that ends within a payload")
+        yield header, page[begin:at]
+
+
+def _check_start(magic: bytes, expected: bytes, version: int) -> None:
+    if magic != expected:
+        raise WireError(f"a frame that begins with {magic!r}, not {expected!r}")
+    if version != PROTOCOL:
+        raise WireError(f"protocol version {version}; this program speaks version {PROTOCOL}")
+
+
+def pack_json(value: dict[str, Any]) -> bytes:
+    """Return compact JSON, as it stands in beats and hellos."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def pack_hello(hello: Hello) -> bytes:
+    """Return the one frame that a relay sends to each new connection."""
+    return (
+        HELLO_TOPIC
+        + b"\0"
+        + pack_json(
+            {
+                "protocol": PROTOCOL,
+                "version": hello.version,
+                "relay_id": hello.relay_id,
+                "streams": {name: {"readout_uid": uid} for name, uid in hello.streams.items()},
+                "history_port": hello.history_port,
+            }
+        )
+    )
+
+
+def parse_hello(frame: bytes) -> Hello:
+    """Parse a relay's welcome; unknown keys are ignored.
+
+    Raises
+    ------
+    WireError
+        Not a hello, or one whose fields have other types.
+    """
+    topic, _, text = frame.partition(b"\0")
+    if topic != HELLO_TOPIC:
+        raise WireError(f"a single frame that is not a hello: {frame[:40]!r}")
+    value = _parse_json_object(text)
+    try:
+        if value["protocol"] != PROTOCOL:
+            raise WireError(f"protocol version {value['protocol']!r}; this program speaks version {PROTOCOL}")
+        streams = {str(name): int(about["readout_uid"]) for name, about in value["streams"].items()}
+        port = value.get("history_port")
+        if port is not None and not 0 < port < 1 << 16:
+            raise WireError(f"a history port of {port}")
+        return Hello(
+            relay_id=int(value["relay_id"]),
+            version=str(value.get("version", "")),
+            streams=streams,
+            history_port=None if port is None else int(port),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        if isinstance(error, WireError):
+            raise
+        raise WireError(f"a hello without its fields: {error!r}") from None
+
+
+def _parse_json_object(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"a payload that is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise WireError("a payload whose JSON is not an object")
+    return value

@@ -1,0 +1,112 @@
+"""Addresses, endpoints and interfaces as they stand in a configuration: pydantic types that check them.
+
+Pure: no name is looked up, so that a configuration means the same on every host.
+"""
+
+import ipaddress
+import re
+from typing import Annotated, NamedTuple
+
+from pydantic import AfterValidator, Field
+
+from astropix_relay.configuration.quantities import show
+from astropix_stream.errors import ConfigError
+from astropix_stream.multicast.groups import check_address, is_multicast
+
+
+class Address(NamedTuple):
+    """Where a TCP server listens: a host of `*` is every address, a port of 0 any that is free."""
+
+    host: str
+    port: int
+
+    def overlaps(self, other: "Address") -> bool:
+        """Whether the two cannot both be bound."""
+        everywhere = {"*", "0.0.0.0", "::"}
+        hosts = {self.host, other.host}
+        return self.port == other.port != 0 and (len(hosts) == 1 or bool(hosts & everywhere))
+
+    def is_loopback(self) -> bool:
+        """Whether only programs on this host can connect."""
+        return self.host != "*" and ipaddress.ip_address(self.host).is_loopback
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """Parse `ADDRESS:PORT`; an IPv6 address stands in brackets, and `*` is all addresses.
+
+    Raises
+    ------
+    ConfigError
+        It is not that, or the port is one of those below 1024, which only root may use.
+    """
+    match = re.fullmatch(r"(?:\[([^\[\]]*:[^\[\]]*)\]|([^\[\]:]+)):([0-9]{1,5})", text, re.ASCII)
+    if match is None:
+        raise ConfigError(f"{show(text)} is not ADDRESS:PORT, such as 127.0.0.1:5556, [::1]:5556 or *:5556")
+    host, port = match[1] or match[2], int(match[3])
+    if host != "*" and not is_address(host):
+        raise ConfigError(f"{show(host)} is not an address: write 127.0.0.1, [::1] or * (all addresses)")
+    if port and not 1024 <= port <= 65535:
+        raise ConfigError(f"port {port} is not from 1024 to 65535 (those below are root's)")
+    return Address(host, port)
+
+
+def tcp_address(endpoint: str) -> Address | None:
+    """Return where a checked endpoint listens; None for one that is not TCP."""
+    return parse_address(endpoint.removeprefix("tcp://")) if endpoint.startswith("tcp://") else None
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_group(text: str) -> str:
+    check_address(text, 1)
+    if "%" in text:
+        raise ValueError(f"{show(text)}: name the interface in 'interface', not behind the group")
+    address = ipaddress.ip_address(text)
+    if address.is_unspecified:
+        raise ValueError(f"{text} would take in every datagram on the port")
+    return str(address)  # one spelling, so that equal groups are found equal
+
+
+def _check_source(text: str) -> str:
+    if not is_address(text) or is_multicast(text):
+        raise ValueError(f"{show(text)} is not the IP address of a sender")
+    return str(ipaddress.ip_address(text))
+
+
+def _check_interface(text: str) -> str:
+    if is_address(text):
+        return str(ipaddress.ip_address(text))
+    # The kernel's rule for a name, less what is surely a mistyped address.
+    if not re.fullmatch(r"[!-.0-9;-~]{1,15}", text) or re.fullmatch(r"[0-9.]+", text):
+        raise ValueError(f"{show(text)} is neither an address nor the name of an interface")
+    return text
+
+
+def _check_endpoint(text: str) -> str:
+    if re.fullmatch(r"ipc://[!-~]{1,100}", text):  # a Unix socket's path has at most 107 bytes
+        return text
+    if not text.startswith("tcp://"):
+        raise ValueError(f"{show(text)} is not an endpoint, such as tcp://127.0.0.1:5556 or tcp://*:5556")
+    return f"tcp://{parse_address(text.removeprefix('tcp://'))}"
+
+
+_ENDPOINT_PATTERN = {"pattern": r"^(tcp://(\*|[0-9.]+|\[[0-9a-fA-F:.]+\]):(0|[0-9]{4,5})|ipc://.+)$"}
+_GROUP_EXAMPLES = {"examples": ["239.1.1.1", "ff15::1"]}
+
+Group = Annotated[str, AfterValidator(_check_group), Field(json_schema_extra=_GROUP_EXAMPLES)]
+Port = Annotated[int, Field(strict=True, ge=1024, le=65535)]
+SourceAddress = Annotated[str, AfterValidator(_check_source)]
+InterfaceName = Annotated[str, AfterValidator(_check_interface)]
+Endpoint = Annotated[str, AfterValidator(_check_endpoint), Field(json_schema_extra=_ENDPOINT_PATTERN)]
+Listen = Annotated[str, AfterValidator(lambda text: str(parse_address(text)))]

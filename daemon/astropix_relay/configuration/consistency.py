@@ -1,0 +1,168 @@
+"""What is wrong, or doubtful, between keys of a configuration that are each right by themselves.
+
+Pure. Each finding names the paths that have part in it, so that it is told where a person wrote one of them,
+and is left out where one of them is wrong already.
+"""
+
+import ipaddress
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from astropix_relay.configuration.addresses import is_address, tcp_address
+from astropix_relay.configuration.marks import Path
+from astropix_relay.configuration.mistakes import dotted
+from astropix_relay.configuration.quantities import Size
+from astropix_stream.multicast.groups import is_multicast
+from astropix_stream.wire import MAX_PAGE
+
+if TYPE_CHECKING:
+    from astropix_relay.configuration.model import Config, Stream
+
+Finding = tuple[list[Path], str]
+
+
+def contradictions(config: "Config") -> Iterator[Finding]:
+    """Yield what is wrong between keys that are each right: the paths that have part in it, and what."""
+    for index, stream in enumerate(config.streams):
+        yield from _within_stream(stream, ("streams", index))
+    for (first, one), (second, other) in itertools.combinations(enumerate(config.streams), 2):
+        if one.name == other.name:
+            yield _between(first, second, "name"), f"streams[{first}] is called {one.name!r} too"
+        if _same_data(one, other):
+            where = f"{one.group} port {one.port}"
+            if one.interface != other.interface:
+                where += ", whatever the interface"
+            message = f"streams[{first}] already receives {where}"
+            yield _between(first, second, "port", "group", "interface", "sources"), message
+    yield from _endpoint_contradictions(config)
+    yield from _memory_contradictions(config)
+
+
+def _between(first: int, second: int, *keys: str) -> list[Path]:
+    """Return the paths of a finding about two streams, which is told at the second."""
+    of_second: list[Path] = [("streams", second, key) for key in keys]
+    return [*of_second, ("streams", second), *(("streams", first, key) for key in keys)]
+
+
+def _within_stream(stream: "Stream", at: Path) -> Iterator[Finding]:
+    version = ipaddress.ip_address(stream.group).version
+    group = (*at, "group")
+    if stream.interface and is_address(stream.interface):
+        own = ipaddress.ip_address(stream.interface).version
+        if own != version:
+            yield (
+                [(*at, "interface"), group],
+                f"an IPv{own} address, the group is IPv{version}: name the interface",
+            )
+    for index, source in enumerate(stream.sources):
+        own = ipaddress.ip_address(source).version
+        if own != version:
+            yield [(*at, "sources", index), group], f"an IPv{own} address, the group is IPv{version}"
+    if stream.sources and not is_multicast(stream.group):
+        yield (
+            [(*at, "sources"), group],
+            f"only a multicast group can be joined by source; {stream.group} is none",
+        )
+
+
+def _same_data(one: "Stream", other: "Stream") -> bool:
+    """Whether two streams would receive the same datagrams.
+
+    Sockets that joined one group for different sources get only their own. So do those that joined on
+    different interfaces, except to IPv6 groups that reach beyond a link: there Linux 6.18 gives each socket
+    the datagrams of both interfaces (measured). Two sockets on one unicast address do not share it at all.
+    """
+    if (one.group, one.port) != (other.group, other.port):
+        return False
+    if not is_multicast(one.group):
+        return True
+    if one.sources and other.sources and not set(one.sources) & set(other.sources):
+        return False
+    return one.interface == other.interface or (":" in one.group and not _is_of_one_link(one.group))
+
+
+def _is_of_one_link(group: str) -> bool:
+    """Whether a group is an IPv6 one that is valid on a single link, so that sockets are bound to that."""
+    address = ipaddress.ip_address(group)
+    return address.version == 6 and address.is_multicast and (address.packed[1] & 0xF) <= 2
+
+
+def _endpoint_contradictions(config: "Config") -> Iterator[Finding]:
+    publish: Path = ("publish", "endpoint")
+    history: Path = ("history", "endpoint")
+    publisher = tcp_address(config.publish.endpoint)
+    if config.history.size and not config.history.endpoint and publisher and publisher.port == 65535:
+        yield [publish, history], "no port is left for history: take a lower one, or set history.endpoint"
+        return
+    served: list[tuple[list[Path], str | None]] = [
+        ([publish], config.publish.endpoint),
+        ([history, publish], config.history_endpoint()),
+        ([("metrics", "listen")], config.metrics.listen and f"tcp://{config.metrics.listen}"),
+    ]
+    for (first, one), (second, other) in itertools.combinations(served, 2):
+        if one and other and _collide(one, other):
+            message = f"{dotted(first[0])} {one} and {dotted(second[0])} {other} overlap"
+            yield [*second, *first], message
+
+
+def _collide(one: str, other: str) -> bool:
+    first, second = tcp_address(one), tcp_address(other)
+    return one == other if first is None or second is None else first.overlaps(second)
+
+
+def _memory_contradictions(config: "Config") -> Iterator[Finding]:
+    """Compare the worst case with the budget.
+
+    A subscriber has one queue for all streams, but each stream has a history of its own, so that a busy one
+    does not push out a quiet one's readouts. A client who asks for history and does not read holds two pages:
+    one that is leaving, one behind it.
+    """
+    clients, queue = config.publish.max_clients, config.publish.subscriber_queue
+    streams, history = len(config.streams), config.history.size
+    answers = 2 * MAX_PAGE if history else 0
+    total = clients * (queue + answers) + streams * history
+    if total > config.memory_budget:
+        paths: list[Path] = [
+            ("memory_budget",),
+            ("publish", "max_clients"),
+            ("publish", "subscriber_queue"),
+            ("history", "size"),
+        ]
+        each = Size.format(queue)
+        if answers:
+            each = f"({each} + {Size.format(answers)} of answers)"
+        queues = f"{clients} clients x {each}"
+        histories = f"{streams} stream{'s' * (streams > 1)} x {Size.format(history)} of history"
+        budget = Size.format(config.memory_budget)
+        yield paths, f"{queues} + {histories} = {Size.format(total)}, more than memory_budget: {budget}"
+
+
+def doubts(config: "Config") -> Iterator[tuple[Path, str]]:
+    """Yield what is allowed but seldom meant."""
+    for index, stream in enumerate(config.streams):
+        address = ipaddress.ip_address(stream.group)
+        if not address.is_multicast:
+            yield (
+                ("streams", index, "group"),
+                f"{address} is no multicast group: only one program can receive there",
+            )
+        elif stream.interface is None and _is_of_one_link(stream.group):
+            yield ("streams", index, "interface"), f"{address} is valid on one link only: name the interface"
+    for (first, one), (second, other) in itertools.combinations(enumerate(config.streams), 2):
+        unlike = one.interface != other.interface and (one.interface is None or other.interface is None)
+        if unlike and _same_data(one, other.model_copy(update={"interface": one.interface})):
+            message = f"receives everything twice if the route's interface is that of streams[{first}]"
+            yield ("streams", second, "interface"), message
+    if config.security is None and (exposed := _exposed(config)):
+        yield (
+            ("security",),
+            f"anyone who reaches {' and '.join(exposed)} can read the data: encryption is off",
+        )
+
+
+def _exposed(config: "Config") -> list[str]:
+    """Return the endpoints that other hosts can connect to."""
+    endpoints = [config.publish.endpoint, config.history_endpoint()]
+    addresses = [(text, tcp_address(text)) for text in endpoints if text]
+    return [text for text, address in addresses if address and not address.is_loopback()]

@@ -1,0 +1,172 @@
+"""TODO."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from astropix_relay.configuration.addresses import (
+    Address,
+    Endpoint,
+    Group,
+    InterfaceName,
+    Listen,
+    Port,
+    SourceAddress,
+    tcp_address,
+)
+from astropix_relay.configuration.consistency import doubts
+from astropix_relay.configuration.mistakes import dotted
+from astropix_relay.configuration.quantities import Duration, Size, show
+from astropix_stream.wire import check_stream_name
+
+MiB = 1 << 20
+
+
+def _check_path(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError(f"{show(text)} is not a path")
+    return text
+
+
+StreamName = Annotated[
+    str,
+    AfterValidator(check_stream_name),
+    Field(json_schema_extra={"pattern": "^(?!hello)[a-z0-9_-]{1,64}$"}),
+]
+
+
+PathText = Annotated[str, AfterValidator(_check_path)]
+
+
+# A join of one source twice is an error of the kernel's.
+Sources = Annotated[tuple[SourceAddress, ...], AfterValidator(lambda sources: tuple(dict.fromkeys(sources)))]
+
+
+# `log:` with every key below it commented out is null in YAML, and means the defaults.
+Absent = BeforeValidator(lambda value: {} if value is None else value)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Stream(_Section):
+    """One multicast group, relayed under a name of its own."""
+
+    name: StreamName = "astropix"
+    """What subscribers ask for: 1 to 64 of a-z, 0-9, '_' and '-', not beginning with 'hello'."""
+    group: Group = "239.1.1.1"
+    """Address that the DAQ sends to, IPv4 or IPv6. A unicast address is allowed, with a warning."""
+    port: Port = 5007
+    """UDP port that the DAQ sends to."""
+    interface: InterfaceName | None = None
+    """Interface to join on, by name or address; null: the one of the host's route to the group."""
+    sources: Sources = ()
+    """Addresses of DAQ hosts; with any, the kernel drops datagrams from all others. Empty: anyone."""
+    readout_uid: Annotated[int, Field(strict=True, ge=0, le=0xFFFF_FFFF)] = 4000
+    """Kind of the readouts, told to subscribers; 4000 is AstroPix 4."""
+    stride: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 1
+    """The DAQ multicasts one readout in so many; the others are not counted as lost."""
+    silence: Annotated[float, Duration("1s", "24h", or_zero=True)] = 120.0
+    """After so long without a datagram, leave the group and join again; 0: never."""
+    receive_buffer: Annotated[int, Size("128KiB", "1GiB")] = 8 * MiB
+    """Bytes asked of the kernel for datagrams that wait to be read."""
+
+
+class Publish(_Section):
+    """The ZeroMQ side, for subscribers."""
+
+    endpoint: Endpoint = "tcp://127.0.0.1:5556"
+    """Where subscribers connect: tcp://ADDRESS:PORT, `*` for all addresses, or ipc://PATH."""
+    subscriber_queue: Annotated[int, Size("256KiB", "1GiB")] = 8 * MiB
+    """Most bytes that wait for one slow subscriber; what exceeds them, that subscriber loses."""
+    max_clients: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 64
+    """Connections that are let in; the next one is refused."""
+    max_delay: Annotated[float, Duration("0s", "100ms")] = 0.001
+    """Longest time that a readout may wait to be sent together with others."""
+
+
+class History(_Section):
+    """Recent readouts, for subscribers that missed some."""
+
+    size: Annotated[int, Size("1MiB", "1TiB", or_zero=True)] = 64 * MiB
+    """Memory for the recent readouts of each stream; 0: no history."""
+    endpoint: Endpoint | None = None
+    """Where it is asked for; null: the publisher's address, on the next port."""
+
+
+class Metrics(_Section):
+    """Prometheus metrics, over HTTP."""
+
+    listen: Listen | None = "127.0.0.1:9108"
+    """ADDRESS:PORT, `*` for all addresses; null: off."""
+
+
+class Security(_Section):
+    """Encryption and an allow-list of clients, for publisher and history; without it anyone may subscribe."""
+
+    client_keys: PathText
+    """Directory with the public key of each client that is let in."""
+    secret_key: PathText | None = None
+    """File with the relay's secret key; null: the one in systemd's credentials directory."""
+
+
+class Log(_Section):
+    """What the relay says of itself."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe messages that are written."""
+
+
+def _not_empty(streams: tuple[Stream, ...]) -> tuple[Stream, ...]:
+    if not streams:
+        raise ValueError("an empty list: leave it out for the default, or name a stream")
+    return streams
+
+
+# pydantic's own min_length counts the items that are right, and so tells of a broken one a second time.
+Streams = Annotated[
+    tuple[Stream, ...],
+    BeforeValidator(lambda value: [{}] if value is None else value),
+    AfterValidator(_not_empty),
+    Field(json_schema_extra={"minItems": 1}),
+]
+
+
+class Config(_Section):
+    """A checked configuration; immutable. Sizes are bytes (int), durations seconds (float)."""
+
+    streams: Streams = (Stream(),)
+    """Groups to relay."""
+    publish: Annotated[Publish, Absent] = Publish()
+    history: Annotated[History, Absent] = History()
+    memory_budget: Annotated[int, Size("1MiB", "1TiB")] = 1024 * MiB
+    """Bound of max_clients x (subscriber_queue + 2 MiB of answers) + streams x history.size."""
+    metrics: Annotated[Metrics, Absent] = Metrics()
+    security: Annotated[Security | None, Absent] = None
+    log: Annotated[Log, Absent] = Log()
+
+    def history_endpoint(self) -> str | None:
+        """Return where history is served, its default worked out; None without history."""
+        if not self.history.size:
+            return None
+        if self.history.endpoint:
+            return self.history.endpoint
+        address = tcp_address(self.publish.endpoint)
+        if address is None:
+            return f"{self.publish.endpoint}-history"
+        return f"tcp://{Address(address.host, address.port and address.port + 1)}"
+
+    def warnings(self) -> list[str]:
+        """Return what is allowed but seldom meant, a line each, such as `streams[0].group: …`."""
+        return [f"{dotted(path)}: {message}" for path, message in doubts(self)]
+
+
+_SECTIONS: dict[str, type[_Section]] = {
+    "streams": Stream,
+    "publish": Publish,
+    "history": History,
+    "metrics": Metrics,
+    "security": Security,
+    "log": Log,
+}
