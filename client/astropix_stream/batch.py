@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
+
+from astropix_stream.addresses import joined
 
 
 class Source(NamedTuple):
@@ -12,7 +14,7 @@ class Source(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        return joined(self.address, self.port)
 
 
 @dataclass(slots=True)
@@ -81,9 +83,9 @@ class Drained(NamedTuple):
 NOTHING = Drained(b"", (), (), (), True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
-    """Readouts of one source that arrived together, as bytes and as columns.
+    """Readouts of one source that arrived together, as bytes and as columns. Only who makes one changes it.
 
     Attributes
     ----------
@@ -100,6 +102,8 @@ class Batch:
         They come from the relay's history, after a loss or for a late joiner.
     runs
         The runs that begin among them, and at which readout.
+    duplicates
+        A mask, one byte a readout: 1 where the same readout had come before. Empty where none had.
     """
 
     source: Source
@@ -110,6 +114,7 @@ class Batch:
     ends: Sequence[int]
     recovered: bool = False
     runs: Sequence[RunStart] = ()
+    duplicates: bytes = b""
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -121,7 +126,7 @@ class Batch:
             yield self.payload[begin:end]
             begin = end
 
-    def part(self, begin: int, end: int) -> "Batch":
+    def part(self, begin: int, end: int) -> Self:
         """Return the readouts from position `begin` up to, not including, `end`; it has no `runs`."""
         skip = self.ends[begin - 1] if begin else 0
         return replace(
@@ -131,4 +136,5 @@ class Batch:
             timestamps=self.timestamps[begin:end],
             ends=[at - skip for at in self.ends[begin:end]],
             runs=(),
+            duplicates=self.duplicates[begin:end],
         )

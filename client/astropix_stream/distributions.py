@@ -22,7 +22,7 @@ def foreign_spec() -> ModuleSpec | None:
     elsewhere = [entry for entry in sys.path if realpath(entry) != DOCUMENTED_NAMES]
     for finder in sys.meta_path:
         find_spec = getattr(finder, "find_spec", None)
-        if finder is PathFinder:  # type: ignore[comparison-overlap]
+        if finder is PathFinder:
             spec = PathFinder.find_spec(NAME, elsewhere)
         else:  # an editable install brings a finder of its own
             spec = find_spec(NAME, None) if find_spec is not None else None

@@ -14,6 +14,9 @@ Bytes from outside raise the first two and nothing else. An `OSError` passes thr
 and interface in its text.
 """
 
+import errno
+import os
+
 
 class AstropixError(Exception):
     """Base of every exception that this project raises itself."""
@@ -41,3 +44,35 @@ class RefusedError(AstropixError, ConnectionRefusedError):
 
 class ClosedError(AstropixError, ValueError):
     """A sender or receiver was used after it was closed."""
+
+
+# One sentence for the operator at each errno.
+ADVICE = {
+    errno.ENODEV: "the interface does not exist, or does not have this address (see `ip address`)",
+    errno.EADDRNOTAVAIL: "no interface of this host has this address (see `ip address`)",
+    errno.EADDRINUSE: "another program holds this port without sharing it (see `ss -ulnp`)",
+    errno.ENETUNREACH: "the interface is down, or there is no route to the group: name the interface, "
+    "or `ip route add 224.0.0.0/4 dev …`",
+    errno.EHOSTUNREACH: "the network does not reach this address",
+    errno.ENETDOWN: "the interface is down (`ip link set … up`)",
+    errno.EPERM: "a firewall rule on this host forbids it (`nft list ruleset`)",
+    errno.EACCES: "this user may not use the port: take one from 1024 on",
+    errno.ENOBUFS: "the interface's queue is full, or too many groups are joined (igmp_max_memberships)",
+    errno.EAGAIN: "the send buffer is full: the interface is slower than the sender",
+    errno.EMSGSIZE: "larger than a datagram can be",
+    errno.ECONNREFUSED: "nothing listens at this address",
+}
+
+
+def explain(error: OSError) -> str:
+    """Return what an operator can do about `error`, in one sentence."""
+    number = error.errno or 0
+    text = error.strerror or str(error)
+    if number in ADVICE and text == os.strerror(number):  # else somebody has explained it already
+        return f"{text}: {ADVICE[number]}"
+    return text
+
+
+def with_context(error: OSError, what: str) -> OSError:
+    """Return an error of the same errno whose text says `what` was tried, and what helps."""
+    return type(error)(error.errno, f"{what}: {explain(error)}")

@@ -16,8 +16,6 @@ In the data of an AstroPix 4 readout ``bc`` is idle, ``ff`` is padding, and a hi
 first, the start byte, is ``e0`` to ``fe``. Any bytes decode, to hits and bits of `Decoding`, in linear time.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 import time
@@ -25,6 +23,7 @@ from collections.abc import Generator, Iterable, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from itertools import pairwise
+from typing import IO, Any, ClassVar, Self, TypeAlias
 
 from astropix_stream.errors import FormatError
 
@@ -50,11 +49,7 @@ __all__ = [
     "uid_to_readout_class",
 ]
 
-TYPE_CHECKING = False  # as typing.TYPE_CHECKING, without the import time of typing
-if TYPE_CHECKING:
-    from typing import IO, Any, ClassVar, Self, TypeAlias
-
-    BytesLike: TypeAlias = bytes | bytearray | memoryview
+BytesLike: TypeAlias = bytes | bytearray | memoryview
 
 MAGIC = b"\xfe\xdc\xba"
 HEADER = struct.Struct("<3sIQI")  # magic, readout_id, timestamp, length

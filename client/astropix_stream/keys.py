@@ -100,6 +100,34 @@ def server_key(text: str | Path) -> bytes:
         return read_public(text)
 
 
+class ClientKeys(NamedTuple):
+    """What a client needs for a relay with encryption: the relay's public key, and a pair of its own."""
+
+    server: bytes
+    own: KeyPair
+
+    def set_on(self, sock: "zmq.Socket[bytes]") -> None:
+        """Encrypt the connections that a socket is going to make."""
+        sock.setsockopt(zmq.CURVE_SERVERKEY, self.server)
+        sock.setsockopt(zmq.CURVE_PUBLICKEY, self.own.public)
+        sock.setsockopt(zmq.CURVE_SECRETKEY, self.own.secret)
+
+
+def read_client_keys(server: str | Path | None, key_file: str | Path | None) -> ClientKeys | None:
+    """Return the keys that a client was given; None if none.
+
+    Raises
+    ------
+    ConfigError
+        Only one of the two was given, or a key cannot be read.
+    """
+    if server is None and key_file is None:
+        return None
+    if server is None or key_file is None:
+        raise ConfigError("server_key and key_file belong together: the relay's public key, our secret one")
+    return ClientKeys(server_key(server), read_pair(key_file))
+
+
 def _read(path: Path, wanted: str, *, private: bool = False) -> dict[str, bytes]:
     try:
         with path.open("rb") as file:

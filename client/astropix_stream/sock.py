@@ -13,13 +13,14 @@ from collections import Counter
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from astropix_stream import clock, fmt
+from astropix_stream import clock, errors, fmt
+from astropix_stream.addresses import check_address, is_multicast
 from astropix_stream.batch import Batch, Source
 from astropix_stream.counting.ledger import Ledger, StreamLedger, direct_ledger
 from astropix_stream.errors import ClosedError, ConfigError
-from astropix_stream.multicast import groups, interfaces, memberships, sockets
+from astropix_stream.multicast import interfaces, memberships, sockets
 from astropix_stream.multicast.datagrams import open_reader
-from astropix_stream.multicast.intake import Group, Intake
+from astropix_stream.multicast.intake import Intake
 from astropix_stream.receiving.readiness import wait_readable
 from astropix_stream.receiving.receiver import Receiver
 
@@ -104,11 +105,11 @@ class MulticastSender:
         self.sent = 0
         self.not_sent: Counter[int] = Counter()
         try:
-            chosen = interfaces.find_interface(interface, groups.check_address(group, port))
+            chosen = interfaces.find_interface(interface, check_address(group, port))
             self._socket = sockets.open_sender(group, port, interface=chosen, ttl=ttl, loop=loop)
         except OSError as error:
             where = f" from {interface}" if interface else ""
-            raise interfaces.with_context(error, f"cannot multicast to {self}{where}") from None
+            raise errors.with_context(error, f"cannot multicast to {self}{where}") from None
         # Python parses the group anew in every call, but resolves no name: the address is checked above.
         self._destination = sockets.socket_address(group, port, chosen)
         self._sendto = self._socket.sendto
@@ -167,7 +168,7 @@ class MulticastSender:
                 if number == errno.EMSGSIZE
                 else "readouts"
             )
-            _log.warning("not sent to %s: %s: %s", self, what, interfaces.explain(error))
+            _log.warning("not sent to %s: %s: %s", self, what, errors.explain(error))
         self._failing[number] += 1
         self.not_sent[number] += 1
         if number in _INTERFACE_GONE:
@@ -176,7 +177,7 @@ class MulticastSender:
     def _find_interface_again(self) -> None:
         """Take the interface of the same name that was plugged in instead, if there is one by now."""
         with contextlib.suppress(OSError):
-            chosen = interfaces.find_interface(self._interface, self._socket.family)
+            chosen = interfaces.find_interface(self._interface, check_address(*self._address))
             sockets.choose_interface(self._socket, chosen)
             self._destination = sockets.socket_address(*self._address, chosen)
 
@@ -305,7 +306,7 @@ class MulticastReceiver(Receiver[R]):
         for _ in range(_MAX_READS if self._reader.slots > 1 else 1):
             drained = self._reader.read()
             now = clock.now()
-            batches += [_batch(group, now.ns) for group in self._intake.take(drained, now)]
+            batches += self._intake.take(drained, now)
             if drained.exhausted:
                 # Never rest while the socket holds datagrams: its buffer would overflow.
                 self._rest_until_s = now.s + _GATHER_S if batches else 0.0
@@ -321,11 +322,11 @@ def _open_joined(
     group: str, port: int, interface: str | None, source: str | None, receive_buffer: int
 ) -> tuple[socket.socket, interfaces.Interface]:
     """Return the socket, and the interface that the group was joined on, as far as it is known."""
-    family = groups.check_address(group, port)
-    if source is not None and not groups.is_multicast(group):
+    version = check_address(group, port)
+    if source is not None and not is_multicast(group):
         raise ConfigError(f"source {source!r}: a source is joined of a group, which {group} is not")
     try:
-        chosen = interfaces.find_interface(interface, family)
+        chosen = interfaces.find_interface(interface, version)
         sock = sockets.open_receiver(group, port, interface=chosen, receive_buffer=receive_buffer)
         try:
             sockets.join(sock, group, chosen, source)
@@ -334,19 +335,7 @@ def _open_joined(
             raise
     except OSError as error:
         where = f" on {interface}" if interface else ""
-        raise interfaces.with_context(error, f"cannot receive {Source(group, port)}{where}") from None
+        raise errors.with_context(error, f"cannot receive {Source(group, port)}{where}") from None
     used = interfaces.in_use(chosen, group, port)
     _log.info("receiving %s on %s", Source(group, port), used)
     return sock, used if isinstance(used, interfaces.Interface) else chosen
-
-
-def _batch(group: Group, received_ns: int) -> Batch:
-    return Batch(
-        source=group.source,
-        received_ns=received_ns,
-        payload=group.payload,
-        readout_ids=group.readout_ids,
-        timestamps=group.timestamps,
-        ends=group.ends,
-        runs=group.runs,
-    )

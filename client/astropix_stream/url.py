@@ -12,21 +12,33 @@
 
 import difflib
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from astropix_stream import addresses
 from astropix_stream.errors import ConfigError
-from astropix_stream.multicast import groups
 
-R = TypeVar("R")
 
-_OPTIONS = {"udp": ("interface", "source"), "tcp": ("stream", "server_key", "key_file")}
+class Scheme(NamedTuple):
+    """A kind of source."""
+
+    opener: str
+    """The function that opens one, as ``module:name``, imported when it is needed; see `opening`."""
+    options: tuple[str, ...]
+    """What may stand behind the question mark."""
+
+
+#: Every kind of source that there is.
+SCHEMES = {
+    "udp": Scheme("astropix_stream.opening:open_multicast", ("interface", "source")),
+    "tcp": Scheme("astropix_stream.opening:open_relay", ("stream", "server_key", "key_file")),
+}
 _EXAMPLE = "write udp://239.1.1.1:5007 or tcp://relay:5556?stream=astropix"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceUrl:
-    """A checked source: ``udp`` or ``tcp``, where, and the options that were given."""
+    """A checked source: its scheme, where, and the options that were given."""
 
     scheme: str
     host: str
@@ -36,8 +48,7 @@ class SourceUrl:
     @property
     def endpoint(self) -> str:
         """The address as ZeroMQ writes it: tcp://HOST:PORT."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{self.scheme}://{addresses.joined(self.host, self.port)}"
 
     def __str__(self) -> str:
         options = urlencode(self.options, safe=":")
@@ -57,22 +68,24 @@ def parse_url(url: str) -> SourceUrl:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ConfigError(f"{url!r}: {str(error).lower()}; {_EXAMPLE}") from None
-    if parts.scheme not in _OPTIONS:
-        raise ConfigError(f"{url!r}: a source begins with udp:// or tcp://; {_EXAMPLE}")
+    if parts.scheme not in SCHEMES:
+        known = " or ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise ConfigError(f"{url!r}: a source begins with {known}; {_EXAMPLE}")
     if not host or not port or parts.path or parts.fragment or "@" in parts.netloc:
         raise ConfigError(f"{url!r}: a source is {parts.scheme}://HOST:PORT; {_EXAMPLE}")
     options = _parse_options(url, parts.scheme, parts.query)
     if parts.scheme == "udp":
-        groups.check_address(host, port)
+        addresses.check_address(host, port)
     return SourceUrl(parts.scheme, host, port, options)
 
 
 def _parse_options(url: str, scheme: str, query: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
-        if key not in _OPTIONS[scheme]:
-            close = difflib.get_close_matches(key, _OPTIONS[scheme], n=1)
-            *others, last = _OPTIONS[scheme]
+        allowed = SCHEMES[scheme].options
+        if key not in allowed:
+            close = difflib.get_close_matches(key, allowed, n=1)
+            *others, last = allowed
             known = f"{', '.join(others)} and {last}"
             hint = f"did you mean {close[0]!r}?" if close else f"{scheme}:// takes {known}"
             raise ConfigError(f"{url!r}: unknown option {key!r}; {hint}")

@@ -21,7 +21,6 @@ PROTOCOL = 1
 MAGIC = b"APXR"
 REPLAYED = 0x01  # flag: this message comes from the relay's history
 MAX_PAYLOAD = 64 << 10  # bytes in a message, unless a single readout is larger
-MAX_COUNT = 0xFFFF  # readouts in a message: the header's field is a u16
 HELLO_TOPIC = b"apx/hello"
 NO_SOURCE = Source("::", 0)
 
@@ -143,12 +142,17 @@ def check_stream_name(name: str) -> str:
 
 def data_topic(stream: str) -> bytes:
     """Topic of a stream's readouts."""
-    return f"apx/{stream}/data".encode("ascii")
+    return stream_prefix(stream) + b"data"
+
+
+def stream_prefix(stream: str) -> bytes:
+    """Return what to subscribe to for all that is told of a stream."""
+    return f"apx/{stream}/".encode("ascii")
 
 
 def beat_topic(stream: str) -> bytes:
     """Topic of a stream's beats."""
-    return f"apx/{stream}/beat".encode("ascii")
+    return stream_prefix(stream) + b"beat"
 
 
 @lru_cache(maxsize=1024)

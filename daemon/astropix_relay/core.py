@@ -79,11 +79,11 @@ class StreamCore:
         if len(self._unsettled) >= _MANY:
             self.settle()
         messages = []
-        for group in self._intake.sort(drained, now):
-            payload, sizes = group.payload, group.sizes
-            whole = ((0, len(payload), len(sizes)),)  # what `split` would say, without its loop
-            for begin, end, count in whole if len(payload) <= wire.MAX_PAYLOAD else split(sizes):
-                header = wire.pack_header((0, count, self.relay_id, self.sequence, now.ns, group.source))
+        for batch in self._intake.sort(drained, now):
+            payload, ends = batch.payload, batch.ends
+            whole = ((0, len(payload), len(ends)),)  # what `split` would say, without its loop
+            for begin, end, count in whole if len(payload) <= wire.MAX_PAYLOAD else split(ends):
+                header = wire.pack_header((0, count, self.relay_id, self.sequence, now.ns, batch.source))
                 self.sequence += count
                 messages.append((self._data_topic, header, payload[begin:end]))
         self._unsettled += messages
@@ -167,15 +167,15 @@ class StreamCore:
         }
 
 
-def split(sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Split datagrams of these sizes so that each part fits a message's payload; a larger one stands alone.
+def split(ends: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Split readouts with these ends so that each part fits a message's payload; a larger one stands alone.
 
-    Yields where each part begins and ends, in bytes, and how many datagrams are in it.
+    Yields where each part begins and ends, in bytes, and how many readouts are in it.
     """
-    begin = end = count = 0
-    for size in sizes:
-        if count and end + size - begin > wire.MAX_PAYLOAD:
-            yield begin, end, count
-            begin, count = end, 0
-        end, count = end + size, count + 1
-    yield begin, end, count
+    begin = last = count = 0
+    for end in ends:
+        if count and end - begin > wire.MAX_PAYLOAD:
+            yield begin, last, count
+            begin, count = last, 0
+        last, count = end, count + 1
+    yield begin, last, count

@@ -9,8 +9,9 @@ from dataclasses import replace
 from astropix_relay.clients.handover import Handover
 from astropix_relay.configuration.model import Stream
 from astropix_relay.host import queues
+from astropix_stream import addresses, errors
 from astropix_stream.batch import NOTHING, Drained
-from astropix_stream.multicast import groups, interfaces, sockets
+from astropix_stream.multicast import interfaces, sockets
 from astropix_stream.multicast.datagrams import Reader, open_reader
 
 _log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class Inlet:
                 self._join(interface, cause, now_s)
         except OSError as error:
             if starting and error.errno not in _TRANSIENT:
-                raise interfaces.with_context(error, f"stream {self.config.name}: {self._address}") from None
+                raise errors.with_context(error, f"stream {self.config.name}: {self._address}") from None
             self._note_trouble(error)
 
     def reconfigure(self, config: Stream) -> None:
@@ -167,12 +168,12 @@ class Inlet:
     def _find_interface(self) -> interfaces.Interface:
         """Return the interface to join on, with the index that it has now."""
         group, name = self.config.group, self.config.interface
-        family = groups.check_address(group, self.config.port)
-        if name is None and groups.is_multicast(group):
+        version = addresses.check_address(group, self.config.port)
+        if name is None and addresses.is_multicast(group):
             name = interfaces.local_address(group, self.config.port)
             if name is None:
                 raise OSError(errno.ENETUNREACH, "no interface is named and there is no route to the group")
-        found = interfaces.find_interface(name, family)
+        found = interfaces.find_interface(name, version)
         if found.name is not None and not found.index:  # an address: watch the interface that has it
             found = replace(found, index=socket.if_nametoindex(found.name))
         return found
@@ -191,7 +192,7 @@ class Inlet:
         """Return the cause to join again, or None. Unicast addresses have no membership."""
         if interface != self._member_on:
             return INTERFACE
-        if not groups.is_multicast(self.config.group):
+        if not addresses.is_multicast(self.config.group):
             return None
         if interface.index and queues.is_member(self.config.group, interface.index) is False:
             return FORGOTTEN
@@ -248,7 +249,7 @@ class Inlet:
                 sockets.leave(sock, self.config.group, self._member_on, source)
 
     def _note_trouble(self, error: OSError) -> None:
-        trouble = interfaces.explain(error)
+        trouble = errors.explain(error)
         if trouble != self._trouble:
             self._trouble = trouble
             _log.warning("stream %s: not joined to %s: %s", self.config.name, self._address, trouble)

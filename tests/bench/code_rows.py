@@ -1,6 +1,5 @@
 """What is timed in this process: sending, decoding to objects, decoding to columns."""
 
-import socket
 import time
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def send(scale, _):
     at = Address()
     readout = AstroPix4Readout.from_bytes(datagram(35))
     data, to = readout.to_bytes(), (at.group, at.port)
-    interface = interfaces.find_interface("127.0.0.1", socket.AF_INET)
+    interface = interfaces.find_interface("127.0.0.1", 4)
     bare = []
     with (
         MulticastSender(at.group, at.port, 0, interface="127.0.0.1") as sender,

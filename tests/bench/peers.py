@@ -29,7 +29,7 @@ def blast(group, port, count, size, rate, burst=16):
     """Multicast `count` readouts in bursts; print how many, in how many seconds, at what rate."""
     from astropix_stream.multicast import sockets
 
-    interface = interfaces.find_interface("127.0.0.1", socket.AF_INET)
+    interface = interfaces.find_interface("127.0.0.1", 4)
     count, rate, burst, readout = int(count), float(rate), int(burst), datagram(int(size))
     stamp, to = struct.Struct("<IQ").pack_into, (group, int(port))
     with sockets.open_sender(group, int(port), interface=interface, ttl=0, loop=True) as udp:

@@ -14,9 +14,10 @@ from astropix_relay.configuration.model import Config, Security, Stream
 from astropix_stream import keys, wire
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.opening import open_receiver
 from astropix_stream.relay import receiver as relay_module
-from astropix_stream.relay import refusals
-from astropix_stream.relay.receiver import RelayReceiver, open_receiver
+from astropix_stream.relay.receiver import RelayReceiver
+from astropix_stream.relay.refusals import HandshakeEnd, Handshakes
 from astropix_stream.sock import MulticastSender
 from programs import Program
 from relays import running
@@ -227,25 +228,25 @@ class TestFull:
 
 class TestClientPatience:
     def test_a_client_that_was_in_hopes_for_20_s(self):
-        follow = refusals.Handshakes(encrypted=True)
-        follow.note(zmq.EVENT_HANDSHAKE_SUCCEEDED, 0, 0.0)
+        follow = Handshakes(encrypted=True)
+        follow.note(HandshakeEnd.SUCCEEDED, 0, 0.0)
         for now_s in (10.0, 15.0, 29.9):
-            follow.note(zmq.EVENT_HANDSHAKE_FAILED_AUTH, 400, now_s)
+            follow.note(HandshakeEnd.FAILED_AUTH, 400, now_s)
             assert follow.take_refusal(now_s) is None
         assert "our key is not in its list" in follow.take_refusal(30.0)
         assert follow.take_refusal(31.0) is None
-        follow.note(zmq.EVENT_HANDSHAKE_FAILED_AUTH, 400, 35.0)
+        follow.note(HandshakeEnd.FAILED_AUTH, 400, 35.0)
         assert follow.take_refusal(35.0)
-        follow.note(zmq.EVENT_HANDSHAKE_SUCCEEDED, 0, 40.0)
-        follow.note(zmq.EVENT_HANDSHAKE_FAILED_AUTH, 400, 41.0)
+        follow.note(HandshakeEnd.SUCCEEDED, 0, 40.0)
+        follow.note(HandshakeEnd.FAILED_AUTH, 400, 41.0)
         assert follow.take_refusal(41.0) is None
 
     def test_a_relay_that_stops_is_not_one_that_refuses(self):
-        follow = refusals.Handshakes(encrypted=False)
+        follow = Handshakes(encrypted=False)
         for now_s in (0.0, 0.1):
-            follow.note(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 104, now_s)
+            follow.note(HandshakeEnd.BROKEN_OFF, 104, now_s)
             assert follow.take_refusal(now_s) is None
-        follow.note(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EAGAIN, 0.2)
+        follow.note(HandshakeEnd.BROKEN_OFF, zmq.EAGAIN, 0.2)
         assert follow.take_refusal(0.2) is None
 
 

@@ -37,7 +37,8 @@ def wait_all_ready(merged):
 
 
 def test_two_relays_are_one_stream(relays, sender):
-    with RelayReceiver(AstroPix4Readout, endpoints(relays), "astropix", timeout=5) as merged:
+    urls = [f"{endpoint}?stream=astropix" for endpoint in endpoints(relays)]
+    with open_receiver(AstroPix4Readout, urls, timeout=5) as merged:
         assert isinstance(merged, MergedReceiver)
         wait_all_ready(merged)
         for i in range(500):
@@ -82,7 +83,7 @@ def test_one_path_is_enough(group, port, sender, tcp_port):
     dead = f"tcp://127.0.0.1:{tcp_port}"
     with (
         running_relay(group, port) as relay,
-        RelayReceiver(AstroPix4Readout, [dead, relay.publisher.endpoint], "astropix", timeout=5) as merged,
+        open_receiver(AstroPix4Readout, [dead, relay.publisher.endpoint], timeout=5) as merged,
     ):
         merged.wait_ready(5)
         assert merged.ready
@@ -90,14 +91,14 @@ def test_one_path_is_enough(group, port, sender, tcp_port):
             sender.send_readout(AstroPix4Readout(b"\1", i))
         assert [merged.receive().readout_id for _ in range(100)] == list(range(100))
     with (
-        RelayReceiver(AstroPix4Readout, [dead], "astropix") as merged,
+        open_receiver(AstroPix4Readout, [dead]) as merged,
         pytest.raises(ReceiveTimeout, match="none of tcp"),
     ):
         merged.wait_ready(0.2)
 
 
 def test_fileno_wakes_select(relays, sender):
-    with RelayReceiver(AstroPix4Readout, endpoints(relays)) as merged:
+    with open_receiver(AstroPix4Readout, endpoints(relays)) as merged:
         wait_all_ready(merged)
         fd = merged.fileno()
         got = []
@@ -113,10 +114,15 @@ def test_fileno_wakes_select(relays, sender):
 
 
 def test_what_cannot_be_opened_leaves_nothing_open(relays):
-    with pytest.raises(ConfigError, match="is not tcp://HOST:PORT"):
-        RelayReceiver(AstroPix4Readout, [endpoints(relays)[0], "relay"])
+    with pytest.raises(ConfigError, match="a source begins with udp:// or tcp://"):
+        open_receiver(AstroPix4Readout, [endpoints(relays)[0], "relay"])
     with pytest.raises(ConfigError, match="at least one"):
         open_receiver(AstroPix4Readout, [])
+
+
+def test_a_relay_receiver_has_one_relay(relays):
+    with pytest.raises(TypeError, match=r"one endpoint, not \['tcp.*open_receiver\("):
+        RelayReceiver(AstroPix4Readout, endpoints(relays))
 
 
 def test_each_relay_killed_in_turn_loses_and_doubles_nothing(group, port, sender):
@@ -144,7 +150,7 @@ def test_each_relay_killed_in_turn_loses_and_doubles_nothing(group, port, sender
 
     try:
         urls = [command[-1] for command in commands]
-        with RelayReceiver(AstroPix4Readout, urls, "astropix", timeout=10) as merged:
+        with open_receiver(AstroPix4Readout, urls, timeout=10) as merged:
             wait_all_ready(merged)
             thread = threading.Thread(target=load)
             thread.start()

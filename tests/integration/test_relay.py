@@ -8,13 +8,13 @@ import time
 
 import pytest
 import zmq
-from astropix_stream.relay.receiver import RelayReceiver
 
 from astropix_relay.configuration.loading import default_config
 from astropix_stream import wire
 from astropix_stream.errors import ClosedError, ConfigError, ReceiveTimeout
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.opening import open_receiver
+from astropix_stream.relay.receiver import RelayReceiver
 from astropix_stream.sock import MulticastSender
 from programs import Program
 from relays import running

@@ -221,7 +221,7 @@ def test_a_further_address_names_its_interface_too(lab, both, send_from, receive
     lab.lan(one, other)
     other.ip("address add 10.0.2.77/24 dev eth1 label eth1:1")
     with other.inside():
-        found = interfaces.find_interface("10.0.2.77", socket.AF_INET)
+        found = interfaces.find_interface("10.0.2.77", 4)
     assert found == interfaces.Interface("eth1", 0, "10.0.2.77")
     receiver = receive_in(other, both[4], interface="10.0.2.77", source=one.nics[1].address)
     for place in (0, 1):
@@ -312,7 +312,7 @@ def test_the_ttl_is_that_which_was_asked(two, both, port, version, send_from):
         6: (socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, socket.IPV6_HOPLIMIT),
     }[version]
     with other.inside():
-        interface = interfaces.find_interface("eth0", socket.AF_INET)
+        interface = interfaces.find_interface("eth0", 4)
         receiver = sockets.open_receiver(both[version], port, interface=interface)
         sockets.join(receiver, both[version], interface)
     with receiver:

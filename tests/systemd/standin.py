@@ -51,7 +51,7 @@ def reload(_signal: int, _frame: FrameType | None) -> None:
 
 def say_surroundings() -> None:
     """Tell what the tests ask about the service's surroundings."""
-    directory = systemd.credentials_directory()
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
     say(f"credentials {sorted(os.listdir(directory)) if directory else None}")
     say(f"journal {systemd.stderr_is_journal()}")
     callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(lambda value: value + 1)
@@ -65,7 +65,7 @@ def main() -> None:
     sock = joined_socket()
     systemd.store_fds("udp/standin", sock.fileno())
     stored = systemd.barrier(5)
-    timeout_s = systemd.watchdog_timeout_s()
+    timeout_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6 or None
     systemd.notify(READY=1, STATUS=f"stored {stored}, watchdog {timeout_s}")
     while True:
         if select.select([sock], [], [], timeout_s / 4 if timeout_s else None)[0]:

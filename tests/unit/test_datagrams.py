@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from astropix_stream import addresses
 from astropix_stream.batch import NOTHING, Source
 from astropix_stream.fmt import HEADER
-from astropix_stream.multicast import datagrams, groups, sockets
+from astropix_stream.multicast import datagrams, interfaces, sockets
 from astropix_stream.multicast.datagrams import SLOTS, MmsgReader, RecvReader, open_reader
 
 
@@ -38,7 +39,7 @@ def kind(request, monkeypatch):
 
 @contextlib.contextmanager
 def receiver_and_sender(address="127.0.0.1", receive_buffer=4 << 20):
-    family = groups.check_address(address, 1)
+    family = interfaces.FAMILIES[addresses.check_address(address, 1)]
     with (
         socket.socket(family, socket.SOCK_DGRAM) as receiver,
         socket.socket(family, socket.SOCK_DGRAM) as sender,

@@ -183,7 +183,7 @@ def test_a_drop_in_the_middle_is_seen_by_columns_too(intake, ledger):
 def parts(groups):
     """What is in groups, whichever kind of sequence it stands in."""
     return [
-        (g.source, g.payload, list(g.sizes), list(g.readout_ids), list(g.timestamps), list(g.runs))
+        (g.source, g.payload, list(g.ends), list(g.readout_ids), list(g.timestamps), list(g.runs))
         for g in groups
     ]
 

@@ -182,26 +182,6 @@ def test_descriptors_for_another_process_are_left_alone(passed: list[int], chang
     assert all(os.get_inheritable(fd) for fd in passed)
 
 
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
-        ({}, None),
-        ({"WATCHDOG_USEC": "20000000"}, 20.0),
-        ({"WATCHDOG_USEC": "20000000", "WATCHDOG_PID": str(os.getpid())}, 20.0),
-        ({"WATCHDOG_USEC": "20000000", "WATCHDOG_PID": "1"}, None),
-        ({"WATCHDOG_USEC": "0"}, None),
-        ({"WATCHDOG_USEC": "soon"}, None),
-    ],
-)
-def test_watchdog_timeout(environ: dict[str, str], expected: float | None) -> None:
-    assert systemd.watchdog_timeout_s(environ) == expected
-
-
-def test_credentials_directory() -> None:
-    assert systemd.credentials_directory({"CREDENTIALS_DIRECTORY": "/run/c"}) == Path("/run/c")
-    assert systemd.credentials_directory(NOWHERE) is None
-
-
 def test_stderr_is_journal_only_for_the_very_stream(tmp_path: Path) -> None:
     with (tmp_path / "a").open("w") as a, (tmp_path / "b").open("w") as b:
         stat = os.fstat(a.fileno())

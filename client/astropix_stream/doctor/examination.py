@@ -4,7 +4,7 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from astropix_stream import distributions
+from astropix_stream import addresses, distributions
 from astropix_stream.doctor import (
     arrivals,
     environment,
@@ -19,7 +19,7 @@ from astropix_stream.doctor import (
 )
 from astropix_stream.doctor.listening import Listening, listen
 from astropix_stream.doctor.verdict import Verdict
-from astropix_stream.multicast import groups, interfaces, sockets
+from astropix_stream.multicast import interfaces, sockets
 from astropix_stream.url import SourceUrl
 
 
@@ -106,7 +106,7 @@ def examine_group(source: SourceUrl, listen_s: float) -> list[Verdict]:
 
 def read_group(source: SourceUrl, listen_s: float) -> Facts:
     """Read all that the checks of a group judge."""
-    way = _find_way(source) if groups.is_multicast(source.host) else None
+    way = _find_way(source) if addresses.is_multicast(source.host) else None
     owners = host.read_owners(source.host, source.port)  # before our own sockets are among them
     dropped_before = host.read_rp_dropped()
     listening = listen(source, way, listen_s)
@@ -134,7 +134,7 @@ def read_group(source: SourceUrl, listen_s: float) -> Facts:
 def _find_way(source: SourceUrl) -> path.Path:
     """Find the interface that a program would join on."""
     named = source.options.get("interface")
-    found = interfaces.find_interface(named, groups.check_address(source.host, source.port))
+    found = interfaces.find_interface(named, addresses.check_address(source.host, source.port))
     sockets.checked_family(source.host, source.port, found)
     if named is not None and found.name is None:
         raise OSError(errno.ENODEV, f"no interface has the address {named} (see `ip address`)")

@@ -1,13 +1,13 @@
 """Joining: may this program have the port, and does the kernel keep the membership? Pure."""
 
 import errno
-import socket
+import ipaddress
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from astropix_stream import errors
 from astropix_stream.doctor.verdict import Fault, Mark, Verdict, fine, unknown
-from astropix_stream.multicast import interfaces
 
 PROGRAM_KNOWN, PROGRAM_UNKNOWN = "to end it", "to see which it is"
 
@@ -88,7 +88,7 @@ def _parse_address(text: str) -> str:
     """Parse an address whose 32-bit words stand as numbers of the host's byte order."""
     words = (int(text[at : at + 8], 16) for at in range(0, len(text), 8))
     packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
-    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+    return str(ipaddress.ip_address(packed))
 
 
 def judge_port(error: OSError | None, owners: Sequence[Owner], port: int) -> Verdict | None:
@@ -113,7 +113,7 @@ def judge_membership(
             return None
         if error.errno == errno.ENOBUFS:
             return TOO_MANY_GROUPS.found("membership", group=group)
-        return CANNOT_JOIN.found("membership", group=group, reason=interfaces.explain(error))
+        return CANNOT_JOIN.found("membership", group=group, reason=errors.explain(error))
     if listed is False:
         return NOT_A_MEMBER.found("membership", group=group, interface=interface)
     if listed is None:

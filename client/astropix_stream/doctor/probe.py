@@ -3,25 +3,21 @@
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from astropix_stream import keys, wire
+from astropix_stream import keys, wire, zeromq
 from astropix_stream.doctor import relay
 from astropix_stream.doctor.relay import Answers, Handshake
-from astropix_stream.errors import ConfigError, WireError
+from astropix_stream.errors import WireError
 from astropix_stream.url import SourceUrl
 
 STEP_S = 3.0  # for each step; all of them take milliseconds where nothing is wrong
-_MAX_MESSAGE = 16 << 20
 
 _Socket: TypeAlias = "zmq.Socket[bytes]"
-#: Gives a socket its keys, before it connects.
-Prepare: TypeAlias = Callable[[_Socket], None]
 
 # The beginning of a ZMTP 3 greeting: a signature of ten bytes, and the version. The other side answers with
 # its whole greeting, and waits for the rest of ours.
@@ -50,29 +46,13 @@ def ask(source: SourceUrl, step_s: float = STEP_S) -> Answers:
     ConfigError
         The keys cannot be read.
     """
-    prepare = _read_keys(source.options)
-    answers = Answers(source, addresses=_resolve(source), has_key=prepare is not None)
+    options = source.options
+    own_keys = keys.read_client_keys(options.get("server_key"), options.get("key_file"))
+    answers = Answers(source, addresses=_resolve(source), has_key=own_keys is not None)
     if not answers.addresses:
         return answers
     answers = _connect(answers, step_s)
-    return _subscribe(answers, prepare, step_s) if relay.is_let_in(answers) else answers
-
-
-def _read_keys(options: Mapping[str, Any]) -> Prepare | None:
-    """Return what gives a socket the keys that a URL names; None if it names none."""
-    theirs, ours = options.get("server_key"), options.get("key_file")
-    if theirs is None and ours is None:
-        return None
-    if theirs is None or ours is None:
-        raise ConfigError("server_key and key_file belong together: the relay's public key, our secret one")
-    server_key, pair = keys.server_key(theirs), keys.read_pair(ours)
-
-    def prepare(sock: _Socket) -> None:
-        sock.setsockopt(zmq.CURVE_SERVERKEY, server_key)
-        sock.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
-        sock.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
-
-    return prepare
+    return _subscribe(answers, own_keys, step_s) if relay.is_let_in(answers) else answers
 
 
 def _resolve(source: SourceUrl) -> tuple[str, ...]:
@@ -103,18 +83,18 @@ def _exchange_greetings(connection: socket.socket) -> bytes:
     return received
 
 
-def _subscribe(answers: Answers, prepare: Prepare | None, step_s: float) -> Answers:
+def _subscribe(answers: Answers, own_keys: keys.ClientKeys | None, step_s: float) -> Answers:
     with zmq.Context() as context, context.socket(zmq.SUB) as sock:
         sock.linger = 0
         for option, value in {
-            zmq.MAXMSGSIZE: _MAX_MESSAGE,
+            zmq.MAXMSGSIZE: zeromq.MAX_MESSAGE,
             zmq.HANDSHAKE_IVL: int(step_s * 1000),
             zmq.IPV6: int(any(":" in address for address in answers.addresses)),
         }.items():
             sock.setsockopt(option, value)
         sock.subscribe(wire.HELLO_TOPIC)
-        if prepare is not None:
-            prepare(sock)
+        if own_keys is not None:
+            own_keys.set_on(sock)
         monitor = sock.get_monitor_socket()
         try:
             sock.connect(answers.source.endpoint)
@@ -148,7 +128,7 @@ def _listen(answers: Answers, sock: _Socket, step_s: float) -> Answers:
             answers = _choose_stream(answers, message)
             if answers.stream is None:
                 break
-            sock.subscribe(f"apx/{answers.stream}/".encode("ascii"))
+            sock.subscribe(wire.stream_prefix(answers.stream))
             deadline_s = time.monotonic() + step_s
         elif isinstance(message, wire.BeatMessage):
             return replace(answers, report=message.report)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from astropix_stream import errors
 from astropix_stream.counting.state import QUIET_AFTER_S
 from astropix_stream.doctor.path import with_option
 from astropix_stream.doctor.verdict import Fault, Verdict, fine
 from astropix_stream.errors import WireError
-from astropix_stream.multicast import interfaces
 from astropix_stream.url import SourceUrl
 from astropix_stream.wire import Hello, check_stream_name
 
@@ -243,7 +243,7 @@ def judge_connection(answers: Answers) -> Verdict | None:
         return fine("connection", f"{answers.endpoint} takes connections")
     if error.errno == errno.ECONNREFUSED:
         return NOTHING_LISTENS.found("connection", endpoint=answers.endpoint, port=answers.source.port)
-    reason = "no answer in time" if isinstance(error, TimeoutError) else interfaces.explain(error)
+    reason = "no answer in time" if isinstance(error, TimeoutError) else errors.explain(error)
     return NO_ANSWER.found("connection", endpoint=answers.endpoint, reason=reason, host=answers.source.host)
 
 

@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from string import Formatter
 
+from astropix_stream import errors
 from astropix_stream.doctor import arrivals, environment, firewall, joining, path, querier, relay, settings
 from astropix_stream.doctor.verdict import Fault
-from astropix_stream.multicast import interfaces
 
 _CHAPTERS: Sequence[tuple[str, Sequence[Fault]]] = (
     ("The interface and the route", path.FAULTS),
@@ -84,7 +84,7 @@ def _fill_in(text: str) -> str:
 
 
 def _error_rows() -> Iterator[str]:
-    for number, advice in interfaces.ADVICE.items():
+    for number, advice in errors.ADVICE.items():
         yield f"| {os.strerror(number)} (`{errno.errorcode[number]}`) | {advice} |\n"
 
 

@@ -21,13 +21,14 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
+from astropix_stream import errors
+from astropix_stream.addresses import joined
 from astropix_stream.errors import ConfigError
 from astropix_stream.monitor import export
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.feed import Feed
 from astropix_stream.monitor.page import Page
 from astropix_stream.monitor.view import View
-from astropix_stream.multicast import interfaces
 
 # A browser that goes away in the middle of a message, or asks for what is not there, is no news.
 for _name in ("bokeh", "tornado.access"):
@@ -55,7 +56,7 @@ class Listen(NamedTuple):
         return False
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return joined(self.host, self.port)
 
 
 class Site(NamedTuple):
@@ -137,7 +138,7 @@ def _bind(listen: Listen) -> list[socket.socket]:
     try:
         return netutil.bind_sockets(listen.port, listen.host)
     except OSError as error:
-        raise interfaces.with_context(error, f"cannot listen on {listen}") from None
+        raise errors.with_context(error, f"cannot listen on {listen}") from None
 
 
 async def _serve(

@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from astropix_stream import fmt, headers
-from astropix_stream.batch import SLOT_SIZE, Drained, RunStart, Source
+from astropix_stream.batch import SLOT_SIZE, Batch, Drained, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import StreamLedger
 
@@ -20,42 +20,9 @@ TRUNCATED = "truncated"  # larger than the receive buffer
 REASONS = (SHORT, MAGIC, LENGTH, TRUNCATED)
 
 
-class Group(NamedTuple):
-    """Valid datagrams of one source in one drain, with what their headers say.
-
-    Attributes
-    ----------
-    payload, sizes
-        The datagrams back to back, and the bytes of each.
-    unpacked
-        Their timestamps, unless they are of one size and still to be unpacked.
-    runs
-        The runs that begin among them, once the ledger was told.
-    """
-
-    source: Source
-    payload: bytes
-    sizes: Sequence[int]
-    readout_ids: Sequence[int]
-    unpacked: Sequence[int] | None
-    runs: list[RunStart]
-
-    @property
-    def timestamps(self) -> Sequence[int]:
-        """Their timestamps."""
-        return self.unpacked or headers.EqualTimestamps(self.payload, len(self.sizes))
-
-    @property
-    def ends(self) -> Sequence[int]:
-        """Where each ends in the payload; a range if they are of one size."""
-        if self.unpacked:
-            return list(accumulate(self.sizes))
-        return range(self.sizes[0], len(self.payload) + 1, self.sizes[0])
-
-
 @dataclass(slots=True)
 class _Growing:
-    """A group that is put together datagram by datagram."""
+    """A batch that is put together datagram by datagram."""
 
     source: Source
     datagrams: list[bytes] = field(default_factory=list)
@@ -65,10 +32,12 @@ class _Growing:
     told: int = 0
     """How many of them the ledger knows of."""
 
-    def group(self) -> Group:
-        sizes = [len(datagram) for datagram in self.datagrams]
+    def batch(self, received_ns: int) -> Batch:
+        ends = list(accumulate(len(datagram) for datagram in self.datagrams))
         payload = b"".join(self.datagrams)
-        return Group(self.source, payload, sizes, self.readout_ids, self.timestamps, self.runs)
+        return Batch(
+            self.source, received_ns, payload, self.readout_ids, self.timestamps, ends, runs=self.runs
+        )
 
 
 class Told(NamedTuple):
@@ -91,33 +60,34 @@ class Intake:
     def __init__(self, ledger: StreamLedger) -> None:
         self._ledger = ledger
         self._drops: int | None = None  # the kernel's count, which may have begun long before us
-        self._untold: list[tuple[Group, Moment]] = []
+        self._untold: list[tuple[Batch, Moment]] = []
         self._told: list[Told] = []
 
-    def take(self, drained: Drained, now: Moment) -> list[Group]:
-        """Count what was drained; return the valid datagrams by source, each in order of arrival."""
-        groups = self.sort(drained, now)
+    def take(self, drained: Drained, now: Moment) -> list[Batch]:
+        """Count what was drained; return the valid ones by source, each in order of arrival."""
+        batches = self.sort(drained, now)
         self.tell()
-        return groups
+        return batches
 
-    def sort(self, drained: Drained, now: Moment) -> list[Group]:
+    def sort(self, drained: Drained, now: Moment) -> list[Batch]:
         """Do what `take` does, but what can be counted later without a difference leave to `tell`.
 
         That is nearly every drain: valid readouts of one source, and no new drop.
         """
         payload, sizes, sources, drops, _, even, _ = drained
-        group = None
+        batch = None
         no_new_drop = drops.count(self._drops) == len(drops) if drops else self._drops == 0
         if no_new_drop and not even:
-            group = _by_columns(drained)
+            batch = _by_columns(drained, now.ns)
         elif no_new_drop and (ids := headers.parse_equal_ids(payload, len(sizes))) is not None:
-            # As in `clock.now`: not Group(), which is a function in Python.
-            group = tuple.__new__(Group, (sources[0], payload, sizes, ids, None, []))
-        if group is None:
+            timestamps = headers.EqualTimestamps(payload, len(sizes))
+            ends = range(sizes[0], len(payload) + 1, sizes[0])
+            batch = Batch(sources[0], now.ns, payload, ids, timestamps, ends)
+        if batch is None:
             self._tell_untold()
             return self._take_each(drained, now)
-        self._untold.append((group, now))
-        return [group]
+        self._untold.append((batch, now))
+        return [batch]
 
     def tell(self) -> list[Told]:
         """Tell the ledger of all that it does not know yet; return what came since the last call."""
@@ -133,19 +103,18 @@ class Intake:
             self._tell_chain(untold[:length])
             untold = untold[length:]
 
-    def _tell_chain(self, chain: Sequence[tuple[Group, Moment]]) -> None:
+    def _tell_chain(self, chain: Sequence[tuple[Batch, Moment]]) -> None:
         (first, _), (last, now) = chain[0], chain[-1]
         ids = first.readout_ids
         if len(chain) > 1:
             ids = range(ids[0], last.readout_ids[-1] + 1)
         timestamp = last.timestamps[-1]
         if not self._ledger.goes_on(last.source, ids, timestamp, now):
-            for group, then in chain:
-                begun = self._ledger.received(group.source, group.readout_ids, group.timestamps, then)
-                group.runs.extend(begun)
+            for batch, then in chain:
+                batch.runs = self._ledger.received(batch.source, batch.readout_ids, batch.timestamps, then)
         self._told.append(Told(last.source, timestamp, now))
 
-    def _take_each(self, drained: Drained, now: Moment) -> list[Group]:
+    def _take_each(self, drained: Drained, now: Moment) -> list[Batch]:
         """Take one datagram after the other, in the order of the kernel's queue."""
         drops = drained.drops or (0,) * len(drained.sizes)
         if self._drops is None:
@@ -171,7 +140,7 @@ class Intake:
             self._ledger.note_rejected(source, _reason(datagram))
         self._tell_each(growing.values(), now)
         self._told += [Told(source, group.timestamps[-1], now) for source, group in growing.items()]
-        return [group.group() for group in growing.values()]
+        return [group.batch(now.ns) for group in growing.values()]
 
     def _tell_each(self, groups: Iterable[_Growing], now: Moment) -> None:
         """Tell the ledger of the readouts since the last rejection or drop, once for each source.
@@ -194,7 +163,7 @@ class Intake:
             self._ledger.note_dropped(more)
 
 
-def _by_columns(drained: Drained) -> Group | None:
+def _by_columns(drained: Drained, received_ns: int) -> Batch | None:
     """Return valid datagrams of one source, of any sizes; None if it is anything else.
 
     This takes 40 ns a datagram, where one by one it is 350.
@@ -206,14 +175,14 @@ def _by_columns(drained: Drained) -> Group | None:
     header_size = fmt.HEADER_SIZE
     if magics.count(fmt.MAGIC) != len(magics) or [header_size + length for length in lengths] != sizes:
         return None
-    return Group(sources[0], payload, sizes, ids, timestamps, [])
+    return Batch(sources[0], received_ns, payload, ids, timestamps, list(accumulate(sizes)))
 
 
-def _chain_length(untold: Sequence[tuple[Group, Moment]]) -> int:
-    """Return how many groups, from the first on, are of one source and have ids that go on, one by one."""
-    for n, ((before, _), (group, _)) in enumerate(pairwise(untold), 1):
-        ids, following = before.readout_ids, group.readout_ids
-        if group.source != before.source or not isinstance(ids, range) or not isinstance(following, range):
+def _chain_length(untold: Sequence[tuple[Batch, Moment]]) -> int:
+    """Return how many batches, from the first on, are of one source and have ids that go on, one by one."""
+    for n, ((before, _), (batch, _)) in enumerate(pairwise(untold), 1):
+        ids, following = before.readout_ids, batch.readout_ids
+        if batch.source != before.source or not isinstance(ids, range) or not isinstance(following, range):
             return n
         if following.start != ids.stop:
             return n

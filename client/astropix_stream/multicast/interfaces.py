@@ -8,14 +8,16 @@ import array
 import contextlib
 import errno
 import ipaddress
-import os
 import socket
 import struct
 import sys
 from dataclasses import dataclass
 
+from astropix_stream.addresses import check_address
 from astropix_stream.errors import ConfigError
-from astropix_stream.multicast.groups import check_address
+
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+"""Address families by IP version."""
 
 _LINUX = sys.platform == "linux"
 
@@ -40,24 +42,6 @@ _IFREQ_SIZE = 40  # struct ifreq of 64-bit Linux: 16 bytes of name, then a socka
 _MAX_ADDRESSES = 1024
 
 
-# One sentence for the operator at each errno.
-ADVICE = {
-    errno.ENODEV: "the interface does not exist, or does not have this address (see `ip address`)",
-    errno.EADDRNOTAVAIL: "no interface of this host has this address (see `ip address`)",
-    errno.EADDRINUSE: "another program holds this port without sharing it (see `ss -ulnp`)",
-    errno.ENETUNREACH: "the interface is down, or there is no route to the group: name the interface, "
-    "or `ip route add 224.0.0.0/4 dev …`",
-    errno.EHOSTUNREACH: "the network does not reach this address",
-    errno.ENETDOWN: "the interface is down (`ip link set … up`)",
-    errno.EPERM: "a firewall rule on this host forbids it (`nft list ruleset`)",
-    errno.EACCES: "this user may not use the port: take one from 1024 on",
-    errno.ENOBUFS: "the interface's queue is full, or too many groups are joined (igmp_max_memberships)",
-    errno.EAGAIN: "the send buffer is full: the interface is slower than the sender",
-    errno.EMSGSIZE: "larger than a datagram can be",
-    errno.ECONNREFUSED: "nothing listens at this address",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Interface:
     """A network interface as a person named it: an index, or an IPv4 address that the kernel looks up.
@@ -75,22 +59,8 @@ class Interface:
         return self.name or self.address or "the interface of the route"
 
 
-def explain(error: OSError) -> str:
-    """Return what an operator can do about `error`, in one sentence."""
-    number = error.errno or 0
-    text = error.strerror or str(error)
-    if number in ADVICE and text == os.strerror(number):  # else somebody has explained it already
-        return f"{text}: {ADVICE[number]}"
-    return text
-
-
-def with_context(error: OSError, what: str) -> OSError:
-    """Return an error of the same errno whose text says `what` was tried, and what helps."""
-    return type(error)(error.errno, f"{what}: {explain(error)}")
-
-
-def find_interface(interface: str | None, family: socket.AddressFamily) -> Interface:
-    """Look up an interface by its name or by an address of it.
+def find_interface(interface: str | None, version: int) -> Interface:
+    """Look up an interface by its name or by an address of it, for groups of an IP version.
 
     Raises
     ------
@@ -105,7 +75,7 @@ def find_interface(interface: str | None, family: socket.AddressFamily) -> Inter
         address = ipaddress.ip_address(interface)
     except ValueError:
         return Interface(interface, _index_of(interface))
-    if (address.version == 4) != (family == socket.AF_INET):
+    if address.version != version:
         raise ConfigError(f"interface {interface!r} is an IPv{address.version} address, the group is not")
     if address.version == 4:
         return Interface(_name_of_ipv4(interface), 0, interface)
@@ -210,9 +180,9 @@ def interface_flags(name: str) -> int | None:
 
 def local_address(group: str, port: int) -> str | None:
     """Return the address that the route to `group` sends from; None without a route. Sends nothing."""
-    family = check_address(group, port)
+    version = check_address(group, port)
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        with socket.socket(FAMILIES[version], socket.SOCK_DGRAM) as probe:
             probe.connect((group, port))
             return str(probe.getsockname()[0])
     except OSError:

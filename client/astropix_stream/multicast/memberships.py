@@ -7,7 +7,8 @@ does not tell, so that a receiver never depends on them.
 import socket
 import sys
 
-from astropix_stream.multicast import groups, interfaces
+from astropix_stream import addresses
+from astropix_stream.multicast import interfaces
 
 # Not /proc/net: that is the network namespace of the process's first thread.
 PROC_NET = "/proc/thread-self/net"
@@ -20,7 +21,7 @@ def can_hear(group: str, interface: interfaces.Interface) -> bool:
     """
     if not interfaces.has_link(interface):
         return False
-    if interface.name is None or not groups.is_multicast(group):
+    if interface.name is None or not addresses.is_multicast(group):
         return True
     return is_member(group, interface.index or socket.if_nametoindex(interface.name)) is not False
 

@@ -7,15 +7,14 @@ does not name are from Linux's headers <linux/in.h>, <linux/in6.h> and <asm-gene
 
 import contextlib
 import errno
-import ipaddress
 import os
 import socket
 import struct
 import sys
 
+from astropix_stream.addresses import check_address, is_multicast, is_of_one_link
 from astropix_stream.errors import ConfigError
-from astropix_stream.multicast.groups import check_address, is_multicast
-from astropix_stream.multicast.interfaces import _LINUX, Interface, _index_of
+from astropix_stream.multicast.interfaces import _LINUX, FAMILIES, Interface, _index_of
 
 # On Windows a socket cannot be bound to a group's address; other groups and unicast then arrive too.
 BIND_TO_GROUP = sys.platform != "win32"
@@ -38,8 +37,6 @@ MCAST_LEAVE_SOURCE_GROUP: int | None = 47 if _LINUX else None
 
 RECEIVE_BUFFER = 8 << 20  # bytes asked of the kernel: about 10 000 small datagrams, 0.2 s at 50 000/s
 SEND_BUFFER = 1 << 20  # bytes asked of the kernel, so that a burst of large readouts waits instead of failing
-
-_LINK_SCOPE = 2  # scope, in the second byte of an IPv6 group, up to which it is of one link
 
 
 def open_sender(group: str, port: int, *, interface: Interface, ttl: int, loop: bool) -> socket.socket:
@@ -95,10 +92,8 @@ def checked_family(group: str, port: int, interface: Interface) -> socket.Addres
     ConfigError
         As `check_address`; or it is a group of one link, and the interface is not known.
     """
-    family = check_address(group, port)
-    address = ipaddress.ip_address(group)
-    of_one_link = address.is_link_local or (address.is_multicast and address.packed[1] & 0x0F <= _LINK_SCOPE)
-    if family == socket.AF_INET6 and of_one_link and not interface.index:
+    family = FAMILIES[check_address(group, port)]
+    if is_of_one_link(group) and not interface.index:
         raise ConfigError(f"{group} is an address of one link: name the interface")
     return family
 
@@ -213,7 +208,7 @@ def _change_membership(
 def _change_source(
     sock: socket.socket, group: str, interface: Interface, source: str, *, joining: bool
 ) -> None:
-    if check_address(source, 1) != sock.family:
+    if FAMILIES[check_address(source, 1)] != sock.family:
         raise ConfigError(f"source {source!r} is not of the same address family as the group {group}")
     option = MCAST_JOIN_SOURCE_GROUP if joining else MCAST_LEAVE_SOURCE_GROUP
     if option is None:

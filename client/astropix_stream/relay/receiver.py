@@ -1,32 +1,25 @@
 """Receive a stream of readouts from a relay, over ZeroMQ: for monitors on networks without multicast."""
 
-import functools
 import itertools
 import logging
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from astropix_stream import clock, keys
+from astropix_stream import clock, keys, zeromq
 from astropix_stream.batch import Batch
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
-from astropix_stream.opening import open_receiver
-from astropix_stream.receiving.merged import open_merged
 from astropix_stream.receiving.receiver import Receiver
-from astropix_stream.relay import refusals
 from astropix_stream.relay.patience import Patience
 from astropix_stream.relay.recovery import TIMEOUT_S
-from astropix_stream.relay.refusals import Handshakes
+from astropix_stream.relay.refusals import HandshakeEnd, Handshakes
 from astropix_stream.relay.subscription import Start, Subscription
-from astropix_stream.wire import HELLO_TOPIC
-
-__all__ = ["RelayReceiver", "open_receiver"]
+from astropix_stream.wire import HELLO_TOPIC, stream_prefix
 
 _log = logging.getLogger(__name__)
 
@@ -36,10 +29,13 @@ ABSENT_AFTER_S = 3.0  # without a message, where a beat is due each second: it i
 LOST_AFTER_S = 5.0  # the same: the connection is given up
 _FIRST_LOOK_S = 0.1  # longest wait until the relay was heard: a refusal is to be told soon
 _QUEUE_MESSAGES = 1000  # that wait here for the program; at most 64 KiB each
-_MAX_MESSAGE = 16 << 20  # bytes; a larger frame is none of a relay's, and ends the connection
 _RECONNECT_MS, _RECONNECT_MAX_MS = 100, 500  # so that little is to be recovered when a relay is back
-_KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 5, 2, 3
-_MAX_RETRANSMIT_MS = 15_000
+_HANDSHAKES = {
+    int(zmq.EVENT_HANDSHAKE_SUCCEEDED): HandshakeEnd.SUCCEEDED,
+    int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): HandshakeEnd.FAILED_AUTH,
+    int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): HandshakeEnd.FAILED_PROTOCOL,
+    int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): HandshakeEnd.BROKEN_OFF,
+}
 _numbers = itertools.count()  # of the sockets made here, to name what watches them
 
 
@@ -54,8 +50,7 @@ class RelayReceiver(Receiver[R]):
     readout_class
         Class of the readouts to return: `fmt.AstroPix4Readout`, or any with ``from_bytes(bytes)``.
     endpoint
-        The relay's address: ``tcp://HOST:PORT``. Of several relays of the same readouts, a list: what then is
-        made is a `merged.MergedReceiver` with a RelayReceiver for each.
+        The relay's address: ``tcp://HOST:PORT``. Several relays of the same readouts are for `open_receiver`.
     stream
         The stream's name; by default the only one that the relay has.
     timeout
@@ -75,25 +70,18 @@ class RelayReceiver(Receiver[R]):
 
     Raises
     ------
+    TypeError
+        The endpoint is not a text.
     ConfigError
         The endpoint is not an address, the stream's name cannot be one, or `start` or a key is wrong.
     RefusedError
         Later, from `receive` and `wait_ready`: the relay does not let us in. Called again, they go on trying.
     """
 
-    def __new__(  # type: ignore[misc]  # what is made of a list is a Receiver, but of another class
-        cls, readout_class: type[R], endpoint: str | Sequence[str], *arguments: Any, **options: Any
-    ) -> Receiver[R]:
-        """Make one receiver of several where there is a list of relays."""
-        if isinstance(endpoint, str):
-            return super().__new__(cls)
-        opening = (functools.partial(cls, readout_class, one, *arguments) for one in endpoint)
-        return open_merged(readout_class, opening, **options)
-
     def __init__(
         self,
         readout_class: type[R],
-        endpoint: str | Sequence[str],
+        endpoint: str,
         stream: str | None = None,
         *,
         timeout: float | None = None,
@@ -105,14 +93,13 @@ class RelayReceiver(Receiver[R]):
         key_file: str | Path | None = None,
     ) -> None:
         super().__init__(readout_class, timeout=timeout)
-        assert isinstance(endpoint, str)  # see __new__
-        if (server_key is None) != (key_file is None):
-            raise ConfigError(
-                "server_key and key_file belong together: the relay's public key, our secret one"
+        if not isinstance(endpoint, str):
+            raise TypeError(
+                f"a RelayReceiver has one endpoint, not {endpoint!r}; "
+                "open_receiver(readout_class, [url, url]) merges several"
             )
-        self._server_key = None if server_key is None else keys.server_key(server_key)
-        self._pair = None if key_file is None else keys.read_pair(key_file)
-        self._handshakes = Handshakes(encrypted=self._pair is not None)
+        self._keys = keys.read_client_keys(server_key, key_file)
+        self._handshakes = Handshakes(encrypted=self._keys is not None)
         self._endpoint = endpoint
         self._subscription = Subscription(
             stream, stride=stride, recover=recover, recover_timeout=recover_timeout, start=start
@@ -190,31 +177,23 @@ class RelayReceiver(Receiver[R]):
 
     def _open_socket(self, kind: int) -> "zmq.Socket[bytes]":
         sock = self._context.socket(kind)
-        # No ZMTP heartbeats (ZMQ_HEARTBEAT_*): with libzmq 4.3.5 they can abort this process or the relay.
         for option, value in {
+            **zeromq.OPTIONS,
             zmq.RCVHWM: _QUEUE_MESSAGES,
-            zmq.MAXMSGSIZE: _MAX_MESSAGE,
+            zmq.MAXMSGSIZE: zeromq.MAX_MESSAGE,
             zmq.RECONNECT_IVL: _RECONNECT_MS,
             zmq.RECONNECT_IVL_MAX: _RECONNECT_MAX_MS,
-            zmq.TCP_KEEPALIVE: 1,
-            zmq.TCP_KEEPALIVE_IDLE: _KEEPALIVE_IDLE_S,
-            zmq.TCP_KEEPALIVE_INTVL: _KEEPALIVE_INTERVAL_S,
-            zmq.TCP_KEEPALIVE_CNT: _KEEPALIVE_COUNT,
-            zmq.TCP_MAXRT: _MAX_RETRANSMIT_MS,
-            zmq.IPV6: int("[" in self._endpoint),
-            zmq.LINGER: 0,
+            zmq.IPV6: int(zeromq.needs_ipv6(self._endpoint)),
         }.items():
             sock.setsockopt(option, value)
-        if self._pair is not None and self._server_key is not None:
-            sock.setsockopt(zmq.CURVE_SERVERKEY, self._server_key)
-            sock.setsockopt(zmq.CURVE_PUBLICKEY, self._pair.public)
-            sock.setsockopt(zmq.CURVE_SECRETKEY, self._pair.secret)
+        if self._keys is not None:
+            self._keys.set_on(sock)
         return sock
 
     def _open_monitor(self, sock: "zmq.Socket[bytes]") -> "zmq.Socket[bytes]":
         """Return a socket that tells of the handshakes of `sock`."""
         address = f"inproc://handshakes-{next(_numbers)}"
-        sock.monitor(address, refusals.EVENTS)
+        sock.monitor(address, sum(_HANDSHAKES))
         monitor = self._context.socket(zmq.PAIR)
         monitor.setsockopt(zmq.RCVHWM, 0)  # a full queue would block ZeroMQ's own thread
         monitor.connect(address)
@@ -239,7 +218,7 @@ class RelayReceiver(Receiver[R]):
         """Subscribe to the stream, once its name is known."""
         stream = self._subscription.stream
         if not self._subscribed and stream is not None:
-            sock.setsockopt(zmq.SUBSCRIBE, f"apx/{stream}/".encode("ascii"))
+            sock.setsockopt(zmq.SUBSCRIBE, stream_prefix(stream))
             self._subscribed = True
 
     def _can_arrive(self) -> bool:
@@ -363,7 +342,7 @@ class RelayReceiver(Receiver[R]):
                 event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 break
-            self._handshakes.note(event["event"], event["value"], now_s)
+            self._handshakes.note(_handshake(event["event"], event["value"]), event["value"], now_s)
         reason = self._handshakes.take_refusal(now_s)
         if reason is not None:
             raise RefusedError(f"{self}: the relay does not let us in: {reason}")
@@ -390,3 +369,10 @@ class RelayReceiver(Receiver[R]):
 
 def _fd(sock: "zmq.Socket[bytes]") -> int:
     return int(sock.getsockopt(zmq.FD))
+
+
+def _handshake(event: int, value: int) -> HandshakeEnd:
+    """Return how a handshake ended, from an event of ZeroMQ's monitor."""
+    if value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH and event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+        return HandshakeEnd.OTHER_SECURITY
+    return _HANDSHAKES[event]

@@ -1,15 +1,22 @@
 """Why a relay does not let us in, from what ZeroMQ tells of a connection's handshakes. Pure."""
 
 import errno
+from enum import Enum, auto
 
-import zmq
 
-EVENTS = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-)
+class HandshakeEnd(Enum):
+    """How the handshake of a connection ended."""
+
+    SUCCEEDED = auto()
+    FAILED_AUTH = auto()
+    """The relay refused us; the value is its status code (RFC 27)."""
+    OTHER_SECURITY = auto()
+    """One side is encrypted, the other is not."""
+    FAILED_PROTOCOL = auto()
+    """The value is ZeroMQ's number of the error."""
+    BROKEN_OFF = auto()
+    """Without a word; the value is the errno."""
+
 
 # A client that was in before may find its own dead connection in its place, until the relay's keepalive
 # (11 s) or its retransmissions (15 s) end that.
@@ -33,9 +40,9 @@ class Handshakes:
         self._since_s: float | None = None
         self._reason = ""
 
-    def note(self, event: int, value: int, now_s: float) -> None:
-        """Note an event of `EVENTS`."""
-        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+    def note(self, event: HandshakeEnd, value: int, now_s: float) -> None:
+        """Note how a handshake ended."""
+        if event is HandshakeEnd.SUCCEEDED:
             self._was_in, self._broken_off, self._since_s, self._reason = True, 0, None, ""
             return
         reason = self._explain(event, value)
@@ -52,19 +59,19 @@ class Handshakes:
         reason, self._reason = self._reason, ""
         return reason
 
-    def _explain(self, event: int, value: int) -> str:
-        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+    def _explain(self, event: HandshakeEnd, value: int) -> str:
+        if event is HandshakeEnd.FAILED_AUTH:
             full = "it has as many clients as it takes (publish.max_clients)"
             if value >= 500:
                 return "it could not look up its list of clients"
             return f"our key is not in its list, or {full}" if self._encrypted else full
-        if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-            if value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
-                return (
-                    "it is not encrypted: leave out server_key and key_file"
-                    if self._encrypted
-                    else "it is encrypted: give server_key and key_file"
-                )
+        if event is HandshakeEnd.OTHER_SECURITY:
+            return (
+                "it is not encrypted: leave out server_key and key_file"
+                if self._encrypted
+                else "it is encrypted: give server_key and key_file"
+            )
+        if event is HandshakeEnd.FAILED_PROTOCOL:
             return f"it does not speak ZeroMQ's protocol (error {value:#x})"
         self._broken_off += value != errno.EAGAIN  # EAGAIN: it only was too slow
         if self._broken_off < _MAX_BROKEN_OFF:

@@ -1,7 +1,4 @@
-"""What every listening socket of the relay asks of its connections, so that no peer can hold one for ever.
-
-No ZMTP heartbeats (ZMQ_HEARTBEAT_*): with libzmq 4.3.5 they let a peer abort this process.
-"""
+"""What every listening socket of the relay asks of its connections, so that no peer can hold one for ever."""
 
 import errno
 import time
@@ -9,11 +6,11 @@ from collections.abc import Callable
 
 import zmq
 
+from astropix_stream import zeromq
+
 HANDSHAKE_MS = 3000  # a connection that says nothing is closed
 BACKLOG = 1024  # connections that wait to be accepted; in a flood a newcomer must not wait for seconds
 SEND_BUFFER = 1 << 20  # bytes in the kernel, per connection; left to itself Linux grows it to 4 MiB
-_MAX_RETRANSMIT_MS = 15_000  # a cable that was pulled: the connection ends
-_KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 5, 2, 3
 _REBIND_S = 2.0
 
 # Threads of the context and which of them serve a socket (bit masks): pages of history, a megabyte each, must
@@ -25,16 +22,11 @@ LIVE_THREAD, HISTORY_THREAD = 1, 2
 def options(endpoint: str) -> dict[int, int]:
     """Return the options for a socket that listens on `endpoint`."""
     return {
+        **zeromq.OPTIONS,
         zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
         zmq.BACKLOG: BACKLOG,
         zmq.SNDBUF: SEND_BUFFER,
-        zmq.TCP_KEEPALIVE: 1,
-        zmq.TCP_KEEPALIVE_IDLE: _KEEPALIVE_IDLE_S,
-        zmq.TCP_KEEPALIVE_INTVL: _KEEPALIVE_INTERVAL_S,
-        zmq.TCP_KEEPALIVE_CNT: _KEEPALIVE_COUNT,
-        zmq.TCP_MAXRT: _MAX_RETRANSMIT_MS,
-        zmq.IPV6: int("[" in endpoint),
-        zmq.LINGER: 0,
+        zmq.IPV6: int(zeromq.needs_ipv6(endpoint)),
     }
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, NamedTuple
 from pydantic import AfterValidator, Field
 
 from astropix_relay.configuration.quantities import show
+from astropix_stream.addresses import check_address, is_multicast, joined
 from astropix_stream.errors import ConfigError
-from astropix_stream.multicast.groups import check_address, is_multicast
 
 
 class Address(NamedTuple):
@@ -31,8 +31,7 @@ class Address(NamedTuple):
         return self.host != "*" and ipaddress.ip_address(self.host).is_loopback
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return joined(self.host, self.port)
 
 
 def parse_address(text: str) -> Address:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from astropix_relay.configuration.addresses import Address, tcp_address
 from astropix_relay.configuration.model import Config
-from astropix_stream.multicast.interfaces import explain
+from astropix_stream.errors import explain
 
 
 def endpoint_problems(config: Config) -> list[str]:

@@ -13,7 +13,7 @@ from astropix_relay.configuration.addresses import is_address, tcp_address
 from astropix_relay.configuration.marks import Path
 from astropix_relay.configuration.mistakes import dotted
 from astropix_relay.configuration.quantities import Size
-from astropix_stream.multicast.groups import is_multicast
+from astropix_stream.addresses import is_multicast, is_of_one_link
 from astropix_stream.wire import MAX_PAGE
 
 if TYPE_CHECKING:
@@ -79,13 +79,7 @@ def _same_data(one: "Stream", other: "Stream") -> bool:
         return True
     if one.sources and other.sources and not set(one.sources) & set(other.sources):
         return False
-    return one.interface == other.interface or (":" in one.group and not _is_of_one_link(one.group))
-
-
-def _is_of_one_link(group: str) -> bool:
-    """Whether a group is an IPv6 one that is valid on a single link, so that sockets are bound to that."""
-    address = ipaddress.ip_address(group)
-    return address.version == 6 and address.is_multicast and (address.packed[1] & 0xF) <= 2
+    return one.interface == other.interface or (":" in one.group and not is_of_one_link(one.group))
 
 
 def _endpoint_contradictions(config: "Config") -> Iterator[Finding]:
@@ -147,7 +141,7 @@ def doubts(config: "Config") -> Iterator[tuple[Path, str]]:
                 ("streams", index, "group"),
                 f"{address} is no multicast group: only one program can receive there",
             )
-        elif stream.interface is None and _is_of_one_link(stream.group):
+        elif stream.interface is None and is_of_one_link(stream.group):
             yield ("streams", index, "interface"), f"{address} is valid on one link only: name the interface"
     for (first, one), (second, other) in itertools.combinations(enumerate(config.streams), 2):
         unlike = one.interface != other.interface and (one.interface is None or other.interface is None)

@@ -1,8 +1,8 @@
 """What the daemon says to systemd, and what systemd hands to it.
 
 Without systemd everything here is a no-op with a plain answer: `notify` and what is built on it return
-False, `listen_fds` an empty dictionary, `watchdog_timeout_s` and `credentials_directory` None,
-`stderr_is_journal` False. So the daemon calls them always, and never asks whether it is a service.
+False, `listen_fds` an empty dictionary, `stderr_is_journal` False. So the daemon calls them always, and never
+asks whether it is a service.
 
 Only the standard library: the protocols are datagrams of ``NAME=value`` lines and a few environment
 variables, promised to be stable in sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3), systemd.exec(5).
@@ -15,19 +15,16 @@ import select
 import socket
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
-from pathlib import Path
 
 __all__ = [
     "JournalFormatter",
     "barrier",
-    "credentials_directory",
     "listen_fds",
     "notify",
     "notify_reloading",
     "remove_fds",
     "stderr_is_journal",
     "store_fds",
-    "watchdog_timeout_s",
 ]
 
 SEND_TIMEOUT_S = 0.1
@@ -179,22 +176,6 @@ def listen_fds(environ: MutableMapping[str, str] = os.environ) -> dict[str, list
         os.set_inheritable(fd, False)
         named.setdefault(name, []).append(fd)
     return named
-
-
-def watchdog_timeout_s(environ: Mapping[str, str] = os.environ) -> float | None:
-    """Return after how many seconds without ``notify(WATCHDOG=1)`` systemd kills this process; None: never.
-
-    Notify at least twice in that time.
-    """
-    timeout_us = environ.get("WATCHDOG_USEC", "")
-    for_us = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-    return int(timeout_us) / 1e6 if for_us and timeout_us.isdecimal() and int(timeout_us) else None
-
-
-def credentials_directory(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Return the directory with the files of LoadCredential=, readable by this service alone."""
-    path = environ.get("CREDENTIALS_DIRECTORY")
-    return Path(path) if path else None
 
 
 def stderr_is_journal(environ: Mapping[str, str] = os.environ, *, stderr_fd: int = 2) -> bool:

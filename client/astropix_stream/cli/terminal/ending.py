@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 import typer
 
+from astropix_stream import errors
 from astropix_stream.errors import AstropixError, ConfigError, FormatError
-from astropix_stream.multicast import interfaces
 
 OK, WRONG, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -133,7 +133,7 @@ def explain_os_error(error: OSError) -> str:
     """Return what the system said, with the file or with what would help."""
     if error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return interfaces.explain(error)
+    return errors.explain(error)
 
 
 def finish_with(code: int) -> NoReturn:
