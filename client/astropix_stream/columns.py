@@ -63,7 +63,7 @@ _CLASSES = bytes(_IDLE if byte in (0xBC, 0xFF) else _START if byte >= 0xE0 else 
 _HEADER_CLASSES = bytes([_BOUNDARY] + [_IDLE] * (HEADER_SIZE - 1))
 
 
-class Batch(NamedTuple):
+class Decoded(NamedTuple):
     """Hits of many readouts, and what a live page wants to know of each of the n readouts."""
 
     hits: NDArray[Any]
@@ -107,7 +107,7 @@ def decode_columns(readouts: BytesLike | Iterable[AstroPix4Readout]) -> NDArray[
     return decode_batch(readouts).hits
 
 
-def decode_batch(readouts: BytesLike | Iterable[AstroPix4Readout]) -> Batch:
+def decode_batch(readouts: BytesLike | Iterable[AstroPix4Readout]) -> Decoded:
     """Decode many readouts, and tell for each how many hits it has and what was wrong with it.
 
     Parameters and errors are those of `decode_columns`.
@@ -170,7 +170,7 @@ def _decode(
     readout_ids: Ints,
     timestamps: NDArray[np.uint64],
     objects: list[AstroPix4Readout] | None,
-) -> Batch:
+) -> Decoded:
     positions, owners, unclean = _find_hits(raw, begins)
     words = _words_at(raw, positions)
     statuses = np.zeros(len(readout_ids), np.uint8)
@@ -186,7 +186,7 @@ def _decode(
     hits["readout_id"] = readout_ids[owners]
     hits["timestamp"] = timestamps[owners]
     hits["decoding_order"] = np.arange(len(hits)) - _offsets(hit_counts)[owners]
-    return Batch(hits, readout_ids, timestamps, hit_counts, statuses)
+    return Decoded(hits, readout_ids, timestamps, hit_counts, statuses)
 
 
 def _find_hits(raw: bytes, begins: Ints) -> tuple[Ints, Ints, Ints]:

@@ -37,9 +37,9 @@ MAX_HEADER = 1 << 24  # bytes; those of real runs have some 1400, and a wrong le
 
 _BLOCK = 1 << 20  # bytes read at a time
 
-Path: TypeAlias = str | os.PathLike[str]
+PathLike: TypeAlias = str | os.PathLike[str]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class FileHeader(Mapping[str, Any]):
@@ -123,7 +123,7 @@ def _parse_json(text: bytes) -> dict[str, Any]:
 class _ApxFile:
     """What a reader and a writer share: an open file that is closed once."""
 
-    def __init__(self, path: Path, mode: str) -> None:
+    def __init__(self, path: PathLike, mode: str) -> None:
         self._file = open(path, mode)  # noqa: SIM115  # close() and __exit__ close it
 
     def close(self) -> None:
@@ -155,7 +155,7 @@ class ApxReader(_ApxFile):
         Bytes after the last whole readout, known when the end was reached; 0 in an intact file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: PathLike) -> None:
         super().__init__(path, "rb")
         self._path = os.fspath(path)
         self.leftover_bytes = 0
@@ -206,7 +206,7 @@ class ApxReader(_ApxFile):
             raise FormatError(f"{self._path}: {error}") from None
         self.leftover_bytes = len(buffer)
         if buffer:
-            log.warning(
+            _log.warning(
                 "%s: ends in the middle of a readout, %d bytes left over from byte %d on",
                 self._path, len(buffer), base,
             )  # fmt: skip
@@ -221,7 +221,7 @@ class ApxWriter(_ApxFile):
         The file's header.
     """
 
-    def __init__(self, path: Path, header: FileHeader, *, overwrite: bool) -> None:
+    def __init__(self, path: PathLike, header: FileHeader, *, overwrite: bool) -> None:
         start = header.serialize()
         super().__init__(path, "wb" if overwrite else "xb")
         self.header = header
@@ -237,12 +237,12 @@ class ApxWriter(_ApxFile):
 
 
 @overload
-def apx_open(path: Path, mode: Literal["rb"] = "rb", header: None = None) -> ApxReader: ...
+def apx_open(path: PathLike, mode: Literal["rb"] = "rb", header: None = None) -> ApxReader: ...
 @overload
-def apx_open(path: Path, mode: Literal["wb", "xb"], header: FileHeader) -> ApxWriter: ...
+def apx_open(path: PathLike, mode: Literal["wb", "xb"], header: FileHeader) -> ApxWriter: ...
 
 
-def apx_open(path: Path, mode: str = "rb", header: FileHeader | None = None) -> ApxReader | ApxWriter:
+def apx_open(path: PathLike, mode: str = "rb", header: FileHeader | None = None) -> ApxReader | ApxWriter:
     """Open an .apx file.
 
     Parameters

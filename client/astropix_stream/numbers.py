@@ -38,9 +38,24 @@ def moment(epoch_ns: int) -> str:
     return f"{local:%Y-%m-%d %H:%M:%S}.{epoch_ns // 1_000_000 % 1000:03d} {local:%Z}"
 
 
-def counted(count: int, thing: str) -> str:
-    """Return '1 readout', '2 readouts'."""
-    return f"{count} {thing}{'s' * (count != 1)}"
+def grouped(number: int) -> str:
+    """Return '12 345', with narrow spaces."""
+    return f"{number:,}".replace(",", _THIN)
+
+
+def figure(value: float) -> str:
+    """Return a number with about three digits: '0.4', '12.9', '20 013'."""
+    return f"{value:.1f}" if value < 99.95 else grouped(round(value))
+
+
+def counted(count: int, thing: str, *, group: bool = False) -> str:
+    """Return '1 readout', '2 readouts'; with `group` '12 345 readouts', with narrow spaces."""
+    return f"{grouped(count) if group else count} {thing}{'s' * (count != 1)}"
+
+
+def time_of_day(epoch_ns: int) -> str:
+    """Return a time of day, local: '09:25:36'."""
+    return datetime.fromtimestamp(epoch_ns / 1e9).strftime("%H:%M:%S")
 
 
 class RateMeter:
@@ -57,3 +72,43 @@ class RateMeter:
             samples.popleft()
         begin_s, begin = samples[0]
         return (count - begin) / (now_s - begin_s) if now_s > begin_s else 0.0
+
+
+_THIN = "\u202f"  # narrow space that does not break, between thousands
+
+
+def percentage(fraction: float) -> str:
+    """Return '99.98 %'; 100 % only of what is whole."""
+    if fraction >= 1.0:
+        return f"100{_THIN}%"
+    return f"{int(fraction * 1e4) / 100:.2f}{_THIN}%"
+
+
+def age(seconds: float) -> str:
+    """Return '0.3 s', '12 s', '3 min', '2 h 5 min', '4 d'."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d"
+
+
+def clock(epoch_ns: int, now_ns: int) -> str:
+    """Return a time of day in the local time zone; with the date if that is not today's."""
+    then, now = (datetime.fromtimestamp(ns / 1e9).astimezone() for ns in (epoch_ns, now_ns))
+    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M:%S")
+
+
+def zone(epoch_ns: int) -> str:
+    """Return the local time zone."""
+    return datetime.fromtimestamp(epoch_ns / 1e9).astimezone().strftime("%Z, UTC%z")
+
+
+def iso(epoch_ns: int) -> str:
+    """Return a time as ISO 8601, with the zone."""
+    return datetime.fromtimestamp(epoch_ns / 1e9).astimezone().isoformat(timespec="milliseconds")

@@ -106,7 +106,7 @@ class MulticastSender:
         self.not_sent: Counter[int] = Counter()
         try:
             chosen = interfaces.find_interface(interface, check_address(group, port))
-            self._socket = sockets.open_sender(group, port, interface=chosen, ttl=ttl, loop=loop)
+            self._socket = sockets.open_sending(group, port, interface=chosen, ttl=ttl, loop=loop)
         except OSError as error:
             where = f" from {interface}" if interface else ""
             raise errors.with_context(error, f"cannot multicast to {self}{where}") from None
@@ -327,7 +327,7 @@ def _open_joined(
         raise ConfigError(f"source {source!r}: a source is joined of a group, which {group} is not")
     try:
         chosen = interfaces.find_interface(interface, version)
-        sock = sockets.open_receiver(group, port, interface=chosen, receive_buffer=receive_buffer)
+        sock = sockets.open_receiving(group, port, interface=chosen, receive_buffer=receive_buffer)
         try:
             sockets.join(sock, group, chosen, source)
         except BaseException:

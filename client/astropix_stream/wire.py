@@ -18,14 +18,14 @@ from astropix_stream.batch import Source
 from astropix_stream.errors import WireError
 
 PROTOCOL = 1
-MAGIC = b"APXR"
+MESSAGE_MAGIC = b"APXR"
 REPLAYED = 0x01  # flag: this message comes from the relay's history
 MAX_PAYLOAD = 64 << 10  # bytes in a message, unless a single readout is larger
 HELLO_TOPIC = b"apx/hello"
 NO_SOURCE = Source("::", 0)
 
 # magic, version, flags, count, relay_id, sequence, received_ns, source address, source port, zero
-HEADER = struct.Struct("<4sBBHQQQ16sH6x")
+MESSAGE_HEADER = struct.Struct("<4sBBHQQQ16sH6x")
 FLAGS_OFFSET = 5
 
 REQUEST_MAGIC = b"APXQ"
@@ -94,7 +94,7 @@ class Ask(IntEnum):
     """All received at `a` or later, ns since the Unix epoch, clock of the relay."""
 
 
-class Status(IntEnum):
+class AnswerStatus(IntEnum):
     """How a request was answered."""
 
     OK = 0
@@ -122,7 +122,7 @@ class Answer(NamedTuple):
     is gone, what is from there up to `end` is in this page, and the next request begins at `end`.
     """
 
-    status: Status
+    status: AnswerStatus
     request_id: int
     relay_id: int
     oldest: int = 0
@@ -163,7 +163,7 @@ def pack_address(address: str) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def parse_address(packed: bytes) -> str:
+def unpack_address(packed: bytes) -> str:
     """Return the text of a 16-byte address; a mapped IPv4 address comes back as IPv4."""
     ip = ipaddress.IPv6Address(packed)
     return str(ip.ipv4_mapped or ip)
@@ -173,10 +173,12 @@ def pack_header(header: tuple[int, int, int, int, int, Source]) -> bytes:
     """Return the 56 bytes of a header: a `Header`, or a plain tuple like it."""
     flags, count, relay_id, sequence, received_ns, (address, port) = header
     packed = pack_address(address)
-    return HEADER.pack(MAGIC, PROTOCOL, flags, count, relay_id, sequence, received_ns, packed, port)
+    return MESSAGE_HEADER.pack(
+        MESSAGE_MAGIC, PROTOCOL, flags, count, relay_id, sequence, received_ns, packed, port
+    )
 
 
-def parse_header(data: bytes) -> Header:
+def parse_message_header(data: bytes) -> Header:
     """Parse a header; bytes after the 56th and unknown flags are ignored, as the protocol asks.
 
     Raises
@@ -184,11 +186,13 @@ def parse_header(data: bytes) -> Header:
     WireError
         Too short, another magic, or another version.
     """
-    if len(data) < HEADER.size:
-        raise WireError(f"a header of {len(data)} bytes; the protocol's has {HEADER.size}")
-    magic, version, flags, count, relay_id, sequence, received_ns, address, port = HEADER.unpack_from(data)
-    _check_start(magic, MAGIC, version)
-    return Header(flags, count, relay_id, sequence, received_ns, Source(parse_address(address), port))
+    if len(data) < MESSAGE_HEADER.size:
+        raise WireError(f"a header of {len(data)} bytes; the protocol's has {MESSAGE_HEADER.size}")
+    magic, version, flags, count, relay_id, sequence, received_ns, address, port = MESSAGE_HEADER.unpack_from(
+        data
+    )
+    _check_start(magic, MESSAGE_MAGIC, version)
+    return Header(flags, count, relay_id, sequence, received_ns, Source(unpack_address(address), port))
 
 
 def parse_message(frames: Sequence[bytes]) -> DataMessage | BeatMessage | Hello:
@@ -205,7 +209,7 @@ def parse_message(frames: Sequence[bytes]) -> DataMessage | BeatMessage | Hello:
     if len(frames) != 3:
         raise WireError(f"a message of {len(frames)} frames; the protocol's have 3")
     stream, kind = parse_topic(frames[0])
-    header = parse_header(frames[1])
+    header = parse_message_header(frames[1])
     if kind == "beat":
         return BeatMessage(stream, header, _parse_json_object(frames[2]))
     if header.count == 0:
@@ -311,7 +315,7 @@ def parse_answer(frame: bytes) -> Answer:
     magic, version, status, *numbers = ANSWER.unpack_from(frame)
     _check_start(magic, ANSWER_MAGIC, version)
     try:
-        return Answer(Status(status), *numbers)
+        return Answer(AnswerStatus(status), *numbers)
     except ValueError:
         raise WireError(f"an answer with the unknown status {status}") from None
 
@@ -326,10 +330,10 @@ def walk_page(page: bytes) -> Iterator[tuple[Header, bytes]]:
     """
     at = 0
     while at < len(page):
-        begin = at + RECORD_SIZE.size + HEADER.size
+        begin = at + RECORD_SIZE.size + MESSAGE_HEADER.size
         if begin > len(page):
             raise WireError(f"a page of {len(page)} bytes that ends within a record")
-        header = parse_header(page[at + RECORD_SIZE.size : begin])
+        header = parse_message_header(page[at + RECORD_SIZE.size : begin])
         at = begin + RECORD_SIZE.unpack_from(page, at)[0]
         if at > len(page):
             raise WireError(f"a page of {len(page)} bytes that ends within a payload")

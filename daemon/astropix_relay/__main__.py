@@ -13,6 +13,7 @@ import typer
 import zmq
 
 from astropix_relay.configuration.checks import endpoint_problems
+from astropix_relay.configuration.consistency import warnings
 from astropix_relay.configuration.loading import load_config, schema
 from astropix_relay.configuration.model import Config
 from astropix_relay.host import logs, systemd
@@ -86,7 +87,7 @@ def check(file: Annotated[Path, typer.Argument(help="Configuration file.")]) -> 
     """Check a configuration file: all mistakes at once, each with its line and column."""
     config = _load(file, {})
     # What cannot be bound is a warning: a relay that runs holds its own endpoints.
-    for warning in (*config.warnings(), *endpoint_problems(config)):
+    for warning in (*warnings(config), *endpoint_problems(config)):
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{file}: right, with {len(config.streams)} stream{'s' * (len(config.streams) != 1)}")
 
@@ -143,7 +144,7 @@ def _read(file: Path | None, overrides: dict[str, object]) -> Config:
 
 def _set_up_log(config: Config) -> logs.SummingHandler:
     handler = logs.set_up(config.log.level)
-    for warning in config.warnings():
+    for warning in warnings(config):
         _log.warning("%s", warning)
     return handler
 

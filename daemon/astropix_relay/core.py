@@ -81,8 +81,8 @@ class StreamCore:
         messages = []
         for batch in self._intake.sort(drained, now):
             payload, ends = batch.payload, batch.ends
-            whole = ((0, len(payload), len(ends)),)  # what `split` would say, without its loop
-            for begin, end, count in whole if len(payload) <= wire.MAX_PAYLOAD else split(ends):
+            whole = ((0, len(payload), len(ends)),)  # what `split_for_messages` would say, without its loop
+            for begin, end, count in whole if len(payload) <= wire.MAX_PAYLOAD else split_for_messages(ends):
                 header = wire.pack_header((0, count, self.relay_id, self.sequence, now.ns, batch.source))
                 self.sequence += count
                 messages.append((self._data_topic, header, payload[begin:end]))
@@ -167,7 +167,7 @@ class StreamCore:
         }
 
 
-def split(ends: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+def split_for_messages(ends: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     """Split readouts with these ends so that each part fits a message's payload; a larger one stands alone.
 
     Yields where each part begins and ends, in bytes, and how many readouts are in it.

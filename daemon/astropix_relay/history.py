@@ -23,11 +23,11 @@ from astropix_stream import wire
 _ENTRY = struct.Struct("<QQQ")  # as the index holds them
 _INDEX_SHARE = 8  # 1/8 of all: enough for messages of 168 bytes; of smaller ones fewer bytes are kept
 _FLAGS_AT = wire.RECORD_SIZE.size + wire.FLAGS_OFFSET
-_RECORD = struct.Struct(f"<I{wire.HEADER.size}s")  # the size of the payload, the header
+_RECORD = struct.Struct(f"<I{wire.MESSAGE_HEADER.size}s")  # the size of the payload, the header
 _NUMBERS = struct.Struct("<6xH8xQQ")  # of a header: count, sequence, received_ns
 
 
-class Page(NamedTuple):
+class HistoryPage(NamedTuple):
     """Whole messages; valid until the next `append`.
 
     `begin` is the first sequence asked for that is held, `end` the one after the last in the page.
@@ -106,7 +106,7 @@ class History:
         found = self._search_times(received_ns)
         return self._sequences[found % self._slots] if found < self._last else self.next
 
-    def page(self, start: int, stop: int, limit: int = wire.MAX_PAGE) -> Page:
+    def page(self, start: int, stop: int, limit: int = wire.MAX_PAGE) -> HistoryPage:
         """Return whole messages with the readouts from `start` up to, not including, `stop`.
 
         The page ends before `limit` bytes are exceeded (a single larger message is a page), and where the
@@ -115,14 +115,14 @@ class History:
         stop = max(start, min(stop, self.next))
         begin = min(max(start, self.oldest), stop)
         if begin == stop:
-            return Page(stop, stop, b"")
+            return HistoryPage(stop, stop, b"")
         first = self._search_sequences(begin)
         offset = self._positions[first % self._slots]
         last = self._fit(first, offset + limit, stop)
         size = self._end_of(last - 1) - offset
         end = self._sequences[last % self._slots] if last < self._last else self.next
         offset %= self._capacity
-        return Page(begin, end, self._records[offset : offset + size])
+        return HistoryPage(begin, end, self._records[offset : offset + size])
 
     def _fit(self, first: int, limit: int, stop: int) -> int:
         """Return which message is the first that is no more in a page that begins with `first`."""

@@ -7,11 +7,11 @@ from collections import Counter
 from dataclasses import replace
 
 from astropix_relay.clients.handover import Handover
-from astropix_relay.configuration.model import Stream
+from astropix_relay.configuration.model import StreamConfig
 from astropix_relay.host import queues
 from astropix_stream import addresses, errors
 from astropix_stream.batch import NOTHING, Drained
-from astropix_stream.multicast import interfaces, sockets
+from astropix_stream.multicast import interfaces, memberships, sockets
 from astropix_stream.multicast.datagrams import Reader, open_reader
 
 _log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Inlet:
         Where its socket is kept over a restart of the relay; by default nowhere.
     """
 
-    def __init__(self, config: Stream, handover: Handover | None = None) -> None:
+    def __init__(self, config: StreamConfig, handover: Handover | None = None) -> None:
         self.config = config
         self._handover = handover or Handover()
         self._made_of: tuple[object, ...] = ()
@@ -130,7 +130,7 @@ class Inlet:
                 raise errors.with_context(error, f"stream {self.config.name}: {self._address}") from None
             self._note_trouble(error)
 
-    def reconfigure(self, config: Stream) -> None:
+    def reconfigure(self, config: StreamConfig) -> None:
         """Take up another configuration; where that needs another socket, `check` opens it."""
         changed = {
             key for key in type(config).model_fields if getattr(config, key) != getattr(self.config, key)
@@ -179,10 +179,7 @@ class Inlet:
         return found
 
     def _note_link(self, interface: interfaces.Interface) -> None:
-        had_link, self._has_link = (
-            self._has_link,
-            not interface.name or queues.has_link(interface.name) is not False,
-        )
+        had_link, self._has_link = self._has_link, interfaces.has_link(interface)
         if had_link and not self._has_link:
             _log.warning("stream %s: the link of %s is down", self.config.name, interface)
         elif self._has_link and not had_link:
@@ -194,7 +191,7 @@ class Inlet:
             return INTERFACE
         if not addresses.is_multicast(self.config.group):
             return None
-        if interface.index and queues.is_member(self.config.group, interface.index) is False:
+        if interface.index and memberships.is_member(self.config.group, interface.index) is False:
             return FORGOTTEN
         silence_s = self.config.silence
         return SILENCE if silence_s and now_s - self._heard_s >= silence_s else None
@@ -225,7 +222,7 @@ class Inlet:
     def _open(self, interface: interfaces.Interface) -> socket.socket:
         config = self.config
         self._made_of = (config.group, config.port, interface.index, config.sources, config.receive_buffer)
-        self._socket = self._handover.take(self._name, *self._made_of) or sockets.open_receiver(
+        self._socket = self._handover.take(self._name, *self._made_of) or sockets.open_receiving(
             config.group, config.port, interface=interface, receive_buffer=config.receive_buffer
         )
         self._handover.keep(self._socket, self._name, *self._made_of)

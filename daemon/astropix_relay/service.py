@@ -22,10 +22,9 @@ from astropix_relay.clients.gate import Gate
 from astropix_relay.clients.handover import Handover, Listener
 from astropix_relay.clients.publisher import Publisher
 from astropix_relay.clients.security import Clients, load_clients, load_secret
-from astropix_relay.configuration.addresses import parse_address
+from astropix_relay.configuration.addresses import parse_listen_address
 from astropix_relay.configuration.loading import Changes, differences
-from astropix_relay.configuration.model import Config
-from astropix_relay.configuration.model import Stream as StreamConfig
+from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.core import StreamCore
 from astropix_relay.history import History
 from astropix_relay.host import logs, queues, systemd
@@ -426,7 +425,7 @@ def _open_metrics(config: Config) -> MetricsServer | None:
     if listen is None:
         return None
     try:
-        server = MetricsServer(parse_address(listen))
+        server = MetricsServer(parse_listen_address(listen))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         _log.warning("no metrics: cannot listen on %s (metrics.listen): %s", listen, reason)

@@ -28,7 +28,7 @@ def send(scale, _):
     bare = []
     with (
         MulticastSender(at.group, at.port, 0, interface="127.0.0.1") as sender,
-        sockets.open_sender(at.group, at.port, interface=interface, ttl=0, loop=True) as udp,
+        sockets.open_sending(at.group, at.port, interface=interface, ttl=0, loop=True) as udp,
     ):
         for _ in range(max(scale.rounds, 1)):
             bare.append(each_us(scale.calls, lambda: udp.sendto(data, to)))

@@ -32,7 +32,7 @@ def blast(group, port, count, size, rate, burst=16):
     interface = interfaces.find_interface("127.0.0.1", 4)
     count, rate, burst, readout = int(count), float(rate), int(burst), datagram(int(size))
     stamp, to = struct.Struct("<IQ").pack_into, (group, int(port))
-    with sockets.open_sender(group, int(port), interface=interface, ttl=0, loop=True) as udp:
+    with sockets.open_sending(group, int(port), interface=interface, ttl=0, loop=True) as udp:
         udp.setblocking(True)
         began = time.monotonic()
         for i in range(count):

@@ -10,7 +10,7 @@ from astropix_relay.clients.gate import Gate
 from astropix_relay.clients.handover import Handover, Listener
 from astropix_relay.clients.publisher import Publisher
 from astropix_relay.clients.security import load_clients
-from astropix_relay.configuration.model import Config, Security, Stream
+from astropix_relay.configuration.model import Config, SecurityConfig, StreamConfig
 from astropix_stream import keys, wire
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_stream.fmt import AstroPix4Readout
@@ -43,7 +43,7 @@ def make_config(group, port, files):
     def make(*, encrypted, **publish):
         security = {"client_keys": str(files / "clients"), "secret_key": str(files / "relay.key_secret")}
         return Config(
-            streams=(Stream(group=group, port=port, interface="127.0.0.1"),),
+            streams=(StreamConfig(group=group, port=port, interface="127.0.0.1"),),
             publish={"endpoint": "tcp://127.0.0.1:0", **publish},
             metrics={"listen": None},
             **({"security": security} if encrypted else {}),
@@ -255,7 +255,7 @@ class TestList:
         (files / "clients" / "broken.key").write_text("rubbish")
         (files / "clients" / "README").write_text("not a key")
         (files / "clients" / "alice.key_secret").write_text("oops")
-        security = Security(client_keys=str(files / "clients"))
+        security = SecurityConfig(client_keys=str(files / "clients"))
         assert sorted(load_clients(security).values()) == ["alice", "bob"]
         assert "this client is not let in" in caplog.text
         assert "broken.key holds no public key" in caplog.text
@@ -263,7 +263,7 @@ class TestList:
 
     def test_a_directory_that_cannot_be_read(self, files):
         with pytest.raises(ConfigError, match="cannot read"):
-            load_clients(Security(client_keys=str(files / "nothing")))
+            load_clients(SecurityConfig(client_keys=str(files / "nothing")))
 
 
 class TestCommands:

@@ -12,7 +12,7 @@ from astropix_relay.clients.handover import Handover, Listener
 from astropix_relay.history import History
 from astropix_stream import wire
 from astropix_stream.batch import Source
-from astropix_stream.wire import Answer, Ask, Request, Status
+from astropix_stream.wire import Answer, AnswerStatus, Ask, Request
 
 RELAY_ID = 77
 SOURCE = Source("10.0.0.1", 5013)
@@ -96,7 +96,7 @@ def ask(archive, client, kind, *numbers, stream="astropix", relay_id=0):
 )
 def test_answers(archive, client, question, limits, sequences):
     answer, page = ask(archive, client, *question)
-    assert answer == Answer(Status.OK, 5, RELAY_ID, 0, 100, *limits)
+    assert answer == Answer(AnswerStatus.OK, 5, RELAY_ID, 0, 100, *limits)
     messages = list(wire.walk_page(page))
     assert [header.sequence for header, _ in messages] == sequences
     assert all(
@@ -106,12 +106,12 @@ def test_answers(archive, client, question, limits, sequences):
 
 def test_refusals_say_why(archive, client):
     answer, words = ask(archive, client, Ask.OLDEST, stream="nosuch")
-    assert (answer.status, answer.request_id) == (Status.UNKNOWN_STREAM, 5)
+    assert (answer.status, answer.request_id) == (AnswerStatus.UNKNOWN_STREAM, 5)
     assert words == b"no such stream; there are: astropix, other"
     answer, words = ask(archive, client, Ask.OLDEST, relay_id=RELAY_ID + 1)
-    assert (answer.status, answer.relay_id) == (Status.OTHER_RELAY, RELAY_ID)
+    assert (answer.status, answer.relay_id) == (AnswerStatus.OTHER_RELAY, RELAY_ID)
     assert words == b"the relay was started anew"
-    assert ask(archive, client, Ask.OLDEST, relay_id=RELAY_ID)[0].status == Status.OK
+    assert ask(archive, client, Ask.OLDEST, relay_id=RELAY_ID)[0].status == AnswerStatus.OK
 
 
 @pytest.mark.parametrize("frames", [[b""], [b"x"], [b"", b"", b""], [b"\xff" * 100], [b"APXQ" + bytes(50)]])
@@ -119,9 +119,9 @@ def test_what_is_no_request_is_told_so(archive, client, frames):
     client.send_multipart(frames)
     turn(archive, 1)
     answer, words = client.recv_multipart()[-2:]
-    assert wire.parse_answer(answer).status == Status.MALFORMED
+    assert wire.parse_answer(answer).status == AnswerStatus.MALFORMED
     assert words.isascii()
-    assert ask(archive, client, Ask.OLDEST)[0].status == Status.OK
+    assert ask(archive, client, Ask.OLDEST)[0].status == AnswerStatus.OK
 
 
 def test_a_req_socket_may_ask(context, archive):
@@ -139,7 +139,7 @@ def test_a_client_that_does_not_read_gets_no_more_than_fits_and_disturbs_nobody(
             greedy.send(wire.pack_request(Request(Ask.OLDEST, 5, 0, 0, 0, "astropix")))
         turn(archive, 200)
         assert archive.unwanted > 150
-        assert ask(archive, client, Ask.LATEST, 1)[0].status == Status.OK
+        assert ask(archive, client, Ask.LATEST, 1)[0].status == AnswerStatus.OK
 
 
 def test_pages_leave_the_processor_to_what_is_live(context, archive, history, client):
@@ -161,8 +161,8 @@ def test_a_client_that_is_gone_is_no_error(context, archive):
 def test_a_frame_larger_than_any_request_ends_its_connection(context, archive, client):
     with connect(context, archive, zmq.DEALER) as other:
         other.send(bytes(10_000))
-        assert ask(archive, client, Ask.OLDEST)[0].status == Status.OK
-    assert archive.answered == {Status.OK: 1}
+        assert ask(archive, client, Ask.OLDEST)[0].status == AnswerStatus.OK
+    assert archive.answered == {AnswerStatus.OK: 1}
 
 
 def test_an_endpoint_in_use_is_named(context, archive):

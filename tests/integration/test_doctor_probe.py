@@ -10,7 +10,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from astropix_stream import keys, wire
 from astropix_stream.doctor import probe, relay
-from astropix_stream.doctor.relay import Handshake
+from astropix_stream.doctor.relay import HandshakeResult
 from astropix_stream.errors import ConfigError
 from astropix_stream.url import parse_url
 from integration.test_relay import running_relay
@@ -60,7 +60,7 @@ def test_a_name_is_looked_up(group, port):
     with running_relay(group, port) as running:
         answers = ask(running.publisher.endpoint.replace("127.0.0.1", "localhost"))
     assert "127.0.0.1" in answers.addresses
-    assert answers.handshake is Handshake.SUCCEEDED
+    assert answers.handshake is HandshakeResult.SUCCEEDED
 
 
 def test_keys(tmp_path):
@@ -80,7 +80,7 @@ def test_keys(tmp_path):
             assert faults(ask(with_keys(endpoint, "relay", "foreign"))) == ["key-refused"]
             assert faults(ask(with_keys(endpoint, "foreign", "me"))) == ["wrong-server-key"]
             answers = ask(with_keys(endpoint, "relay", "me"))
-            assert answers.handshake is Handshake.SUCCEEDED
+            assert answers.handshake is HandshakeResult.SUCCEEDED
             assert "accepted" in [verdict.text for verdict in relay.judge(answers)]
         finally:
             authenticator.stop()

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from astropix_relay import inlet as inlets
-from astropix_relay.configuration.model import Stream
+from astropix_relay.configuration.model import StreamConfig
 from astropix_relay.inlet import Inlet
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.receiving.readiness import wait_readable
@@ -18,7 +18,7 @@ READOUT = AstroPix4Readout(b"\xbc\x01", 1).to_bytes()
 
 @pytest.fixture
 def stream(group, port):
-    return Stream(group=group, port=port, interface="127.0.0.1", silence=5.0)
+    return StreamConfig(group=group, port=port, interface="127.0.0.1", silence=5.0)
 
 
 @pytest.fixture

@@ -166,7 +166,7 @@ class TestClientKeys:
 
     def test_are_taken_up_and_a_removed_one_ends_its_connection(self, relay, files, sender, monkeypatch):
         monkeypatch.setattr(relay_module, "LOST_AFTER_S", 60.0)  # it does not reconnect by itself
-        monkeypatch.setattr(refusals, "PATIENCE_S", 0.0)
+        monkeypatch.setattr(refusals, "REFUSAL_PATIENCE_S", 0.0)
         more = f"security: {{client_keys: {files}/clients, secret_key: {files}/relay.key_secret}}"
         self.allow(files, "alice")
         relay.start(relay.first, more=more)

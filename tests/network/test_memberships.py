@@ -9,7 +9,7 @@ import time
 import pytest
 
 from astropix_relay import inlet as inlets
-from astropix_relay.configuration.model import Stream
+from astropix_relay.configuration.model import StreamConfig
 from astropix_relay.inlet import Inlet
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fmt import AstroPix4Readout
@@ -36,7 +36,7 @@ def lan(lab, hosts):
 def inlet_on(host, *, start=True, **keys):
     """An inlet in `host`, checked once, at the time 0."""
     with host.inside():
-        inlet = Inlet(Stream(**{"group": "239.1.1.1", "interface": "eth0", **keys}))
+        inlet = Inlet(StreamConfig(**{"group": "239.1.1.1", "interface": "eth0", **keys}))
         try:
             if start:
                 inlet.check(0.0, starting=True)

@@ -313,7 +313,7 @@ def test_the_ttl_is_that_which_was_asked(two, both, port, version, send_from):
     }[version]
     with other.inside():
         interface = interfaces.find_interface("eth0", 4)
-        receiver = sockets.open_receiver(both[version], port, interface=interface)
+        receiver = sockets.open_receiving(both[version], port, interface=interface)
         sockets.join(receiver, both[version], interface)
     with receiver:
         receiver.setsockopt(level, receive_ttl, 1)

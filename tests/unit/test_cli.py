@@ -112,7 +112,7 @@ def test_debug_shows_the_traceback(args, capsys):
 
 def test_a_bug_is_called_a_bug(monkeypatch, capsys):
     module = importlib.import_module("astropix_stream.cli.send")
-    monkeypatch.setattr(module, "Recording", None)
+    monkeypatch.setattr(module, "RecordedRuns", None)
     assert cli.run(["send", "x"]) == ending.WRONG
     assert capsys.readouterr().err == (
         "apx: this is a bug: TypeError: 'NoneType' object is not callable (--debug shows where)\n"

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from astropix_relay.configuration.consistency import warnings
 from astropix_relay.configuration.loading import FLAGS, default_config, differences, load_config, schema
 from astropix_relay.configuration.marks import parse
-from astropix_relay.configuration.model import Config, Security, Stream
+from astropix_relay.configuration.model import Config, SecurityConfig, StreamConfig
 from astropix_stream.errors import ConfigError, WireError
 from astropix_stream.wire import check_stream_name
 
@@ -448,15 +449,15 @@ def test_shipped_file_shows_every_key():
     about = schema()
     assert {path[0] for path in shown} == about["properties"].keys() - {"security"}
     for name, part in about["$defs"].items():
-        if name != "Security":
-            here = ("streams", 0) if name == "Stream" else (name.lower(),)
+        if name != "SecurityConfig":
+            here = ("streams", 0) if name == "StreamConfig" else (name.removesuffix("Config").lower(),)
             assert {path[-1] for path in shown if path[:-1] == here} == part["properties"].keys()
 
 
 def test_shipped_file_shows_security_as_it_is_written():
     commented = RELAY_YAML.read_text().partition("# security:")[2].partition("\nlog:")[0]
     text = "security:" + commented.replace("\n#", "\n")
-    assert load_config(text).security == Security(client_keys="/etc/astropix-relay/clients")
+    assert load_config(text).security == SecurityConfig(client_keys="/etc/astropix-relay/clients")
 
 
 @pytest.mark.parametrize(
@@ -476,7 +477,7 @@ def test_defaults_are_those_of_the_documentation():
     assert config.history_endpoint() == "tcp://127.0.0.1:5557"
     assert config.metrics.listen == "127.0.0.1:9108"
     assert config.security is None
-    assert config.warnings() == []
+    assert warnings(config) == []
 
 
 # Values
@@ -514,7 +515,7 @@ def test_history_stands_beside_the_publisher(publish, history):
 
 def test_yaml_1_2_values():
     """What YAML 1.1 takes for 8, 90 and true."""
-    assert load_config("streams: [{port: 05008, name: on}]").streams == (Stream(port=5008, name="on"),)
+    assert load_config("streams: [{port: 05008, name: on}]").streams == (StreamConfig(port=5008, name="on"),)
     assert mistakes("streams: [{port: 84:00}]")[0].startswith(
         "1:18: streams[0].port: '84:00' is not a whole number"
     )
@@ -561,9 +562,9 @@ def test_what_does_not_conflict(text):
     ],
 )
 def test_warnings(text, expected):
-    warnings = load_config(text).warnings()
-    assert len(warnings) == len(expected), warnings
-    assert all(line.startswith(start) for line, start in zip(warnings, expected, strict=True)), warnings
+    found = warnings(load_config(text))
+    assert len(found) == len(expected), found
+    assert all(line.startswith(start) for line, start in zip(found, expected, strict=True)), found
 
 
 # Command-line options
@@ -573,12 +574,12 @@ def test_options_win_over_the_file():
     text = "streams: [{name: a, port: 80, stride: 2}]\npublish: {max_clients: 3}"
     options = {"group": "239.1.1.9", "port": 5009, "interface": "lo", "publish": "tcp://*:6000", "name": None}
     config = load_config(text, overrides=options)
-    assert config.streams == (Stream(name="a", group="239.1.1.9", port=5009, interface="lo", stride=2),)
+    assert config.streams == (StreamConfig(name="a", group="239.1.1.9", port=5009, interface="lo", stride=2),)
     assert (config.publish.endpoint, config.publish.max_clients) == ("tcp://*:6000", 3)
 
 
 def test_options_without_a_file():
-    assert default_config(port=5009).streams == (Stream(port=5009),)
+    assert default_config(port=5009).streams == (StreamConfig(port=5009),)
     assert default_config(**dict.fromkeys(FLAGS)) == default_config()
 
 
@@ -624,9 +625,9 @@ metrics: {listen: null}
 security: {client_keys: keys}
 """)
     changes = differences(old, new)
-    assert changes.added == (Stream(name="d", port=5010),)
-    assert changes.removed == (Stream(name="a"),)
-    assert changes.changed == (Stream(name="b", port=5011),)
+    assert changes.added == (StreamConfig(name="d", port=5010),)
+    assert changes.removed == (StreamConfig(name="a"),)
+    assert changes.changed == (StreamConfig(name="b", port=5011),)
     assert changes.restart == ("publish.max_clients", "memory_budget", "metrics.listen", "security")
     assert not any(differences(old, old))
 
@@ -648,18 +649,18 @@ def test_schema_describes_every_key():
         assert part["additionalProperties"] is False
         for key, details in part["properties"].items():
             assert "description" in details or "$ref" in details, key
-    assert about["$defs"]["Publish"]["properties"]["subscriber_queue"]["default"] == "8MiB"
-    assert about["$defs"]["Security"]["required"] == ["client_keys"]
+    assert about["$defs"]["PublishConfig"]["properties"]["subscriber_queue"]["default"] == "8MiB"
+    assert about["$defs"]["SecurityConfig"]["required"] == ["client_keys"]
 
 
 def test_schema_is_as_strict_as_the_check():
     """`security:` with nothing below must not look right in an editor: it would not start."""
-    assert schema()["properties"]["security"] == {"$ref": "#/$defs/Security"}
+    assert schema()["properties"]["security"] == {"$ref": "#/$defs/SecurityConfig"}
 
 
 @given(st.text(alphabet="helo_-09az AZ\n", max_size=8) | st.text(max_size=70))
 def test_schema_knows_names_as_the_protocol_does(name):
-    pattern = schema()["$defs"]["Stream"]["properties"]["name"]["pattern"]
+    pattern = schema()["$defs"]["StreamConfig"]["properties"]["name"]["pattern"]
     try:
         check_stream_name(name)
     except WireError:
@@ -700,9 +701,9 @@ def section(name):
 FILES = st.fixed_dictionaries(
     {},
     optional={
-        "streams": st.lists(section("Stream"), max_size=3),
+        "streams": st.lists(section("StreamConfig"), max_size=3),
         "memory_budget": VALUES,
-        **{name.lower(): section(name) for name in SECTIONS if name != "Stream"},
+        **{name.lower(): section(name) for name in SECTIONS if name != "StreamConfig"},
     },
 )
 OPTIONS = st.fixed_dictionaries({}, optional=dict.fromkeys(FLAGS, TREES))
@@ -711,7 +712,7 @@ OPTIONS = st.fixed_dictionaries({}, optional=dict.fromkeys(FLAGS, TREES))
 def assert_config_or_mistakes(text, options=None):
     result = load_or_error(text, options)
     if isinstance(result, Config):
-        result.warnings()
+        warnings(result)
         result.history_endpoint()
     else:
         assert str(result).split("\n") == [str(mistake) for mistake in result.mistakes]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_relay.core import MIN_BEAT_INTERVAL_S, StreamCore, split
+from astropix_relay.core import MIN_BEAT_INTERVAL_S, StreamCore, split_for_messages
 from astropix_relay.history import History
 from astropix_stream import wire
 from astropix_stream.clock import Moment
@@ -67,7 +67,7 @@ def test_sources_go_into_messages_of_their_own_and_numbers_follow_publishing(cor
 
 @given(st.lists(st.integers(19, 65507), min_size=1, max_size=40))
 def test_split_keeps_everything_in_order_and_within_a_payload(sizes):
-    left, parts = list(sizes), list(split(list(accumulate(sizes))))
+    left, parts = list(sizes), list(split_for_messages(list(accumulate(sizes))))
     for begin, end, count in parts:
         part, left = left[:count], left[count:]
         assert end - begin == sum(part)

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astropix_stream.doctor import relay
-from astropix_stream.doctor.relay import Answers, Handshake
+from astropix_stream.doctor.relay import Answers, HandshakeResult
 from astropix_stream.url import parse_url
 from astropix_stream.wire import Hello
 
 URL = parse_url("tcp://relay:5556")
 CONNECTED = {"addresses": ("10.0.2.1",)}
-GREETED = CONNECTED | {"mechanism": "NULL", "handshake": Handshake.SUCCEEDED}
+GREETED = CONNECTED | {"mechanism": "NULL", "handshake": HandshakeResult.SUCCEEDED}
 WITH_KEY = CONNECTED | {"mechanism": "CURVE", "has_key": True}
 HELLO = Hello(relay_id=1, version="1.0", streams={"astropix": 4000}, history_port=None)
 SUBSCRIBED = GREETED | {"hello": HELLO, "stream": "astropix"}
@@ -37,10 +37,10 @@ def faults(url=URL, **answers):
         (CONNECTED | {"mechanism": ""}, "not-zeromq"),
         (CONNECTED | {"mechanism": "CURVE"}, "key-needed"),
         (CONNECTED | {"mechanism": "NULL", "has_key": True}, "key-unneeded"),
-        (GREETED | {"handshake": Handshake.BROKEN_OFF}, "not-a-relay"),
-        (GREETED | {"handshake": Handshake.REFUSED}, "refused"),
-        (WITH_KEY | {"handshake": Handshake.REFUSED}, "key-refused"),
-        (WITH_KEY | {"handshake": Handshake.BROKEN_OFF}, "wrong-server-key"),
+        (GREETED | {"handshake": HandshakeResult.BROKEN_OFF}, "not-a-relay"),
+        (GREETED | {"handshake": HandshakeResult.REFUSED}, "refused"),
+        (WITH_KEY | {"handshake": HandshakeResult.REFUSED}, "key-refused"),
+        (WITH_KEY | {"handshake": HandshakeResult.BROKEN_OFF}, "wrong-server-key"),
         (GREETED, "no-hello"),
         (GREETED | {"hello": HELLO._replace(streams={})}, "no-streams"),
         (GREETED | {"hello": HELLO._replace(streams={"a": 1, "b": 1})}, "several-streams"),
@@ -62,7 +62,7 @@ def test_a_relay_that_is_well(answers):
 
 def test_a_relay_with_keys_that_is_well():
     answers = WITH_KEY | {
-        "handshake": Handshake.SUCCEEDED,
+        "handshake": HandshakeResult.SUCCEEDED,
         "hello": HELLO,
         "stream": "astropix",
         "report": REPORT,

@@ -10,8 +10,7 @@ from astropix_stream.batch import NOTHING, SLOT_SIZE, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Counts, StreamLedger
 from astropix_stream.fmt import HEADER, MAGIC
-from astropix_stream.multicast.intake import LENGTH, REASONS, SHORT, TRUNCATED, Intake
-from astropix_stream.multicast.intake import MAGIC as WRONG_MAGIC
+from astropix_stream.multicast.intake import Intake, Rejection
 from drains import DAQ, OTHER, by_columns, drain
 
 NOW, LATER = Moment(0.0, 10**18), Moment(5.0, 10**18 + 5 * 10**9)
@@ -66,12 +65,12 @@ def test_nothing_drained_is_nothing(intake, ledger):
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (b"", SHORT),
-        (datagram(0, b"")[:-1], SHORT),
-        (b"\x00" * 40, WRONG_MAGIC),
-        (datagram(0) + b"\xbc", LENGTH),
-        (datagram(0)[:-1], LENGTH),
-        (datagram(0).ljust(SLOT_SIZE), TRUNCATED),
+        (b"", Rejection.SHORT),
+        (datagram(0, b"")[:-1], Rejection.SHORT),
+        (b"\x00" * 40, Rejection.MAGIC),
+        (datagram(0) + b"\xbc", Rejection.LENGTH),
+        (datagram(0)[:-1], Rejection.LENGTH),
+        (datagram(0).ljust(SLOT_SIZE), Rejection.TRUNCATED),
     ],
 )
 def test_what_is_not_a_readout_is_rejected_with_its_reason(intake, ledger, bad, reason):
@@ -166,7 +165,7 @@ def test_any_datagrams_are_taken_or_rejected_and_valid_ones_come_out_untouched(s
         rejected += len(datagrams) - sum(map(is_readout, datagrams))
         assert ledger.totals().received == received
         assert ledger.rejected.total() == rejected
-    assert set(ledger.rejected) <= set(REASONS)
+    assert set(ledger.rejected) <= set(Rejection)
     counts = ledger.totals()
     assert 0 <= counts.delivered <= counts.received
 

@@ -23,7 +23,7 @@ LO = Interface("lo", socket.if_nametoindex("lo")) if sys.platform == "linux" els
 
 @pytest.fixture
 def receiver(group, port):
-    with sockets.open_receiver(group, port, interface=LO) as sock:
+    with sockets.open_receiving(group, port, interface=LO) as sock:
         yield sock
 
 
@@ -108,20 +108,20 @@ def test_the_interface_in_use_is_told():
 def test_an_address_of_one_link_needs_the_interface(group, port):
     options = {"ttl": 0, "loop": True}
     for opened in (
-        lambda: sockets.open_sender(group, port, interface=Interface(), **options),
-        lambda: sockets.open_receiver(group, port, interface=Interface()),
+        lambda: sockets.open_sending(group, port, interface=Interface(), **options),
+        lambda: sockets.open_receiving(group, port, interface=Interface()),
     ):
         with pytest.raises(ConfigError, match="name the interface"):
             opened()
 
 
 def test_sockets_do_not_block_and_have_their_options(group, port):
-    with sockets.open_sender(group, port, interface=LO, ttl=3, loop=False) as sender:
+    with sockets.open_sending(group, port, interface=LO, ttl=3, loop=False) as sender:
         assert sender.gettimeout() == 0.0
         assert sender.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL) == 3
         assert sender.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP) == 0
         assert sender.getsockopt(socket.IPPROTO_IP, sockets.IP_RECVERR) == 1
-    with sockets.open_receiver(group, port, interface=LO) as receiver:
+    with sockets.open_receiving(group, port, interface=LO) as receiver:
         assert receiver.gettimeout() == 0.0
         assert receiver.getsockname() == (group, port)
         assert receiver.getsockopt(socket.IPPROTO_IP, sockets.IP_MULTICAST_ALL) == 0
@@ -129,12 +129,12 @@ def test_sockets_do_not_block_and_have_their_options(group, port):
 
 
 def test_sockets_for_ipv6_have_their_options(group6, port):
-    with sockets.open_sender(group6, port, interface=LO, ttl=3, loop=False) as sender:
+    with sockets.open_sending(group6, port, interface=LO, ttl=3, loop=False) as sender:
         assert sender.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS) == 3
         assert sender.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP) == 0
         assert sender.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF) == LO.index
         assert sender.getsockopt(socket.IPPROTO_IPV6, sockets.IPV6_RECVERR) == 1
-    with sockets.open_receiver(group6, port, interface=LO) as receiver:
+    with sockets.open_receiving(group6, port, interface=LO) as receiver:
         assert receiver.getsockname()[:2] == (group6, port)
         assert receiver.getsockopt(socket.IPPROTO_IPV6, sockets.IPV6_MULTICAST_ALL) == 0
 
@@ -143,9 +143,9 @@ def test_a_platform_without_the_options_does_without(group, port, monkeypatch):
     for name in ("IP_MULTICAST_ALL", "SO_RXQ_OVFL", "IP_RECVERR"):
         monkeypatch.setattr(sockets, name, None)
     monkeypatch.setattr(sockets, "BIND_TO_GROUP", False)
-    with sockets.open_sender(group, port, interface=LO, ttl=0, loop=True) as sender:
+    with sockets.open_sending(group, port, interface=LO, ttl=0, loop=True) as sender:
         assert sender.getsockopt(socket.IPPROTO_IP, 11) == 0
-    with sockets.open_receiver(group, port, interface=LO) as receiver:
+    with sockets.open_receiving(group, port, interface=LO) as receiver:
         assert receiver.getsockname() == ("0.0.0.0", port)
         assert receiver.getsockopt(socket.IPPROTO_IP, 49) == 1
         assert receiver.getsockopt(socket.SOL_SOCKET, 40) == 0
@@ -159,7 +159,7 @@ def test_a_platform_that_does_not_list_addresses_takes_them_as_they_are(monkeypa
 @pytest.mark.parametrize("ttl", [-1, 256])
 def test_a_ttl_out_of_range_is_refused(group, port, ttl):
     with pytest.raises(ConfigError, match="ttl"):
-        sockets.open_sender(group, port, interface=LO, ttl=ttl, loop=True)
+        sockets.open_sending(group, port, interface=LO, ttl=ttl, loop=True)
 
 
 def test_joining_twice_and_leaving_twice_is_no_error(receiver, group):
@@ -190,10 +190,10 @@ def test_joining_a_source_needs_the_platform_and_one_family(receiver, group, mon
 
 
 def test_a_unicast_address_needs_no_membership_and_shares_its_port_with_nobody(port):
-    with sockets.open_receiver("127.0.0.1", port, interface=LO) as sock:
+    with sockets.open_receiving("127.0.0.1", port, interface=LO) as sock:
         sockets.join(sock, "127.0.0.1", LO)
         with pytest.raises(OSError, match="use"):
-            sockets.open_receiver("127.0.0.1", port, interface=LO)
+            sockets.open_receiving("127.0.0.1", port, interface=LO)
 
 
 def test_a_buffer_is_granted_as_far_as_the_kernel_allows(receiver):

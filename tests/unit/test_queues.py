@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from astropix_relay.host import queues
-from astropix_stream.multicast import memberships as answers
+from astropix_stream.multicast import memberships
 
 SNMP = """\
 Ip: Forwarding ReasmTimeout ReasmReqds ReasmOKs ReasmFails
@@ -24,17 +24,15 @@ def test_counters_are_parsed():
 
 
 def test_this_host_answers():
-    assert queues.is_member("224.0.0.1", socket.if_nametoindex("lo"))
-    assert queues.is_member("239.255.255.254", socket.if_nametoindex("lo")) is False
-    assert queues.has_link("lo")
-    assert queues.has_link("nothing0") is None
+    assert memberships.is_member("224.0.0.1", socket.if_nametoindex("lo"))
+    assert memberships.is_member("239.255.255.254", socket.if_nametoindex("lo")) is False
     assert queues.reassembly_failures() >= 0
 
 
 def test_what_the_kernel_does_not_tell_is_none(monkeypatch, tmp_path):
-    monkeypatch.setattr(answers, "PROC_NET", tmp_path)
+    monkeypatch.setattr(memberships, "PROC_NET", tmp_path)
     monkeypatch.setattr(queues, "_SO_MEMINFO", 9999)
-    assert queues.is_member("239.1.1.1", 1) is None
+    assert memberships.is_member("239.1.1.1", 1) is None
     assert queues.reassembly_failures() is None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         assert queues.socket_memory(sock) is None

@@ -68,9 +68,9 @@ readouts = st.lists(st.builds(fmt.AstroPix4Readout, st.binary(max_size=40), st.i
 
 @pytest.mark.parametrize(("packed", "header"), GOLDEN_HEADERS)
 def test_headers_are_56_bytes_as_the_table_says(packed, header):
-    assert len(packed) == wire.HEADER.size == 56
+    assert len(packed) == wire.MESSAGE_HEADER.size == 56
     assert wire.pack_header(header) == packed
-    assert wire.parse_header(packed) == header
+    assert wire.parse_message_header(packed) == header
 
 
 def test_a_data_message():
@@ -102,21 +102,21 @@ def test_what_is_not_known_is_ignored():
     header = bytearray(HEADER_IPV4 + b"more to come")
     header[5] = 0xFE  # flags of a later version
     header[50:56] = b"\xff" * 6
-    assert wire.parse_header(bytes(header)) == GOLDEN_HEADERS[0][1]._replace(flags=0xFE)
+    assert wire.parse_message_header(bytes(header)) == GOLDEN_HEADERS[0][1]._replace(flags=0xFE)
     frame = b'apx/hello\0{"protocol": 1, "relay_id": 7, "streams": {"a": {"readout_uid": 1, "x": 2}}, "y": 3}'
     assert wire.parse_hello(frame) == Hello(7, "", {"a": 1}, None)
 
 
 @given(headers)
 def test_headers_survive_the_round_trip(header):
-    assert wire.parse_header(wire.pack_header(header)) == header
+    assert wire.parse_message_header(wire.pack_header(header)) == header
 
 
 def test_an_ipv4_address_is_mapped_and_a_scope_is_dropped():
     assert wire.pack_address("10.0.0.1") == wire.pack_address("::ffff:10.0.0.1")
-    assert wire.parse_address(wire.pack_address("::ffff:10.0.0.1")) == "10.0.0.1"
-    assert wire.parse_address(wire.pack_address("fe80::1%eth0")) == "fe80::1"
-    assert wire.parse_address(bytes(16)) == "::"
+    assert wire.unpack_address(wire.pack_address("::ffff:10.0.0.1")) == "10.0.0.1"
+    assert wire.unpack_address(wire.pack_address("fe80::1%eth0")) == "fe80::1"
+    assert wire.unpack_address(bytes(16)) == "::"
 
 
 @given(streams, headers, st.binary(max_size=100))

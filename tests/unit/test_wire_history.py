@@ -12,7 +12,7 @@ from astropix_stream import wire
 from astropix_stream.batch import Source
 from astropix_stream.errors import WireError
 from astropix_stream.fmt import AstroPix4Readout
-from astropix_stream.wire import Answer, Ask, Request, Status
+from astropix_stream.wire import Answer, AnswerStatus, Ask, Request
 
 DOCUMENT = Path(__file__).parents[2] / "docs/protocol.md"
 GOLDEN = {
@@ -25,7 +25,7 @@ RELAY_ID = 0x123456789ABC
 u64 = st.integers(0, 2**64 - 1)
 names = st.from_regex(r"[a-z0-9_-]{1,64}", fullmatch=True).filter(lambda name: not name.startswith("hello"))
 requests = st.builds(Request, st.sampled_from(Ask), u64, u64, u64, u64, names)
-answers = st.builds(Answer, st.sampled_from(Status), u64, u64, u64, u64, u64, u64)
+answers = st.builds(Answer, st.sampled_from(AnswerStatus), u64, u64, u64, u64, u64, u64)
 
 
 def test_golden_request():
@@ -35,7 +35,7 @@ def test_golden_request():
 
 
 def test_golden_answer():
-    answer = Answer(Status.OK, 7, RELAY_ID, oldest=800, next=3000, begin=1000, end=1002)
+    answer = Answer(AnswerStatus.OK, 7, RELAY_ID, oldest=800, next=3000, begin=1000, end=1002)
     assert wire.pack_answer(answer) == ANSWER
     assert wire.parse_answer(ANSWER) == answer
     assert wire.parse_answer(ANSWER + b"of a later version") == answer

@@ -40,7 +40,7 @@ def command(
     Exits with 1 if nothing came within --timeout, or not as many as --count.
     """
     with Sources(options.with_keys(urls, key, server_key), timeout) as sources:
-        reception = Reception(sources, hits=hits, as_json=as_json)
+        reception = Printer(sources, hits=hits, as_json=as_json)
         interrupted, timed_out = False, None
         try:
             sources.wait_ready()
@@ -59,7 +59,7 @@ def command(
     ending.finish(interrupted=interrupted and count is not None)
 
 
-class Reception:
+class Printer:
     """Prints readouts or hits, for people or for programs, and counts them."""
 
     def __init__(self, sources: Sources, *, hits: bool, as_json: bool) -> None:

@@ -24,9 +24,9 @@ def command(
         list[Path], typer.Argument(metavar="FILE", help="One after another.", show_default=False)
     ],
     *,
-    group: options.Group = DEFAULT_GROUP,
-    port: options.Port = DEFAULT_PORT,
-    interface: options.Interface = None,
+    group: options.GroupOption = DEFAULT_GROUP,
+    port: options.PortOption = DEFAULT_PORT,
+    interface: options.InterfaceOption = None,
     ttl: options.Ttl = 2,
     speed: options.Speed = 1.0,
     rate: options.Rate = None,
@@ -41,7 +41,7 @@ def command(
     now: Annotated[
         bool, typer.Option("--now", help="Replace the timestamps by the time of sending.")
     ] = False,
-    loss: options.Loss = 0.0,
+    loss: options.LossOption = 0.0,
     duplicate: options.Duplicate = 0.0,
     reorder: options.Reorder = 0.0,
     seed: options.Seed = None,
@@ -52,7 +52,7 @@ def command(
 
     A damaged file is played up to the damage; the exit code then is 2.
     """
-    recording = Recording(files, start, count)
+    recording = RecordedRuns(files, start, count)
     extent = recording.measure()
     pacing = replay.Pacing(speed, rate)
     dues = replay.repeat(recording.open_pass, extent) if loop else recording.open_pass()
@@ -66,7 +66,7 @@ def command(
     ending.finish(wrong=playing.incomplete, interrupted=interrupted and not loop)
 
 
-class Recording:
+class RecordedRuns:
     """The readouts of some files, of which a part is played.
 
     Parameters

@@ -21,9 +21,9 @@ EXAMPLES = (
 
 def command(
     *,
-    group: options.Group = DEFAULT_GROUP,
-    port: options.Port = DEFAULT_PORT,
-    interface: options.Interface = None,
+    group: options.GroupOption = DEFAULT_GROUP,
+    port: options.PortOption = DEFAULT_PORT,
+    interface: options.InterfaceOption = None,
     ttl: options.Ttl = 2,
     rate: Annotated[
         float, typer.Option(parser=options.positive, metavar="N", help="Readouts per second.")
@@ -33,7 +33,7 @@ def command(
     count: options.Count = None,
     seconds: options.Seconds = None,
     seed: options.Seed = None,
-    loss: options.Loss = 0.0,
+    loss: options.LossOption = 0.0,
     duplicate: options.Duplicate = 0.0,
     reorder: options.Reorder = 0.0,
     as_json: options.AsJson = False,

@@ -8,9 +8,9 @@ subscriber; `Ledger` is what a receiver shows.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime
 from typing import Any, NamedTuple
 
+from astropix_stream import numbers
 from astropix_stream.batch import Run, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.places import Place
@@ -302,8 +302,8 @@ class Ledger:
         value = asdict(self)
         value["lost"] = self.lost
         value["live_fraction"] = self.live_fraction
-        value["lost_at"] = {place.name.lower(): count for place, count in self.lost_at.items()}
-        value["losses"] = [{**asdict(loss), "place": loss.place.name.lower()} for loss in self.losses]
+        value["lost_at"] = {place.key: count for place, count in self.lost_at.items()}
+        value["losses"] = [{**asdict(loss), "place": loss.place.key} for loss in self.losses]
         del value["paths"]
         if self.paths:
             value["paths"] = [{**path._asdict(), "ledger": path.ledger.to_json()} for path in self.paths]
@@ -313,13 +313,13 @@ class Ledger:
         if not self.lost:
             return f"nothing lost of {self.delivered}"
         at_most = "at most " if self.at_most else ""
-        kernel = (Place.RELAY_KERNEL, Place.CLIENT_KERNEL)
         parts = [
-            f"{at_most * (place in kernel)}{count} {place}" for place, count in self.lost_at.items() if count
+            f"{at_most * place.is_kernel}{count} {place}" for place, count in self.lost_at.items() if count
         ]
         text = f"{self.lost} lost of {self.delivered + self.lost}: " + ", ".join(parts)
         if self.losses:
-            text += f", between {_clock(self.losses[0].began_ns)} and {_clock(self.losses[-1].ended_ns)}"
+            first, last = self.losses[0].began_ns, self.losses[-1].ended_ns
+            text += f", between {numbers.time_of_day(first)} and {numbers.time_of_day(last)}"
         return text
 
 
@@ -337,10 +337,6 @@ class PathAccount(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.first} first, {self.later} later copies, {self.ledger}"
-
-
-def _clock(epoch_ns: int) -> str:
-    return datetime.fromtimestamp(epoch_ns / 1e9).strftime("%H:%M:%S")
 
 
 def place_counts(counts: Counts, kernel: Place, rejected: Place) -> dict[Place, int]:

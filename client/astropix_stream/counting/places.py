@@ -4,7 +4,11 @@ from enum import StrEnum
 
 
 class Place(StrEnum):
-    """Where a readout was lost, in the order of its way; the text completes '12 lost …'."""
+    """Where a readout was lost, in the order of its way; the text completes '12 lost …'.
+
+    `key` names it for programs: in JSON, in metrics, in the API of the page. Programs that read them have to
+    expect places that they do not know: a longer way has more of them.
+    """
 
     BEFORE_SOCKET = "before the socket"
     """In the DAQ host, the network or the interface: it never came to the socket that joined the group."""
@@ -17,3 +21,13 @@ class Place(StrEnum):
     """Several receivers of the same readouts each lost it; their own accounts say where."""
     CLIENT_QUEUE = "in this program"
     """It came too slowly for its queue, or skipped on purpose."""
+
+    @property
+    def key(self) -> str:
+        """Its name for programs."""
+        return self.name.lower()
+
+    @property
+    def is_kernel(self) -> bool:
+        """Whether it is a kernel, whose drops carry no source: their number may be too large."""
+        return self in (Place.RELAY_KERNEL, Place.CLIENT_KERNEL)

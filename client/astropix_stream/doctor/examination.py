@@ -48,7 +48,7 @@ class Facts:
     """
 
     source: SourceUrl
-    way: path.Path | None
+    way: path.WayIn | None
     listening: Listening
     listened_s: float
     owners: Sequence[joining.Owner]
@@ -131,7 +131,7 @@ def read_group(source: SourceUrl, listen_s: float) -> Facts:
     )
 
 
-def _find_way(source: SourceUrl) -> path.Path:
+def _find_way(source: SourceUrl) -> path.WayIn:
     """Find the interface that a program would join on."""
     named = source.options.get("interface")
     found = interfaces.find_interface(named, addresses.check_address(source.host, source.port))

@@ -13,7 +13,7 @@ from typing import Any
 from astropix_stream import clock
 from astropix_stream.batch import Source
 from astropix_stream.doctor.arrivals import Heard, Sighting, parse_ipv4, parse_ipv6
-from astropix_stream.doctor.path import Link, Path
+from astropix_stream.doctor.path import Link, WayIn
 from astropix_stream.multicast import interfaces, memberships, sockets
 from astropix_stream.url import SourceUrl
 
@@ -60,7 +60,7 @@ class Listening:
     queriers: list[str] | None = None
 
 
-def listen(source: SourceUrl, path: Path | None, seconds: float) -> Listening:
+def listen(source: SourceUrl, path: WayIn | None, seconds: float) -> Listening:
     """Listen for so long; `path` is None for an address that is no group."""
     found = Listening(joined_before=memberships.memberships(source.host))
     with contextlib.ExitStack() as opened, selectors.DefaultSelector() as selector:
@@ -83,7 +83,7 @@ def listen(source: SourceUrl, path: Path | None, seconds: float) -> Listening:
     return found
 
 
-def _links(path: Path | None) -> Sequence[Link | None]:
+def _links(path: WayIn | None) -> Sequence[Link | None]:
     """Return where to listen: on the examined interface, and on all others that may have the group."""
     if path is None:
         return [None]
@@ -94,7 +94,7 @@ def _links(path: Path | None) -> Sequence[Link | None]:
 def _open(source: SourceUrl, link: Link | None) -> socket.socket:
     """Open a socket that receives the group on one interface, from anyone."""
     interface = interfaces.Interface() if link is None else interfaces.Interface(link.name, link.index)
-    sock = sockets.open_receiver(source.host, source.port, interface=interface)
+    sock = sockets.open_receiving(source.host, source.port, interface=interface)
     try:
         if sock.family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_IP, _IP_RECVTTL, 1)

@@ -93,7 +93,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class WayIn:
     """How a program comes to the interface that it joins on.
 
     Attributes
@@ -115,7 +115,7 @@ class Path:
     by: str
 
 
-def choose(group: str, links: Sequence[Link], named: str | None, routed: str | None) -> Path:
+def choose(group: str, links: Sequence[Link], named: str | None, routed: str | None) -> WayIn:
     """Find the interface to examine: the one named, or that of the route, or the one that may be to blame.
 
     When an interface goes down its routes go too, so that one which has an address and is down is the cause
@@ -123,14 +123,14 @@ def choose(group: str, links: Sequence[Link], named: str | None, routed: str | N
     """
     by_name = {link.name: link for link in links}
     if named is not None:
-        return Path(group, links, by_name.get(named), "name")
+        return WayIn(group, links, by_name.get(named), "name")
     if routed is not None:
-        return Path(group, links, by_name.get(routed), "route")
+        return WayIn(group, links, by_name.get(routed), "route")
     down = [link for link in links if not link.is_loopback and not link.is_up and link.addresses]
-    return Path(group, links, down[0] if down else None, "")
+    return WayIn(group, links, down[0] if down else None, "")
 
 
-def judge_route(path: Path, heard_on: Sequence[str], source: SourceUrl) -> Verdict | None:
+def judge_route(path: WayIn, heard_on: Sequence[str], source: SourceUrl) -> Verdict | None:
     """Judge whether a program finds an interface to join on; `heard_on` has the group's readouts."""
     link = path.chosen
     if link is not None:
@@ -147,11 +147,11 @@ def judge_route(path: Path, heard_on: Sequence[str], source: SourceUrl) -> Verdi
     return NO_ROUTE.found("route", case=_family(path), group=path.group, interface=interface, url=url)
 
 
-def _family(path: Path) -> str:
+def _family(path: WayIn) -> str:
     return IPV6 if ":" in path.group else IPV4
 
 
-def judge_link(path: Path, heard_on: Sequence[str]) -> Verdict | None:
+def judge_link(path: WayIn, heard_on: Sequence[str]) -> Verdict | None:
     """Judge the interface that is examined."""
     link = path.chosen
     if link is None:
@@ -168,7 +168,7 @@ def judge_link(path: Path, heard_on: Sequence[str]) -> Verdict | None:
     return fine("interface", f"{link.name} is up and carries multicast (address: {addresses})")
 
 
-def judge_other_interfaces(path: Path, heard_on: Sequence[str], source: SourceUrl) -> Verdict | None:
+def judge_other_interfaces(path: WayIn, heard_on: Sequence[str], source: SourceUrl) -> Verdict | None:
     """Judge whether readouts arrive on an interface that is not joined; silent where all is well."""
     link = path.chosen
     if link is None or not heard_on or link.name in heard_on:

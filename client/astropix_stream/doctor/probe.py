@@ -11,7 +11,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from astropix_stream import keys, wire, zeromq
 from astropix_stream.doctor import relay
-from astropix_stream.doctor.relay import Answers, Handshake
+from astropix_stream.doctor.relay import Answers, HandshakeResult
 from astropix_stream.errors import WireError
 from astropix_stream.url import SourceUrl
 
@@ -23,11 +23,11 @@ _Socket: TypeAlias = "zmq.Socket[bytes]"
 # its whole greeting, and waits for the rest of ours.
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03"
 _ENDS = {
-    zmq.Event.HANDSHAKE_SUCCEEDED: Handshake.SUCCEEDED,
-    zmq.Event.HANDSHAKE_FAILED_AUTH: Handshake.REFUSED,
-    zmq.Event.HANDSHAKE_FAILED_PROTOCOL: Handshake.BROKEN_OFF,
-    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL: Handshake.BROKEN_OFF,
-    zmq.Event.DISCONNECTED: Handshake.BROKEN_OFF,
+    zmq.Event.HANDSHAKE_SUCCEEDED: HandshakeResult.SUCCEEDED,
+    zmq.Event.HANDSHAKE_FAILED_AUTH: HandshakeResult.REFUSED,
+    zmq.Event.HANDSHAKE_FAILED_PROTOCOL: HandshakeResult.BROKEN_OFF,
+    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL: HandshakeResult.BROKEN_OFF,
+    zmq.Event.DISCONNECTED: HandshakeResult.BROKEN_OFF,
 }
 
 
@@ -102,18 +102,18 @@ def _subscribe(answers: Answers, own_keys: keys.ClientKeys | None, step_s: float
         finally:
             sock.disable_monitor()
             monitor.close()
-        if answers.handshake is Handshake.SUCCEEDED:
+        if answers.handshake is HandshakeResult.SUCCEEDED:
             answers = _listen(answers, sock, step_s)
     return answers
 
 
-def _wait_for_handshake(monitor: _Socket, step_s: float) -> Handshake:
+def _wait_for_handshake(monitor: _Socket, step_s: float) -> HandshakeResult:
     deadline_s = time.monotonic() + step_s
     while monitor.poll(int(max(0.0, deadline_s - time.monotonic()) * 1000)):
         kind = zmq.Event(recv_monitor_message(monitor)["event"])
         if kind in _ENDS:
             return _ENDS[kind]
-    return Handshake.BROKEN_OFF
+    return HandshakeResult.BROKEN_OFF
 
 
 def _listen(answers: Answers, sock: _Socket, step_s: float) -> Answers:

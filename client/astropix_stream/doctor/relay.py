@@ -143,7 +143,7 @@ FAULTS = (
 )  # fmt: skip
 
 
-class Handshake(Enum):
+class HandshakeResult(Enum):
     """How the ZeroMQ handshake ended, as libzmq's socket monitor tells it."""
 
     SUCCEEDED = "succeeded"
@@ -187,7 +187,7 @@ class Answers:
     connect_error: OSError | None = None
     mechanism: str | None = None
     has_key: bool = False
-    handshake: Handshake | None = None
+    handshake: HandshakeResult | None = None
     hello: Hello | None = None
     stream: str | None = None
     report: dict[str, Any] | None = None
@@ -219,7 +219,7 @@ def judge(answers: Answers) -> list[Verdict]:
     """Judge every step that was reached."""
     checks = (
         judge_name, judge_connection, judge_handshake, judge_key, judge_hello, judge_stream, judge_beat,
-        judge_membership, judge_readouts,
+        judge_relay_membership, judge_relay_readouts,
     )  # fmt: skip
     return [verdict for check in checks if (verdict := check(answers)) is not None]
 
@@ -253,7 +253,7 @@ def judge_handshake(answers: Answers) -> Verdict | None:
         return None
     if not answers.mechanism:
         return NOT_ZEROMQ.found("handshake", endpoint=answers.endpoint)
-    if answers.handshake is Handshake.BROKEN_OFF and not answers.has_key:
+    if answers.handshake is HandshakeResult.BROKEN_OFF and not answers.has_key:
         return NOT_A_RELAY.found("handshake", endpoint=answers.endpoint)
     return fine("handshake", "it speaks ZeroMQ")
 
@@ -266,20 +266,20 @@ def judge_key(answers: Answers) -> Verdict | None:
     fault = None
     if not is_let_in(answers):
         fault = KEY_UNNEEDED if has_key else KEY_NEEDED
-    elif end is Handshake.REFUSED:
+    elif end is HandshakeResult.REFUSED:
         fault = KEY_REFUSED if has_key else REFUSED
-    elif end is Handshake.BROKEN_OFF and has_key:
+    elif end is HandshakeResult.BROKEN_OFF and has_key:
         fault = WRONG_SERVER_KEY
     if fault is not None:
         return fault.found("key", endpoint=answers.endpoint)
-    if end is not Handshake.SUCCEEDED:
+    if end is not HandshakeResult.SUCCEEDED:
         return None
     return fine("key", "accepted" if has_key else "none is needed")
 
 
 def judge_hello(answers: Answers) -> Verdict | None:
     """Judge whether it greets as a relay does."""
-    if answers.handshake is not Handshake.SUCCEEDED:
+    if answers.handshake is not HandshakeResult.SUCCEEDED:
         return None
     if answers.hello is None:
         return NO_HELLO.found("hello", endpoint=answers.endpoint)
@@ -319,7 +319,7 @@ def judge_beat(answers: Answers) -> Verdict | None:
     return fine("beat", "the subscription works")
 
 
-def judge_membership(answers: Answers) -> Verdict | None:
+def judge_relay_membership(answers: Answers) -> Verdict | None:
     """Judge whether the relay itself is a member of the group; it tells in its beat."""
     if answers.report is None:
         return None
@@ -329,7 +329,7 @@ def judge_membership(answers: Answers) -> Verdict | None:
     return fine("relay's membership", membership)
 
 
-def judge_readouts(answers: Answers) -> Verdict | None:
+def judge_relay_readouts(answers: Answers) -> Verdict | None:
     """Judge whether the relay receives readouts; it tells in its beat."""
     if answers.report is None or answers.report.get("joined") is False:
         return None

@@ -15,7 +15,7 @@ from astropix_stream.monitor.view import View
 from astropix_stream.opening import open_receiver
 from astropix_stream.url import SourceUrl, parse_url
 
-Start: TypeAlias = str | int
+StartOption: TypeAlias = str | int
 
 
 def run(
@@ -25,7 +25,7 @@ def run(
     origins: Sequence[str] = (),
     snapshots: Path | None = None,
     every_s: float = 60.0,
-    start: Start = "oldest",
+    start: StartOption = "oldest",
     announce: Callable[[str], None] = print,
 ) -> View:
     """Show what comes from some source until Ctrl-C; return the last view of it.
@@ -60,6 +60,6 @@ def run(
     return feed.view(Choice())
 
 
-def _with_start(url: SourceUrl, start: Start) -> SourceUrl:
+def _with_start(url: SourceUrl, start: StartOption) -> SourceUrl:
     """Let a relay begin there; multicast has nothing but what comes."""
     return url if url.scheme == "udp" else replace(url, options={**url.options, "start": start})

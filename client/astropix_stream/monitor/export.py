@@ -7,8 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from astropix_stream import __version__
-from astropix_stream.monitor import texts
+from astropix_stream import __version__, numbers
 from astropix_stream.monitor.view import PROBLEMS, View
 
 Rows: TypeAlias = Iterator[Sequence[Any]]
@@ -19,7 +18,7 @@ def state(view: View) -> dict[str, Any]:
     status = view.status
     return {
         "program": f"astropix-relay {__version__}",
-        "time": texts.iso(view.now.ns),
+        "time": numbers.iso(view.now.ns),
         "source": status.source,
         "state": status.state.value,
         "state_text": status.state_text,
@@ -53,14 +52,14 @@ def run(view: View) -> dict[str, Any] | None:
         "last_id": data.last_id,
         "first_timestamp_ns": data.first_timestamp,
         "last_timestamp_ns": data.last_timestamp,
-        "began": texts.iso(data.began_ns),
+        "began": numbers.iso(data.began_ns),
         "ended": data.until is not None,
         "readouts": view.readouts,
         "hits": view.hits,
         "skipped": data.skipped,
         "held": account.held,
         "lost": account.lost,
-        "lost_at": {place.name.lower(): count for place, count in account.lost_at.items()},
+        "lost_at": {place.key: count for place, count in account.lost_at.items()},
         "duplicates": account.duplicates,
         "live_fraction": account.live_fraction,
     }
@@ -69,7 +68,7 @@ def run(view: View) -> dict[str, Any] | None:
 def histograms(view: View) -> dict[str, Any]:
     """Return all histograms of the view: GET /api/histograms.json."""
     return {
-        "time": texts.iso(view.now.ns),
+        "time": numbers.iso(view.now.ns),
         "source": view.status.source,
         "run": run(view),
         "choice": view.choice.model_dump(mode="json", exclude={"frozen", "reset"})
@@ -110,7 +109,7 @@ def _rates(view: View) -> Rows:
     rows = zip(series.begins_s, series.readouts, series.hits, series.lost, strict=True)
     for begin_s, readouts, hits, lost in rows:
         began_ns = view.now.ns - round((view.now.s - begin_s) * 1e9)
-        yield texts.iso(began_ns), round(float(readouts), 3), round(float(hits), 3), int(lost)
+        yield numbers.iso(began_ns), round(float(readouts), 3), round(float(hits), 3), int(lost)
 
 
 def _per_readout(view: View) -> Rows:
@@ -150,7 +149,7 @@ def _one_line(text: str) -> str:
 
 def _head(view: View) -> Iterable[tuple[str, Any]]:
     yield "source", view.status.source
-    yield "time", texts.iso(view.now.ns)
+    yield "time", numbers.iso(view.now.ns)
     head = run(view)
     if head is None:
         yield "run", "none yet"

@@ -82,7 +82,7 @@ class Histograms:
         self._used_slots = 0
         self._pixel_spectra = np.zeros((MAX_SPECTRA, TOT_BINS), np.uint32)
 
-    def add(self, batch: columns.Batch) -> None:
+    def add(self, batch: columns.Decoded) -> None:
         """Count the hits of some readouts."""
         self.readouts += len(batch.readout_ids)
         self.hits += len(batch.hits)

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from astropix_stream.monitor import texts, words
+from astropix_stream import numbers
+from astropix_stream.monitor import words
 from astropix_stream.monitor.themes import LIGHT, Theme
 from astropix_stream.monitor.view import PROBLEMS, USUAL_PROBLEMS, View
 
@@ -48,7 +49,7 @@ def draw(view: View, theme: Theme = LIGHT) -> bytes:
 def _headline(view: View) -> str:
     status, said = view.status, words.run_words(view)
     return (
-        f"{status.source}: {status.state}, {texts.iso(view.now.ns)}\n{said['run']}, {said['run_text']}; "
+        f"{status.source}: {status.state}, {numbers.iso(view.now.ns)}\n{said['run']}, {said['run_text']}; "
         f"{said['readouts']} readouts, {said['hits']} hits\n{said['holds']}"
     )
 
@@ -109,7 +110,7 @@ def _draw_problems(panel: Axes, view: View, theme: Theme) -> None:
     found = dict(zip(PROBLEMS, view.problems.tolist(), strict=True))
     shown = {name: count for name, count in found.items() if count or name in USUAL_PROBLEMS}
     bars = panel.barh(list(shown), list(shown.values()), color=theme.lost)
-    panel.bar_label(bars, [f" {texts.count(count)}" for count in shown.values()])
+    panel.bar_label(bars, [f" {numbers.grouped(count)}" for count in shown.values()])
     panel.invert_yaxis()
     panel.set(xlabel="readouts with a decode problem")
     panel.set_xlim(left=0, right=max(10, 1.2 * max(shown.values())))

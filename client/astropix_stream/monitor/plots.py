@@ -20,7 +20,7 @@ from bokeh.models import (
 from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
 
-from astropix_stream.monitor import texts
+from astropix_stream import numbers
 from astropix_stream.monitor.themes import Theme
 from astropix_stream.monitor.view import PROBLEMS, USUAL_PROBLEMS, View
 
@@ -362,7 +362,7 @@ class Problems:
         self._bars.data = {
             "name": shown,
             "readouts": counts,
-            "text": [texts.count(count) for count in counts],
+            "text": [numbers.grouped(count) for count in counts],
         }
         if len(shown) != len(self.figure.y_range.factors):
             self.figure.y_range.factors = shown[::-1]

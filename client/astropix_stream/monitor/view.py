@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from astropix_stream import numbers
 from astropix_stream.batch import Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
@@ -89,7 +90,7 @@ class RunLabel(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class StreamStatus:
     """The stream as a whole, at one moment."""
 
     source: str
@@ -149,7 +150,7 @@ class View:
 
     choice: Choice
     now: Moment
-    status: Status
+    status: StreamStatus
     run: RunData | None
     compared: RunData | None
     readouts: int
@@ -172,11 +173,11 @@ class View:
     series: Series
 
 
-def make_status(accumulator: Accumulator, now: Moment) -> Status:
+def make_status(accumulator: Accumulator, now: Moment) -> StreamStatus:
     """Say how the stream does."""
     state, age_s, reception = accumulator.state(now), accumulator.age_s(now), accumulator.reception
     readouts_per_s, hits_per_s = accumulator.rates.now(now.s)
-    return Status(
+    return StreamStatus(
         source=accumulator.source,
         state=state,
         state_text=texts.state(state, age_s=age_s, lag_s=reception.lag_s, trouble=reception.trouble),
@@ -197,9 +198,9 @@ def _run_labels(runs: Sequence[RunData], now: Moment) -> tuple[RunLabel, ...]:
     return tuple(
         RunLabel(
             run.number,
-            f"run {run.number}, {texts.clock(run.first_timestamp, now.ns)}"
+            f"run {run.number}, {numbers.clock(run.first_timestamp, now.ns)}"
             + f", from {run.source}" * several
-            + f", {texts.counted(run.counts.readouts, 'readout')}",
+            + f", {numbers.counted(run.counts.readouts, 'readout', group=True)}",
         )
         for run in reversed(runs)
     )
@@ -340,5 +341,5 @@ def _since(run: RunData | None, reset: Reset | None, now: Moment) -> str:
     if run is None:
         return ""
     if reset is not None:
-        return f"since the reset at {texts.clock(reset.tally.at_ns, now.ns)}"
-    return "since run start" if run.from_start else f"since {texts.clock(run.began_ns, now.ns)}"
+        return f"since the reset at {numbers.clock(reset.tally.at_ns, now.ns)}"
+    return "since run start" if run.from_start else f"since {numbers.clock(run.began_ns, now.ns)}"

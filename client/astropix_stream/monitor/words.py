@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from astropix_stream import numbers
 from astropix_stream.monitor import texts
 from astropix_stream.monitor.themes import SIGNS
 from astropix_stream.monitor.view import View
@@ -15,8 +16,8 @@ def stream_words(view: View) -> dict[str, Any]:
         "state": status.state,
         "sign": SIGNS[status.state],
         "state_text": status.state_text,
-        "time": texts.clock(view.now.ns, view.now.ns),
-        "zone": texts.zone(view.now.ns),
+        "time": numbers.clock(view.now.ns, view.now.ns),
+        "zone": numbers.zone(view.now.ns),
     }
 
 
@@ -27,13 +28,13 @@ def run_words(view: View) -> dict[str, Any]:
         "shown": view.choice.model_dump(mode="json") | {"masked": " ".join(map(str, view.choice.masked))},
         "run": f"run {run.number}" if run else "no run yet",
         "run_text": run_text(view),
-        "ids": f"ids {texts.count(run.first_id)} to {texts.count(run.last_id)}" if run else "",
-        "readouts": texts.count(view.readouts),
-        "hits": texts.count(view.hits),
+        "ids": f"ids {numbers.grouped(run.first_id)} to {numbers.grouped(run.last_id)}" if run else "",
+        "readouts": numbers.grouped(view.readouts),
+        "hits": numbers.grouped(view.hits),
         "hits_text": f"{view.hits / view.readouts:.2f} a readout" if view.readouts else "",
-        "readouts_per_s": texts.rate(status.readouts_per_s),
-        "hits_per_s": texts.rate(status.hits_per_s),
-        "live_fraction": texts.percentage(account.live_fraction) if run else "–",
+        "readouts_per_s": numbers.figure(status.readouts_per_s),
+        "hits_per_s": numbers.figure(status.hits_per_s),
+        "live_fraction": numbers.percentage(account.live_fraction) if run else "–",
         "since": view.since,
         "whole": not account.lost,
         "holds": texts.holds(
@@ -52,8 +53,8 @@ def run_words(view: View) -> dict[str, Any]:
         "hot": [
             {
                 "pixel": str(hot.pixel),
-                "hits": texts.count(hot.hits),
-                "share": texts.percentage(hot.share),
+                "hits": numbers.grouped(hot.hits),
+                "share": numbers.percentage(hot.share),
                 "masked": hot.pixel in view.choice.masked,
             }
             for hot in view.hot
@@ -66,7 +67,7 @@ def run_text(view: View) -> str:
     run = view.run
     if run is None:
         return "waiting for the first readout"
-    first = f"first readout {texts.clock(run.first_timestamp, view.now.ns)}"
+    first = f"first readout {numbers.clock(run.first_timestamp, view.now.ns)}"
     return first + (f", from {run.source}" if len(view.status.daqs) > 1 else "")
 
 
@@ -76,11 +77,15 @@ def caption(view: View) -> str:
     if run is None:
         return f"{view.status.source}, no readout yet"
     chip = "" if view.choice.chip is None else f", chip {view.choice.chip}"
-    masked = f", {texts.counted(len(view.choice.masked), 'pixel')} masked" if view.choice.masked else ""
+    masked = (
+        f", {numbers.counted(len(view.choice.masked), 'pixel', group=True)} masked"
+        if view.choice.masked
+        else ""
+    )
     return (
-        f"{view.status.source}, run {run.number} of {texts.clock(run.first_timestamp, 0)}{chip}{masked}: "
-        f"{texts.counted(view.readouts, 'readout')}, {texts.counted(view.hits, 'hit')} {view.since}, "
-        f"{texts.percentage(view.account.live_fraction)} live, {texts.clock(view.now.ns, 0)}"
+        f"{view.status.source}, run {run.number} of {numbers.clock(run.first_timestamp, 0)}{chip}{masked}: "
+        f"{_counted(view.readouts, 'readout')}, {_counted(view.hits, 'hit')} {view.since}, "
+        f"{numbers.percentage(view.account.live_fraction)} live, {numbers.clock(view.now.ns, 0)}"
     )
 
 
@@ -99,4 +104,8 @@ def compared_text(view: View) -> str:
 
 def outside_text(view: View) -> str:
     """Return how many hits the TOT axis leaves out."""
-    return f"{texts.counted(view.tot_outside, 'hit')} outside" if view.tot_outside else ""
+    return f"{numbers.counted(view.tot_outside, 'hit', group=True)} outside" if view.tot_outside else ""
+
+
+def _counted(count: int, thing: str) -> str:
+    return numbers.counted(count, thing, group=True)

@@ -5,6 +5,7 @@ Pure. The relay's core and `MulticastReceiver` take in datagrams in the same way
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -13,11 +14,18 @@ from astropix_stream.batch import SLOT_SIZE, Batch, Drained, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import StreamLedger
 
-SHORT = "short"  # fewer bytes than a readout's header
-MAGIC = "magic"  # does not begin as a readout does
-LENGTH = "length"  # the header's length is not that of what follows
-TRUNCATED = "truncated"  # larger than the receive buffer
-REASONS = (SHORT, MAGIC, LENGTH, TRUNCATED)
+
+class Rejection(StrEnum):
+    """Why a datagram is not a readout."""
+
+    SHORT = "short"
+    """Fewer bytes than a readout's header."""
+    MAGIC = "magic"
+    """It does not begin as a readout does."""
+    LENGTH = "length"
+    """The header's length is not that of what follows."""
+    TRUNCATED = "truncated"
+    """Larger than the receive buffer."""
 
 
 @dataclass(slots=True)
@@ -189,9 +197,9 @@ def _chain_length(untold: Sequence[tuple[Batch, Moment]]) -> int:
     return len(untold)
 
 
-def _reason(datagram: bytes) -> str:
+def _reason(datagram: bytes) -> Rejection:
     if len(datagram) < fmt.HEADER_SIZE:
-        return SHORT
+        return Rejection.SHORT
     if len(datagram) >= SLOT_SIZE:
-        return TRUNCATED
-    return MAGIC if datagram[:3] != fmt.MAGIC else LENGTH
+        return Rejection.TRUNCATED
+    return Rejection.MAGIC if datagram[:3] != fmt.MAGIC else Rejection.LENGTH

@@ -61,12 +61,6 @@ def parse_igmp6(text: str) -> set[tuple[int, str]]:
     return {(int(f[0]), socket.inet_ntop(socket.AF_INET6, bytes.fromhex(f[2]))) for f in lines}
 
 
-def has_link(name: str) -> bool | None:
-    """Return whether an interface is up and its cable connected."""
-    flags = interfaces.interface_flags(name)
-    return None if flags is None else interfaces.is_running(flags)
-
-
 def read_proc_net(name: str) -> str | None:
     """Read a file of /proc/net, in the network namespace of this thread."""
     try:

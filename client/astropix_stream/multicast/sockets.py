@@ -39,7 +39,7 @@ RECEIVE_BUFFER = 8 << 20  # bytes asked of the kernel: about 10 000 small datagr
 SEND_BUFFER = 1 << 20  # bytes asked of the kernel, so that a burst of large readouts waits instead of failing
 
 
-def open_sender(group: str, port: int, *, interface: Interface, ttl: int, loop: bool) -> socket.socket:
+def open_sending(group: str, port: int, *, interface: Interface, ttl: int, loop: bool) -> socket.socket:
     """Open a non-blocking socket that sends to `group` through `interface`."""
     if not 0 <= ttl < 256:
         raise ConfigError(f"ttl {ttl!r}: it is from 0 to 255")
@@ -109,7 +109,7 @@ def _ipv4_interface(interface: Interface, group: str = "0.0.0.0") -> bytes:
     return struct.pack("4s4si", socket.inet_aton(group), address, interface.index)
 
 
-def open_receiver(
+def open_receiving(
     group: str, port: int, *, interface: Interface, receive_buffer: int = RECEIVE_BUFFER
 ) -> socket.socket:
     """Open a non-blocking socket bound to `group`; it receives nothing of a group until `join`.

@@ -20,7 +20,7 @@ class HandshakeEnd(Enum):
 
 # A client that was in before may find its own dead connection in its place, until the relay's keepalive
 # (11 s) or its retransmissions (15 s) end that.
-PATIENCE_S = 20.0
+REFUSAL_PATIENCE_S = 20.0
 _MAX_BROKEN_OFF = 3  # handshakes in a row; one may be a relay that was just stopped
 
 
@@ -54,7 +54,7 @@ class Handshakes:
         """Return why we are refused, once for each refusal; None as long as there is hope."""
         if self._since_s is None or not self._reason:
             return None
-        if self._was_in and now_s - self._since_s < PATIENCE_S:
+        if self._was_in and now_s - self._since_s < REFUSAL_PATIENCE_S:
             return None
         reason, self._reason = self._reason, ""
         return reason

@@ -176,7 +176,7 @@ class Subscription:
         missing_until = self._missing_until()
         if not self._inquiry.answered(answer) or missing_until is None:
             return []
-        if answer.status != wire.Status.OK or answer.relay_id != self._relay_id:
+        if answer.status != wire.AnswerStatus.OK or answer.relay_id != self._relay_id:
             return self._release(Place.RELAY_TO_CLIENT, now)
         batches = self._take_page(answer, frames[1], missing_until, now)
         if self._inquiry.falls_behind(answer.next - self._expected, now.s):

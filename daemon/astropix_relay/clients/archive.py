@@ -15,10 +15,10 @@ import zmq
 from astropix_relay.clients import connections
 from astropix_relay.clients.gate import Gate
 from astropix_relay.clients.handover import Listener
-from astropix_relay.history import History, Page
+from astropix_relay.history import History, HistoryPage
 from astropix_stream import wire
 from astropix_stream.errors import WireError
-from astropix_stream.wire import Answer, Ask, Request, Status
+from astropix_stream.wire import Answer, AnswerStatus, Ask, Request
 
 _MAX_INCOMING = 1024  # bytes of a frame; a request has at most 104, a handshake with encryption some 300
 _INCOMING_MESSAGES = 4  # requests that wait to be read, per connection; beyond, TCP holds them back
@@ -68,7 +68,7 @@ class Archive:
         self._listener = listener
         self._relay_id = relay_id
         self._histories = histories
-        self.answered: Counter[Status] = Counter()
+        self.answered: Counter[AnswerStatus] = Counter()
         self.unwanted = 0
         self._waiting = False
         self._rest_until_s = 0.0
@@ -116,7 +116,7 @@ class Archive:
         identity, *request = self._socket.recv_multipart(zmq.NOBLOCK)
         envelope = [identity, b""] if request[:1] == [b""] else [identity]
         answer, body = answer_request(request[len(envelope) - 1 :], self._relay_id, self._histories)
-        self.answered[Status(answer.status)] += 1
+        self.answered[AnswerStatus(answer.status)] += 1
         self._rest_until_s = now_s + len(body) / _BYTES_PER_S
         try:
             self._socket.send_multipart([*envelope, wire.pack_answer(answer), body], zmq.NOBLOCK)
@@ -145,19 +145,19 @@ def answer_request(
             raise WireError(f"a request of {len(frames)} frames; the protocol's have 1")
         request = wire.parse_request(frames[0])
     except WireError as error:
-        return Answer(Status.MALFORMED, 0, relay_id), _words(str(error))
+        return Answer(AnswerStatus.MALFORMED, 0, relay_id), _words(str(error))
     history = histories.get(request.stream)
     if history is None:
         words = _words(f"no such stream; there are: {', '.join(sorted(histories))}")
-        return Answer(Status.UNKNOWN_STREAM, request.request_id, relay_id), words
+        return Answer(AnswerStatus.UNKNOWN_STREAM, request.request_id, relay_id), words
     if request.relay_id not in (0, relay_id):
-        return Answer(Status.OTHER_RELAY, request.request_id, relay_id), b"the relay was started anew"
+        return Answer(AnswerStatus.OTHER_RELAY, request.request_id, relay_id), b"the relay was started anew"
     page = _find(history, request)
     limits = (history.oldest, history.next, page.begin, page.end)
-    return Answer(Status.OK, request.request_id, relay_id, *limits), page.records
+    return Answer(AnswerStatus.OK, request.request_id, relay_id, *limits), page.records
 
 
-def _find(history: History, request: Request) -> Page:
+def _find(history: History, request: Request) -> HistoryPage:
     if request.kind == Ask.RANGE:
         return history.page(request.a, request.b)
     if request.kind == Ask.LATEST:

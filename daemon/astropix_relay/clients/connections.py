@@ -10,7 +10,7 @@ from astropix_stream import zeromq
 
 HANDSHAKE_MS = 3000  # a connection that says nothing is closed
 BACKLOG = 1024  # connections that wait to be accepted; in a flood a newcomer must not wait for seconds
-SEND_BUFFER = 1 << 20  # bytes in the kernel, per connection; left to itself Linux grows it to 4 MiB
+CLIENT_SEND_BUFFER = 1 << 20  # bytes in the kernel, per connection; left to itself Linux grows it to 4 MiB
 _REBIND_S = 2.0
 
 # Threads of the context and which of them serve a socket (bit masks): pages of history, a megabyte each, must
@@ -25,7 +25,7 @@ def options(endpoint: str) -> dict[int, int]:
         **zeromq.OPTIONS,
         zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
         zmq.BACKLOG: BACKLOG,
-        zmq.SNDBUF: SEND_BUFFER,
+        zmq.SNDBUF: CLIENT_SEND_BUFFER,
         zmq.IPV6: int(zeromq.needs_ipv6(endpoint)),
     }
 

@@ -33,7 +33,7 @@ _PROTOCOL_ERRORS: dict[int, str] = {
 }
 
 
-class Verdict(NamedTuple):
+class Admission(NamedTuple):
     """An answer to ZeroMQ: its status code, and who the client is or why it is refused."""
 
     status: bytes
@@ -241,20 +241,20 @@ class Gate:
         user = verdict.who.encode() if not verdict.cause else b""
         self._zap.send_multipart([*frames[:2], b"1.0", request, verdict.status, b"", user, b""])
 
-    def _judge(self, door: Door, mechanism: bytes, credentials: list[bytes], now_s: float) -> Verdict:
-        verdict = self._judge_key(credentials[0]) if mechanism == b"CURVE" else Verdict(b"200")
+    def _judge(self, door: Door, mechanism: bytes, credentials: list[bytes], now_s: float) -> Admission:
+        verdict = self._judge_key(credentials[0]) if mechanism == b"CURVE" else Admission(b"200")
         if (self._pair is not None) != (mechanism == b"CURVE"):
-            verdict = Verdict(b"400", f"it speaks {mechanism.decode()}", "other security")
+            verdict = Admission(b"400", f"it speaks {mechanism.decode()}", "other security")
         if not verdict.cause and door.connections.clients(now_s) >= self._max_clients:
-            return Verdict(b"400", f"{self._max_clients} clients are in (publish.max_clients)", "full")
+            return Admission(b"400", f"{self._max_clients} clients are in (publish.max_clients)", "full")
         return verdict
 
-    def _judge_key(self, key: bytes) -> Verdict:
+    def _judge_key(self, key: bytes) -> Admission:
         try:
             name = self.provider(key)
         except Exception:
             _log.exception("cannot tell whether a client may come in; it may not")
-            return Verdict(b"500", "the list of clients cannot be asked", "provider")
+            return Admission(b"500", "the list of clients cannot be asked", "provider")
         if name is None:
-            return Verdict(b"400", f"its key {z85.encode(key).decode()} is not in the list", "unknown key")
-        return Verdict(b"200", name)
+            return Admission(b"400", f"its key {z85.encode(key).decode()} is not in the list", "unknown key")
+        return Admission(b"200", name)

@@ -113,7 +113,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, connections.SEND_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, connections.CLIENT_SEND_BUFFER)
         sock.bind(("" if host == "*" else host, port))
         sock.listen(connections.BACKLOG)
     except BaseException:

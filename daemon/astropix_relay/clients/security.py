@@ -9,7 +9,7 @@ from pathlib import Path
 
 from zmq.utils import z85
 
-from astropix_relay.configuration.model import Security
+from astropix_relay.configuration.model import SecurityConfig
 from astropix_stream import keys
 from astropix_stream.errors import ConfigError
 from astropix_stream.keys import KeyPair
@@ -23,7 +23,7 @@ Clients = dict[bytes, str]
 """Public keys (32 bytes, as ZeroMQ tells them) of the clients that are let in, and what they are called."""
 
 
-def load_secret(security: Security) -> KeyPair:
+def load_secret(security: SecurityConfig) -> KeyPair:
     """Read the relay's key pair.
 
     Raises
@@ -42,7 +42,7 @@ def load_secret(security: Security) -> KeyPair:
     return keys.read_pair(Path(directory, CREDENTIAL), private=False)
 
 
-def load_clients(security: Security) -> Clients:
+def load_clients(security: SecurityConfig) -> Clients:
     """Read the public keys of the clients that are let in.
 
     Raises

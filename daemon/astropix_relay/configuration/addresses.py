@@ -34,7 +34,7 @@ class Address(NamedTuple):
         return joined(self.host, self.port)
 
 
-def parse_address(text: str) -> Address:
+def parse_listen_address(text: str) -> Address:
     """Parse `ADDRESS:PORT`; an IPv6 address stands in brackets, and `*` is all addresses.
 
     Raises
@@ -55,7 +55,7 @@ def parse_address(text: str) -> Address:
 
 def tcp_address(endpoint: str) -> Address | None:
     """Return where a checked endpoint listens; None for one that is not TCP."""
-    return parse_address(endpoint.removeprefix("tcp://")) if endpoint.startswith("tcp://") else None
+    return parse_listen_address(endpoint.removeprefix("tcp://")) if endpoint.startswith("tcp://") else None
 
 
 def is_address(text: str) -> bool:
@@ -97,15 +97,15 @@ def _check_endpoint(text: str) -> str:
         return text
     if not text.startswith("tcp://"):
         raise ValueError(f"{show(text)} is not an endpoint, such as tcp://127.0.0.1:5556 or tcp://*:5556")
-    return f"tcp://{parse_address(text.removeprefix('tcp://'))}"
+    return f"tcp://{parse_listen_address(text.removeprefix('tcp://'))}"
 
 
 _ENDPOINT_PATTERN = {"pattern": r"^(tcp://(\*|[0-9.]+|\[[0-9a-fA-F:.]+\]):(0|[0-9]{4,5})|ipc://.+)$"}
 _GROUP_EXAMPLES = {"examples": ["239.1.1.1", "ff15::1"]}
 
-Group = Annotated[str, AfterValidator(_check_group), Field(json_schema_extra=_GROUP_EXAMPLES)]
-Port = Annotated[int, Field(strict=True, ge=1024, le=65535)]
+GroupAddress = Annotated[str, AfterValidator(_check_group), Field(json_schema_extra=_GROUP_EXAMPLES)]
+PortNumber = Annotated[int, Field(strict=True, ge=1024, le=65535)]
 SourceAddress = Annotated[str, AfterValidator(_check_source)]
 InterfaceName = Annotated[str, AfterValidator(_check_interface)]
 Endpoint = Annotated[str, AfterValidator(_check_endpoint), Field(json_schema_extra=_ENDPOINT_PATTERN)]
-Listen = Annotated[str, AfterValidator(lambda text: str(parse_address(text)))]
+ListenAddress = Annotated[str, AfterValidator(lambda text: str(parse_listen_address(text)))]

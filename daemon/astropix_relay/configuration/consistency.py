@@ -7,22 +7,24 @@ and is left out where one of them is wrong already.
 import ipaddress
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from astropix_relay.configuration.addresses import is_address, tcp_address
-from astropix_relay.configuration.marks import Path
+from astropix_relay.configuration.marks import KeyPath
 from astropix_relay.configuration.mistakes import dotted
+from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.configuration.quantities import Size
 from astropix_stream.addresses import is_multicast, is_of_one_link
 from astropix_stream.wire import MAX_PAGE
 
-if TYPE_CHECKING:
-    from astropix_relay.configuration.model import Config, Stream
-
-Finding = tuple[list[Path], str]
+Finding = tuple[list[KeyPath], str]
 
 
-def contradictions(config: "Config") -> Iterator[Finding]:
+def warnings(config: Config) -> list[str]:
+    """Return what is allowed but seldom meant, a line each, such as `streams[0].group: …`."""
+    return [f"{dotted(path)}: {message}" for path, message in doubts(config)]
+
+
+def contradictions(config: Config) -> Iterator[Finding]:
     """Yield what is wrong between keys that are each right: the paths that have part in it, and what."""
     for index, stream in enumerate(config.streams):
         yield from _within_stream(stream, ("streams", index))
@@ -39,13 +41,13 @@ def contradictions(config: "Config") -> Iterator[Finding]:
     yield from _memory_contradictions(config)
 
 
-def _between(first: int, second: int, *keys: str) -> list[Path]:
+def _between(first: int, second: int, *keys: str) -> list[KeyPath]:
     """Return the paths of a finding about two streams, which is told at the second."""
-    of_second: list[Path] = [("streams", second, key) for key in keys]
+    of_second: list[KeyPath] = [("streams", second, key) for key in keys]
     return [*of_second, ("streams", second), *(("streams", first, key) for key in keys)]
 
 
-def _within_stream(stream: "Stream", at: Path) -> Iterator[Finding]:
+def _within_stream(stream: "StreamConfig", at: KeyPath) -> Iterator[Finding]:
     version = ipaddress.ip_address(stream.group).version
     group = (*at, "group")
     if stream.interface and is_address(stream.interface):
@@ -66,7 +68,7 @@ def _within_stream(stream: "Stream", at: Path) -> Iterator[Finding]:
         )
 
 
-def _same_data(one: "Stream", other: "Stream") -> bool:
+def _same_data(one: "StreamConfig", other: "StreamConfig") -> bool:
     """Whether two streams would receive the same datagrams.
 
     Sockets that joined one group for different sources get only their own. So do those that joined on
@@ -82,14 +84,14 @@ def _same_data(one: "Stream", other: "Stream") -> bool:
     return one.interface == other.interface or (":" in one.group and not is_of_one_link(one.group))
 
 
-def _endpoint_contradictions(config: "Config") -> Iterator[Finding]:
-    publish: Path = ("publish", "endpoint")
-    history: Path = ("history", "endpoint")
+def _endpoint_contradictions(config: Config) -> Iterator[Finding]:
+    publish: KeyPath = ("publish", "endpoint")
+    history: KeyPath = ("history", "endpoint")
     publisher = tcp_address(config.publish.endpoint)
     if config.history.size and not config.history.endpoint and publisher and publisher.port == 65535:
         yield [publish, history], "no port is left for history: take a lower one, or set history.endpoint"
         return
-    served: list[tuple[list[Path], str | None]] = [
+    served: list[tuple[list[KeyPath], str | None]] = [
         ([publish], config.publish.endpoint),
         ([history, publish], config.history_endpoint()),
         ([("metrics", "listen")], config.metrics.listen and f"tcp://{config.metrics.listen}"),
@@ -105,7 +107,7 @@ def _collide(one: str, other: str) -> bool:
     return one == other if first is None or second is None else first.overlaps(second)
 
 
-def _memory_contradictions(config: "Config") -> Iterator[Finding]:
+def _memory_contradictions(config: Config) -> Iterator[Finding]:
     """Compare the worst case with the budget.
 
     A subscriber has one queue for all streams, but each stream has a history of its own, so that a busy one
@@ -117,7 +119,7 @@ def _memory_contradictions(config: "Config") -> Iterator[Finding]:
     answers = 2 * MAX_PAGE if history else 0
     total = clients * (queue + answers) + streams * history
     if total > config.memory_budget:
-        paths: list[Path] = [
+        paths: list[KeyPath] = [
             ("memory_budget",),
             ("publish", "max_clients"),
             ("publish", "subscriber_queue"),
@@ -132,7 +134,7 @@ def _memory_contradictions(config: "Config") -> Iterator[Finding]:
         yield paths, f"{queues} + {histories} = {Size.format(total)}, more than memory_budget: {budget}"
 
 
-def doubts(config: "Config") -> Iterator[tuple[Path, str]]:
+def doubts(config: Config) -> Iterator[tuple[KeyPath, str]]:
     """Yield what is allowed but seldom meant."""
     for index, stream in enumerate(config.streams):
         address = ipaddress.ip_address(stream.group)
@@ -155,7 +157,7 @@ def doubts(config: "Config") -> Iterator[tuple[Path, str]]:
         )
 
 
-def _exposed(config: "Config") -> list[str]:
+def _exposed(config: Config) -> list[str]:
     """Return the endpoints that other hosts can connect to."""
     endpoints = [config.publish.endpoint, config.history_endpoint()]
     addresses = [(text, tcp_address(text)) for text in endpoints if text]

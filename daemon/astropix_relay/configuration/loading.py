@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from astropix_relay.configuration.consistency import contradictions
-from astropix_relay.configuration.marks import Path, parse
-from astropix_relay.configuration.mistakes import Report, explain
-from astropix_relay.configuration.model import _SECTIONS, Config, Stream
+from astropix_relay.configuration.marks import KeyPath, parse
+from astropix_relay.configuration.mistakes import Report, describe
+from astropix_relay.configuration.model import SECTIONS, Config, StreamConfig
 from astropix_relay.configuration.quantities import show
 
 # The section and key that each command-line option sets; with `streams`, those of the only stream.
@@ -71,16 +71,16 @@ def schema() -> dict[str, Any]:
     # Only this mode writes the defaults of quantities with their units.
     body = Config.model_json_schema(mode="serialization")
     # `security: null` is refused, so that keys commented out do not turn encryption off unnoticed.
-    body["properties"]["security"] = {"$ref": "#/$defs/Security"}
+    body["properties"]["security"] = {"$ref": "#/$defs/SecurityConfig"}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **body}
 
 
 class Changes(NamedTuple):
     """What a reload does to the streams, and the keys whose change waits for a restart."""
 
-    added: tuple[Stream, ...]
-    removed: tuple[Stream, ...]
-    changed: tuple[Stream, ...]
+    added: tuple[StreamConfig, ...]
+    removed: tuple[StreamConfig, ...]
+    changed: tuple[StreamConfig, ...]
     restart: tuple[str, ...]
 
 
@@ -130,7 +130,7 @@ def _set_option(tree: dict[str, Any], name: str, value: object, report: Report) 
         report.options[(section, 0, key) if of_stream else (section, key)] = name
 
 
-def _validate(tree: dict[str, Any], report: Report) -> tuple[Config, set[Path]]:
+def _validate(tree: dict[str, Any], report: Report) -> tuple[Config, set[KeyPath]]:
     """Return a configuration with defaults in the place of broken parts, and the paths of those.
 
     So contradictions among the parts that are right are found in the same pass.
@@ -143,13 +143,13 @@ def _validate(tree: dict[str, Any], report: Report) -> tuple[Config, set[Path]]:
     for details in mistakes:
         path = details["loc"]
         unknown = details["type"] == "extra_forbidden"
-        report.add([path], _unknown_key(path) if unknown else explain(details), at_key=unknown)
+        report.add([path], _unknown_key(path) if unknown else describe(details), at_key=unknown)
         # `security` is the one section with a key that has no default, so it goes as a whole.
         broken.add(_prune(tree, path[:1] if path[0] == "security" else path))
     return Config.model_validate(tree), broken
 
 
-def _prune(tree: Any, path: Path) -> Path:
+def _prune(tree: Any, path: KeyPath) -> KeyPath:
     """Take the innermost key of `path` out of `tree`; return the path of what is gone."""
     end = max(index for index, step in enumerate(path) if isinstance(step, str))
     with contextlib.suppress(LookupError):  # gone already, with what held it
@@ -159,10 +159,10 @@ def _prune(tree: Any, path: Path) -> Path:
     return path[: end + 1]
 
 
-def _unknown_key(path: Path) -> str:
+def _unknown_key(path: KeyPath) -> str:
     key, section = str(path[-1]), str(path[0])
-    known = list((Config if len(path) == 1 else _SECTIONS[section]).model_fields)
-    homes = [home for home, model in _SECTIONS.items() if key in model.model_fields]
+    known = list((Config if len(path) == 1 else SECTIONS[section]).model_fields)
+    homes = [home for home, model in SECTIONS.items() if key in model.model_fields]
     if near := difflib.get_close_matches(key, known, n=1):
         return f"unknown key; did you mean {near[0]!r}?"
     if homes:

@@ -14,21 +14,21 @@ import yaml
 # A configuration has three levels. Without a limit a file of brackets would end in a RecursionError.
 MAX_DEPTH = 16
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """A position in the text, counted from 1 as editors do."""
 
     line: int
     column: int
 
 
-class Problem(NamedTuple):
+class YamlProblem(NamedTuple):
     """Something wrong with the YAML itself."""
 
-    place: Place
-    path: Path
+    place: Position
+    path: KeyPath
     message: str
 
 
@@ -39,9 +39,9 @@ class Document(NamedTuple):
     """
 
     value: Any
-    values: dict[Path, Place]
-    keys: dict[Path, Place]
-    problems: list[Problem]
+    values: dict[KeyPath, Position]
+    keys: dict[KeyPath, Position]
+    problems: list[YamlProblem]
 
 
 def parse(text: str) -> Document:
@@ -50,7 +50,7 @@ def parse(text: str) -> Document:
         loader = _Loader(text)
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
-        place = Place(before.count("\n") + 1, error.position - before.rfind("\n"))
+        place = Position(before.count("\n") + 1, error.position - before.rfind("\n"))
         return _unreadable(place, f"the character {chr(error.character)!a} is not allowed in YAML")
     try:
         root = loader.get_single_node()
@@ -107,11 +107,11 @@ _SCALARS: dict[str, Callable[[str], object]] = {
 _COLLECTIONS = {_TAG + "map", _TAG + "seq"}
 
 
-def _walk(node: yaml.Node, path: Path, document: Document) -> object:
+def _walk(node: yaml.Node, path: KeyPath, document: Document) -> object:
     """Return the value of `node`, and note in `document` where its parts stand."""
     document.values[path] = place = _place(node.start_mark)
     if node.tag not in _SCALARS and node.tag not in _COLLECTIONS:
-        document.problems.append(Problem(place, path, f"the tag {node.tag!a} has no meaning here"))
+        document.problems.append(YamlProblem(place, path, f"the tag {node.tag!a} has no meaning here"))
         return None
     if isinstance(node, yaml.MappingNode):
         return _walk_mapping(node, path, document)
@@ -120,22 +120,22 @@ def _walk(node: yaml.Node, path: Path, document: Document) -> object:
     try:
         return _SCALARS[node.tag](node.value)
     except (ValueError, KeyError):  # `!!int x`, more digits than Python converts, half a character
-        document.problems.append(Problem(place, path, f"not of the type {node.tag.removeprefix(_TAG)}"))
+        document.problems.append(YamlProblem(place, path, f"not of the type {node.tag.removeprefix(_TAG)}"))
         return None
 
 
-def _walk_mapping(node: yaml.MappingNode, path: Path, document: Document) -> dict[str, object]:
+def _walk_mapping(node: yaml.MappingNode, path: KeyPath, document: Document) -> dict[str, object]:
     value: dict[str, object] = {}
     for key_node, value_node in node.value:
         place = _place(key_node.start_mark)
         key = _key(key_node)
         if key is None:
-            document.problems.append(Problem(place, path, "a key must be a word"))
+            document.problems.append(YamlProblem(place, path, "a key must be a word"))
             continue
         here = (*path, key)
         if key in value:
             first = document.keys[here].line
-            document.problems.append(Problem(place, here, f"duplicate key; the first is on line {first}"))
+            document.problems.append(YamlProblem(place, here, f"duplicate key; the first is on line {first}"))
             continue
         document.keys[here] = place
         value[key] = _walk(value_node, here, document)
@@ -150,8 +150,8 @@ def _key(node: yaml.Node) -> str | None:
         return None
 
 
-def _place(mark: Any) -> Place:
-    return Place(mark.line + 1, mark.column + 1)
+def _place(mark: Any) -> Position:
+    return Position(mark.line + 1, mark.column + 1)
 
 
 def _describe(error: yaml.MarkedYAMLError) -> str:
@@ -160,5 +160,5 @@ def _describe(error: yaml.MarkedYAMLError) -> str:
     return " ".join(", ".join(parts).split()) + hint
 
 
-def _unreadable(place: Place, message: str) -> Document:
-    return Document(None, {}, {}, [Problem(place, (), message)])
+def _unreadable(place: Position, message: str) -> Document:
+    return Document(None, {}, {}, [YamlProblem(place, (), message)])

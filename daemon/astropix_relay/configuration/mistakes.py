@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from astropix_relay.configuration.marks import Document, Path, Place
+from astropix_relay.configuration.marks import Document, KeyPath, Position
 from astropix_relay.configuration.quantities import show
 from astropix_stream.errors import ConfigError
 
@@ -36,7 +36,7 @@ class ConfigMistakes(ConfigError):
         super().__init__("\n".join(map(str, self.mistakes)))
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """Write a path as `streams[0].port`."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{_printable(step)}" for step in path)
     return "".join(steps).removeprefix(".")
@@ -51,10 +51,10 @@ class Report:
 
     def __init__(self, file: str, document: Document) -> None:
         self.file, self.document = file, document
-        self.options: dict[Path, str] = {}  # what the command line gave, and the option's name
+        self.options: dict[KeyPath, str] = {}  # what the command line gave, and the option's name
         self.mistakes = [Mistake(file, *p.place, dotted(p.path), p.message) for p in document.problems]
 
-    def add(self, paths: Iterable[Path], message: str, *, at_key: bool = False) -> None:
+    def add(self, paths: Iterable[KeyPath], message: str, *, at_key: bool = False) -> None:
         """Report a mistake that `paths` have part in, at the first of them that a person wrote."""
         places = self.document.keys if at_key else self.document.values
         paths = list(paths)
@@ -78,10 +78,10 @@ class Report:
         if self.mistakes:
             raise ConfigMistakes(sorted(self.mistakes, key=lambda mistake: (mistake.line, mistake.column)))
 
-    def _find(self, path: Path, places: Mapping[Path, Place]) -> Place:
+    def _find(self, path: KeyPath, places: Mapping[KeyPath, Position]) -> Position:
         """Return where `path` stands, or what holds it."""
         above = (path[:length] for length in range(len(path), -1, -1))
-        return next((places[part] for part in above if part in places), Place(1, 1))
+        return next((places[part] for part in above if part in places), Position(1, 1))
 
 
 # pydantic's own sentences speak of input and parsing.
@@ -98,7 +98,7 @@ _SENTENCES = {
 }
 
 
-def explain(details: ErrorDetails) -> str:
+def describe(details: ErrorDetails) -> str:
     """Return pydantic's finding in a sentence for an operator."""
     context = details.get("ctx", {})
     if details["type"] == "value_error":

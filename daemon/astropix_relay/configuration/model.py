@@ -7,15 +7,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from astropix_relay.configuration.addresses import (
     Address,
     Endpoint,
-    Group,
+    GroupAddress,
     InterfaceName,
-    Listen,
-    Port,
+    ListenAddress,
+    PortNumber,
     SourceAddress,
     tcp_address,
 )
-from astropix_relay.configuration.consistency import doubts
-from astropix_relay.configuration.mistakes import dotted
 from astropix_relay.configuration.quantities import Duration, Size, show
 from astropix_stream.wire import check_stream_name
 
@@ -39,7 +37,9 @@ PathText = Annotated[str, AfterValidator(_check_path)]
 
 
 # A join of one source twice is an error of the kernel's.
-Sources = Annotated[tuple[SourceAddress, ...], AfterValidator(lambda sources: tuple(dict.fromkeys(sources)))]
+SourceAddresses = Annotated[
+    tuple[SourceAddress, ...], AfterValidator(lambda sources: tuple(dict.fromkeys(sources)))
+]
 
 
 # `log:` with every key below it commented out is null in YAML, and means the defaults.
@@ -50,18 +50,18 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Stream(_Section):
+class StreamConfig(_Section):
     """One multicast group, relayed under a name of its own."""
 
     name: StreamName = "astropix"
     """What subscribers ask for: 1 to 64 of a-z, 0-9, '_' and '-', not beginning with 'hello'."""
-    group: Group = "239.1.1.1"
+    group: GroupAddress = "239.1.1.1"
     """Address that the DAQ sends to, IPv4 or IPv6. A unicast address is allowed, with a warning."""
-    port: Port = 5007
+    port: PortNumber = 5007
     """UDP port that the DAQ sends to."""
     interface: InterfaceName | None = None
     """Interface to join on, by name or address; null: the one of the host's route to the group."""
-    sources: Sources = ()
+    sources: SourceAddresses = ()
     """Addresses of DAQ hosts; with any, the kernel drops datagrams from all others. Empty: anyone."""
     readout_uid: Annotated[int, Field(strict=True, ge=0, le=0xFFFF_FFFF)] = 4000
     """Kind of the readouts, told to subscribers; 4000 is AstroPix 4."""
@@ -73,7 +73,7 @@ class Stream(_Section):
     """Bytes asked of the kernel for datagrams that wait to be read."""
 
 
-class Publish(_Section):
+class PublishConfig(_Section):
     """The ZeroMQ side, for subscribers."""
 
     endpoint: Endpoint = "tcp://127.0.0.1:5556"
@@ -86,7 +86,7 @@ class Publish(_Section):
     """Longest time that a readout may wait to be sent together with others."""
 
 
-class History(_Section):
+class HistoryConfig(_Section):
     """Recent readouts, for subscribers that missed some."""
 
     size: Annotated[int, Size("1MiB", "1TiB", or_zero=True)] = 64 * MiB
@@ -95,14 +95,14 @@ class History(_Section):
     """Where it is asked for; null: the publisher's address, on the next port."""
 
 
-class Metrics(_Section):
+class MetricsConfig(_Section):
     """Prometheus metrics, over HTTP."""
 
-    listen: Listen | None = "127.0.0.1:9108"
+    listen: ListenAddress | None = "127.0.0.1:9108"
     """ADDRESS:PORT, `*` for all addresses; null: off."""
 
 
-class Security(_Section):
+class SecurityConfig(_Section):
     """Encryption and an allow-list of clients, for publisher and history; without it anyone may subscribe."""
 
     client_keys: PathText
@@ -111,14 +111,14 @@ class Security(_Section):
     """File with the relay's secret key; null: the one in systemd's credentials directory."""
 
 
-class Log(_Section):
+class LogConfig(_Section):
     """What the relay says of itself."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe messages that are written."""
 
 
-def _not_empty(streams: tuple[Stream, ...]) -> tuple[Stream, ...]:
+def _not_empty(streams: tuple[StreamConfig, ...]) -> tuple[StreamConfig, ...]:
     if not streams:
         raise ValueError("an empty list: leave it out for the default, or name a stream")
     return streams
@@ -126,7 +126,7 @@ def _not_empty(streams: tuple[Stream, ...]) -> tuple[Stream, ...]:
 
 # pydantic's own min_length counts the items that are right, and so tells of a broken one a second time.
 Streams = Annotated[
-    tuple[Stream, ...],
+    tuple[StreamConfig, ...],
     BeforeValidator(lambda value: [{}] if value is None else value),
     AfterValidator(_not_empty),
     Field(json_schema_extra={"minItems": 1}),
@@ -136,15 +136,15 @@ Streams = Annotated[
 class Config(_Section):
     """A checked configuration; immutable. Sizes are bytes (int), durations seconds (float)."""
 
-    streams: Streams = (Stream(),)
+    streams: Streams = (StreamConfig(),)
     """Groups to relay."""
-    publish: Annotated[Publish, Absent] = Publish()
-    history: Annotated[History, Absent] = History()
+    publish: Annotated[PublishConfig, Absent] = PublishConfig()
+    history: Annotated[HistoryConfig, Absent] = HistoryConfig()
     memory_budget: Annotated[int, Size("1MiB", "1TiB")] = 1024 * MiB
     """Bound of max_clients x (subscriber_queue + 2 MiB of answers) + streams x history.size."""
-    metrics: Annotated[Metrics, Absent] = Metrics()
-    security: Annotated[Security | None, Absent] = None
-    log: Annotated[Log, Absent] = Log()
+    metrics: Annotated[MetricsConfig, Absent] = MetricsConfig()
+    security: Annotated[SecurityConfig | None, Absent] = None
+    log: Annotated[LogConfig, Absent] = LogConfig()
 
     def history_endpoint(self) -> str | None:
         """Return where history is served, its default worked out; None without history."""
@@ -157,16 +157,12 @@ class Config(_Section):
             return f"{self.publish.endpoint}-history"
         return f"tcp://{Address(address.host, address.port and address.port + 1)}"
 
-    def warnings(self) -> list[str]:
-        """Return what is allowed but seldom meant, a line each, such as `streams[0].group: …`."""
-        return [f"{dotted(path)}: {message}" for path, message in doubts(self)]
 
-
-_SECTIONS: dict[str, type[_Section]] = {
-    "streams": Stream,
-    "publish": Publish,
-    "history": History,
-    "metrics": Metrics,
-    "security": Security,
-    "log": Log,
+SECTIONS: dict[str, type[_Section]] = {
+    "streams": StreamConfig,
+    "publish": PublishConfig,
+    "history": HistoryConfig,
+    "metrics": MetricsConfig,
+    "security": SecurityConfig,
+    "log": LogConfig,
 }

@@ -1,17 +1,14 @@
-"""What the kernel tells of a stream besides its datagrams: memberships, links, queues, lost fragments.
+"""What the kernel tells of its queues and of lost fragments.
 
-Memberships and links are those of `astropix_stream.kernel`, which receivers look at too. Each question has
-a pure half that parses, and a thin one that reads. All answers are None where the kernel does not tell, so
-that a relay never depends on them.
+Each question has a pure half that parses, and a thin one that reads. All answers are None where the kernel
+does not tell, so that a relay never depends on them.
 """
 
 import socket
 import struct
 from typing import NamedTuple
 
-from astropix_stream.multicast.memberships import has_link, is_member, read_proc_net
-
-__all__ = ["SocketMemory", "has_link", "is_member", "reassembly_failures", "socket_memory"]
+from astropix_stream.multicast.memberships import read_proc_net
 
 _SO_MEMINFO = 55  # <asm-generic/socket.h>; nine u32, named SK_MEMINFO_* in <linux/sock_diag.h>
 _MEMINFO = struct.Struct("=9I")

@@ -55,9 +55,9 @@ Debug = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON, one line a record.")]
 
-Group = Annotated[str, typer.Option(help="Group, or address, to send to.", rich_help_panel=_NETWORK)]
-Port = Annotated[int, typer.Option(min=1, max=65535, help="UDP port.", rich_help_panel=_NETWORK)]
-Interface = Annotated[
+GroupOption = Annotated[str, typer.Option(help="Group, or address, to send to.", rich_help_panel=_NETWORK)]
+PortOption = Annotated[int, typer.Option(min=1, max=65535, help="UDP port.", rich_help_panel=_NETWORK)]
+InterfaceOption = Annotated[
     str | None,
     typer.Option(
         help="Interface to send through, by name or address; by default that of the route to the group.",
@@ -80,7 +80,7 @@ Speed = Annotated[
 Rate = Annotated[float | None, typer.Option(parser=positive, metavar="N", help="Readouts per second.")]
 Seed = Annotated[int | None, typer.Option(help="Makes what is left to chance the same each time.")]
 
-Loss = Annotated[
+LossOption = Annotated[
     float, typer.Option(parser=fraction, metavar="N%", help="Lose some.", rich_help_panel=_BAD_NETWORK)
 ]
 Duplicate = Annotated[
