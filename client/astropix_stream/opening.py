@@ -1,7 +1,7 @@
 """Open the receiver that a URL stands for."""
 
 import functools
-import importlib
+import pkgutil
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -50,8 +50,7 @@ def open_receiver(
 
 def _open_one(readout_class: type[R], url: str | SourceUrl, **options: Any) -> Receiver[R]:
     source = parse_url(url) if isinstance(url, str) else url
-    module, _, name = SCHEMES[source.scheme].opener.partition(":")
-    opener: Opener[R] = getattr(importlib.import_module(module), name)
+    opener: Opener[R] = pkgutil.resolve_name(SCHEMES[source.scheme].opener)
     return opener(readout_class, source, **options)
 
 
@@ -60,17 +59,3 @@ class Opener(Protocol[R]):
 
     def __call__(self, readout_class: type[R], source: SourceUrl, /, **options: Any) -> Receiver[R]:
         """Return its receiver; `options` are those of the receiver's class."""
-
-
-def open_multicast(readout_class: type[R], source: SourceUrl, /, **options: Any) -> Receiver[R]:
-    """Open a source with the scheme ``udp``."""
-    from astropix_stream.sock import MulticastReceiver  # noqa: PLC0415
-
-    return MulticastReceiver(readout_class, source.host, source.port, **source.options, **options)
-
-
-def open_relay(readout_class: type[R], source: SourceUrl, /, **options: Any) -> Receiver[R]:
-    """Open a source with the scheme ``tcp``."""
-    from astropix_stream.relay.receiver import RelayReceiver  # noqa: PLC0415  (a DAQ host has no ZeroMQ)
-
-    return RelayReceiver(readout_class, source.endpoint, **source.options, **options)

@@ -11,7 +11,7 @@ import socket
 import time
 from collections import Counter
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from astropix_stream import clock, errors, fmt
 from astropix_stream.addresses import check_address, is_multicast
@@ -23,6 +23,7 @@ from astropix_stream.multicast.datagrams import open_reader
 from astropix_stream.multicast.intake import Intake
 from astropix_stream.receiving.readiness import wait_readable
 from astropix_stream.receiving.receiver import Receiver
+from astropix_stream.url import SourceUrl
 
 __all__ = [
     "DEFAULT_GROUP",
@@ -261,6 +262,11 @@ class MulticastReceiver(Receiver[R]):
         self._intake = Intake(self._ledger)
         self._reader = open_reader(self._socket)
         self._rest_until_s = 0.0
+
+    @classmethod
+    def from_url(cls, readout_class: type[R], source: SourceUrl, /, **options: Any) -> Self:
+        """Open the source of a URL ``udp://…``."""
+        return cls(readout_class, source.host, source.port, **source.options, **options)
 
     def address(self) -> tuple[str, int]:
         """Return (group, port)."""

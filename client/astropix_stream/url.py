@@ -23,15 +23,17 @@ class Scheme(NamedTuple):
     """A kind of source."""
 
     opener: str
-    """The function that opens one, as ``module:name``, imported when it is needed; see `opening`."""
+    """What opens one, as ``module:name``, imported when it is needed; see `opening.Opener`."""
     options: tuple[str, ...]
     """What may stand behind the question mark."""
 
 
 #: Every kind of source that there is.
 SCHEMES = {
-    "udp": Scheme("astropix_stream.opening:open_multicast", ("interface", "source")),
-    "tcp": Scheme("astropix_stream.opening:open_relay", ("stream", "server_key", "key_file")),
+    "udp": Scheme("astropix_stream.sock:MulticastReceiver.from_url", ("interface", "source")),
+    "tcp": Scheme(
+        "astropix_stream.relay.receiver:RelayReceiver.from_url", ("stream", "server_key", "key_file")
+    ),
 }
 _EXAMPLE = "write udp://239.1.1.1:5007 or tcp://relay:5556?stream=astropix"
 

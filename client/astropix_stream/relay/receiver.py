@@ -4,7 +4,7 @@ import itertools
 import logging
 import math
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -19,6 +19,7 @@ from astropix_stream.relay.patience import Patience
 from astropix_stream.relay.recovery import TIMEOUT_S
 from astropix_stream.relay.refusals import HandshakeEnd, Handshakes
 from astropix_stream.relay.subscription import Start, Subscription
+from astropix_stream.url import SourceUrl
 from astropix_stream.wire import HELLO_TOPIC, stream_prefix
 
 _log = logging.getLogger(__name__)
@@ -119,6 +120,11 @@ class RelayReceiver(Receiver[R]):
         except BaseException:
             self._context.term()
             raise
+
+    @classmethod
+    def from_url(cls, readout_class: type[R], source: SourceUrl, /, **options: Any) -> Self:
+        """Open the source of a URL ``tcp://…``."""
+        return cls(readout_class, source.endpoint, **source.options, **options)
 
     def address(self) -> str:
         """Return the relay's endpoint."""

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from astropix_stream.cli.playing.replay import AT_ONCE
 from astropix_stream.cli.terminal import ending
 from astropix_stream.url import SourceUrl, parse_url
 
@@ -29,7 +28,7 @@ def _number(text: str | float) -> float:
 
 
 def _speed(text: str | float) -> float:
-    return AT_ONCE if text in ("max", AT_ONCE) else positive(text)
+    return math.inf if text in ("max", math.inf) else positive(text)
 
 
 def fraction(text: str | float) -> float:
