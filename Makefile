@@ -28,7 +28,7 @@ help:
 	@echo 'make bench  measure, print the table, write docs/performance.md (RELAY_REFERENCE: a relay in C)'
 	@echo 'make screenshots   the pictures of the live page in docs/images'
 	@echo 'make commands   docs/commands.md, from the help texts'
-	@echo 'make lint   ruff, mypy and the rules of what imports what; make format mends what can be'
+	@echo 'make lint   ruff, mypy, the rules of what imports what, the workflows; make format mends what can be'
 	@echo 'sudo make install | uninstall   the service astropix-relay@ in $(PREFIX) (PREFIX, DESTDIR, PYTHON)'
 
 # The group of development tools is read from pyproject.toml, so that it stands in one place.
@@ -78,6 +78,7 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,86 @@
+"""Documents and workflows against the code: links, names of modules, places of losses, pinned actions."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from astropix_stream.counting.places import Place
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+WORKFLOWS = [*(ROOT / ".github/workflows").glob("*.yml")]
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+PACKAGES = ("client/astropix_stream", "daemon/astropix_relay")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    links = re.findall(r"\]\((?!https?:)([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def anchors(text):
+    """Return the anchors that GitHub makes of headings."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_architecture_names_files_that_there_are():
+    paths = re.findall(r"`([\w.]+/[\w./-]*)`", ARCHITECTURE)
+    assert len(paths) > 10
+    for path in paths:
+        assert any((ROOT / folder / path).exists() for folder in ("", *PACKAGES)), path
+
+
+def test_the_architecture_names_modules_and_classes_that_there_are():
+    """What is written `module.Name` or `wing.module`, with any number of further parts."""
+    names = re.findall(r"`([a-z_]+(?:\.\w+)+)`", ARCHITECTURE)
+    of_a_program = {"receiver.ledger"}
+    names = {name for name in names if not name.endswith((".py", ".md", ".txt", ".toml"))} - of_a_program
+    assert len(names) > 10
+    for name in names:
+        assert any(defines(ROOT / folder, name.split(".")) for folder in PACKAGES), name
+
+
+def defines(folder, parts):
+    """Return whether a file below the folder defines what the dotted name says."""
+    for part in parts:
+        if (folder / part).is_dir():
+            folder = folder / part
+        elif (file := folder / f"{part}.py").exists():
+            text = file.read_text(encoding="utf-8")
+            rest = parts[parts.index(part) + 1 :]
+            return all(re.search(rf"\b(class|def) {name}\b|^{name}\b", text, re.MULTILINE) for name in rest)
+        else:
+            return False
+    return True
+
+
+def test_the_readme_explains_every_place_of_a_loss():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|`]+) \| `(\w+)` \|", text, re.MULTILINE)
+    assert {(place.value, place.name.lower()) for place in Place} <= set(rows)
+
+
+def test_the_architecture_names_every_place_of_a_loss():
+    assert {place.name for place in Place} <= set(re.findall(r"`([A-Z_]+)`", ARCHITECTURE))
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned_by_commit_with_their_version(workflow):
+    used = re.findall(r"uses: *(.*)", workflow.read_text(encoding="utf-8"))
+    assert used
+    for action in used:
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+|\./\S+", action), action
+
+
+def test_the_tests_of_every_platform_are_there():
+    names = (ROOT / "tests/unit/everywhere.txt").read_text().splitlines()
+    assert names == sorted(set(names))
+    assert all((ROOT / name).is_file() for name in names)
