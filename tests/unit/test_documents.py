@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from astropix_stream import __version__
 from astropix_stream.counting.places import Place
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +61,11 @@ def defines(folder, parts):
         else:
             return False
     return True
+
+
+def test_the_readme_installs_the_wheel_of_this_version():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"astropix_stream-([\d.]+\w*)-py3", text)) == {__version__}
 
 
 def test_the_readme_explains_every_place_of_a_loss():
