@@ -1,6 +1,7 @@
 """Documents and workflows against the code: links, names of modules, places of losses, pinned actions."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,16 @@ def defines(folder, parts):
         else:
             return False
     return True
+
+
+def test_the_architecture_shows_the_floors_that_lint_checks():
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    for contract in rules["contracts"]:
+        if contract["type"] == "layers":
+            _, table = ARCHITECTURE.split(f"| floors of `{contract['containers'][0]}`")
+            rows = table.split("\n\n")[0].splitlines()[2:]
+            floors = [set(re.findall(r"`(\w+)`", row.split("|")[1])) for row in rows]
+            assert floors == [set(re.findall(r"\w+", layer)) for layer in contract["layers"]]
 
 
 def test_the_readme_installs_the_wheel_of_this_version():
