@@ -10,10 +10,8 @@
 ======================================================  ==================================================
 """
 
-import difflib
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from astropix_stream import addresses
 from astropix_stream.errors import ConfigError
@@ -53,6 +51,8 @@ class SourceUrl:
         return f"{self.scheme}://{addresses.joined(self.host, self.port)}"
 
     def __str__(self) -> str:
+        from urllib.parse import urlencode  # noqa: PLC0415  (`sock` imports this module: a DAQ does not pay)
+
         options = urlencode(self.options, safe=":")
         return self.endpoint + (f"?{options}" if options else "")
 
@@ -65,6 +65,8 @@ def parse_url(url: str) -> SourceUrl:
     ConfigError
         One line that says what is wrong and what would be right.
     """
+    from urllib.parse import urlsplit  # noqa: PLC0415
+
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -82,6 +84,9 @@ def parse_url(url: str) -> SourceUrl:
 
 
 def _parse_options(url: str, scheme: str, query: str) -> dict[str, Any]:
+    import difflib  # noqa: PLC0415
+    from urllib.parse import parse_qsl  # noqa: PLC0415
+
     options: dict[str, Any] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
         allowed = SCHEMES[scheme].options

@@ -27,7 +27,7 @@ RECEIVE = """
 import json, sys
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fmt import AstroPix4Readout
-from astropix_stream.source import open_receiver
+from astropix_stream.opening import open_receiver
 
 class Exact:
     @classmethod

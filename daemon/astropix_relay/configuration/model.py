@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a relay's configuration holds: sections, keys, defaults and their bounds. Pure."""
 
 from typing import Annotated, Literal
 
