@@ -24,6 +24,8 @@ SECONDS = TypeAdapter(Annotated[float, Duration("0s", "24h")])
         ("12B", 12),
         (12, 12),
         ("1kB", 1000),
+        ("1.005GB", 1_005_000_000),
+        ("0.29kB", 290),
     ],
 )
 def test_sizes(text, size_bytes):
@@ -74,7 +76,25 @@ def test_what_is_no_duration(wrong):
         SECONDS.validate_python(wrong)
 
 
-@pytest.mark.parametrize("wrong", ["64mib", "64M", "64 MiBs", 1.0, "0.5B", -1, 1 << 41, "2TiB", False, {}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "64mib",
+        "64M",
+        "64MiB per client",
+        "8Mbit",
+        "1_0MB",
+        "٣MiB",
+        "64 MiBs",
+        1.0,
+        "0.5B",
+        -1,
+        1 << 41,
+        "2TiB",
+        False,
+        {},
+    ],
+)
 def test_what_is_no_size(wrong):
     with pytest.raises(ValidationError):
         SIZES.validate_python(wrong)

@@ -13,8 +13,13 @@ import re
 from fractions import Fraction
 from typing import Any, ClassVar
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import ByteSize, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
+
+# pydantic knows what a unit is worth. By itself ByteSize is too lenient for a configuration: it reads
+# '64MiB per client' as 64 MiB, '0.5B' as 0 (which can mean off), and 1.005GB as a byte less, through a float.
+# It has no counterpart for durations: pydantic's are written PT2M or 00:02:00, not 120s.
+_bytes = TypeAdapter(ByteSize).validate_python
 
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
 
@@ -86,14 +91,7 @@ class Size(_Quantity):
     KIND = int
     BASE = "B"
     UNITS: ClassVar = {
-        "B": Fraction(1),
-        "kB": Fraction(10**3),
-        "KiB": Fraction(1 << 10),
-        "MB": Fraction(10**6),
-        "MiB": Fraction(1 << 20),
-        "GB": Fraction(10**9),
-        "GiB": Fraction(1 << 30),
-        "TiB": Fraction(1 << 40),
+        unit: Fraction(_bytes(f"1{unit}")) for unit in ("B", "kB", "KiB", "MB", "MiB", "GB", "GiB", "TiB")
     }
     WRITTEN = ("TiB", "GiB", "MiB", "KiB", "B")
     EXAMPLES = "'64MiB', '8 KiB' or '10MB'"
