@@ -1,21 +1,13 @@
-"""What there is to watch: Prometheus metrics and /healthz, over HTTP.
+"""What there is to watch: the Prometheus metrics of a sample. Pure; `metrics_server` serves them.
 
-The loop takes a `Sample` each second and hands it over; the server's thread sees nothing else, so that no
+The loop takes a `Sample` each second and hands it over; the server's threads see nothing else, so that no
 scrape can stop a readout or see half of a change. docs/operating.md says what each metric means.
 """
 
-import logging
-import socket
-import socketserver
-import threading
-import time
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -24,17 +16,13 @@ from prometheus_client.core import (
     Metric,
     StateSetMetricFamily,
 )
-from prometheus_client.registry import Collector
 
-from astropix_relay.clients.gate import DoorSample
-from astropix_relay.configuration.addresses import Address
-from astropix_relay.host.queues import SocketMemory
 from astropix_stream.counting.state import State
 
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:  # their modules reach sockets
+    from astropix_relay.clients.gate import DoorSample
+    from astropix_relay.host.queues import SocketMemory
 
-STALE_S = 5.0  # a loop that has not turned for so long is not healthy
-_REQUEST_S = 0.5  # for a client to say what it wants, and as long may a stop of the relay take
 _PREFIX = "astropix_relay_"
 
 
@@ -65,7 +53,7 @@ class StreamSample(NamedTuple):
     report: Mapping[str, Any]
     messages: int
     bytes: int
-    memory: SocketMemory
+    memory: "SocketMemory"
     rejoins: Mapping[str, int]
 
 
@@ -76,7 +64,7 @@ class Sample(NamedTuple):
     version: str
     relay_id: int
     streams: Sequence[StreamSample]
-    doors: Sequence[DoorSample]
+    doors: Sequence["DoorSample"]
     subscriptions: int
     ignored: int
     requests: Mapping[str, int]
@@ -211,7 +199,7 @@ def _source_counters(streams: Sequence[StreamSample]) -> Iterator[Metric]:
     yield _counter("source_missing", text, ["stream", "source", "place"], missing)
 
 
-def _door_metrics(doors: Sequence[DoorSample]) -> Iterator[Metric]:
+def _door_metrics(doors: Sequence["DoorSample"]) -> Iterator[Metric]:
     label = ["endpoint"]
     yield _gauge("clients", "Clients that were let in.", label, [((d.name,), d.clients) for d in doors])
     connections = [((d.name,), d.connections) for d in doors]
@@ -231,96 +219,3 @@ def _turns(sample: Sample) -> Metric:
     family = HistogramMetricFamily(_PREFIX + "turn_seconds", text, labels=[])
     family.add_metric([], buckets, sample.turns_s)
     return family
-
-
-class MetricsServer(Collector):
-    """Serves the latest sample on GET /metrics and /healthz, from a thread of its own.
-
-    Parameters
-    ----------
-    address
-        Where to listen.
-
-    Raises
-    ------
-    OSError
-        The address cannot be bound.
-    """
-
-    def __init__(self, address: Address) -> None:
-        self.sample: Sample | None = None
-        """The latest; the loop replaces it."""
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
-        self._server = _Server(address, self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics")
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        """Where the metrics are."""
-        host, port = self._server.socket.getsockname()[:2]
-        return f"http://{Address(host, port)}/metrics"
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metrics; for prometheus_client."""
-        return iter(()) if self.sample is None else metrics(self.sample)
-
-    def answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
-        """Return the status, content type and body for a path."""
-        path = path.partition("?")[0]
-        if path == "/metrics":
-            return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._registry)
-        if path == "/healthz":
-            status, words = self._health()
-            return status, "text/plain; charset=utf-8", f"{words}\n".encode()
-        return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"there are /metrics and /healthz\n"
-
-    def _health(self) -> tuple[HTTPStatus, str]:
-        if self.sample is None:
-            return HTTPStatus.SERVICE_UNAVAILABLE, "starting"
-        age_s = time.monotonic() - self.sample.at_s
-        if age_s > STALE_S:
-            return HTTPStatus.SERVICE_UNAVAILABLE, f"the loop has not turned for {age_s:.0f} s"
-        # A missing interface is no reason to restart: only words.
-        states = (f"{stream.name}: {stream.report['state']}" for stream in self.sample.streams)
-        return HTTPStatus.OK, "\n".join(("ok", *states))
-
-    def close(self) -> None:
-        """Stop; a second call does nothing."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-class _Server(socketserver.TCPServer):
-    """One request after another: that bounds threads and memory. A client has to be quick."""
-
-    allow_reuse_address = True
-
-    def __init__(self, address: Address, metrics_server: MetricsServer) -> None:
-        self.metrics = metrics_server
-        self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        super().__init__(("" if address.host == "*" else address.host, address.port), _Handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that left or was too slow."""
-        _log.debug("a scrape from %s failed", client_address, exc_info=True)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    timeout = _REQUEST_S
-    server: _Server
-
-    def do_GET(self) -> None:
-        """Answer a request."""
-        status, kind, body = self.server.metrics.answer(self.path)
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: there is a scrape every few seconds."""

@@ -29,7 +29,8 @@ from astropix_relay.core import StreamCore
 from astropix_relay.history import History
 from astropix_relay.host import logs, queues, systemd
 from astropix_relay.inlet import Inlet
-from astropix_relay.metrics import MetricsServer, Sample, StreamSample, Turns
+from astropix_relay.metrics import Sample, StreamSample, Turns
+from astropix_relay.metrics_server import MetricsServer
 from astropix_stream import __version__, clock, wire
 from astropix_stream.errors import ConfigError
 

@@ -3,7 +3,6 @@
 import http.client
 import json
 import re
-import socket
 import threading
 import time
 from pathlib import Path
@@ -13,7 +12,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from astropix_relay import metrics
 from astropix_relay.configuration.model import Config
-from astropix_relay.metrics import MetricsServer
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.relay.receiver import RelayReceiver
 from astropix_stream.sock import MulticastSender
@@ -148,44 +146,6 @@ def test_kernel_drops_are_told_without_a_further_datagram(group, port, tcp_port,
         scrape_until(tcp_port, ("kernel_dropped_datagrams_total", "astropix"), dropped)
         ledger = relay.streams[0].core.ledger
         assert ledger.kernel_dropped < dropped, "the ledger waits for the place among the datagrams"
-
-
-class TestServer:
-    @pytest.fixture
-    def server(self):
-        server = MetricsServer(metrics.Address("127.0.0.1", 0))
-        yield server
-        server.close()
-
-    @pytest.fixture
-    def server_port(self, server):
-        return int(server.url.rpartition(":")[2].partition("/")[0])
-
-    def test_health(self, server, server_port, relay):
-        assert get(server_port, "/healthz")[0] == 503
-        server.sample = relay.sample()
-        status, text = get(server_port, "/healthz")
-        assert (status, text.splitlines()[0]) == (200, "ok")
-        server.sample = relay.sample()._replace(at_s=time.monotonic() - 60)
-        status, text = get(server_port, "/healthz")
-        assert (status, "has not turned for 60 s" in text) == (503, True)
-
-    def test_anything_else_is_not_found(self, server_port):
-        assert get(server_port, "/")[0] == 404
-        assert get(server_port, "/metrics?x=1")[0] == 200
-
-    def test_rude_clients_do_not_stop_it(self, server_port):
-        with socket.create_connection(("127.0.0.1", server_port)) as silent:
-            for rubbish in (b"\0" * 100, b"GET /metrics\r\n", b"POST / HTTP/1.1\r\n\r\n", b"A" * 100_000):
-                with socket.create_connection(("127.0.0.1", server_port)) as rude:
-                    rude.sendall(rubbish)
-            assert get(server_port, "/metrics")[0] == 200
-            assert silent
-
-    def test_ipv6(self):
-        server = MetricsServer(metrics.Address("::1", 0))
-        assert server.url.startswith("http://[::1]:")
-        server.close()
 
 
 def test_a_second_relay_on_the_host_goes_without(relay, group, port, tcp_port, caplog):
