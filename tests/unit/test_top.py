@@ -1,5 +1,6 @@
 """The rows and the table of `apx top`."""
 
+import json
 import sys
 from itertools import accumulate, islice
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from astropix_stream.batch import Batch, Source
 from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.cli.showing.top_screen import draw_table
-from astropix_stream.cli.showing.top_view import Hits, Row
+from astropix_stream.cli.showing.top_view import Hits, Lines, Records, Row
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.places import Place
@@ -84,6 +85,23 @@ def test_a_record(row):
     assert (record["readouts_per_s"], record["last_readout_age_s"]) == (100.0, 0.5)
 
 
+def test_lines_have_the_heading_and_the_name(row, capsys):
+    row.name = "through the relay"
+    Lines([row], lambda: "sent 200 readouts").show(Moment(2.0, 77))
+    heading, line = capsys.readouterr().out.splitlines()
+    assert heading.endswith("  sent 200 readouts")
+    assert (
+        f"  through the relay  live: 100/s readouts, {HITS / 2:.0f}/s hits, last 0.5 s ago, lost: 12 b"
+        in line
+    )
+
+
+def test_records_have_neither(row, capsys):
+    row.name = "through the relay"
+    Records([row], lambda: "sent 200 readouts").show(Moment(2.0, 77))
+    assert json.loads(capsys.readouterr().out) == row.to_json(Moment(2.0, 77))
+
+
 def test_without_readouts_there_is_no_lag(row):
     row.age_s = None
     assert (row.lag, row.age) == ("", "none yet")
@@ -110,3 +128,12 @@ def test_a_narrow_terminal_keeps_what_matters(row, width, there, missing):
     assert all(name in text for name in there)
     assert not any(name in text for name in missing)
     assert text.count("no network") == 2
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_of_a_loss_each_word_is_in_one_piece(row, width):
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(draw_table([row], width))
+    words = set(captured.get().split())
+    assert {"before", "socket", "between", "relay", "here"} <= words

@@ -1,7 +1,6 @@
 """``apx demo``: the whole chain on the loopback interface, and what arrives at its two ends."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -15,10 +14,13 @@ from typing import IO, Annotated
 
 import typer
 
+from astropix_stream import clock, numbers
 from astropix_stream.cli.playing import player
 from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.cli.showing.demo_page import open_page
-from astropix_stream.cli.showing.demo_view import Lines, Records, View, Way
+from astropix_stream.cli.showing.demo_pictures import PicturedRow
+from astropix_stream.cli.showing.top_view import Row
+from astropix_stream.cli.showing.watching import Rows, take, watch
 from astropix_stream.cli.simulate import dues
 from astropix_stream.cli.terminal import ending, options, progress
 from astropix_stream.cli.terminal.sources import Sources
@@ -47,72 +49,67 @@ def command(
     """Run a simulated DAQ, a relay, a monitor and the live page on this machine alone, and show what arrives.
 
     Nothing leaves the loopback interface. The readouts are received twice: from the multicast group, and
-    through the relay. Runs until Ctrl-C; exits with 1 if one was lost on either way, or none came.
+    through the relay. Runs until Ctrl-C; exits with 1 if one was lost on either way, or none came. With
+    --json the records are those of `apx top --json`, and the last line has the account of both ways.
     """
     ending.only_warnings()
     with ExitStack() as stack:
         port, endpoint = _free_port(), f"tcp://{_LOOPBACK}:{_free_pair()}"
         relay = stack.enter_context(_relay(port, endpoint))
-        shown = stack.enter_context(open_page(endpoint)) if page else None
+        page_program = stack.enter_context(open_page(endpoint)) if page else None
         multicast = f"udp://{DEFAULT_GROUP}:{port}?interface={_LOOPBACK}"
         sources = stack.enter_context(Sources([multicast, endpoint]))
         relay.wait_for(sources)
-        if shown is not None:
-            where = shown.where()
+        direct, relayed = sources
+        shown = PicturedRow(relayed, "through the relay")
+        rows: Rows = {direct: Row(direct, "multicast"), relayed: shown}
+        about = f"simulated DAQ → {DEFAULT_GROUP}:{port} → relay → {endpoint}"
+        if page_program is not None:
+            where = page_program.where()
+            about += f"\nthe live page: {where}"
             print(json.dumps({"page": where}) if as_json else f"the live page: {where}")
-        ways = [Way(*pair) for pair in zip(("multicast", "through the relay"), sources, strict=True)]
         daq = stack.enter_context(_simulated_daq(port, Detector(rate=rate, seed=seed)))
-        view = open_view((f"{DEFAULT_GROUP}:{port}", endpoint), ways, as_json=as_json)
-        watching = Watching(daq, sources, ways, view)
-        interrupted = watching.run(seconds)
+
+        def heading() -> str:
+            counts = ", ".join(f"{row.name}: {row.readouts}" for row in rows.values())
+            return f"sent {numbers.counted(daq.sent, 'readout')}; {counts}"
+
+        interrupted = watch(
+            sources, rows, seconds, as_json=as_json, heading=heading, below=lambda: shown.draw(about)
+        )
         daq.stop()
-        watching.catch_up()
-    view.show_verdict(daq.sent)
-    wrong = not daq.sent or any(way.missing(daq.sent) for way in ways)
+        _catch_up(sources, rows, daq.sent)
+        _print_verdict(rows, daq.sent, as_json=as_json)
+        wrong = not daq.sent or any(_missing(row, daq.sent) for row in rows.values())
     ending.finish(wrong=wrong, interrupted=interrupted and seconds is not None)
 
 
-class Watching:
-    """Takes what arrives on both ways, and shows it.
+def _catch_up(sources: Sources, rows: Rows, sent: int) -> None:
+    """Take what is still on its way."""
+    deadline_s = time.monotonic() + _TAIL_S
+    while time.monotonic() < deadline_s and any(row.readouts < sent for row in rows.values()):
+        take(sources, rows)
+    for row in rows.values():
+        row.tick(clock.now())
 
-    Parameters
-    ----------
-    daq
-        Knows how many readouts were sent.
-    sources, ways
-        The receivers, and what they have received.
-    view
-        Shows it.
-    """
 
-    def __init__(self, daq: "SimulatedDaq", sources: Sources, ways: list[Way], view: View) -> None:
-        self._daq = daq
-        self._sources = sources
-        self._ways = {way.source: way for way in ways}
-        self._view = view
+def _missing(row: Row, sent: int) -> int:
+    """Return how many readouts were lost: those that are known to be, or simply did not come."""
+    return max(row.ledger.lost, sent - row.ledger.delivered)
 
-    def run(self, seconds: float | None) -> bool:
-        """Watch for so many seconds, or until Ctrl-C; return whether it was that."""
-        begin_s = time.monotonic()
-        with ending.deferred() as asked, self._view:
-            while seconds is None or time.monotonic() < begin_s + seconds:
-                self._take()
-                self._view.update(time.monotonic() - begin_s, self._daq.sent)
-                if asked.is_set():
-                    return True
-        return False
 
-    def catch_up(self) -> None:
-        """Take what is still on its way."""
-        deadline_s = time.monotonic() + _TAIL_S
-        while time.monotonic() < deadline_s and any(
-            way.readouts < self._daq.sent for way in self._ways.values()
-        ):
-            self._take()
-
-    def _take(self) -> None:
-        for source, batch in self._sources.poll(_TURN_S):
-            self._ways[source].take(batch)
+def _print_verdict(rows: Rows, sent: int, *, as_json: bool) -> None:
+    """Say how it went, in the end."""
+    if as_json:
+        ways = {
+            row.name.split()[-1]: {"readouts": row.readouts, "hits": row.hits, **row.source.account_json()}
+            for row in rows.values()
+        }
+        print(json.dumps({"sent": sent, **ways}))
+        return
+    print(f"sent {numbers.counted(sent, 'readout')}")
+    for row in rows.values():
+        print(f"{row.name}: {numbers.counted(row.readouts, 'readout')}, {row.source.account()}")
 
 
 class SimulatedDaq(threading.Thread):
@@ -219,14 +216,3 @@ def _free_pair() -> int:
             except (OSError, OverflowError):  # taken, or beyond the last port
                 continue
             return port
-
-
-def open_view(addresses: tuple[str, str], ways: list[Way], *, as_json: bool) -> View:
-    """Return the view that fits where standard output goes; `addresses` are the group's and the relay's."""
-    if as_json:
-        return Records(ways)
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-        from astropix_stream.cli.showing.demo_screen import Screen  # noqa: PLC0415  (rich: only a terminal needs it)
-
-        return Screen(addresses, ways)
-    return Lines(ways)

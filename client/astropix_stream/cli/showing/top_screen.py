@@ -1,14 +1,14 @@
-"""`apx top` on a terminal: a table on a screen of its own, so that what was there before comes back."""
+"""The table of `apx top` on a terminal: on a screen of its own, so that what was there before comes back."""
 
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -31,22 +31,43 @@ _NUMBERS = (("readouts/s", 0), ("hits/s", 90), ("bytes/s", 110), ("lag", 80), ("
 
 
 class Screen(View):
-    """Draws the table anew, twice a second and so for each size that the terminal has."""
+    """Draws the table again twice a second, and so for each size that the terminal has.
+
+    Parameters
+    ----------
+    rows, heading
+        As of a `View`.
+    below
+        Returns what to draw below the table; then the last picture stays on the terminal.
+    """
 
     every_s = 0.5
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        super().__init__(rows)
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        heading: Callable[[], str] | None = None,
+        below: Callable[[], RenderableType] | None = None,
+    ) -> None:
+        super().__init__(rows, heading)
+        self._below = below
         self._live = Live(auto_refresh=False, screen=True, redirect_stdout=False, redirect_stderr=False)
         self._log = _LastWarning()
         self._handlers: list[logging.Handler] = []
         self._stop_handler: Any = None
 
     def show(self, now: Moment) -> None:
-        """Draw anew."""
-        table = draw_table(self._rows, self._live.console.width)
-        warning = Text(self._log.text, "yellow", no_wrap=True, overflow="ellipsis")
-        self._live.update(Group(table, warning, Text("Ctrl-C ends", "dim")), refresh=True)
+        """Draw the table."""
+        warning = (
+            [Text(self._log.text, "yellow", no_wrap=True, overflow="ellipsis")] if self._log.text else []
+        )
+        self._live.update(self._draw(*warning, Text("Ctrl-C ends", "dim")), refresh=True)
+
+    def _draw(self, *hints: Text) -> Group:
+        """Return everything; what is below comes last, where a low terminal cuts it off."""
+        heading = [] if self._heading is None else [Text(self._heading())]
+        below = [] if self._below is None else [self._below()]
+        return Group(*heading, draw_table(self._rows, self._live.console.width), *hints, *below)
 
     def __enter__(self) -> Self:
         self._handlers, ending.log.handlers = ending.log.handlers, [self._log]
@@ -62,6 +83,8 @@ class Screen(View):
             signal.signal(signal.SIGTSTP, self._stop_handler)
         self._live.stop()
         ending.log.handlers = self._handlers
+        if self._below is not None and error is None:
+            self._live.console.print(self._draw())
 
     def _suspend(self, *_: Any) -> None:
         """Give the terminal back while Ctrl-Z has stopped us."""
@@ -83,7 +106,7 @@ class _LastWarning(logging.Handler):
 
 def draw_table(rows: Sequence[Row], width: int) -> Table:
     """Draw the table for a terminal of this width."""
-    table = Table(box=SIMPLE_HEAD, expand=True)
+    table = Table(box=SIMPLE_HEAD, expand=True, pad_edge=False, collapse_padding=True)
     table.add_column("stream", overflow="fold", ratio=3)
     table.add_column("state", no_wrap=True, min_width=max(map(len, State)))
     shown = [name for name, least in _NUMBERS if width >= least]
@@ -94,7 +117,7 @@ def draw_table(rows: Sequence[Row], width: int) -> Table:
         numbers = _numbers(row)
         losses = Text("\n".join(row.losses), "red") if row.losses else Text("none", "green")
         state = Text(row.state, _COLOURS[row.state])
-        table.add_row(Text(str(row.source)), state, *(numbers[name] for name in shown), losses)
+        table.add_row(Text(row.name), state, *(numbers[name] for name in shown), losses)
     return table
 
 

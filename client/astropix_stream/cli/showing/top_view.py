@@ -1,4 +1,4 @@
-"""What `apx top` shows: a table on a terminal, elsewhere a line for each stream each second."""
+"""What `apx top` and `apx demo` show: a table on a terminal, elsewhere a line for each stream each second."""
 
 import json
 from abc import ABC, abstractmethod
@@ -66,6 +66,13 @@ def _count_plainly(payload: bytes) -> int:
 class Row:
     """One stream: what arrived, how fast, and what its receiver says.
 
+    Parameters
+    ----------
+    source
+        Where it comes from.
+    name
+        What to call it; by default the source's URL.
+
     Attributes
     ----------
     readouts, bytes : int
@@ -76,8 +83,9 @@ class Row:
         As of the last tick; `age_s` is None before the first readout.
     """
 
-    def __init__(self, source: OpenSource) -> None:
+    def __init__(self, source: OpenSource, name: str | None = None) -> None:
         self.source = source
+        self.name = str(source) if name is None else name
         self.readouts = self.bytes = 0
         self.readout_rate = self.hit_rate = self.byte_rate = 0.0
         self.state = State.QUIET
@@ -103,6 +111,11 @@ class Row:
         receiver = self.source.receiver
         self.state, self.lag_s, self.age_s = receiver.state, receiver.lag_s, receiver.age_s
         self.ledger = receiver.ledger
+
+    @property
+    def hits(self) -> int:
+        """Number of hits in what arrived, as of the last tick."""
+        return self._hits.count
 
     @property
     def lag(self) -> str:
@@ -138,12 +151,21 @@ class Row:
 
 
 class View(AbstractContextManager["View"], ABC):
-    """Shows the rows, after each tick."""
+    """Shows the rows, after each tick.
+
+    Parameters
+    ----------
+    rows
+        The streams.
+    heading
+        Returns a line to show above them.
+    """
 
     every_s = 1.0
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[Row], heading: Callable[[], str] | None = None) -> None:
         self._rows = rows
+        self._heading = heading
 
     @abstractmethod
     def show(self, now: Moment) -> None:
@@ -161,14 +183,16 @@ class Lines(View):
     def show(self, now: Moment) -> None:
         """Print the lines."""
         clock = datetime.fromtimestamp(now.ns / 1e9).strftime("%H:%M:%S")
+        if self._heading is not None:
+            print(f"{clock}  {self._heading()}")
         for row in self._rows:
             rates = f"{numbers.rate(row.readout_rate)} readouts, {numbers.rate(row.hit_rate)} hits"
             lost = ", ".join(row.losses) or "none"
-            print(f"{clock}  {row.source}  {row.state}: {rates}, last {row.age}, lost: {lost}")
+            print(f"{clock}  {row.name}  {row.state}: {rates}, last {row.age}, lost: {lost}")
 
 
 class Records(View):
-    """A JSON object for each stream."""
+    """A JSON object for each stream; the heading is for people."""
 
     def show(self, now: Moment) -> None:
         """Print the objects."""

@@ -1,0 +1,73 @@
+"""What `apx demo` shows besides the table, and what it calls missing."""
+
+from collections import Counter
+from itertools import accumulate, islice
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from astropix_stream.batch import Batch, Source
+from astropix_stream.cli import demo
+from astropix_stream.cli.playing.simulation import COLUMNS, ROWS, Detector
+from astropix_stream.cli.showing.demo_page import open_page
+from astropix_stream.cli.showing.demo_pictures import PicturedRow
+
+READOUTS = [readout for _, readout in islice(Detector(seed=3, hits=5).readouts(), 200)]
+RAW = [readout.to_bytes() for readout in READOUTS]
+
+
+def drawn(row, width=80):
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(row.draw("the live page: [none]"))
+    return captured.get().splitlines()
+
+
+@pytest.fixture
+def row():
+    row = PicturedRow(object(), "through the relay")
+    ids = range(len(RAW))
+    row.take(Batch(Source("10.0.0.1", 1), 0, b"".join(RAW), ids, ids, list(accumulate(map(len, RAW)))))
+    return row
+
+
+def test_the_hottest_pixel_is_where_most_hits_are(row):
+    pixels = Counter((hit.column, hit.row) for readout in READOUTS for hit in readout.decode())
+    ((column, line), _), *_ = pixels.most_common()
+    text, titles, *lines = drawn(row)
+    assert text.strip() == "the live page: [none]"
+    assert titles.startswith(f"hits in {COLUMNS} columns and {ROWS} rows  ")
+    assert len(lines) == ROWS
+    assert lines[line][2 * column : 2 * column + 2] == "██"
+
+
+def test_the_longest_bar_is_where_most_tots_are(row):
+    bins = Counter(int(hit.tot_us // 20) for readout in READOUTS for hit in readout.decode())
+    bars = [line.count("▇") for line in drawn(row)[2:]]
+    assert (max(bars), bars.index(max(bars))) == (36, bins.most_common()[0][0])
+
+
+def test_nothing_is_drawn_before_the_first_hit():
+    assert not set("".join(drawn(PicturedRow(object(), "x"))[2:])) & set("░▒▓█▇")
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_narrow_terminal_cuts_the_pictures_off(row, width):
+    lines = drawn(row, width)
+    assert len(lines) == ROWS + 2
+    assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize(
+    ("sent", "delivered", "lost", "missing"), [(10, 10, 0, 0), (10, 8, 2, 2), (10, 8, 0, 2), (10, 10, 1, 1)]
+)
+def test_missing_is_what_is_lost_or_did_not_come(sent, delivered, lost, missing):
+    row = SimpleNamespace(ledger=SimpleNamespace(delivered=delivered, lost=lost))
+    assert demo._missing(row, sent) == missing
+
+
+def test_a_page_that_cannot_be_says_why():
+    with open_page("tcp://nowhere") as page:
+        assert page.where().startswith("not there: ")
+        assert "nowhere" in page.where()
