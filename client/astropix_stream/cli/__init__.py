@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated
 
 import typer
@@ -32,15 +32,18 @@ _EPILOG = (
 
 
 def main() -> None:
-    """Run ``apx`` with the arguments of this process; the entry point of the package."""
-    ending.prepare()
-    sys.exit(run(sys.argv[1:]))
+    """Run ``apx`` with the arguments of this process."""
+    sys.exit(run(sys.argv[1:], prepare=ending.prepare))
 
 
-def run(args: Sequence[str]) -> int:
-    """Run ``apx`` with these arguments; return the exit code."""
+def run(args: Sequence[str], prepare: Callable[[], None] = lambda: None) -> int:
+    """Run ``apx`` with these arguments; return the exit code. `prepare` is called once all is imported."""
     try:
-        return build(_wanted(args))(list(args), prog_name="apx", standalone_mode=False) or ending.OK
+        app = build(_wanted(args))
+        prepare()
+        return app(list(args), prog_name="apx", standalone_mode=False) or ending.OK
+    except KeyboardInterrupt:
+        return ending.INTERRUPTED
     except Exception as error:
         return ending.report(error)
 

@@ -1,5 +1,6 @@
 """How a command ends: its exit code, and the one line that says what was wrong."""
 
+import _thread
 import contextlib
 import errno
 import io
@@ -28,6 +29,8 @@ _INPUT_ERRNOS = {
     errno.ENODEV, errno.EADDRNOTAVAIL, errno.EINVAL,
 }  # fmt: skip
 
+_AGAIN_S = 0.01
+
 log = logging.getLogger("astropix_stream")
 
 
@@ -51,6 +54,7 @@ def prepare() -> None:
     """Set up the process so that commands end well, with a summary, whoever ends them."""
     for number in _ending_signals():
         signal.signal(number, _interrupt)
+    sys.unraisablehook = _interrupt_again
     logging.getLogger("astropix_stream.fileio").setLevel(logging.ERROR)  # commands say it themselves
     log.addHandler(_ToStderr())
     log.setLevel(logging.INFO)
@@ -64,8 +68,19 @@ def _ending_signals() -> list[int]:
     return [n for n in numbers if n is not None and signal.getsignal(n) is not signal.SIG_IGN]
 
 
-def _interrupt(*_: Any) -> NoReturn:
-    raise KeyboardInterrupt
+def _interrupt(number: int, _: Any) -> NoReturn:
+    raise KeyboardInterrupt(number)
+
+
+def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Obey a signal whose exception fell into a callback, such as the import system's, which drops it."""
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    number = unraisable.exc_value.args or (signal.SIGINT,)
+    again = threading.Timer(_AGAIN_S, _thread.interrupt_main, number)  # once the callback has returned
+    again.daemon = True
+    again.start()
 
 
 @contextlib.contextmanager
