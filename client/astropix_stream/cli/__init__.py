@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from astropix_stream.cli.terminal import ending, options
+from astropix_stream.cli.terminal import encoding, ending, options
 
 #: In the order of the help: a module each, with a function `command` and the text `EXAMPLES`.
 COMMANDS = (
@@ -33,6 +33,7 @@ _EPILOG = (
 
 def main() -> None:
     """Run ``apx`` with the arguments of this process."""
+    encoding.prepare()
     sys.exit(run(sys.argv[1:], prepare=ending.prepare))
 
 
