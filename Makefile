@@ -15,7 +15,7 @@ RELOAD = systemctl daemon-reload && systemctl restart systemd-sysctl
 STOP   = systemctl stop 'astropix-relay@*'
 endif
 
-.PHONY: demo test unit bench faults faults-mutants soak commands screenshots lint format clean install uninstall
+.PHONY: demo test unit bench docs faults faults-mutants soak commands screenshots lint format clean install uninstall
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo 'make soak      the same at random, for MINUTES=1, from SEED=1'
 	@echo 'make bench  measure, print the table, write docs/performance.md (RELAY_REFERENCE: a relay in C)'
 	@echo 'make screenshots   the pictures of the live page in docs/images'
+	@echo 'make docs   the site, in docs/_build/html'
 	@echo 'make commands   docs/commands.md, from the help texts'
 	@echo 'make lint   ruff, mypy, the rules of what imports what, the workflows; make format mends what can be'
 	@echo 'sudo make install | uninstall   the service astropix-relay@ in $(PREFIX) (PREFIX, DESTDIR, PYTHON)'
@@ -69,6 +70,10 @@ soak: $(VENV)/ready
 # docs/commands.md, from the help texts
 commands: $(VENV)/ready
 	$(BIN)/python tests/unit/test_commands_document.py
+
+# The site, in docs/_build/html; a warning is an error.
+docs: $(VENV)/ready
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
 bench: $(VENV)/ready
 	PYTHONPATH=tests $(BIN)/python -m bench.run

@@ -1,13 +1,13 @@
 """Where readouts come from, as a person writes it: ``udp://GROUP:PORT`` or ``tcp://HOST:PORT``.
 
-======================================================  ==================================================
-``udp://239.1.1.1:5007``                                a multicast group
-``udp://239.1.1.1:5007?interface=eth1&source=10.0.0.2`` joined on one interface, from one DAQ only
-``udp://[ff15::1]:5007?interface=eth1``                 an IPv6 group
-``tcp://relay:5556``                                    a relay with one stream
-``tcp://relay:5556?stream=astropix``                    one stream of a relay
-``…?server_key=relay.key&key_file=me.key_secret``       a relay with encryption: its key, and ours
-======================================================  ==================================================
+=======================================================  ==================================================
+``udp://239.1.1.1:5007``                                 a multicast group
+``udp://239.1.1.1:5007?interface=eth1&source=10.0.0.2``  joined on one interface, from one DAQ only
+``udp://[ff15::1]:5007?interface=eth1``                  an IPv6 group
+``tcp://relay:5556``                                     a relay with one stream
+``tcp://relay:5556?stream=astropix``                     one stream of a relay
+``…?server_key=relay.key&key_file=me.key_secret``        a relay with encryption: its key, and ours
+=======================================================  ==================================================
 """
 
 from dataclasses import dataclass, field
