@@ -14,7 +14,7 @@ CONFIGURATION = HERE / "reference" / "configuration.md"
 
 project = "astropix-stream"
 author = "the astropix-stream developers"
-copyright = author  # noqa: A001  (Sphinx's name)
+copyright = author
 release = version = __version__
 
 extensions = [
@@ -60,7 +60,8 @@ def _write_configuration(_: Sphinx) -> None:
 def _resolve(part: dict, body: dict) -> dict:
     """Follow a reference to a section, also that of a list's items."""
     items = part.get("items", {})
-    reference = part.get("$ref") or items.get("$ref") or next((one["$ref"] for one in part.get("allOf", ())), None)
+    of_all = next((one["$ref"] for one in part.get("allOf", ())), None)
+    reference = part.get("$ref") or items.get("$ref") or of_all
     return body["$defs"][reference.rpartition("/")[2]] if reference else part
 
 
