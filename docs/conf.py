@@ -30,7 +30,7 @@ html_title = f"astropix-stream {__version__}"
 
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 4
-# Files outside docs/ (README, configuration, decisions of the code) are linked as they stand in the repository.
+# Files outside docs/ (README, configuration) are linked as they stand in the repository.
 suppress_warnings = ["myst.xref_missing"]
 
 autodoc_typehints = "description"
@@ -48,8 +48,8 @@ def _write_configuration(_: Sphinx) -> None:
     lines = [
         "# The relay's configuration",
         "",
-        "Made from the schema (`astropix-relay schema`). config/relay.yaml in the repository is the same, with the",
-        "reason for each default.",
+        "Made from the schema (`astropix-relay schema`). config/relay.yaml in the repository is the same,",
+        "with the reason for each default.",
     ]
     for name, part in body["properties"].items():
         lines += ["", f"## {name}", ""]
