@@ -17,7 +17,7 @@ from astropix_relay.configuration.model import Config, SecurityConfig, StreamCon
 from astropix_stream.errors import ConfigError, WireError
 from astropix_stream.wire import check_stream_name
 
-RELAY_YAML = Path(__file__).parents[2] / "config" / "relay.yaml"
+RELAY_YAML = Path(__file__).parents[3] / "config" / "relay.yaml"
 MiB = 1 << 20
 
 
