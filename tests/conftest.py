@@ -23,6 +23,8 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# The same examples on each run, for a figure that does not change by itself (tests/coverage_by_file.py).
+settings.register_profile("same", settings.get_profile("tests"), derandomize=True, max_examples=20)
 settings.load_profile("tests")
 
 TESTS = Path(__file__).parent

@@ -17,7 +17,6 @@ from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.opening import open_receiver
 from astropix_stream.relay import receiver as relay_module
 from astropix_stream.relay.receiver import RelayReceiver
-from astropix_stream.relay.refusals import HandshakeEnd, Handshakes
 from astropix_stream.sock import MulticastSender
 from programs import Program
 from relays import running
@@ -224,30 +223,6 @@ class TestFull:
                 first._subscription._relay_id = None
                 first.wait_ready(5)  # undisturbed
             assert relay.publisher.door.failed["full"] >= 1
-
-
-class TestClientPatience:
-    def test_a_client_that_was_in_hopes_for_20_s(self):
-        follow = Handshakes(encrypted=True)
-        follow.note(HandshakeEnd.SUCCEEDED, 0, 0.0)
-        for now_s in (10.0, 15.0, 29.9):
-            follow.note(HandshakeEnd.FAILED_AUTH, 400, now_s)
-            assert follow.take_refusal(now_s) is None
-        assert "our key is not in its list" in follow.take_refusal(30.0)
-        assert follow.take_refusal(31.0) is None
-        follow.note(HandshakeEnd.FAILED_AUTH, 400, 35.0)
-        assert follow.take_refusal(35.0)
-        follow.note(HandshakeEnd.SUCCEEDED, 0, 40.0)
-        follow.note(HandshakeEnd.FAILED_AUTH, 400, 41.0)
-        assert follow.take_refusal(41.0) is None
-
-    def test_a_relay_that_stops_is_not_one_that_refuses(self):
-        follow = Handshakes(encrypted=False)
-        for now_s in (0.0, 0.1):
-            follow.note(HandshakeEnd.BROKEN_OFF, 104, now_s)
-            assert follow.take_refusal(now_s) is None
-        follow.note(HandshakeEnd.BROKEN_OFF, zmq.EAGAIN, 0.2)
-        assert follow.take_refusal(0.2) is None
 
 
 class TestList:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from astropix_stream import cli, distributions, numbers
+from astropix_stream import cli, distributions
 from astropix_stream.cli.terminal import ending, options
 from astropix_stream.errors import WireError
 from astropix_stream.fileio import FileHeader, apx_open
@@ -127,44 +127,6 @@ def test_errors_of_our_own_keep_to_their_line(capsys):
 @pytest.mark.parametrize(("text", "value"), [("1%", 0.01), ("0.25", 0.25), ("100%", 1.0), (0.0, 0.0)])
 def test_fractions(text, value):
     assert options.fraction(text) == value
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.04, "0.0 s"),
-        (9.94, "9.9 s"),
-        (9.96, "10 s"),
-        (59.6, "1 min 0 s"),
-        (200, "3 min 20 s"),
-        (7500, "2 h 5 min"),
-    ],
-)
-def test_durations(seconds, text):
-    assert numbers.duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (2**20, "1.0 MiB"), (3 * 2**40, "3072.0 GiB")],
-)
-def test_sizes(count, text):
-    assert numbers.size(count) == text
-
-
-def test_rates():
-    assert [numbers.rate(value) for value in (0, 12.94, 99.94, 99.96, 4710.4)] == [
-        "0.0/s", "12.9/s", "99.9/s", "100/s", "4710/s"
-    ]  # fmt: skip
-    meter = numbers.RateMeter()
-    assert meter.note(0.0, 0) == 0.0
-    assert [meter.note(at_s, 100 * at_s) for at_s in range(1, 10)] == [100] * 9
-    assert [meter.note(at_s, 900) for at_s in range(10, 14)] == [
-        pytest.approx(200 / 3),
-        pytest.approx(100 / 3),
-        0,
-        0,
-    ]
 
 
 def test_keys_go_into_the_urls_of_relays_that_name_none():

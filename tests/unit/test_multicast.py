@@ -1,17 +1,12 @@
-"""The kernel's side of multicast: addresses, interfaces, options, errors in words."""
+"""The kernel's side of multicast: interfaces, options."""
 
-import contextlib
 import errno
-import os
 import socket
 import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from astropix_stream import addresses, errors
 from astropix_stream.errors import ConfigError
 from astropix_stream.multicast import interfaces, sockets
 from astropix_stream.multicast.interfaces import Interface
@@ -25,34 +20,6 @@ LO = Interface("lo", socket.if_nametoindex("lo")) if sys.platform == "linux" els
 def receiver(group, port):
     with sockets.open_receiving(group, port, interface=LO) as sock:
         yield sock
-
-
-@pytest.mark.parametrize(
-    ("group", "family"),
-    [("239.1.1.1", 4), ("127.0.0.1", 4), ("ff15::1", 6)],
-)
-def test_a_group_tells_its_address_family(group, family):
-    assert addresses.check_address(group, 5007) == family
-
-
-@pytest.mark.parametrize(
-    "group", ["", None, 1234, "localhost", "239.1.1", "239.1.1.1.1", "ff15::1%lo", "fe80::1%eth0"]
-)
-def test_what_is_not_an_address_is_refused(group):
-    with pytest.raises(ConfigError, match=r"address|interface"):
-        addresses.check_address(group, 5007)
-
-
-@pytest.mark.parametrize("port", [0, -1, 65536, "5007", 5007.0, True, None])
-def test_what_is_not_a_port_is_refused(port):
-    with pytest.raises(ConfigError, match="port"):
-        addresses.check_address("239.1.1.1", port)
-
-
-@given(st.text(max_size=40), st.integers())
-def test_any_text_is_an_address_or_a_config_error(group, port):
-    with contextlib.suppress(ConfigError):
-        addresses.check_address(group, port)
 
 
 def test_a_link_is_there_up_and_the_same(monkeypatch):
@@ -202,19 +169,3 @@ def test_a_buffer_is_granted_as_far_as_the_kernel_allows(receiver):
     assert sockets.ask_buffer(receiver, socket.SO_RCVBUF, 2 * allowed) == allowed
     assert sockets.buffer_size(receiver, socket.SO_RCVBUF) == allowed
     assert sockets.enlarge_hint(8 << 20) == "sudo sysctl -w net.core.rmem_max=8388608"
-
-
-@pytest.mark.parametrize("number", errors.ADVICE)
-def test_each_errno_has_one_sentence(number):
-    error = OSError(number, os.strerror(number))
-    text = errors.explain(error)
-    assert text.startswith(os.strerror(number) + ": ")
-    found = errors.with_context(error, "cannot join")
-    assert (type(found), found.errno, found.strerror) == (type(error), number, f"cannot join: {text}")
-
-
-def test_an_error_is_explained_once():
-    once = OSError(errno.ENODEV, "no interface is called 'x'")
-    assert errors.explain(once) == "no interface is called 'x'"
-    assert errors.explain(OSError(errno.EIO, os.strerror(errno.EIO))) == os.strerror(errno.EIO)
-    assert errors.explain(OSError("odd")) == "odd"

@@ -15,7 +15,6 @@ from astropix_stream.clock import Moment
 from astropix_stream.counting.places import Place
 from astropix_stream.errors import ConfigError
 from astropix_stream.fmt import AstroPix4Readout
-from astropix_stream.relay.patience import Patience
 from astropix_stream.relay.subscription import Subscription
 from drains import drain
 
@@ -498,15 +497,3 @@ def test_each_readout_is_delivered_once_in_order_or_counted_once(data, size):
     assert client.ledger.delivered == len(client.ids)
     assert client.ledger.delivered + client.ledger.lost == lossy.next_id
     assert client.ledger.recovered == sum(len(batch) for batch in client.batches if batch.recovered)
-
-
-def test_patience_counts_a_stop_for_half_at_most():
-    patience = Patience(4.0)
-    patience.renew(100.0)
-    assert patience.next_look_s() == 2.0
-    assert not patience.spent(1100.0)
-    assert not patience.spent(1101.5)
-    assert patience.next_look_s() == 0.5
-    assert patience.spent(1102.0)
-    patience.renew(2000.0)
-    assert not patience.spent(2001.0)

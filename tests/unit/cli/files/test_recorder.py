@@ -8,7 +8,7 @@ import pytest
 
 from astropix_stream.batch import Batch, Source
 from astropix_stream.cli.files.recorder import Recorder
-from astropix_stream.cli.files.splitting import Splitting, parse_splitting
+from astropix_stream.cli.files.splitting import Splitting
 from astropix_stream.clock import Moment
 from astropix_stream.errors import ConfigError
 from astropix_stream.fileio import apx_open
@@ -276,25 +276,3 @@ def test_every_source_has_its_file_but_not_for_ever(path, tmp_path):
     assert account(path)["complete"] is True
     recording.close(moment(100))
     assert len(names(tmp_path)) == 100
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ([], Splitting()),
-        (["source"], Splitting()),
-        (["runs"], Splitting(runs=True)),
-        (["1GiB"], Splitting(size=2**30)),
-        (["1.5 MB"], Splitting(size=1.5e6)),
-        (["1h"], Splitting(seconds=3600)),
-        (["90s", "runs", "10KiB"], Splitting(True, 10240, 90)),
-    ],
-)
-def test_splitting(words, expected):
-    assert parse_splitting(words) == expected
-
-
-@pytest.mark.parametrize("word", ["run", "", "1", "GiB", "0s", "1 parsec", "-1h", "1h30"])
-def test_no_splitting(word):
-    with pytest.raises(ConfigError, match="write runs, source, a size as 1GiB or a time as 1h"):
-        parse_splitting([word])
