@@ -30,7 +30,7 @@ _OPTIONS = {
 
 
 def parse_save(text: str, version: int) -> Ruleset:
-    """Parse the rules of IP version 4 or 6."""
+    """Parse the rules of IP version 4 or 6; what is not understood of them is left out."""
     tables: list[dict[str, Chain]] = []
     command = "iptables" if version == 4 else "ip6tables"
     table = ""
@@ -38,18 +38,25 @@ def parse_save(text: str, version: int) -> Ruleset:
         if line.startswith("*"):
             table = line[1:].strip()
             tables.append({})
-        elif line.startswith(":") and tables:
-            name, policy, *_ = line[1:].split()
+        elif line.startswith(":") and tables and len(words := line[1:].split()) > 1:
+            name, policy = words[:2]
             insert = f"sudo {command} -t {table} -I {name}"
             tables[-1][name] = Chain(
                 name, _HOOKS.get(name, ""), policy.lower(), version, insert=insert, table=f"{command} {table}"
             )
         elif line.startswith("-A ") and tables:
-            words = shlex.split(line)
-            if words[1] in tables[-1]:
+            words = _split(line)
+            if len(words) > 1 and words[1] in tables[-1]:
                 chain = tables[-1][words[1]]
                 chain.rules.append(_rule(words[2:], version, f"{chain.table}: {line}"))
     return Ruleset(tables)
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:  # a quotation that does not end
+        return line.split()
 
 
 def _rule(words: list[str], version: int, where: str) -> Rule:
