@@ -15,13 +15,14 @@ RELOAD = systemctl daemon-reload && systemctl restart systemd-sysctl
 STOP   = systemctl stop 'astropix-relay@*'
 endif
 
-.PHONY: demo test unit bench docs faults faults-mutants soak commands screenshots lint format clean install uninstall
+.PHONY: demo test unit coverage bench docs faults faults-mutants soak commands screenshots lint format clean install uninstall
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo   simulator, relay and subscriber on the loopback interface, until Ctrl-C'
 	@echo 'make test   every test (those of networks need root and iproute2, those of the page chromium; skipped without)'
 	@echo 'make unit   the fast tests only'
+	@echo 'make coverage   each file of the pure core by its own unit tests; fails below 95 % (WORDS="wire relay")'
 	@echo 'make faults    break things, compare what was injected with what was counted (root; QUICK=1 is shorter)'
 	@echo 'make faults-mutants    break a line of the code for each row of make faults, and expect red'
 	@echo 'make soak      the same at random, for MINUTES=1, from SEED=1'
@@ -44,8 +45,12 @@ demo: $(VENV)/ready
 
 # Most tests wait more than they work, so that two go side by side; those that fill the machine follow alone.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not alone'; beside=$$?; \
-	$(BIN)/python -m pytest -m alone && exit $$beside
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not alone' --cov --cov-report=; beside=$$?; \
+	$(BIN)/python -m pytest -m alone --cov --cov-append && exit $$beside
+
+# Each file of the pure core by its own unit tests alone; WORDS: the files whose path holds one of them.
+coverage: $(VENV)/ready
+	$(BIN)/python tests/coverage_by_file.py $(WORDS)
 
 screenshots: $(VENV)/ready
 	SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser/test_pictures.py
