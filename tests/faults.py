@@ -20,8 +20,8 @@ def failing_sends(sender: MulticastSender, *numbers: int) -> Iterator[None]:
             raise OSError(number, os.strerror(number))
         return sendto(data, address)
 
-    sender._sendto = fail  # type: ignore[method-assign, assignment]
+    sender._sendto = fail  # type: ignore[assignment]
     try:
         yield
     finally:
-        sender._sendto = sendto  # type: ignore[method-assign]
+        sender._sendto = sendto

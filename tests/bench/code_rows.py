@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 from astropix_stream import fmt
 from astropix_stream.cli.playing.simulation import Detector
@@ -89,7 +90,9 @@ def decode_plainly(data):
             at += 1
             continue
         bits = "".join(f"{byte:08b}"[::-1] for byte in data[at : at + fmt.HIT_SIZE])
-        hit = {name: int(bits[first : last + 1], 2) for name, (first, last) in fmt.BIT_FIELDS.items()}
+        hit: dict[str, Any] = {
+            name: int(bits[first : last + 1], 2) for name, (first, last) in fmt.BIT_FIELDS.items()
+        }
         for n in "12":
             gray = binary = hit[f"ts_coarse{n}"] << 3 | hit[f"ts_fine{n}"]
             while gray := gray >> 1:

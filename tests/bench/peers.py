@@ -151,8 +151,7 @@ def late(url, count):
     from astropix_stream.opening import open_receiver
 
     with open_receiver(AstroPix4Readout, url, timeout=10) as receiver:
-        if url.startswith("tcp:"):
-            receiver.wait_ready(10)
+        receiver.wait_ready(10)
         print("ready", flush=True)
         found = []
         while len(found) < int(count):

@@ -59,11 +59,6 @@ class MeasuredRelay(Relay):
         signal.signal(signal.SIGUSR1, lambda *_: self.tell())
         signal.signal(signal.SIGTERM, lambda *_: self.stop())
 
-    def _rest(self, until_s):
-        self.turns.append(time.thread_time() - self.began_s)
-        super()._rest(until_s)
-        self.began_s = time.thread_time()
-
     def _listen(self, until_s):
         self.turns.append(time.thread_time() - self.began_s)
         super()._listen(until_s)

@@ -10,7 +10,13 @@ from astropix_relay.clients.gate import Gate
 from astropix_relay.clients.handover import Handover, Listener
 from astropix_relay.clients.publisher import Publisher
 from astropix_relay.clients.security import load_clients
-from astropix_relay.configuration.model import Config, SecurityConfig, StreamConfig
+from astropix_relay.configuration.model import (
+    Config,
+    MetricsConfig,
+    PublishConfig,
+    SecurityConfig,
+    StreamConfig,
+)
 from astropix_stream import keys, wire
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_stream.fmt import AstroPix4Readout
@@ -43,9 +49,9 @@ def make_config(group, port, files):
         security = {"client_keys": str(files / "clients"), "secret_key": str(files / "relay.key_secret")}
         return Config(
             streams=(StreamConfig(group=group, port=port, interface="127.0.0.1"),),
-            publish={"endpoint": "tcp://127.0.0.1:0", **publish},
-            metrics={"listen": None},
-            **({"security": security} if encrypted else {}),
+            publish=PublishConfig(endpoint="tcp://127.0.0.1:0", **publish),
+            metrics=MetricsConfig(listen=None),
+            security=SecurityConfig(**security) if encrypted else None,
         )
 
     return make

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from astropix_relay import inlet as inlets
 from astropix_relay.configuration.model import StreamConfig
-from astropix_relay.inlet import Inlet
+from astropix_relay.host import queues
+from astropix_relay.inlet import SILENCE, Inlet
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.receiving.readiness import wait_readable
 from astropix_stream.sock import MulticastSender
@@ -43,9 +43,9 @@ def test_silence_is_counted_from_the_last_datagram(inlet, group, port):
         assert not inlet.rejoins
     for now_s in (10.2, 15.1):
         inlet.check(now_s)
-        assert inlet.rejoins == {inlets.SILENCE: 1}
+        assert inlet.rejoins == {SILENCE: 1}
     inlet.check(15.2)
-    assert inlet.rejoins == {inlets.SILENCE: 2}
+    assert inlet.rejoins == {SILENCE: 2}
     assert gets(inlet, group, port)
 
 
@@ -71,7 +71,7 @@ def test_another_group_is_another_socket(inlet, stream, group, port):
 
 
 def test_drops_go_on_counting_over_a_new_socket(inlet, stream, monkeypatch):
-    monkeypatch.setattr(inlets.queues, "socket_memory", lambda _: inlets.queues.SocketMemory(0, 1, 7))
+    monkeypatch.setattr(queues, "socket_memory", lambda _: queues.SocketMemory(0, 1, 7))
     inlet.reconfigure(stream.model_copy(update={"receive_buffer": 1 << 20}))
     monkeypatch.undo()
     inlet.check(1.0)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from astropix_relay.configuration.model import Config
+from astropix_relay.configuration.model import Config, MetricsConfig, PublishConfig, StreamConfig
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.sock import MulticastSender
 from programs import Program
@@ -34,9 +34,9 @@ with relay.RelayReceiver(AstroPix4Readout, sys.argv[1], timeout=5) as receiver:
 @pytest.fixture
 def relay(group, port):
     config = Config(
-        streams=({"group": group, "port": port, "interface": "127.0.0.1"},),
-        publish={"endpoint": "tcp://127.0.0.1:0"},
-        metrics={"listen": None},
+        streams=(StreamConfig(group=group, port=port, interface="127.0.0.1"),),
+        publish=PublishConfig(endpoint="tcp://127.0.0.1:0"),
+        metrics=MetricsConfig(listen=None),
     )
     with running(config) as relay:
         yield relay

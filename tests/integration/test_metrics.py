@@ -22,10 +22,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def running_relay(group, port, **more):
-    config = Config(
-        streams=({"group": group, "port": port, "interface": "127.0.0.1"},),
-        publish={"endpoint": "tcp://127.0.0.1:0", **more.pop("publish", {})},
-        **more,
+    config = Config.model_validate(
+        {
+            "streams": [{"group": group, "port": port, "interface": "127.0.0.1"}],
+            **more,
+            "publish": {"endpoint": "tcp://127.0.0.1:0", **more.get("publish", {})},
+        }
     )
     return running(config)
 

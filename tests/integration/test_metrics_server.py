@@ -6,12 +6,12 @@ import socket
 import threading
 import time
 import tracemalloc
+from wsgiref.simple_server import WSGIServer
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from astropix_relay import metrics_server
 from astropix_relay.configuration.addresses import Address
 from astropix_relay.host.queues import SocketMemory
 from astropix_relay.metrics import Sample, StreamSample, Turns
@@ -275,7 +275,7 @@ def test_without_descriptors_it_waits_and_goes_on(server, port, monkeypatch):
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as without:
-        without.setattr(metrics_server.WSGIServer, "get_request", refuse)
+        without.setattr(WSGIServer, "get_request", refuse)
         with connect(port):
             time.sleep(0.5)
     assert 2 <= len(tries) <= 8

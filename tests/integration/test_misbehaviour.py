@@ -63,10 +63,14 @@ class Stream:
         assert (ledger.delivered, ledger.lost, ledger.restarts) == (self._sent, 0, 0)
 
 
+class RelayProgram(Program):
+    endpoint: str
+
+
 @pytest.fixture
 def program(group, port):
     options = ("--group", group, "--port", port, "--interface", "127.0.0.1", "--publish", "tcp://127.0.0.1:0")
-    with Program(sys.executable, "-m", "astropix_relay", "run", *options) as program:
+    with RelayProgram(sys.executable, "-m", "astropix_relay", "run", *options) as program:
         program.endpoint = re.search(r"tcp://\S+", program.wait_for("publishing on"))[0]
         yield program
         assert program.stop() == 0, "the relay lived to the end"

@@ -388,7 +388,7 @@ def test_what_is_not_bytes_is_a_mistake_of_the_caller(sender, wrong):
 def test_what_is_not_a_readout_is_a_mistake_of_the_caller(sender):
     class Lazy:
         def to_bytes(self):
-            return self.missing
+            return self.missing  # type: ignore[attr-defined]
 
     class Texty:
         def to_bytes(self):
@@ -544,7 +544,7 @@ def test_a_failure_that_comes_and_goes_fills_no_log(sender, caplog):
 
 def test_the_end_is_said_after_a_second_without_a_failure(sender, caplog, monkeypatch):
     def send_at(now):
-        monkeypatch.setattr(sock.time, "monotonic", lambda: now)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
         sender.send_data(b"x")
         return len(warnings_in(caplog))
 

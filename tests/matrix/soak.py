@@ -10,6 +10,7 @@ All comparisons are exact.
 """
 
 import argparse
+import functools
 import json
 import random
 import signal
@@ -34,6 +35,10 @@ CALM_S = 8.0  # after a fault of the client, before the relay may be killed with
 GROWTH = 8 * MiB  # between quarters of the time, for what allocators keep
 GROWTH_A_MINUTE = MiB // 2
 MORE_DESCRIPTORS = 8  # the connection to history, on both sides
+
+
+def has_at_most(pid, count):
+    return descriptors(pid) <= count
 
 
 class Soak:
@@ -237,7 +242,7 @@ class Soak:
         for name, pid in self.pids().items():
             most = self.descriptors[name] + MORE_DESCRIPTORS * (name != "witness")
             try:
-                wait_until(lambda pid=pid, most=most: descriptors(pid) <= most, timeout=10)
+                wait_until(functools.partial(has_at_most, pid, most), timeout=10)
             except AssertionError:
                 bench.equal(f"{name}: open descriptors", descriptors(pid), f"at most {most}")
 

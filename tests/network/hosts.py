@@ -41,7 +41,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from programs import TIMEOUT, Program
 
@@ -50,7 +50,7 @@ _PREFIX = "apx"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def run(command: str, **options: object) -> str:
+def run(command: str, **options: Any) -> str:
     """Run a program to its end and return its output; an error shows what it printed."""
     words = shlex.split(command)
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=TIMEOUT, **options)

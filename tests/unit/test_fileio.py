@@ -1,6 +1,7 @@
 """Files: golden bytes, what a crash leaves, and any bytes."""
 
 import logging
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -162,7 +163,8 @@ def test_write_modes(path):
         run.write(RAW[0])
         run.close()
     assert path.read_bytes() == HEADER + RAW[0]
-    for mode, given_header in (("wb", None), ("xb", None), ("rb", header), ("ab", header), ("r", None)):
+    wrong: list[Any] = [("wb", None), ("xb", None), ("rb", header), ("ab", header), ("r", None)]
+    for mode, given_header in wrong:
         with pytest.raises(ConfigError, match='opened with "rb", or "wb" or "xb" and a header'):
             apx_open(path, mode, given_header)
     assert path.read_bytes() == HEADER + RAW[0]

@@ -6,6 +6,7 @@ import sys
 import time
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -349,7 +350,8 @@ def test_split_tells_where_the_damage_is():
 def test_uid():
     assert AstroPix4Readout.uid() == 4000
     assert fmt.uid_to_readout_class(4000) is AstroPix4Readout
-    for uid in (1, "4000", None, [], {}):
+    wrong: list[Any] = [1, "4000", None, [], {}]
+    for uid in wrong:
         with pytest.raises(FormatError, match=r"there is 4000 \(AstroPix4Readout\)"):
             fmt.uid_to_readout_class(uid)
 
@@ -364,8 +366,8 @@ def test_readouts_of_a_payload_are_those_of_its_datagrams(some, alike):
         expected = [AstroPix4Readout.from_bytes(each) for each in payloads]
         assert AstroPix4Readout.from_payload(b"".join(payloads), ends, *columns) == expected
         if data is alike and data:
-            ends = range(ends[0], ends[-1] + 1, ends[0])
-            assert AstroPix4Readout.from_payload(b"".join(payloads), ends, *columns) == expected
+            alike_ends = range(ends[0], ends[-1] + 1, ends[0])
+            assert AstroPix4Readout.from_payload(b"".join(payloads), alike_ends, *columns) == expected
 
 
 def test_texts_for_people():

@@ -73,9 +73,8 @@ def test_the_interface_in_use_is_told():
 
 @pytest.mark.parametrize("group", ["ff12::1", "ff02::1", "ff11::1", "fe80::1"])
 def test_an_address_of_one_link_needs_the_interface(group, port):
-    options = {"ttl": 0, "loop": True}
     for opened in (
-        lambda: sockets.open_sending(group, port, interface=Interface(), **options),
+        lambda: sockets.open_sending(group, port, interface=Interface(), ttl=0, loop=True),
         lambda: sockets.open_receiving(group, port, interface=Interface()),
     ):
         with pytest.raises(ConfigError, match="name the interface"):

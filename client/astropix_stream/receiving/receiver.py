@@ -79,6 +79,9 @@ class Receiver(ABC, Generic[R]):
         """Whether the way to the readouts works, as far as is known."""
         return True
 
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Wait until the way to the readouts works; where nothing tells of that, as here, return at once."""
+
     @property
     @abstractmethod
     def ledger(self) -> Ledger:

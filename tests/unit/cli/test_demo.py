@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import accumulate, islice
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -17,6 +18,9 @@ READOUTS = [readout for _, readout in islice(Detector(seed=3, hits=5).readouts()
 RAW = [readout.to_bytes() for readout in READOUTS]
 
 
+NO_SOURCE: Any = object()  # it is not asked
+
+
 def drawn(row, width=80):
     console = Console(width=width)
     with console.capture() as captured:
@@ -26,7 +30,7 @@ def drawn(row, width=80):
 
 @pytest.fixture
 def row():
-    row = PicturedRow(object(), "through the relay")
+    row = PicturedRow(NO_SOURCE, "through the relay")
     ids = range(len(RAW))
     row.take(Batch(Source("10.0.0.1", 1), 0, b"".join(RAW), ids, ids, list(accumulate(map(len, RAW)))))
     return row
@@ -49,7 +53,7 @@ def test_the_longest_bar_is_where_most_tots_are(row):
 
 
 def test_nothing_is_drawn_before_the_first_hit():
-    assert not set("".join(drawn(PicturedRow(object(), "x"))[2:])) & set("░▒▓█▇")
+    assert not set("".join(drawn(PicturedRow(NO_SOURCE, "x"))[2:])) & set("░▒▓█▇")
 
 
 @pytest.mark.parametrize("width", [40, 60])
@@ -63,7 +67,7 @@ def test_a_narrow_terminal_cuts_the_pictures_off(row, width):
     ("sent", "delivered", "lost", "missing"), [(10, 10, 0, 0), (10, 8, 2, 2), (10, 8, 0, 2), (10, 10, 1, 1)]
 )
 def test_missing_is_what_is_lost_or_did_not_come(sent, delivered, lost, missing):
-    row = SimpleNamespace(ledger=SimpleNamespace(delivered=delivered, lost=lost))
+    row: Any = SimpleNamespace(ledger=SimpleNamespace(delivered=delivered, lost=lost))
     assert demo._missing(row, sent) == missing
 
 

@@ -92,7 +92,12 @@ def test_records_for_programs(found, capsys):
 
 def test_a_relay_alone_is_examined_without_a_group(found, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(examination, "examine_relay", lambda source: asked.append(str(source)) or [])
+
+    def examine(source):
+        asked.append(str(source))
+        return []
+
+    monkeypatch.setattr(examination, "examine_relay", examine)
     assert cli.run(["doctor", "--relay", "tcp://relay:5556"]) == ending.OK
     assert asked == ["tcp://relay:5556"]
     assert "udp://" not in capsys.readouterr().out

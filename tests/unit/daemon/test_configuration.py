@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from astropix_relay.configuration.consistency import warnings
 from astropix_relay.configuration.loading import FLAGS, default_config, differences, load_config, schema
 from astropix_relay.configuration.marks import parse
+from astropix_relay.configuration.mistakes import ConfigMistakes
 from astropix_relay.configuration.model import Config, SecurityConfig, StreamConfig
 from astropix_stream.errors import ConfigError, WireError
 from astropix_stream.wire import check_stream_name
@@ -422,7 +423,7 @@ def test_broken_file(text, expected):
 
 
 def test_mistakes_are_values_too():
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigMistakes) as caught:
         load_config("log:\n  level: loud\n", file="relay.yaml", overrides={"port": 80})
     option, mistake = caught.value.mistakes
     assert (option.file, option.line, option.path) == ("", 0, "--port")

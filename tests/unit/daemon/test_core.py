@@ -80,6 +80,7 @@ def test_split_keeps_everything_in_order_and_within_a_payload(sizes):
 def test_a_beat_a_second_with_the_next_number(core):
     core.take(drain(datagram(0), datagram(1)), at(0))
     beat = wire.parse_message(core.tick(at(0.1)))
+    assert isinstance(beat, wire.BeatMessage)
     assert beat.header == wire.Header(0, 0, 77, 2, at(0.1).ns, wire.NO_SOURCE)
     assert beat.report["published"] == 2
     assert beat.report["state"] == "live"

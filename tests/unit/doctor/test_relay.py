@@ -1,6 +1,7 @@
 """What the doctor says of a relay's answers."""
 
 import errno
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from astropix_stream.url import parse_url
 from astropix_stream.wire import Hello
 
 URL = parse_url("tcp://relay:5556")
-CONNECTED = {"addresses": ("10.0.2.1",)}
+CONNECTED: dict[str, Any] = {"addresses": ("10.0.2.1",)}
 GREETED = CONNECTED | {"mechanism": "NULL", "handshake": HandshakeResult.SUCCEEDED}
 WITH_KEY = CONNECTED | {"mechanism": "CURVE", "has_key": True}
 HELLO = Hello(relay_id=1, version="1.0", streams={"astropix": 4000}, history_port=None)

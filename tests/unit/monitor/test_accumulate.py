@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from astropix_stream.columns import decode_batch
 from astropix_stream.counting.ledger import Ledger, Loss
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
@@ -23,11 +24,13 @@ def test_counts_equal_what_was_sent():
 
 def test_batches_of_one_turn_are_decoded_together(monkeypatch):
     """A call costs 0.12 ms however few readouts it gets: one readout a message must not cost 0.12 ms each."""
-    from astropix_stream.monitor import accumulate
-
     calls = []
-    decode = accumulate.decode_batch
-    monkeypatch.setattr(accumulate, "decode_batch", lambda raw: calls.append(len(raw)) or decode(raw))
+
+    def decode(raw):
+        calls.append(len(raw))
+        return decode_batch(raw)
+
+    monkeypatch.setattr("astropix_stream.monitor.accumulate.decode_batch", decode)
     stream = Stream()
     arrivals = [stream.arrival([readout(i, moment(0).ns + i)], 0.1) for i in range(500)]
     stream.accumulator.take(arrivals)

@@ -1,6 +1,7 @@
 """The threads between a receiver and the page."""
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def batches(count, size=1):
 
 
 def test_everything_received_is_shown_also_what_came_last():
-    receiver = ListReceiver(*batches(500))
+    receiver: Any = ListReceiver(*batches(500))
     with Feed(receiver, "a list") as feed:
         assert receiver.idle.wait(10)
     assert feed.view(Choice()).readouts == 500
@@ -62,7 +63,7 @@ def test_everything_received_is_shown_also_what_came_last():
 
 
 def test_an_error_of_the_receiver_ends_it_and_is_told():
-    receiver = ListReceiver(ConfigError("the relay has several streams"))
+    receiver: Any = ListReceiver(ConfigError("the relay has several streams"))
     with Feed(receiver, "a list") as feed:
         for thread in feed._threads:
             thread.join(10)
@@ -70,7 +71,7 @@ def test_an_error_of_the_receiver_ends_it_and_is_told():
 
 
 def test_a_refusal_is_told_and_tried_again():
-    receiver = ListReceiver(RefusedError("not on its list"), *batches(1))
+    receiver: Any = ListReceiver(RefusedError("not on its list"), *batches(1))
     with Feed(receiver, "a list") as feed:
         assert receiver.idle.wait(10)
     assert feed.error is None
@@ -78,7 +79,8 @@ def test_a_refusal_is_told_and_tried_again():
 
 
 def test_viewers_with_the_same_choice_share_a_view():
-    with Feed(ListReceiver(), "a list") as feed:
+    receiver: Any = ListReceiver()
+    with Feed(receiver, "a list") as feed:
         feed.close()
         assert feed.view(Choice(chip=1)) is feed.view(Choice(chip=1))
         assert feed.view(Choice(chip=1)) is not feed.view(Choice(chip=2))
@@ -136,7 +138,7 @@ class TestInbox:
     ],
 )
 def test_trouble(connected, report, said):
-    receiver = ListReceiver()
+    receiver: Any = ListReceiver()
     receiver.connected, receiver.report = connected, report
     assert trouble(receiver) == said
 
@@ -144,7 +146,7 @@ def test_trouble(connected, report, said):
 def test_skipped_readouts_are_in_the_account(monkeypatch):
     monkeypatch.setattr("astropix_stream.monitor.feed.MAX_WAITING", 1)
     monkeypatch.setattr("astropix_stream.monitor.feed.GATHER_S", 0.2)
-    receiver = ListReceiver(*batches(100, size=2))
+    receiver: Any = ListReceiver(*batches(100, size=2))
     with Feed(receiver, "a list") as feed:
         assert receiver.idle.wait(10)
     view = feed.view(Choice())
@@ -153,7 +155,7 @@ def test_skipped_readouts_are_in_the_account(monkeypatch):
 
 
 def test_what_the_receiver_says_is_on_the_page():
-    receiver = ListReceiver()
+    receiver: Any = ListReceiver()
     receiver.connected, receiver.state, receiver.age_s = False, State.NO_NETWORK, 7.0
     with Feed(receiver, "a list") as feed:
         assert receiver.idle.wait(10)

@@ -12,8 +12,8 @@ from astropix_stream.batch import Batch, Source
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
-from astropix_stream.errors import ClosedError, ReceiveTimeout
-from astropix_stream.fmt import AstroPix4Readout, FormatError
+from astropix_stream.errors import ClosedError, FormatError, ReceiveTimeout
+from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.receiving import readiness
 from astropix_stream.receiving.receiver import Receiver
 
@@ -96,6 +96,13 @@ def ids(readouts):
 
 def is_readable(receiver):
     return bool(select.select([receiver], [], [], 0)[0])
+
+
+def test_one_with_nothing_to_wait_for_is_ready_at_once(receiver):
+    assert receiver.ready
+    receiver.wait_ready()
+    receiver.wait_ready(0)
+    assert receiver.waits == []
 
 
 def test_readouts_come_one_by_one_in_order(receiver):

@@ -1,6 +1,7 @@
 """Lost messages come back from history, in order; what does not come back is counted, once."""
 
 from collections import deque
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -391,7 +392,8 @@ def test_without_history_a_gap_is_counted_at_once():
 
 
 def test_a_start_that_is_none_is_refused():
-    for start in ("newest", -1, 1.5):
+    wrong: list[Any] = ["newest", -1, 1.5]
+    for start in wrong:
         with pytest.raises(ConfigError, match="start is 'live', 'oldest' or a number"):
             Subscription("astropix", start=start)
 

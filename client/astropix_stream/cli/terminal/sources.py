@@ -31,11 +31,9 @@ class OpenSource:
 
     def wait_ready(self, timeout_s: float | None) -> None:
         """Say so when a relay does not answer; raise that when it does not within the command's timeout."""
-        wait_ready = getattr(self.receiver, "wait_ready", None)
-        if wait_ready is None:  # the kernel has joined the group, there is nothing to wait for
-            return
+        patience_s = _RELAY_ANSWERS_S if timeout_s is None else min(timeout_s, _RELAY_ANSWERS_S)
         try:
-            wait_ready(_RELAY_ANSWERS_S if timeout_s is None else min(timeout_s, _RELAY_ANSWERS_S))
+            self.receiver.wait_ready(patience_s)
         except ReceiveTimeout as error:
             if timeout_s is not None and timeout_s <= _RELAY_ANSWERS_S:
                 raise

@@ -1,12 +1,14 @@
 """`apx convert`: every kind of table has the hits that the decoder finds."""
 
 import csv
+import importlib
 
 import pytest
 
 from astropix_stream import cli
 from astropix_stream.cli.files import tables
 from astropix_stream.cli.playing.simulation import Detector
+from astropix_stream.cli.terminal.ending import Problem
 from astropix_stream.fileio import FileHeader, apx_open
 from astropix_stream.fmt import AstroPix4Hit, AstroPix4Readout
 
@@ -123,8 +125,8 @@ def test_without_the_library(kind, library, file, tmp_path, monkeypatch, capsys)
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(tables.importlib, "import_module", missing)
-    with pytest.raises(tables.Problem, match=f"this needs {library}: pip install"):
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(Problem, match=f"this needs {library}: pip install"):
         tables.open_table(tmp_path / "hits", kind)
 
 

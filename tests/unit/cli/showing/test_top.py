@@ -3,6 +3,7 @@
 import json
 import sys
 from itertools import accumulate, islice
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from astropix_stream.batch import Batch, Source
 from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.cli.showing.top_screen import draw_table
 from astropix_stream.cli.showing.top_view import Hits, Lines, Records, Row
+from astropix_stream.cli.terminal.sources import OpenSource
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.places import Place
@@ -49,8 +51,9 @@ class Receiver:
     ledger = Ledger(delivered=200, lost_at={Place.BEFORE_SOCKET: 12, Place.RELAY_TO_CLIENT: 3})
 
 
-class Opened:
-    receiver = Receiver()
+class Opened(OpenSource):
+    def __init__(self):
+        self.receiver: Any = Receiver()
 
     def __str__(self):
         return "udp://239.1.1.1:5007?interface=eth1"

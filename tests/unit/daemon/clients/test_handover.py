@@ -6,8 +6,8 @@ import socket
 import pytest
 import zmq
 
-from astropix_relay.clients import handover
 from astropix_relay.clients.handover import Handover, Listener
+from astropix_relay.host import systemd
 
 
 @pytest.fixture
@@ -23,12 +23,10 @@ def store(monkeypatch):
         if label in kept:
             os.close(kept.pop(label))
 
-    monkeypatch.setattr(handover.systemd, "is_manager_there", lambda: True)
-    monkeypatch.setattr(handover.systemd, "store_fds", keep)
-    monkeypatch.setattr(handover.systemd, "remove_fds", forget)
-    monkeypatch.setattr(
-        handover.systemd, "listen_fds", lambda: {label: [os.dup(fd)] for label, fd in kept.items()}
-    )
+    monkeypatch.setattr(systemd, "is_manager_there", lambda: True)
+    monkeypatch.setattr(systemd, "store_fds", keep)
+    monkeypatch.setattr(systemd, "remove_fds", forget)
+    monkeypatch.setattr(systemd, "listen_fds", lambda: {label: [os.dup(fd)] for label, fd in kept.items()})
     yield kept
     for fd in kept.values():
         os.close(fd)
