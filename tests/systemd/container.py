@@ -5,6 +5,7 @@ takes half a second. The container has its own network with nothing but lo.
 """
 
 import hashlib
+import itertools
 import os
 import shutil
 import socket
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 T = TypeVar("T")
+
+_numbers = itertools.count()  # of the containers of one run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("ASTROPIX_TEST_CACHE", "/var/tmp/astropix-relay-tests"))
@@ -216,7 +219,7 @@ def _options(tree: Path, binds: dict[Path, str]) -> list[str]:
         *("--read-only", "--volatile=overlay", "--console=pipe", "--notify-ready=yes"),
         "--system-call-filter=bpf",  # else IPAddressDeny= is ignored in the container, silently
         *(f"--bind-ro={source}:{target}" for source, target in binds.items()),
-        f"--machine=astropix-{os.getpid()}",
+        f"--machine=astropix-{os.getpid()}-{next(_numbers)}",
         f"--directory={tree}",
     ]
 
@@ -246,7 +249,7 @@ def _stop(nspawn: "subprocess.Popen[bytes]") -> None:
 @contextmanager
 def _control_group() -> Iterator[Path]:
     """Make a control group of our own, which ends everything in it at the end."""
-    group = _unified_hierarchy() / f"astropix-test-{os.getpid()}"
+    group = _unified_hierarchy() / f"astropix-test-{os.getpid()}-{next(_numbers)}"
     group.mkdir()
     try:
         yield group
