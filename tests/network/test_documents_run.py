@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -102,7 +103,7 @@ def commands():
 @pytest.mark.parametrize("words", list(commands()))
 def test_a_command_exists_and_takes_these_options(words):
     app = cli.build() if words[0] == "apx" else relay_app
-    command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
     for stop in ("|", ">", "&&", "&", "2>"):
         words = words[: words.index(stop)] if stop in words else words
     options = [word for word in words[1:] if word.startswith("-") and word != "-"]

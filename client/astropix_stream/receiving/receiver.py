@@ -265,22 +265,24 @@ class Receiver(ABC, Generic[R]):
         """Make readouts of a batch; those that the class refuses are counted and skipped."""
         if self._from_payload is not None and min(len(batch.payload), MAX_SIZE) <= max_size:
             return self._from_payload(batch.payload, batch.ends, batch.readout_ids, batch.timestamps)
-        return [readout for data in batch.datagrams() for readout in self._decode_one(data, max_size)]
+        readouts, from_bytes = [], self._from_bytes
+        for data in batch.datagrams():
+            try:
+                if len(data) > max_size:
+                    raise ValueError(f"a readout of {len(data)} bytes, more than max_size ({max_size})")
+                readouts.append(from_bytes(data))
+            except Exception as error:
+                self._note_undecodable(error)
+        return readouts
 
-    def _decode_one(self, data: bytes, max_size: int) -> list[R]:
-        try:
-            if len(data) > max_size:
-                raise ValueError(f"a readout of {len(data)} bytes, more than max_size ({max_size})")
-            return [self._from_bytes(data)]
-        except Exception as error:
-            if not self.undecodable:
-                _log.warning(
-                    "%r refuses a readout, it is skipped (further ones are only counted): %s",
-                    self._readout_class,
-                    error,
-                )
-            self.undecodable += 1
-            return []
+    def _note_undecodable(self, error: Exception) -> None:
+        if not self.undecodable:
+            _log.warning(
+                "%r refuses a readout, it is skipped (further ones are only counted): %s",
+                self._readout_class,
+                error,
+            )
+        self.undecodable += 1
 
 
 def _has_passed(deadline: float | None) -> bool:

@@ -366,6 +366,7 @@ class Faults:
 ACTIONS = ["send"] * 4 + ["deliver"] * 5 + ["lose", "double", "swap", "wait", "new_run"]
 
 
+@pytest.mark.no_cover  # measured it takes twice as long, and reaches nothing that others do not
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_nothing_that_a_path_brings_is_missing_or_doubled(data):
