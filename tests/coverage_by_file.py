@@ -25,7 +25,14 @@ UNIT = ROOT / "tests/unit"
 CONTRACT = "What calls itself pure"
 PACKAGES = {"astropix_stream": (ROOT / "client", UNIT), "astropix_relay": (ROOT / "daemon", UNIT / "daemon")}
 ENOUGH = 95.0  # per cent of lines and branches together
-IN_WORK: set[str] = set()
+# Still below that, and being written at present: take each out of here with its tests.
+IN_WORK = {
+    "client/astropix_stream/counting/ledger.py",
+    "client/astropix_stream/counting/places.py",
+    "client/astropix_stream/monitor/texts.py",
+    "client/astropix_stream/monitor/themes.py",
+    "client/astropix_stream/monitor/words.py",
+}
 
 
 def pure_files():

@@ -14,10 +14,13 @@ def break_lines(lines, directory):
         shutil.copytree(source / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
     for broken in lines:
         path = tree / broken.file
-        text = path.read_text()
-        if text.count(broken.line) != 1:
-            raise SystemExit(
-                f"{broken.file} has {text.count(broken.line)} of {broken.line!r}: name another line"
-            )
-        path.write_text(text.replace(broken.line, broken.instead))
+        check_line(broken, path)
+        path.write_text(path.read_text().replace(broken.line, broken.instead))
     return tree
+
+
+def check_line(broken, path):
+    """Raise LookupError unless the line to be broken is in the file, once."""
+    count = path.read_text().count(broken.line) if path.exists() else 0
+    if count != 1:
+        raise LookupError(f"{broken.file} has {count} of {broken.line!r}: name another line")

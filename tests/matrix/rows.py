@@ -13,7 +13,6 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from matrix.bench import PORT, RELAY, Bench, MiB, kill, memory, wait
-from matrix.mutants import CODE
 from matrix.readouts import HEADER, SERIALS_OF_A_DAQ, serial_of
 
 
@@ -45,8 +44,7 @@ def row(name, file, line, instead, *, also=(), alone=False):
 
     def register(run):
         digest = sha256((inspect.getsource(run) + repr([tuple(one) for one in broken])).encode()).hexdigest()
-        if all((CODE[one.file.partition("/")[0]] / one.file).exists() for one in broken):
-            ROWS.append(Row(name, run, broken, alone, digest[:16]))
+        ROWS.append(Row(name, run, broken, alone, digest[:16]))
         return run
 
     return register

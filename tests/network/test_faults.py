@@ -3,6 +3,7 @@
 import pytest
 
 from matrix.__main__ import run_row, run_side_by_side, seen_red
+from matrix.mutants import CODE, check_line
 from matrix.rows import ROWS
 
 
@@ -16,6 +17,12 @@ def test_what_was_injected_is_what_was_counted():
         if bench.failures
     }
     assert not failures
+
+
+def test_each_line_to_be_broken_is_there():
+    for row in ROWS:
+        for broken in row.broken:
+            check_line(broken, CODE[broken.file.partition("/")[0]] / broken.file)
 
 
 def test_each_row_was_seen_red_since_it_was_changed():
