@@ -166,7 +166,7 @@ class Relay:
         core = StreamCore(
             config.name, self.relay_id, stride=config.stride, history=history, history_port=port
         )
-        return _Stream(Inlet(config, self._handover), core)
+        return _Stream(Inlet(config, self._handover, core.replace_socket), core)
 
     def _history_port(self) -> int | None:
         return None if self.archive is None else self.archive.port
