@@ -8,9 +8,10 @@ import ipaddress
 import json
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from astropix_stream import fmt, headers
@@ -21,6 +22,7 @@ PROTOCOL = 1
 MESSAGE_MAGIC = b"APXR"
 REPLAYED = 0x01  # flag: this message comes from the relay's history
 MAX_PAYLOAD = 64 << 10  # bytes in a message, unless a single readout is larger
+MAX_STRIDE = 1_000_000  # readouts of the DAQ for each that it multicasts
 HELLO_TOPIC = b"apx/hello"
 NO_SOURCE = Source("::", 0)
 
@@ -73,12 +75,17 @@ class BeatMessage(NamedTuple):
 
 
 class Hello(NamedTuple):
-    """What a relay says of itself to each new connection."""
+    """What a relay says of itself to each new connection.
+
+    By the streams' names: `streams` are the kinds of their readouts, `strides` the steps in which their ids
+    grow (an older relay tells none).
+    """
 
     relay_id: int
     version: str
     streams: dict[str, int]
     history_port: int | None
+    strides: Mapping[str, int] = MappingProxyType({})
 
 
 class Ask(IntEnum):
@@ -362,11 +369,16 @@ def pack_hello(hello: Hello) -> bytes:
                 "protocol": PROTOCOL,
                 "version": hello.version,
                 "relay_id": hello.relay_id,
-                "streams": {name: {"readout_uid": uid} for name, uid in hello.streams.items()},
+                "streams": {name: _about(hello, name) for name in hello.streams},
                 "history_port": hello.history_port,
             }
         )
     )
+
+
+def _about(hello: Hello, stream: str) -> dict[str, int]:
+    about = {"readout_uid": hello.streams[stream]}
+    return about | {"stride": hello.strides[stream]} if stream in hello.strides else about
 
 
 def parse_hello(frame: bytes) -> Hello:
@@ -385,6 +397,7 @@ def parse_hello(frame: bytes) -> Hello:
         if value["protocol"] != PROTOCOL:
             raise WireError(f"protocol version {value['protocol']!r}; this program speaks version {PROTOCOL}")
         streams = {str(name): int(about["readout_uid"]) for name, about in value["streams"].items()}
+        strides = {str(name): parse_stride(about.get("stride")) for name, about in value["streams"].items()}
         port = value.get("history_port")
         if port is not None and not 0 < port < 1 << 16:
             raise WireError(f"a history port of {port}")
@@ -393,11 +406,27 @@ def parse_hello(frame: bytes) -> Hello:
             version=str(value.get("version", "")),
             streams=streams,
             history_port=None if port is None else int(port),
+            strides={name: stride for name, stride in strides.items() if stride is not None},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, WireError):
             raise
         raise WireError(f"a hello without its fields: {error!r}") from None
+
+
+def parse_stride(value: Any) -> int | None:
+    """Return a stream's stride as a hello or a beat tells it; None from a relay that does not tell.
+
+    Raises
+    ------
+    WireError
+        Not a number that a stride can be.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MAX_STRIDE:
+        raise WireError(f"a stride of {value!r}")
+    return value
 
 
 def _parse_json_object(text: bytes) -> dict[str, Any]:

@@ -161,6 +161,7 @@ class StreamCore:
             "rejected": dict(ledger.rejected),
             "last_readout_age_s": None if age_s is None else round(age_s, 3),
             "lag_s": round(self.tracker.lag_s, 3),
+            "stride": ledger.stride,
             "totals": totals.to_json(),
             "at_most": ledger.at_most,
             "sources": [

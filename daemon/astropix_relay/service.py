@@ -158,7 +158,8 @@ class Relay:
 
     def _hello(self) -> bytes:
         streams = {stream.name: stream.readout_uid for stream in self.config.streams}
-        return wire.pack_hello(wire.Hello(self.relay_id, __version__, streams, self._history_port()))
+        strides = {stream.name: stream.stride for stream in self.config.streams}
+        return wire.pack_hello(wire.Hello(self.relay_id, __version__, streams, self._history_port(), strides))
 
     def _open_stream(self, config: StreamConfig) -> _Stream:
         port = self._history_port()
