@@ -6,6 +6,7 @@ Prints the account, a line of JSON, whenever something has changed. `apx conform
 Python take `astropix_stream.relay.RelayReceiver`; this shows what it does, for those who write one elsewhere.
 """
 
+import contextlib
 import json
 import struct
 import sys
@@ -39,7 +40,8 @@ class Stream:
 
     def __init__(self, name):
         self.name, self.relay_id, self.expected, self.seen = name, None, 0, 0
-        self.delivered, self.restarts, self.missed, self.stride = [], 0, 0, 1
+        self.count, self.delivered = 0, deque(maxlen=1000)  # readout_ids, the latest
+        self.restarts, self.missed, self.stride = 0, 0, 1
         self.lost = dict.fromkeys((*PLACES, "relay_to_client"), 0)
         self.base = self.latest = None  # the relay's account when we joined, and now
         self.last, self.resumed = {}, {}  # readout_ids by source: the last one, and that before a restart
@@ -50,7 +52,12 @@ class Stream:
         lost = dict(self.lost)
         for place, key in PLACES.items() if self.latest else ():
             lost[place] += self.latest[key] - self.base[key]
-        return {"delivered": self.delivered, "lost": lost, "restarts": self.restarts}
+        return {
+            "count": self.count,
+            "delivered": list(self.delivered),
+            "lost": lost,
+            "restarts": self.restarts,
+        }
 
     def take(self, frames):
         if len(frames) == 1 and frames[0].startswith(b"apx/hello\0"):
@@ -119,6 +126,7 @@ class Stream:
                     self.lost["before_socket"] += max(0, (ahead - 1) // self.stride - self.missed)
             self.last[source], self.missed = readout_id, 0
             self.delivered.append(readout_id)  # the third item is the readout itself: decode it here
+            self.count += 1
             self.expected += 1
 
     def take_page(self, status, begin, end, page):
@@ -165,8 +173,9 @@ class Client:
         self.live.poll(TURN_S * 1000)
         self.now += min(time.monotonic() - before, 2 * TURN_S)  # a longer one is one in which we were stopped
         while self.live.poll(0):
-            self.heard = self.now
-            self.stream.take(self.live.recv_multipart())
+            self.heard, frames = self.now, self.live.recv_multipart()
+            with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):  # not of this protocol
+                self.stream.take(frames)
         while self.history and self.history.poll(0):
             self.take_answer(self.history.recv_multipart())
         self.ask()

@@ -180,6 +180,7 @@ def _without_history():
             send(0.4, run_of(90, 91, version=2), "another version: not to be read"),
             send(0.5, run_of(80, 81, stream="astropix2"), "another stream"),
             send(0.6, [*run_of(2, 4)[:2], b"\xfe\xdc\xba"], "damaged: 2 and 3 are a loss, once 4 has come"),
+            send(0.65, [*beat(99)[:2], b"{"], "damaged: not to be read, 99 not either"),
             send(0.7, run_of(4, 5)),
             send(0.8, beat(5, more={"later": {"a": 1}})),
         ],
