@@ -17,7 +17,6 @@ function account() {
   if (latest) for (const [place, key] of Object.entries(PLACES)) now[place] += latest[key] - base[key];
   return {count, delivered, lost: now, restarts};
 }
-
 // Return the readouts of a data message, or nothing if it does not hold `count` of them.
 function parseData(header, payload) {
   const readouts = [], source = header.toString('hex', 32, 50);
@@ -93,9 +92,7 @@ function deliver({sequence, readouts, source}) {
     if (delivered.push(id) > KEPT) delivered.shift();
   }
 }
-
 let history, asked, ids = 0n, now = 0, heard = 0; // s, without those in which we were stopped
-
 function takeAnswer([answer, page]) {
   const number = (at) => answer.readBigUInt64LE(at);
   if (answer.toString('latin1', 0, 5) !== 'APXA\x01' || number(8) !== asked?.id || gapEnd() <= expected) return;
@@ -112,11 +109,10 @@ function takeAnswer([answer, page]) {
   settle();
 }
 function ask() {
-  const until = gapEnd();
-  const late = asked && now - asked.first > GIVE_UP_S;
-  if (until <= expected || late) asked = undefined;
+  const until = gapEnd(), late = asked && now - asked.first > GIVE_UP_S, done = until <= expected || late;
+  if (done) asked = undefined;
   if (late) giveUp();
-  if (until <= expected || late || (asked && now - asked.at < AGAIN_S)) return;
+  if (done || (asked && now - asked.at < AGAIN_S)) return;
   if (asked) { history.close(); history = undefined; } // the answer may have been lost with its connection
   history ??= open(zmq.Dealer, endpoint.replace(/\d+$/, historyPort), takeAnswer);
   asked = {id: ++ids, at: now, first: asked?.first ?? now};
@@ -124,7 +120,6 @@ function ask() {
   [asked.id, relayId, expected, until].forEach((number, i) => request.writeBigUInt64LE(number, 8 + 8 * i));
   history.send(request).catch(() => {}); // closed
 }
-
 function keys() {
   const find = (path, name) => fs.readFileSync(path, 'utf8').match(`${name}-key *= *"(.{40})"`)[1];
   const [curveServerKey, curvePublicKey] = [find(relayKey, 'public'), find(ourKey, 'public')];

@@ -132,9 +132,10 @@ def _parse_reply(reply: Mapping[str, Any]) -> Reply:
 def with_history_port(frame: bytes, port: int) -> bytes:
     """Put the port that is really open into the JSON of a heartbeat or hello."""
     head, brace, text = frame.partition(b"{")
-    if not brace:
+    try:
+        value = json.loads(brace + text)
+    except ValueError:  # readouts, or what is to be ignored
         return frame
-    value = json.loads(brace + text)
     if value.get("history_port") is not None:
         value["history_port"] = port
     return head + wire.pack_json(value)
