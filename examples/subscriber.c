@@ -24,7 +24,7 @@ static void count_step(const Bytes *name, uint32_t id) { /* of the first readout
     if (i == sources && i == MAX_SOURCES) memset(&source[--i], 0, sizeof *source); /* too many: forget one */
     else if (i == sources) sources++;
     uint32_t ahead = id - source[i].last;
-    if (source[i].restarted && ahead && ahead <= 1 << 20 && (ahead - 1) / stride > missed) /* else a new run */
+    if (source[i].restarted && ahead && ahead <= stride << 20 && (ahead - 1) / stride > missed) /* else a new run */
         lost[0] += (ahead - 1) / stride - missed;
     source[i].last = id, source[i].restarted = 0, memcpy(source[i].name, name, SOURCE);
 }
@@ -77,7 +77,7 @@ static void take(zmq_msg_t *f, int frames) {
         follow(h);
         for (int i = 0; i < 3; i++) latest[i] = number(strstr(text, "\"totals\":{"), KEY[i]);
         if (!counted) memcpy(base, latest, sizeof base);
-        counted = 1, changed = 1;
+        counted = 1, changed = 1, stride = number(text, "\"stride\":"), stride += !stride;
     } else if (!memcmp(topic + n, "data", 4) && end > u(h + 16, 8) && sound(payload, last, u(h + 6, 2))) {
         follow(h);
         if (n_held == MAX_HELD) drop_oldest(); /* history has it, too */

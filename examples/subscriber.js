@@ -38,10 +38,10 @@ function take(frames) {
   if (frames.length !== 3 || header.length < 56 || header.toString('latin1', 0, 5) !== 'APXR\x01') return;
   const sequence = header.readBigUInt64LE(16);
   if (name === `apx/${stream}/beat`) {
-    const {totals} = JSON.parse(payload);
+    const {totals, stride: told = stride} = JSON.parse(payload);
     follow(header.readBigUInt64LE(8), sequence);
     latest = {...totals, rejected: Object.values(totals.rejected).reduce((a, b) => a + b, 0)};
-    base ??= latest;
+    base ??= latest, stride = told;
     if (sequence > seen) seen = sequence;
   } else if (name === `apx/${stream}/data`) {
     const message = parseData(header, payload);
@@ -84,7 +84,7 @@ function deliver({sequence, readouts, source}) {
   for (const {id} of readouts.slice(Number(expected - sequence))) { // less what is known already
     if (resumed.has(source)) {
       const ahead = (id - resumed.get(source)) >>> 0, step = Math.floor((ahead - 1) / stride) - Number(missed);
-      if (ahead > 0 && ahead <= 1 << 20 && step > 0) lost.before_socket += step; // else a new run
+      if (ahead > 0 && ahead <= 2 ** 20 * stride && step > 0) lost.before_socket += step; // else a new run
       resumed.delete(source);
     }
     last.set(source, id);

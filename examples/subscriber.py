@@ -71,7 +71,8 @@ class Stream:
             return
         if frames[0] == f"apx/{self.name}/beat".encode():
             self.follow(relay_id, sequence)
-            totals = json.loads(frames[2])["totals"]
+            beat = json.loads(frames[2])
+            totals, self.stride = beat["totals"], beat.get("stride", self.stride)
             self.latest = {**totals, "rejected": sum(totals["rejected"].values())}
             self.base = self.base or self.latest
             self.seen = max(self.seen, sequence)
@@ -122,7 +123,7 @@ class Stream:
         for source, readout_id, _ in readouts[self.expected - sequence :]:
             if source in self.resumed:
                 ahead = (readout_id - self.resumed.pop(source)) % (1 << 32)
-                if 0 < ahead <= 1 << 20:  # else a new run
+                if 0 < ahead <= self.stride << 20:  # else a new run
                     self.lost["before_socket"] += max(0, (ahead - 1) // self.stride - self.missed)
             self.last[source], self.missed = readout_id, 0
             self.delivered.append(readout_id)  # the third item is the readout itself: decode it here

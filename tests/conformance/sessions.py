@@ -257,6 +257,26 @@ def _restarts():
         restarts=1,
         rules=rules,
     )
+    for told in ("hello", "heartbeat"):
+        about, more = ({"stride": 10}, None) if told == "hello" else (None, {"stride": 10})
+        yield scene(
+            f"restart-stride-in-{told}",
+            f"The DAQ multicasts one readout in ten, as the {told} says: the step is counted in tens.",
+            [
+                send(0.0, hello(about=about)),
+                send(0.1, beat(0, more=more)),
+                send(0.2, data(0, 100, 110, 120)),
+                send(0.6, hello(relay_id=OTHER_RELAY, about=about), "another relay_id"),
+                send(0.7, beat(0, relay_id=OTHER_RELAY, more=more)),
+                send(0.8, data(0, 160, 170, relay_id=OTHER_RELAY)),
+                send(0.9, beat(2, relay_id=OTHER_RELAY, more=more)),
+            ],
+            end=1.2,
+            delivered=[100, 110, 120, 160, 170],
+            lost={"before_socket": 3},
+            restarts=1,
+            rules=rules,
+        )
     yield scene(
         "restart-two-sources",
         "The step is taken for each source by itself.",
