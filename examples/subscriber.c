@@ -77,7 +77,7 @@ static void take(zmq_msg_t *f, int frames) {
         follow(h);
         for (int i = 0; i < 3; i++) latest[i] = number(strstr(text, "\"totals\":{"), KEY[i]);
         if (!counted) memcpy(base, latest, sizeof base);
-        counted = 1, changed = 1, stride = number(text, "\"stride\":"), stride += !stride;
+        counted = 1, changed = 1, stride = strstr(text, "\"stride\":") ? number(text, "\"stride\":") : stride;
     } else if (!memcmp(topic + n, "data", 4) && end > u(h + 16, 8) && sound(payload, last, u(h + 6, 2))) {
         follow(h);
         if (n_held == MAX_HELD) drop_oldest(); /* history has it, too */

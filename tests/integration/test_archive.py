@@ -114,7 +114,7 @@ def test_refusals_say_why(archive, client):
     assert words == b"no such stream; there are: astropix, other"
     answer, words = ask(archive, client, Ask.OLDEST, relay_id=RELAY_ID + 1)
     assert (answer.status, answer.relay_id) == (AnswerStatus.OTHER_RELAY, RELAY_ID)
-    assert words == b"the relay was started anew"
+    assert words == b"the relay was restarted: the history of that relay_id is gone"
     assert ask(archive, client, Ask.OLDEST, relay_id=RELAY_ID)[0].status == AnswerStatus.OK
 
 

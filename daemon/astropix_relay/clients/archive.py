@@ -20,6 +20,7 @@ from astropix_stream import wire
 from astropix_stream.errors import WireError
 from astropix_stream.wire import Answer, AnswerStatus, Ask, Request
 
+_OTHER_RELAY = b"the relay was restarted: the history of that relay_id is gone"
 _MAX_INCOMING = 1024  # bytes of a frame; a request has at most 104, a handshake with encryption some 300
 _INCOMING_MESSAGES = 4  # requests that wait to be read, per connection; beyond, TCP holds them back
 _OUTGOING_MESSAGES = 1  # answers that wait to leave, per connection
@@ -152,7 +153,7 @@ def answer_request(
         words = _words(f"no such stream; there are: {', '.join(sorted(histories))}")
         return Answer(AnswerStatus.UNKNOWN_STREAM, request.request_id, relay_id), words
     if request.relay_id not in (0, relay_id):
-        return Answer(AnswerStatus.OTHER_RELAY, request.request_id, relay_id), b"the relay was started anew"
+        return Answer(AnswerStatus.OTHER_RELAY, request.request_id, relay_id), _OTHER_RELAY
     page = _find(history, request)
     limits = (history.oldest, history.next, page.begin, page.end)
     return Answer(AnswerStatus.OK, request.request_id, relay_id, *limits), page.records
