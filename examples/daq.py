@@ -1,16 +1,16 @@
-"""A DAQ that multicasts what it reads: `python daq.py [GROUP [PORT [INTERFACE]]]`, until Ctrl-C.
+"""A DAQ that multicasts what it reads, until Ctrl-C: `python daq.py --help`.
 
 What a board would give is made up here. The two lines for your own DAQ are marked.
 """
 
+import argparse
 import random
+import signal
 import sys
 import time
 
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.sock import MulticastSender
-
-RATE = 100  # readouts a second
 
 
 def read_board(generator):
@@ -20,9 +20,20 @@ def read_board(generator):
 
 
 def main():
-    group, port, interface = [*sys.argv[1:], *("239.1.1.1", "5007", None)[len(sys.argv) - 1 :]]
+    """Read, save and send until Ctrl-C."""
+    parser = argparse.ArgumentParser(description="Multicast simulated readouts.")
+    parser.add_argument("--group", default="239.1.1.1")
+    parser.add_argument("--port", type=int, default=5007)
+    parser.add_argument("--interface", help="by name or address; by default that of the route to the group")
+    parser.add_argument("--ttl", type=int, default=2, help="hops that a readout may take; 0: this host")
+    parser.add_argument("--rate", type=float, default=100.0, help="readouts per second")
+    given = parser.parse_args()
+
     generator = random.Random(4)
-    sender = MulticastSender(group=group, port=int(port), interface=interface)  # <- the first line
+    sender = MulticastSender(
+        given.group, given.port, given.ttl, interface=given.interface
+    )  # <- the first line
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     readout_id = 0
     try:
         while True:
@@ -30,10 +41,11 @@ def main():
             # Save it to disk here. Sending comes after, and never blocks or fails.
             sender.send_readout(readout)  # <- the second line
             readout_id += 1
-            time.sleep(1 / RATE)
+            time.sleep(1 / given.rate)
     except KeyboardInterrupt:
         print(f"sent {readout_id} readouts")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,7 @@
 """A monitor: `python monitor.py URL`, until Ctrl-C or until nothing comes for 10 s.
 
-URL is udp://239.1.1.1:5007 on the detector's own network, or tcp://RELAY:5556 anywhere else. Prints how many hits each
-chip had in the last second, and at the end what was lost, and where.
+URL is udp://239.1.1.1:5007 on the detector's own network, or tcp://RELAY:5556 anywhere else. Prints how many
+hits each chip had in the last second, and at the end what was lost, and where.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from astropix_stream.opening import open_receiver
 
 
 def main():
+    """Receive and count."""
     url = sys.argv[1] if len(sys.argv) > 1 else "udp://239.1.1.1:5007"
     hits, told = Counter(), time.monotonic()
     with open_receiver(AstroPix4Readout, url, timeout=10) as receiver:

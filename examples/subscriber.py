@@ -2,8 +2,8 @@
 
     python subscriber.py ENDPOINT [STREAM [RELAY.key CLIENT.key_secret]]
 
-Prints the account, a line of JSON, whenever something has changed. `apx conformance` tests it. For a monitor in
-Python take `astropix_stream.relay.RelayReceiver`; this shows what it does, for those who write one elsewhere.
+Prints the account, a line of JSON, whenever something has changed. `apx conformance` tests it. For a monitor
+in Python take `astropix_stream.relay.RelayReceiver`; this is for those who write one elsewhere.
 """
 
 import contextlib
@@ -49,6 +49,7 @@ class Stream:
         self.history_port, self.gave_up = None, False
 
     def account(self):
+        """Return what was delivered and lost so far."""
         lost = dict(self.lost)
         for place, key in PLACES.items() if self.latest else ():
             lost[place] += self.latest[key] - self.base[key]
@@ -60,6 +61,7 @@ class Stream:
         }
 
     def take(self, frames):
+        """Take in one message."""
         if len(frames) == 1 and frames[0].startswith(b"apx/hello\0"):
             hello = json.loads(frames[0][10:])
             self.history_port, self.gave_up = hello["history_port"], False
@@ -77,13 +79,16 @@ class Stream:
             self.base = self.base or self.latest
             self.seen = max(self.seen, sequence)
         elif frames[0] == f"apx/{self.name}/data".encode():
-            if (readouts := readouts_of(frames[2], count, tuple(source))) is not None:
-                self.follow(relay_id, sequence)
-                self.held.append((sequence, readouts))
-                self.seen = max(self.seen, sequence + count)
+            readouts = readouts_of(frames[2], count, tuple(source))
+            if readouts is None:
+                return
+            self.follow(relay_id, sequence)
+            self.held.append((sequence, readouts))
+            self.seen = max(self.seen, sequence + count)
         self.settle()
 
     def follow(self, relay_id, sequence):
+        """Recognise the first message, and a restarted relay."""
         if self.relay_id is None:
             self.expected = self.seen = sequence  # what came before was never ours
         elif relay_id != self.relay_id:
@@ -100,6 +105,7 @@ class Stream:
         return (self.expected, until) if until > self.expected else None
 
     def settle(self):
+        """Deliver what is held, up to the next gap that history may fill."""
         while (gap := self.gap()) is None or not self.history_port or self.gave_up:
             if gap:
                 self.lose(gap[1])
@@ -109,16 +115,19 @@ class Stream:
             self.deliver(*self.held.popleft())
 
     def give_up(self):
+        """Wait for history no longer."""
         self.gave_up = True
         self.settle()
 
     def lose(self, until):
+        """Count what is missing up to a sequence."""
         count = max(0, until - self.expected)
         self.lost["relay_to_client"] += count
         self.missed += count
         self.expected += count
 
     def deliver(self, sequence, readouts):
+        """Hand out readouts, less those that are known already."""
         self.lose(sequence)
         for source, readout_id, _ in readouts[self.expected - sequence :]:
             if source in self.resumed:
@@ -131,6 +140,7 @@ class Stream:
             self.expected += 1
 
     def take_page(self, status, begin, end, page):
+        """Take in an answer of the relay's history."""
         _, until = self.gap()
         if status != 0:
             return self.give_up()
@@ -155,6 +165,7 @@ class Client:
         self.connect()
 
     def socket(self, kind, endpoint):
+        """Return a connected socket, with the options that docs/protocol.md recommends."""
         sock = self.context.socket(kind)
         for option, value in ((zmq.LINGER, 0), (zmq.RCVHWM, 1000), (zmq.MAXMSGSIZE, 16 << 20),
                               (zmq.TCP_KEEPALIVE, 1), (zmq.RECONNECT_IVL_MAX, 500)):  # fmt: skip
@@ -167,15 +178,19 @@ class Client:
         return sock
 
     def connect(self):
+        """Subscribe."""
         self.live, self.heard = self.socket(zmq.SUB, self.endpoint), self.now
 
     def turn(self):
+        """Wait a moment, and do what there is to do."""
         before = time.monotonic()
         self.live.poll(TURN_S * 1000)
         self.now += min(time.monotonic() - before, 2 * TURN_S)  # a longer one is one in which we were stopped
         while self.live.poll(0):
             self.heard, frames = self.now, self.live.recv_multipart()
-            with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):  # not of this protocol
+            with contextlib.suppress(
+                ValueError, LookupError, TypeError, AttributeError
+            ):  # not of this protocol
                 self.stream.take(frames)
         while self.history and self.history.poll(0):
             self.take_answer(self.history.recv_multipart())
@@ -185,6 +200,7 @@ class Client:
             self.connect()
 
     def ask(self):
+        """Ask history for the gap, if there is one and it is time."""
         gap = self.stream.gap()
         if gap is None:
             self.asked = None
@@ -205,6 +221,7 @@ class Client:
             self.history.send(request + self.stream.name.encode())
 
     def take_answer(self, frames):
+        """Take in an answer, if it is the one that is awaited."""
         magic, version, status, request_id, _, _, _, begin, end = struct.unpack_from("<4sBB2x6Q", frames[0])
         if magic == b"APXA" and version == 1 and self.asked and request_id == self.asked["id"]:
             self.asked = None
@@ -213,6 +230,7 @@ class Client:
 
 
 def main():
+    """Follow a stream until Ctrl-C."""
     endpoint, name, *files = [*sys.argv[1:], "astropix"][: max(2, len(sys.argv) - 1)]
     keys = None
     if files:

@@ -1,1 +1,1 @@
-"""What conformance/ holds, as Python: it is written by hand here, from docs/protocol.md, not by our own code."""
+"""What conformance/ holds: written by hand here, from docs/protocol.md, and not by our own code."""

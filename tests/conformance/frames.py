@@ -51,7 +51,9 @@ def _readout_value(raw):
     return {"readout_id": readout_id, "timestamp": str(timestamp), "data": raw[19:].hex()}
 
 
-def _data_line(name, readouts, *, sequence=41, head=None, section="data-messages", stream="astropix", **fields):
+def _data_line(
+    name, readouts, *, sequence=41, head=None, section="data-messages", stream="astropix", **fields
+):
     parts = [
         f"apx/{stream}/data".encode(),
         head or header(len(readouts), sequence, **fields),
@@ -85,7 +87,9 @@ def _messages():
     yield _data_line("an IPv6 source", two, source=("fd00:7::2", 65535), section="header")
     yield _data_line("a source with port 0", two, source=("10.0.0.1", 0), section="header")
     yield _data_line("a stream's name of 64 characters", two, stream="a" * 60 + "-_09", section="topics")
-    yield _data_line("400 readouts of length 0", [readout(i, b"") for i in range(400)], section="data-messages")
+    yield _data_line(
+        "400 readouts of length 0", [readout(i, b"") for i in range(400)], section="data-messages"
+    )
     yield _beat_line("a heartbeat with unknown keys", {"state": "live", "later": {"a": [1, None]}})
     yield _beat_line("a heartbeat in an unknown state", {"state": "half asleep"})
     yield _beat_line("a heartbeat with text beyond ASCII", {"membership": "239.1.1.1:5007 on eth0 – joined"})
@@ -198,7 +202,7 @@ def _answers():
         ("part of it is gone", answer(0, 800, 3000, 800, 900), (0, 800, 3000, 800, 900)),
         ("all of it is gone", answer(0, 800, 3000, 700, 700), (0, 800, 3000, 700, 700)),
         ("nothing of it is published yet", answer(0, 0, 5, 5, 5), (0, 0, 5, 5, 5)),
-        ("numbers of an answer above 2^53", answer(0, BIG - 9, BIG, BIG - 9, BIG), (0, BIG - 9, BIG, BIG - 9, BIG)),
+        ("an answer above 2^53", answer(0, BIG - 9, BIG, BIG - 9, BIG), (0, BIG - 9, BIG, BIG - 9, BIG)),
         ("unknown stream", answer(1, 0, 0, 0, 0), (1, 0, 0, 0, 0)),
         ("other relay", answer(2, 0, 0, 0, 0), (2, 0, 0, 0, 0)),
         ("malformed", answer(3, 0, 0, 0, 0, request_id=0), (3, 0, 0, 0, 0)),

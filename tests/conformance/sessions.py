@@ -1,6 +1,6 @@
 """The lines of conformance/sessions.jsonl: what a relay sends and when, and what a subscriber makes of it.
 
-The numbers expected are written by hand. Readouts are told by their `readout_id`, which is never the sequence:
+The numbers expected are written by hand. Readouts are told by their `readout_id`, which is not the sequence:
 that of sequence 3 is 103, where nothing else is said.
 """
 
@@ -96,7 +96,9 @@ def page(*messages):
 def _start(history_port=None, sequence=0, relay_id=RELAY, about=None):
     return [
         send(0.0, hello(history_port=history_port, relay_id=relay_id, about=about), "hello"),
-        send(0.1, beat(sequence, history_port=history_port, relay_id=relay_id), f"heartbeat, {sequence} next"),
+        send(
+            0.1, beat(sequence, history_port=history_port, relay_id=relay_id), f"heartbeat, {sequence} next"
+        ),
     ]
 
 
@@ -104,7 +106,7 @@ def _without_history():
     every = {"delivered": "data-messages", "lost": GAP}
     yield scene(
         "in-order",
-        "All comes, in messages of one and of several readouts. What was published before you joined is no loss.",
+        "All comes, in messages of one and of several. What was published before you joined is no loss.",
         [
             *_start(sequence=40),
             send(0.3, run_of(40, 42)),
@@ -140,7 +142,7 @@ def _without_history():
     )
     yield scene(
         "tail-gap",
-        "The last messages are missing: a heartbeat tells of it, and the next data message does not do so again.",
+        "The last messages are missing: a heartbeat tells of it, and the next data message not again.",
         [
             *_start(),
             send(0.2, run_of(0, 2)),
@@ -243,7 +245,7 @@ def _restarts():
     )
     yield scene(
         "restart-at-2-with-a-step",
-        "A step of 9 readouts over a restart, of which the new relay published 2: they are not counted twice.",
+        "A step of 9 readouts over a restart, of which the new relay published 2: counted once.",
         [
             *before,
             *again,
@@ -261,7 +263,7 @@ def _restarts():
         about, more = ({"stride": 10}, None) if told == "hello" else (None, {"stride": 10})
         yield scene(
             f"restart-stride-in-{told}",
-            f"The DAQ multicasts one readout in ten, as the {told} says: the step is counted in tens.",
+            f"The DAQ multicasts one readout in ten, as the {told} says: steps are counted in tens.",
             [
                 send(0.0, hello(about=about)),
                 send(0.1, beat(0, more=more)),
@@ -311,7 +313,12 @@ def _restarts():
     yield scene(
         "restart-new-run",
         "The DAQ began a new run meanwhile: a step backwards is no loss.",
-        [*before, *again, send(0.7, data(0, 0, 1, relay_id=OTHER_RELAY)), send(0.9, beat(2, relay_id=OTHER_RELAY))],
+        [
+            *before,
+            *again,
+            send(0.7, data(0, 0, 1, relay_id=OTHER_RELAY)),
+            send(0.9, beat(2, relay_id=OTHER_RELAY)),
+        ],
         end=1.2,
         delivered=[100, 101, 102, 0, 1],
         restarts=1,
@@ -357,7 +364,7 @@ def _accounts():
     new = counts(1, before_socket=2, in_kernel=1, rejected={"short": 1})
     yield scene(
         "account-of-a-new-relay",
-        "After a restart the new relay's account is yours as a whole, beside what the old one had lost till then.",
+        "After a restart the new relay's account is yours as a whole, beside what the old one had counted.",
         [
             send(0.0, hello()),
             send(0.1, beat(500, totals=before)),
@@ -591,7 +598,7 @@ def _patience():
     )
     yield scene(
         "answer-late",
-        "The first answer comes when you have asked again, before the second: each readout is handed out once.",
+        "The first answer comes when you have asked again: each readout is handed out once.",
         [*gap, *live, send(3.0, beat(9, history_port=port))],
         end=3.8,
         history={"oldest": 0, "answers": [{"after": 2.3}, {"after": 0.6}]},

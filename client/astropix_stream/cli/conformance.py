@@ -1,12 +1,15 @@
 """``apx conformance``: try a client of the relay protocol, in any language, against a scripted relay."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from astropix_stream.cli.terminal import ending, options
 from astropix_stream.url import parse_url
+
+if TYPE_CHECKING:
+    from astropix_stream.cli.conforming.scenes import Scene
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -15,31 +18,40 @@ EXAMPLES = (
     "The client subscribes to the stream 'astropix' and prints, whenever something has changed, a line like "
     '{"delivered": [100, 101], "lost": {"before_socket": 0, "relay_kernel": 0, "relay_rejected": 0, '
     '"relay_to_client": 3}, "restarts": 0}: the readout_ids in the order in which it hands them out. '
-    "conformance/README.md has more. It is started for each scene by itself; all scenes take about two minutes."
+    "It is started for each scene by itself; all scenes take about 75 s. conformance/README.md has more."
 )
 
 
 def command(
     endpoint: Annotated[
         str | None,
-        typer.Argument(metavar="URL", help="Where to listen: tcp://HOST:PORT; history is at PORT + 1."),
+        typer.Argument(
+            metavar="URL",
+            help="Where to listen: tcp://HOST:PORT; history is at PORT + 1.",
+            show_default=False,
+        ),
     ] = None,
     client: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- CLIENT...]", help="The client and its arguments."),
+        typer.Argument(metavar="CLIENT", help="The client and its arguments, after --.", show_default=False),
     ] = None,
     *,
     scene: Annotated[
-        list[str] | None, typer.Option("--scene", metavar="NAME", help="Play only this scene; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--scene", metavar="NAME", help="Play only this scene; may be repeated.", show_default=False
+        ),
     ] = None,
-    listed: Annotated[bool, typer.Option("--list", help="Print the scenes and what they show; play none.")] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="Print the scenes and what they show; play none.")
+    ] = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
     """Play the scenes of docs/protocol.md to a client in any language, and say which paragraph it broke.
 
-    A scripted relay sends what a real one may send: gaps, restarts, pages of history that are late or lost. The
-    exit code is 0 if the client did right in every scene.
+    A scripted relay sends what a real one may send: gaps, restarts, pages of history that are late or lost.
+    The exit code is 0 if the client did right in every scene.
     """
     from astropix_stream.cli.conforming import scenes  # noqa: PLC0415  (--help needs none of it)
 
@@ -74,7 +86,7 @@ def _print_list(*, as_json: bool) -> None:
             print(f"{each.name:28}{each.shows}" + ("" if each.live else " (only in sessions.jsonl)"))
 
 
-def _play(chosen: "list[scenes.Scene]", endpoint: str, client: list[str], *, as_json: bool) -> bool:  # type: ignore[name-defined] # noqa: F821
+def _play(chosen: "list[Scene]", endpoint: str, client: list[str], *, as_json: bool) -> bool:
     """Play the scenes, and print how each went; return whether all went well."""
     from astropix_stream.cli.conforming import stage  # noqa: PLC0415
 

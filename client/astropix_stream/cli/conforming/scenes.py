@@ -3,6 +3,7 @@
 Pure. conformance/README.md describes the files and the report; docs/protocol.md is what they test.
 """
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,17 @@ from astropix_stream.errors import ConfigError, WireError
 from astropix_stream.wire import Answer, AnswerStatus, Request
 
 PAGE = "docs/protocol.md"
+SECTIONS = (
+    "in-short",
+    "numbers",
+    "accounts",
+    "a-restarted-relay",
+    "silence",
+    "recovering",
+    "request-one-frame",
+    "clients-in-other-languages",
+)
+"""Those of docs/protocol.md that faults name without a scene's say."""
 _AGAIN_S = (1.5, 3.5)  # between two requests where 2 s are asked for; the machine may be busy
 
 
@@ -266,7 +278,9 @@ def _fault(scene: Scene, what: str, text: str, otherwise: str) -> Fault:
 
 def _compare_report(scene: Scene, report: Mapping[str, Any] | None) -> list[Fault]:
     if report is None:
-        return [Fault("report", "it printed no report", "clients-in-other-languages")]
+        return [
+            Fault("report", "it printed no report: see conformance/README.md", "clients-in-other-languages")
+        ]
     faults = []
     if report["delivered"] != list(scene.delivered):
         text = f"it delivered {_numbers(report['delivered'])}, and should {_numbers(scene.delivered)}"
@@ -289,7 +303,11 @@ def _compare_report(scene: Scene, report: Mapping[str, Any] | None) -> list[Faul
 def _numbers(values: Any) -> str:
     if not isinstance(values, list | tuple):
         return repr(values)[:80]
-    return ("readouts " + " ".join(map(str, values[:30])) + (" …" if len(values) > 30 else "")) if values else "nothing"
+    return (
+        ("readouts " + " ".join(map(str, values[:30])) + (" …" if len(values) > 30 else ""))
+        if values
+        else "nothing"
+    )
 
 
 def _compare_requests(scene: Scene, asked: Sequence[Asked]) -> list[Fault]:
@@ -322,13 +340,14 @@ def _parse_request(asked: Asked) -> Request:
 
 def _compare_patience(scene: Scene, asked: Sequence[Asked]) -> Iterable[Fault]:
     """Check what is said of asking again: after 2 s, and on a new connection."""
-    for (before, ask), (first, then) in zip(
-        zip(scene.asks, scene.asks[1:], strict=False), zip(asked, asked[1:], strict=False), strict=False
-    ):
+    both = zip(itertools.pairwise(scene.asks), itertools.pairwise(asked), strict=False)
+    for (before, ask), (first, then) in both:
         if ask.at_s - before.at_s < _AGAIN_S[0]:
             continue
         waited_s = then.at_s - first.at_s
         if not _AGAIN_S[0] <= waited_s <= _AGAIN_S[1]:
             yield _fault(scene, "requests", f"it asked again after {waited_s:.1f} s, not 2 s", "recovering")
         elif then.connection == first.connection:
-            yield _fault(scene, "requests", "it asked again on the same socket, not on a new one", "recovering")
+            yield _fault(
+                scene, "requests", "it asked again on the same socket, not on a new one", "recovering"
+            )
