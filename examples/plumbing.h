@@ -28,10 +28,12 @@ static int sound(const Bytes *at, size_t size, unsigned count) { /* whether thes
 static void *open_socket(void *context, int type, const char *endpoint, const char *prefix) {
     static const int OPTION[][2] = {{ZMQ_LINGER, 0}, {ZMQ_RCVHWM, 1000}, {ZMQ_RECONNECT_IVL_MAX, 500},
                                     {ZMQ_TCP_KEEPALIVE, 1}, {ZMQ_TCP_KEEPALIVE_IDLE, 5}};
+    const int ipv6 = strchr(endpoint, '[') != NULL;
     static const int CURVE[] = {ZMQ_CURVE_SERVERKEY, ZMQ_CURVE_PUBLICKEY, ZMQ_CURVE_SECRETKEY};
     void *socket = zmq_socket(context, type);
     for (int i = 0; i < 5; i++) zmq_setsockopt(socket, OPTION[i][0], &OPTION[i][1], sizeof(int));
     for (int i = 0; i < 3 && key[0][0]; i++) zmq_setsockopt(socket, CURVE[i], key[i], 41);
+    zmq_setsockopt(socket, ZMQ_IPV6, &ipv6, sizeof ipv6);
     if (prefix) zmq_setsockopt(socket, ZMQ_SUBSCRIBE, "apx/hello", 9);
     if (prefix) zmq_setsockopt(socket, ZMQ_SUBSCRIBE, prefix, strlen(prefix));
     if (!zmq_connect(socket, endpoint)) return socket;

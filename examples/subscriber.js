@@ -127,7 +127,7 @@ function keys() {
 }
 function open(Kind, where, taker) { // the options are those that docs/protocol.md recommends
   const options = {linger: 0, receiveHighWaterMark: 1000, reconnectMaxInterval: 500, tcpKeepalive: 1};
-  const socket = new Kind({...options, ...(relayKey ? keys() : {})});
+  const socket = new Kind({...options, ipv6: where.includes('['), ...(relayKey ? keys() : {})});
   if (Kind === zmq.Subscriber) socket.subscribe('apx/hello', `apx/${stream}/`);
   socket.connect(where);
   (async () => {

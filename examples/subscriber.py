@@ -170,6 +170,7 @@ class Client:
         for option, value in ((zmq.LINGER, 0), (zmq.RCVHWM, 1000), (zmq.MAXMSGSIZE, 16 << 20),
                               (zmq.TCP_KEEPALIVE, 1), (zmq.RECONNECT_IVL_MAX, 500)):  # fmt: skip
             sock.setsockopt(option, value)
+        sock.ipv6 = "[" in endpoint
         if self.keys:
             sock.curve_serverkey, sock.curve_publickey, sock.curve_secretkey = self.keys
         for prefix in ("apx/hello", f"apx/{self.stream.name}/") if kind == zmq.SUB else ():
