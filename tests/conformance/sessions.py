@@ -142,6 +142,15 @@ def _without_history():
     )
     yield scene(
         "tail-gap",
+        "The last messages are missing: a heartbeat tells of it.",
+        [*_start(), send(0.2, run_of(0, 2)), lose(0.3, run_of(2, 5)), send(0.5, beat(5))],
+        end=0.8,
+        delivered=ids(0, 1),
+        lost={"relay_to_client": 3},
+        rules={"delivered": TAIL, "lost": TAIL},
+    )
+    yield scene(
+        "tail-gap-once",
         "The last messages are missing: a heartbeat tells of it, and the next data message not again.",
         [
             *_start(),
