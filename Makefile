@@ -15,7 +15,8 @@ RELOAD = systemctl daemon-reload && systemctl restart systemd-sysctl
 STOP   = systemctl stop 'astropix-relay@*'
 endif
 
-.PHONY: demo test unit coverage bench docs faults faults-mutants soak commands screenshots lint format clean install uninstall
+.PHONY: demo test unit coverage bench docs faults faults-mutants soak commands conformance screenshots lint format clean \
+    install uninstall
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +30,7 @@ help:
 	@echo 'make bench  measure, print the table, write docs/performance.md (RELAY_REFERENCE: a relay in C)'
 	@echo 'make screenshots   the pictures of the live page in docs/images'
 	@echo 'make docs   the site, in docs/_build/html'
+	@echo 'make conformance   conformance/*.jsonl, from tests/conformance'
 	@echo 'make commands   docs/commands.md, from the help texts'
 	@echo 'make lint   ruff, mypy, the rules of what imports what, the workflows; make format mends what can be'
 	@echo 'sudo make install | uninstall   the service astropix-relay@ in $(PREFIX) (PREFIX, DESTDIR, PYTHON)'
@@ -71,6 +73,10 @@ faults-mutants: $(VENV)/ready
 
 soak: $(VENV)/ready
 	$(MATRIX).soak --minutes $(MINUTES) --seed $(SEED)
+
+# conformance/*.jsonl: frames and sessions for clients in other languages
+conformance: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m conformance
 
 # docs/commands.md, from the help texts
 commands: $(VENV)/ready

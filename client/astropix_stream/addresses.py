@@ -29,6 +29,15 @@ def check_address(address: str, port: int) -> int:
     return parsed.version
 
 
+def is_address(text: str) -> bool:
+    """Return whether a text is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_multicast(address: str) -> bool:
     """Return whether an IP address is that of a group."""
     return ipaddress.ip_address(address).is_multicast

@@ -16,7 +16,7 @@ def open_receiver(
     url: str | SourceUrl | Sequence[str | SourceUrl],
     *,
     timeout: float | None = None,
-    stride: int = 1,
+    stride: int | None = None,
     **options: Any,
 ) -> Receiver[R]:
     """Open the receiver that a URL stands for, or one that merges those of several.
@@ -31,7 +31,7 @@ def open_receiver(
     timeout
         Seconds that `receive` and iteration wait for a readout; None for ever.
     stride
-        The DAQ multicasts one readout in `stride`.
+        The DAQ multicasts one readout in `stride`; by default one in one, or what a relay says of its stream.
     options
         Passed on to `sock.MulticastReceiver` or `relay.RelayReceiver`.
 
@@ -40,12 +40,14 @@ def open_receiver(
     ConfigError, OSError
         As those classes do.
     """
+    if stride is not None:
+        options["stride"] = stride
     if isinstance(url, str | SourceUrl):
-        return _open_one(readout_class, url, timeout=timeout, stride=stride, **options)
+        return _open_one(readout_class, url, timeout=timeout, **options)
     from astropix_stream.receiving.merged import open_merged  # noqa: PLC0415
 
     opening = (functools.partial(_open_one, readout_class, one) for one in url)
-    return open_merged(readout_class, opening, timeout=timeout, stride=stride, **options)
+    return open_merged(readout_class, opening, timeout=timeout, **options)
 
 
 def _open_one(readout_class: type[R], url: str | SourceUrl, **options: Any) -> Receiver[R]:

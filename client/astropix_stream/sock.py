@@ -14,13 +14,13 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from astropix_stream import clock, errors, fmt
-from astropix_stream.addresses import check_address, is_multicast
+from astropix_stream.addresses import canonical, check_address, is_multicast, is_of_one_link
 from astropix_stream.batch import Batch, Source
 from astropix_stream.counting.ledger import Ledger, StreamLedger, direct_ledger
 from astropix_stream.errors import ClosedError, ConfigError
-from astropix_stream.multicast import interfaces, memberships, sockets
-from astropix_stream.multicast.datagrams import open_reader
+from astropix_stream.multicast import interfaces, links, sockets
 from astropix_stream.multicast.intake import Intake
+from astropix_stream.multicast.joined import JoinedSocket, Wanted
 from astropix_stream.receiving.readiness import wait_readable
 from astropix_stream.receiving.receiver import Receiver
 from astropix_stream.url import SourceUrl
@@ -45,6 +45,7 @@ _INTERFACE_GONE = {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNR
 # That a readout may wait for others, where they come fast: a wake costs as much as 20 readouts in a batch,
 # and the receive buffer holds a hundred times as many.
 _GATHER_S = 0.002
+_CHECK_S = 1.0  # between looks at the membership, which take 0.1 ms
 _MAX_READS = 16  # drains before what was read is handed out, so that a flood cannot keep the caller waiting
 
 
@@ -98,6 +99,8 @@ class MulticastSender:
         interface: str | None = None,
         loop: bool = True,
     ) -> None:
+        version = check_address(group, port)
+        group = canonical(group)
         self._address = Source(group, port)
         self._interface = interface
         self._closed = False
@@ -106,7 +109,7 @@ class MulticastSender:
         self.sent = 0
         self.not_sent: Counter[int] = Counter()
         try:
-            chosen = interfaces.find_interface(interface, check_address(group, port))
+            chosen = interfaces.find_interface(interface, version)
             self._socket = sockets.open_sending(group, port, interface=chosen, ttl=ttl, loop=loop)
         except OSError as error:
             where = f" from {interface}" if interface else ""
@@ -215,7 +218,8 @@ class MulticastReceiver(Receiver[R]):
     """Receives the readouts that a DAQ multicasts; any number of receivers on a host each get everything.
 
     A datagram that is not a readout is counted and skipped. What was lost, doubled or reordered is in
-    `ledger`.
+    `ledger`. While it is received from, the group is joined again within a second or two when its interface
+    was deleted and made again, was renamed, or when the kernel has forgotten the membership; see `rejoins`.
 
     Parameters
     ----------
@@ -255,13 +259,20 @@ class MulticastReceiver(Receiver[R]):
         stride: int = 1,
     ) -> None:
         super().__init__(readout_class, timeout=timeout)
-        self._address = Source(group, port)
-        self._socket, self._joined_on = _open_joined(group, port, interface, source, receive_buffer)
-        self.granted_buffer = sockets.buffer_size(self._socket, socket.SO_RCVBUF)
+        self._address = _checked(group, port, interface, source)
+        self.granted_buffer = 0
         self._ledger = StreamLedger(stride=stride)
         self._intake = Intake(self._ledger)
-        self._reader = open_reader(self._socket)
         self._rest_until_s = 0.0
+        self._check_at_s = 0.0
+        self._changes: socket.socket | None = None  # told of by the kernel, for who waits on `fileno`
+        sources = () if source is None else (source,)
+        self._joined = JoinedSocket(
+            Wanted(*self._address, interface, sources, receive_buffer),
+            opened=self._note_opened,
+            closing=self._note_closing,
+        )
+        self._join(interface)
 
     @classmethod
     def from_url(cls, readout_class: type[R], source: SourceUrl, /, **options: Any) -> Self:
@@ -275,7 +286,12 @@ class MulticastReceiver(Receiver[R]):
     @property
     def connected(self) -> bool:
         """Whether readouts can arrive: the group is joined still, and its interface there with a link."""
-        return memberships.can_hear(self._address.address, self._joined_on)
+        return self._joined.can_hear
+
+    @property
+    def rejoins(self) -> Counter[str]:
+        """Times that the group was joined again, by cause: the interface came back, or the kernel forgot."""
+        return self._joined.rejoins
 
     @property
     def ledger(self) -> Ledger:
@@ -289,17 +305,47 @@ class MulticastReceiver(Receiver[R]):
         return self._ledger.rejected
 
     def _watched_fds(self) -> list[int]:
-        return [self._socket.fileno()]
+        if self._changes is None:
+            self._changes = links.open_changes()
+        return [sock.fileno() for sock in (self._joined.socket, self._changes) if sock is not None]
 
     def _close(self) -> None:
-        self._socket.close()
+        self._joined.let_go()
+        if self._changes is not None:
+            self._changes.close()
+
+    def _join(self, interface: str | None) -> None:
+        try:
+            self._joined.join(time.monotonic())
+        except BaseException as error:
+            self._joined.let_go()
+            if isinstance(error, OSError):
+                where = f" on {interface}" if interface else ""
+                raise errors.with_context(error, f"cannot receive {self}{where}") from None
+            raise
+
+    def _note_opened(self, sock: socket.socket) -> None:
+        self.granted_buffer = sockets.buffer_size(sock, socket.SO_RCVBUF)
+        if self._readiness is not None:
+            self._readiness.watch(sock.fileno())
+
+    def _note_closing(self, sock: socket.socket) -> None:
+        if self._readiness is not None:
+            self._readiness.forget(sock.fileno())
+        memory = sockets.socket_memory(sock)
+        self._intake.replace_socket(0 if memory is None else memory.dropped)
 
     def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
         self._rest(timeout_s)
         batches = self._drain()
         if batches or timeout_s == 0.0:
             return batches
-        return self._drain() if wait_readable(self._socket.fileno(), timeout_s) else []
+        wait_s = _CHECK_S if timeout_s is None else min(timeout_s, _CHECK_S)
+        if self._joined.socket is None:
+            time.sleep(wait_s)
+        elif wait_readable(self._joined.socket.fileno(), wait_s):
+            return self._drain()
+        return []
 
     def _rest(self, timeout_s: float | None) -> None:
         """Let readouts that follow soon gather, so that one wake takes many; a lone one is out already."""
@@ -308,40 +354,44 @@ class MulticastReceiver(Receiver[R]):
             time.sleep(left)
 
     def _drain(self) -> list[Batch]:
+        reader = self._joined.reader
+        if reader is None:  # until the next look opens a socket
+            self._check_if_due(clock.now().s)
+            return []
         batches: list[Batch] = []
-        for _ in range(_MAX_READS if self._reader.slots > 1 else 1):
-            drained = self._reader.read()
+        for _ in range(_MAX_READS if reader.slots > 1 else 1):
+            try:
+                drained = reader.read()
+            except OSError as error:  # an administrator closed it (`ss -K`), or there is no memory
+                self._joined.fail(error)
+                return batches
             now = clock.now()
             batches += self._intake.take(drained, now)
             if drained.exhausted:
                 # Never rest while the socket holds datagrams: its buffer would overflow.
                 self._rest_until_s = now.s + _GATHER_S if batches else 0.0
+                if not batches or now.s >= self._check_at_s:
+                    self._check_if_due(now.s)
                 break
         self._ledger.tick(now)
         return batches
+
+    def _check_if_due(self, now_s: float) -> None:
+        """Look after the membership each second, and when the kernel tells that the network has changed."""
+        changed = self._changes is not None and links.take_changes(self._changes)
+        if changed or now_s >= self._check_at_s:
+            self._check_at_s = now_s + _CHECK_S
+            self._joined.look(now_s)
 
     def __str__(self) -> str:
         return str(self._address)
 
 
-def _open_joined(
-    group: str, port: int, interface: str | None, source: str | None, receive_buffer: int
-) -> tuple[socket.socket, interfaces.Interface]:
-    """Return the socket, and the interface that the group was joined on, as far as it is known."""
-    version = check_address(group, port)
+def _checked(group: str, port: int, interface: str | None, source: str | None) -> Source:
+    """Return the address of a group in its one spelling."""
+    check_address(group, port)
     if source is not None and not is_multicast(group):
         raise ConfigError(f"source {source!r}: a source is joined of a group, which {group} is not")
-    try:
-        chosen = interfaces.find_interface(interface, version)
-        sock = sockets.open_receiving(group, port, interface=chosen, receive_buffer=receive_buffer)
-        try:
-            sockets.join(sock, group, chosen, source)
-        except BaseException:
-            sock.close()
-            raise
-    except OSError as error:
-        where = f" on {interface}" if interface else ""
-        raise errors.with_context(error, f"cannot receive {Source(group, port)}{where}") from None
-    used = interfaces.in_use(chosen, group, port)
-    _log.info("receiving %s on %s", Source(group, port), used)
-    return sock, used if isinstance(used, interfaces.Interface) else chosen
+    if interface is None and is_of_one_link(group):
+        raise ConfigError(f"{group} is an address of one link: name the interface")
+    return Source(canonical(group), port)

@@ -8,9 +8,10 @@ import ipaddress
 import json
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from astropix_stream import fmt, headers
@@ -21,6 +22,7 @@ PROTOCOL = 1
 MESSAGE_MAGIC = b"APXR"
 REPLAYED = 0x01  # flag: this message comes from the relay's history
 MAX_PAYLOAD = 64 << 10  # bytes in a message, unless a single readout is larger
+MAX_STRIDE = 1_000_000  # readouts of the DAQ for each that it multicasts
 HELLO_TOPIC = b"apx/hello"
 NO_SOURCE = Source("::", 0)
 
@@ -38,6 +40,7 @@ REQUEST = struct.Struct("<4sBB2xQQQQ")
 ANSWER = struct.Struct("<4sBB2xQQQQQQ")
 RECORD_SIZE = struct.Struct("<I")  # bytes of the payload; the header and the payload follow
 
+_MAX_SHOWN = 80  # bytes of what came, in the text of an error
 _STREAM = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 
 
@@ -73,12 +76,17 @@ class BeatMessage(NamedTuple):
 
 
 class Hello(NamedTuple):
-    """What a relay says of itself to each new connection."""
+    """What a relay says of itself to each new connection.
+
+    By the streams' names: `streams` are the kinds of their readouts, `strides` the steps in which their ids
+    grow (an older relay tells none).
+    """
 
     relay_id: int
     version: str
     streams: dict[str, int]
     history_port: int | None
+    strides: Mapping[str, int] = MappingProxyType({})
 
 
 class Ask(IntEnum):
@@ -92,6 +100,9 @@ class Ask(IntEnum):
     """All that are held."""
     SINCE = 4
     """All received at `a` or later, ns since the Unix epoch, clock of the relay."""
+
+
+_KINDS = frozenset(map(int, Ask))
 
 
 class AnswerStatus(IntEnum):
@@ -134,8 +145,9 @@ class Answer(NamedTuple):
 def check_stream_name(name: str) -> str:
     """Return `name`, or raise `WireError` with what a stream may be called."""
     if not _STREAM.fullmatch(name) or name.startswith("hello"):
+        shown = _shown(name.encode())
         raise WireError(
-            f"{name!r} cannot be a stream's name: 1 to 64 of a-z 0-9 _ -, not beginning with 'hello'"
+            f"'{shown}' cannot be a stream's name: 1 to 64 of a-z 0-9 _ -, not beginning with 'hello'"
         )
     return name
 
@@ -222,12 +234,21 @@ def parse_topic(topic: bytes) -> tuple[str, str]:
     """Return (stream, 'data' or 'beat')."""
     parts = topic.split(b"/")
     if len(parts) != 3 or parts[0] != b"apx" or parts[2] not in (b"data", b"beat"):
-        raise WireError(f"a topic that is not apx/<stream>/data or apx/<stream>/beat: {topic[:80]!r}")
-    try:
-        stream = parts[1].decode("ascii")
-    except UnicodeDecodeError:
-        raise WireError(f"a stream's name that is not ASCII: {parts[1][:80]!r}") from None
-    return check_stream_name(stream), parts[2].decode("ascii")
+        raise WireError(f"a topic that is not apx/<stream>/data or apx/<stream>/beat: {_shown(topic)}")
+    return _parse_stream_name(parts[1]), parts[2].decode("ascii")
+
+
+def _parse_stream_name(name: bytes) -> str:
+    if not name.isascii():
+        raise WireError(f"a stream's name that is not ASCII: {_shown(name)}")
+    return check_stream_name(name[: _MAX_SHOWN + 1].decode("ascii"))
+
+
+def _shown(data: bytes) -> str:
+    """Return the beginning of bytes from outside, as any programmer reads it: text, or else hexadecimal."""
+    data, more = data[:_MAX_SHOWN], "…" if len(data) > _MAX_SHOWN else ""
+    readable = data.isascii() and data.decode("ascii").isprintable()
+    return (data.decode("ascii") if readable else data.hex(" ")) + more
 
 
 def walk_payload(payload: bytes, count: int) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
@@ -289,11 +310,10 @@ def parse_request(frame: bytes) -> Request:
         raise WireError(f"a request of {len(frame)} bytes; the protocol's has {REQUEST.size} and a name")
     magic, version, kind, request_id, relay_id, a, b = REQUEST.unpack_from(frame)
     _check_start(magic, REQUEST_MAGIC, version)
-    try:
-        asked = Ask(kind)
-        stream = frame[REQUEST.size :].decode("ascii")
-    except ValueError as error:
-        raise WireError(f"a request that cannot be: {error}") from None
+    if kind not in _KINDS:
+        raise WireError(f"a request of kind {kind}; the protocol's are {min(_KINDS)} to {max(_KINDS)}")
+    asked = Ask(kind)
+    stream = _parse_stream_name(frame[REQUEST.size :])
     return Request(asked, request_id, relay_id, a, b, check_stream_name(stream))
 
 
@@ -342,7 +362,7 @@ def walk_page(page: bytes) -> Iterator[tuple[Header, bytes]]:
 
 def _check_start(magic: bytes, expected: bytes, version: int) -> None:
     if magic != expected:
-        raise WireError(f"a frame that begins with {magic!r}, not {expected!r}")
+        raise WireError(f"a frame that begins with {magic.hex(' ')}, not with {expected.decode('ascii')}")
     if version != PROTOCOL:
         raise WireError(f"protocol version {version}; this program speaks version {PROTOCOL}")
 
@@ -362,11 +382,16 @@ def pack_hello(hello: Hello) -> bytes:
                 "protocol": PROTOCOL,
                 "version": hello.version,
                 "relay_id": hello.relay_id,
-                "streams": {name: {"readout_uid": uid} for name, uid in hello.streams.items()},
+                "streams": {name: _about(hello, name) for name in hello.streams},
                 "history_port": hello.history_port,
             }
         )
     )
+
+
+def _about(hello: Hello, stream: str) -> dict[str, int]:
+    about = {"readout_uid": hello.streams[stream]}
+    return about | {"stride": hello.strides[stream]} if stream in hello.strides else about
 
 
 def parse_hello(frame: bytes) -> Hello:
@@ -379,12 +404,14 @@ def parse_hello(frame: bytes) -> Hello:
     """
     topic, _, text = frame.partition(b"\0")
     if topic != HELLO_TOPIC:
-        raise WireError(f"a single frame that is not a hello: {frame[:40]!r}")
+        raise WireError(f"a single frame that is not a hello: {_shown(frame)}")
     value = _parse_json_object(text)
     try:
         if value["protocol"] != PROTOCOL:
-            raise WireError(f"protocol version {value['protocol']!r}; this program speaks version {PROTOCOL}")
+            told = json.dumps(value["protocol"])[:_MAX_SHOWN]
+            raise WireError(f"protocol version {told}; this program speaks version {PROTOCOL}")
         streams = {str(name): int(about["readout_uid"]) for name, about in value["streams"].items()}
+        strides = {str(name): parse_stride(about.get("stride")) for name, about in value["streams"].items()}
         port = value.get("history_port")
         if port is not None and not 0 < port < 1 << 16:
             raise WireError(f"a history port of {port}")
@@ -393,11 +420,27 @@ def parse_hello(frame: bytes) -> Hello:
             version=str(value.get("version", "")),
             streams=streams,
             history_port=None if port is None else int(port),
+            strides={name: stride for name, stride in strides.items() if stride is not None},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, WireError):
             raise
-        raise WireError(f"a hello without its fields: {error!r}") from None
+        raise WireError("a hello whose fields are missing or of other types") from error
+
+
+def parse_stride(value: Any) -> int | None:
+    """Return a stream's stride as a hello or a beat tells it; None from a relay that does not tell.
+
+    Raises
+    ------
+    WireError
+        Not a number that a stride can be.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MAX_STRIDE:
+        raise WireError(f"a stride of {value!r}")
+    return value
 
 
 def _parse_json_object(text: bytes) -> dict[str, Any]:

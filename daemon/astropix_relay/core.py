@@ -104,6 +104,10 @@ class StreamCore:
             if self.history is not None:
                 self.history.append(header, payload)
 
+    def replace_socket(self, dropped: int) -> None:
+        """Note that what is taken from now on comes from another socket; see `Intake.replace_socket`."""
+        self._intake.replace_socket(dropped)
+
     def membership(self, joined: bool, words: str) -> None:
         """Note whether the group is joined, and where or why not."""
         self._joined, self._membership = joined, words
@@ -157,6 +161,7 @@ class StreamCore:
             "rejected": dict(ledger.rejected),
             "last_readout_age_s": None if age_s is None else round(age_s, 3),
             "lag_s": round(self.tracker.lag_s, 3),
+            "stride": ledger.stride,
             "totals": totals.to_json(),
             "at_most": ledger.at_most,
             "sources": [

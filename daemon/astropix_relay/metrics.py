@@ -21,7 +21,7 @@ from astropix_stream.counting.state import State
 
 if TYPE_CHECKING:  # their modules reach sockets
     from astropix_relay.clients.gate import DoorSample
-    from astropix_relay.host.queues import SocketMemory
+    from astropix_stream.multicast.sockets import SocketMemory
 
 _PREFIX = "astropix_relay_"
 

@@ -158,7 +158,8 @@ class Relay:
 
     def _hello(self) -> bytes:
         streams = {stream.name: stream.readout_uid for stream in self.config.streams}
-        return wire.pack_hello(wire.Hello(self.relay_id, __version__, streams, self._history_port()))
+        strides = {stream.name: stream.stride for stream in self.config.streams}
+        return wire.pack_hello(wire.Hello(self.relay_id, __version__, streams, self._history_port(), strides))
 
     def _open_stream(self, config: StreamConfig) -> _Stream:
         port = self._history_port()
@@ -166,7 +167,7 @@ class Relay:
         core = StreamCore(
             config.name, self.relay_id, stride=config.stride, history=history, history_port=port
         )
-        return _Stream(Inlet(config, self._handover), core)
+        return _Stream(Inlet(config, self._handover, core.replace_socket), core)
 
     def _history_port(self) -> int | None:
         return None if self.archive is None else self.archive.port

@@ -70,9 +70,13 @@ def connect(context, archive, kind):
     return client
 
 
+def handled(archive):
+    return sum(archive.requests().values())
+
+
 def turn(archive, wanted):
     """Let the archive answer until it has answered or dropped so many."""
-    while archive.answered.total() < wanted:
+    while handled(archive) < wanted:
         archive.answer_one()
         select.select([archive.fileno()], [], [], min(5, max(0, archive.due_s() - time.monotonic())))
 
@@ -80,7 +84,7 @@ def turn(archive, wanted):
 def ask(archive, client, kind, *numbers, stream="astropix", relay_id=0):
     a, b = (*numbers, 0, 0)[:2]
     client.send(wire.pack_request(Request(kind, 5, relay_id, a, b, stream)))
-    turn(archive, archive.answered.total() + 1)
+    turn(archive, handled(archive) + 1)
     frame, body = client.recv_multipart()
     return wire.parse_answer(frame), body
 
@@ -114,7 +118,7 @@ def test_refusals_say_why(archive, client):
     assert words == b"no such stream; there are: astropix, other"
     answer, words = ask(archive, client, Ask.OLDEST, relay_id=RELAY_ID + 1)
     assert (answer.status, answer.relay_id) == (AnswerStatus.OTHER_RELAY, RELAY_ID)
-    assert words == b"the relay was started anew"
+    assert words == b"the relay was restarted: the history of that relay_id is gone"
     assert ask(archive, client, Ask.OLDEST, relay_id=RELAY_ID)[0].status == AnswerStatus.OK
 
 
@@ -142,7 +146,15 @@ def test_a_client_that_does_not_read_gets_no_more_than_fits_and_disturbs_nobody(
         for _ in range(200):
             greedy.send(wire.pack_request(Request(Ask.OLDEST, 5, 0, 0, 0, "astropix")))
         turn(archive, 200)
-        assert archive.unwanted > 150
+        answered, unwanted = archive.answered[AnswerStatus.OK], archive.unwanted
+        assert unwanted > 150
+        assert answered + unwanted == 200, "each request is counted once"
+        assert archive.requests() == {"ok": answered, "unwanted": unwanted}
+        received = 0
+        while greedy.poll(500):
+            greedy.recv_multipart()
+            received += 1
+        assert received == answered, "what counts as answered arrives"
         assert ask(archive, client, Ask.LATEST, 1)[0].status == AnswerStatus.OK
 
 
@@ -160,6 +172,7 @@ def test_a_client_that_is_gone_is_no_error(context, archive):
         client.send(wire.pack_request(Request(Ask.OLDEST, 5, 0, 0, 0, "astropix")))
         select.select([archive.fileno()], [], [], 5)
     turn(archive, 1)
+    assert handled(archive) == 1
 
 
 def test_a_frame_larger_than_any_request_ends_its_connection(context, archive, client):

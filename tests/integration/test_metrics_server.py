@@ -13,10 +13,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from astropix_relay.configuration.addresses import Address
-from astropix_relay.host.queues import SocketMemory
 from astropix_relay.metrics import Sample, StreamSample, Turns
 from astropix_relay.metrics_server import MAX_CLIENTS, MAX_REQUEST, REQUEST_S, MetricsServer
 from astropix_stream.counting.ledger import Ledger
+from astropix_stream.multicast.sockets import SocketMemory
 
 DRIP_S = 0.1
 SLACK_S = 1.5  # for a busy machine

@@ -25,6 +25,12 @@ def test_both_packages_are_in_it_with_their_types(wheel):
     }
 
 
+def test_the_conformance_kit_is_in_it(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        for path in (wheels.REPOSITORY / "conformance").iterdir():
+            assert archive.read(f"astropix_stream/conformance/{path.name}") == path.read_bytes()
+
+
 def test_a_daq_host_needs_nothing_else(wheel, tmp_path):
     """Installed alone, without what it depends on, a DAQ host can send."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from astropix_relay import inlet as inlets
 from astropix_relay.configuration.model import StreamConfig
 from astropix_relay.inlet import Inlet
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.multicast.rejoining import Cause
 from astropix_stream.receiving.readiness import wait_readable
 from astropix_stream.relay.receiver import RelayReceiver
 from astropix_stream.sock import MulticastSender
@@ -99,7 +99,7 @@ class TestFaultsOfAnInterface:
             inlet.check(2.0)
             assert inlet.joined
             assert gets(inlet, daq, group=group)
-            assert inlet.rejoins == {inlets.INTERFACE: 1}
+            assert inlet.rejoins == {Cause.INTERFACE: 1}
 
     def test_deleted_and_made_again_between_two_looks(self, hosts, lan, group):
         daq, relay = hosts
@@ -108,7 +108,7 @@ class TestFaultsOfAnInterface:
             lan[relay].create()
             inlet.check(1.0)
             assert gets(inlet, daq, group=group)
-            assert inlet.rejoins == {inlets.INTERFACE: 1}
+            assert inlet.rejoins == {Cause.INTERFACE: 1}
 
     def test_late(self, lab, hosts, group):
         daq, relay = hosts
@@ -134,7 +134,7 @@ class TestFaultsOfAnInterface:
             assert not gets(inlet, daq, group=group)
             inlet.check(1.0)
             assert gets(inlet, daq, group=group)
-            assert inlet.rejoins == {inlets.FORGOTTEN: 1}
+            assert inlet.rejoins == {Cause.FORGOTTEN: 1}
 
     def test_foreign_group_on_the_same_port(self, hosts, lan, group):
         daq, relay = hosts
@@ -204,7 +204,7 @@ def test_a_switch_without_a_querier_forgets_us_until_silence_makes_us_join_again
         inlet.check(5.9)
         assert not inlet.rejoins
         inlet.check(6.0)
-        assert inlet.rejoins == {inlets.SILENCE: 1}
+        assert inlet.rejoins == {Cause.SILENCE: 1}
         wait_until(knows_member)
         assert gets(inlet, daq)
 

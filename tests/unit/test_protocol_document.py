@@ -1,5 +1,6 @@
 """The bytes printed in docs/protocol.md are those that the code reads and writes."""
 
+import json
 import re
 from pathlib import Path
 
@@ -13,8 +14,13 @@ RELAY_ID = 0x123456789ABC
 
 
 @pytest.fixture(scope="module")
-def golden():
-    blocks = re.findall(r"```hex (\S+)\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+def text():
+    return DOCUMENT.read_text()
+
+
+@pytest.fixture(scope="module")
+def golden(text):
+    blocks = re.findall(r"```hex (\S+)\n(.*?)```", text, re.DOTALL)
     return {name: bytes.fromhex(text) for name, text in blocks}
 
 
@@ -38,6 +44,14 @@ def test_beat(golden):
     assert wire.pack_header(header) == golden["header-beat"]
     message = wire.parse_message([b"apx/astropix/beat", golden["header-beat"], b'{"state": "live"}'])
     assert message == wire.BeatMessage("astropix", header, {"state": "live"})
+
+
+def test_hello(text):
+    printed = json.loads(re.search(r"```json\n(.*?)```", text, re.DOTALL).group(1))
+    hello = wire.Hello(RELAY_ID, "0.2.0", {"astropix": 4000}, None, {"astropix": 1})
+    frame = wire.pack_hello(hello)
+    assert json.loads(frame.removeprefix(b"apx/hello\0")) == printed
+    assert wire.parse_message([b"apx/hello\0" + json.dumps(printed).encode()]) == hello
 
 
 def test_the_program_in_the_document_reads_such_a_message(golden, capsys):

@@ -94,6 +94,19 @@ def test_a_hello():
     assert wire.pack_hello(hello) == frame
     assert wire.parse_message([frame]) == hello
     assert wire.parse_hello(wire.pack_hello(hello._replace(history_port=None))).history_port is None
+    with_stride = hello._replace(strides={"astropix": 10})
+    told = frame.replace(b'{"readout_uid":4000}', b'{"readout_uid":4000,"stride":10}')
+    assert wire.pack_hello(with_stride) == told
+    assert wire.parse_hello(told) == with_stride
+
+
+@pytest.mark.parametrize("stride", ["0", "-1", "1.5", '"2"', "true", "1000001", "[]"])
+def test_a_stride_that_cannot_be(stride):
+    with pytest.raises(WireError, match="a stride of"):
+        wire.parse_hello(
+            b'apx/hello\0{"protocol":1,"relay_id":1,"streams":{"a":{"readout_uid":1,"stride":%s}}}'
+            % stride.encode()
+        )
 
 
 def test_what_is_not_known_is_ignored():
@@ -133,8 +146,12 @@ def test_beats_survive_the_round_trip(stream, header, report):
     assert wire.parse_message(frames) == BeatMessage(stream, header, report)
 
 
-@given(st.builds(Hello, u64, texts, st.dictionaries(streams, u64, max_size=3), ports))
-def test_hellos_survive_the_round_trip(hello):
+@given(
+    st.builds(Hello, u64, texts, st.dictionaries(streams, u64, max_size=3), ports, st.just({})),
+    st.lists(st.integers(1, wire.MAX_STRIDE), max_size=3),
+)
+def test_hellos_survive_the_round_trip(hello, strides):
+    hello = hello._replace(strides=dict(zip(hello.streams, strides, strict=False)))
     assert wire.parse_message([wire.pack_hello(hello)]) == hello
 
 

@@ -83,11 +83,14 @@ def test_any_bytes_are_a_page_or_an_error(data, cut):
     ("frame", "words"),
     [
         (REQUEST[:39], "a request of 39 bytes"),
-        (b"APXZ" + REQUEST[4:], "begins with b'APXZ'"),
+        (b"APXZ" + REQUEST[4:], "begins with 41 50 58 5a, not with APXQ"),
         (REQUEST[:4] + b"\x02" + REQUEST[5:], "version 2"),
-        (REQUEST[:5] + b"\x05" + REQUEST[6:], "5 is not a valid Ask"),
+        (REQUEST[:5] + b"\x05" + REQUEST[6:], "a request of kind 5; the protocol's are 1 to 4"),
         (REQUEST[:40], "cannot be a stream's name"),
-        (REQUEST[:40] + b"\xff", "ascii"),
+        (
+            REQUEST[:40] + b"\xff",
+            "a stream's name that is not ASCII: 61 73 74 72 6f 70 69 78 ff|not ASCII: ff",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_request_is_said(frame, words):

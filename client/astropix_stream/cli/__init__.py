@@ -21,6 +21,7 @@ COMMANDS = (
     "convert",
     "simulate",
     "demo",
+    "conformance",
 )
 
 _EPILOG = (

@@ -97,6 +97,20 @@ class Intake:
         self._untold.append((batch, now))
         return [batch]
 
+    def replace_socket(self, dropped: int) -> None:
+        """Go on with another socket, whose drop count begins at 0; tell what the old one dropped last.
+
+        Parameters
+        ----------
+        dropped
+            The kernel's count on the old socket when it was closed. What of it no datagram has told is told
+            now, before all that comes from the new socket.
+        """
+        self._tell_untold()
+        if self._drops is not None:
+            self._note_drops(dropped)
+        self._drops = 0
+
     def tell(self) -> list[Told]:
         """Tell the ledger of all that it does not know yet; return what came since the last call."""
         self._tell_untold()

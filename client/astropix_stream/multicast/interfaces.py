@@ -11,10 +11,11 @@ import ipaddress
 import socket
 import struct
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from astropix_stream.addresses import check_address
+from astropix_stream.addresses import check_address, is_multicast
 from astropix_stream.errors import ConfigError
+from astropix_stream.multicast import links
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 """Address families by IP version."""
@@ -44,9 +45,9 @@ _MAX_ADDRESSES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A network interface as a person named it: an index, or an IPv4 address that the kernel looks up.
+    """A network interface: its own name whichever one a person wrote, its index, or an IPv4 address of it.
 
-    The index survives a change of address, so it is what the kernel is given where the name is known.
+    The index survives a change of address, so it is what the kernel is given where a name was written.
     """
 
     name: str | None = None
@@ -60,7 +61,10 @@ class Interface:
 
 
 def find_interface(interface: str | None, version: int) -> Interface:
-    """Look up an interface by its name or by an address of it, for groups of an IP version.
+    """Look up an interface by a name or an address of it, for groups of an IP version.
+
+    A name is the interface's own, an alternative one (``ip link property add … altname``), or the label of
+    one of its IPv4 addresses (``eth0:1``), which stands for that address.
 
     Raises
     ------
@@ -74,7 +78,7 @@ def find_interface(interface: str | None, version: int) -> Interface:
     try:
         address = ipaddress.ip_address(interface)
     except ValueError:
-        return Interface(interface, _index_of(interface))
+        return _find_by_name(interface, version)
     if address.version != version:
         raise ConfigError(f"interface {interface!r} is an IPv{address.version} address, the group is not")
     if address.version == 4:
@@ -83,15 +87,68 @@ def find_interface(interface: str | None, version: int) -> Interface:
     name = scope or _name_of_ipv6(ipaddress.IPv6Address(interface))
     if name is None:
         raise OSError(errno.ENODEV, f"no interface has the address {interface}; name the interface instead")
-    return Interface(name, _index_of(name), interface)
+    index = _index_of(name)
+    return Interface(_own_name(index, name), index, interface)
+
+
+def find_to_join(interface: str | None, group: str, port: int) -> Interface:
+    """Return the interface to join a group on, with the index that it has now.
+
+    Without a name it is the one that the route to the group takes.
+
+    Raises
+    ------
+    OSError, ConfigError
+        As `find_interface`; ENETUNREACH where there is no name and no route.
+    """
+    version = check_address(group, port)
+    if interface is None and is_multicast(group):
+        interface = local_address(group, port)
+        if interface is None:
+            raise OSError(
+                errno.ENETUNREACH,
+                "no interface is named and there is no route to the group: name the interface, or "
+                f"`ip route add {'ff00::/8' if version == 6 else '224.0.0.0/4'} dev …`",
+            )
+    found = find_interface(interface, version)
+    if found.name is not None and not found.index:  # an address: watch the interface that has it
+        found = replace(found, index=_index_of(found.name))
+    return found
+
+
+def _find_by_name(name: str, version: int) -> Interface:
+    if ":" in name and _SIOCGIFCONF is not None:  # for IPv6, and by its index, the kernel takes any label
+        address = next((has for label, has in _labelled_addresses() if label == name), None)
+        if address is None:
+            raise _no_interface(name)
+        if version == 4:
+            return Interface(name.partition(":")[0], 0, address)
+        name = name.partition(":")[0]
+    index = _index_of(name)
+    return Interface(_own_name(index, name), index)
+
+
+def _own_name(index: int, name: str) -> str:
+    """Return what the interface itself is called, where `name` may be an alternative name."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:  # gone at this very moment
+        return name
 
 
 def _index_of(name: str) -> int:
     try:
         return socket.if_nametoindex(name)
     except (OSError, ValueError):
-        there = ", ".join(known for _, known in socket.if_nameindex())
-        raise OSError(errno.ENODEV, f"no interface is called {name!r}; there are: {there}") from None
+        index = links.find_by_altname(name)
+        if index is None:
+            raise _no_interface(name) from None
+        return index
+
+
+def _no_interface(name: str) -> OSError:
+    there = ", ".join(known for _, known in socket.if_nameindex())
+    return OSError(errno.ENODEV, f"no interface is called {name!r}; there are: {there}")
 
 
 def _name_of_ipv4(address: str) -> str | None:
@@ -110,6 +167,11 @@ def addresses(version: int) -> list[tuple[str, str]]:
 
 
 def _ipv4_addresses() -> list[tuple[str, str]]:
+    return [(label.partition(":")[0], has) for label, has in _labelled_addresses()]
+
+
+def _labelled_addresses() -> list[tuple[str, str]]:
+    """Return the label and the IPv4 address of each; a further address may be labelled "eth0:1"."""
     if _SIOCGIFCONF is None:
         return []
     import fcntl  # noqa: PLC0415  (not on Windows)
@@ -119,10 +181,7 @@ def _ipv4_addresses() -> list[tuple[str, str]]:
         request = struct.pack("iP", len(found), found.buffer_info()[0])
         size, _ = struct.unpack("iP", fcntl.ioctl(probe, _SIOCGIFCONF, request))
     entries = (struct.unpack_from("16s4x4s", found, at) for at in range(0, size, _IFREQ_SIZE))
-    # A further address may be labelled "eth0:1".
-    return [
-        (name.partition(b"\0")[0].decode().partition(":")[0], socket.inet_ntoa(has)) for name, has in entries
-    ]
+    return [(name.partition(b"\0")[0].decode(), socket.inet_ntoa(has)) for name, has in entries]
 
 
 def _ipv6_addresses() -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ PROC_NET = "/proc/thread-self/net"
 def can_hear(group: str, interface: interfaces.Interface) -> bool:
     """Return whether datagrams of a joined group would arrive: the membership and the link are there.
 
-    An interface that was deleted and made anew has another index, and no membership any more.
+    An interface that was deleted and made again has another index, and no membership any more.
     """
     if not interfaces.has_link(interface):
         return False
@@ -38,6 +38,7 @@ def is_member(group: str, index: int) -> bool | None:
 
 def memberships(group: str) -> set[int] | None:
     """Return the indexes of the interfaces on which anyone has joined `group`."""
+    group = addresses.canonical(group)
     name, parse = ("igmp6", parse_igmp6) if ":" in group else ("igmp", parse_igmp)
     text = read_proc_net(name)
     return None if text is None else {index for index, joined in parse(text) if joined == group}

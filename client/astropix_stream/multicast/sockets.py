@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 import sys
+from typing import NamedTuple
 
 from astropix_stream.addresses import check_address, is_multicast, is_of_one_link
 from astropix_stream.errors import ConfigError
@@ -34,6 +35,10 @@ IPV6_RECVERR: int | None = 25 if _LINUX else None
 # Joins one source of a group, by interface index, for both address families (RFC 3678).
 MCAST_JOIN_SOURCE_GROUP: int | None = 46 if _LINUX else None
 MCAST_LEAVE_SOURCE_GROUP: int | None = 47 if _LINUX else None
+
+# How full a socket's queue is: nine u32, named SK_MEMINFO_* in <linux/sock_diag.h>.
+_SO_MEMINFO = 55
+_MEMINFO = struct.Struct("=9I")
 
 RECEIVE_BUFFER = 8 << 20  # bytes asked of the kernel: about 10 000 small datagrams, 0.2 s at 50 000/s
 SEND_BUFFER = 1 << 20  # bytes asked of the kernel, so that a burst of large readouts waits instead of failing
@@ -171,6 +176,26 @@ def buffer_size(sock: socket.socket, option: int) -> int:
     """Return the size of a socket buffer as its user may fill it (Linux counts twice, for its own needs)."""
     given = sock.getsockopt(socket.SOL_SOCKET, option)
     return given // 2 if _LINUX else given
+
+
+class SocketMemory(NamedTuple):
+    """How full a socket's receive queue is, and what it dropped so far; known without a further datagram.
+
+    `queued` and `limit` are bytes as the kernel counts them, with its overhead.
+    """
+
+    queued: int
+    limit: int
+    dropped: int
+
+
+def socket_memory(sock: socket.socket) -> SocketMemory | None:
+    """Return the fill of a socket's receive queue and its drops (u32, wraps)."""
+    try:
+        numbers = _MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
+    except (OSError, struct.error):
+        return None
+    return SocketMemory(numbers[0], numbers[1], numbers[8])
 
 
 def join(sock: socket.socket, group: str, interface: Interface, source: str | None = None) -> None:

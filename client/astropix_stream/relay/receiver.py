@@ -57,7 +57,8 @@ class RelayReceiver(Receiver[R]):
     timeout
         Seconds that `receive` and iteration wait for a readout; None for ever.
     stride
-        The DAQ multicasts one readout in `stride`: ids that grow by this are no loss.
+        The DAQ multicasts one readout in `stride`: ids that grow by this are no loss. By default what the
+        relay says of the stream.
     recover
         Whether to ask the relay's history, if it has one, for what was lost on the way: after a stall of this
         program or of the network. A program that is always slower than the stream still loses readouts.
@@ -86,7 +87,7 @@ class RelayReceiver(Receiver[R]):
         stream: str | None = None,
         *,
         timeout: float | None = None,
-        stride: int = 1,
+        stride: int | None = None,
         recover: bool = True,
         recover_timeout: float = TIMEOUT_S,
         start: Start = "live",
@@ -134,6 +135,11 @@ class RelayReceiver(Receiver[R]):
     def stream(self) -> str | None:
         """The stream's name; None until the relay has told it."""
         return self._subscription.stream
+
+    @property
+    def stride(self) -> int:
+        """The DAQ multicasts one readout in so many: as given, or as the relay says; 1 until it has."""
+        return self._subscription.stride
 
     @property
     def ready(self) -> bool:

@@ -33,7 +33,7 @@ class Subscription:
     stream
         The stream's name; None takes the only one that the relay has.
     stride
-        The DAQ multicasts one readout in `stride`.
+        The DAQ multicasts one readout in `stride`; None for what the relay says of the stream.
     recover
         Ask the relay's history for what was lost, where it has one.
     recover_timeout
@@ -51,7 +51,7 @@ class Subscription:
         self,
         stream: str | None,
         *,
-        stride: int = 1,
+        stride: int | None = None,
         recover: bool = True,
         recover_timeout: float = TIMEOUT_S,
         start: Start = "live",
@@ -74,7 +74,7 @@ class Subscription:
         self.restarts = 0
         self.fell_behind = 0
         """Times that recovery was given up, since more was added to the backlog than came out of history."""
-        self._stride = stride
+        self._told_stride = stride
         self._start = start
         self._relay_id: int | None = None
         self._expected = 0  # the sequence to be delivered next
@@ -85,7 +85,7 @@ class Subscription:
         self._window = Window()
         self._heard_s = 0.0
         self._recovered = 0
-        self._readouts = StreamLedger(stride=stride)
+        self._readouts = StreamLedger(stride=stride or 1)
         self._lost: dict[Place, int] = {}  # what is known here, and from relays that are gone
         self._losses: deque[Loss] = deque(maxlen=KEPT_GAPS)
         self._baseline: Counts | None = None  # the relay's counts when we joined
@@ -93,6 +93,11 @@ class Subscription:
         self._last_ns = 0
         self._resumed: dict[Source, int] = {}  # after a restart: the last readout_id of each source before it
         self._missed = 0  # given up since the last delivery
+
+    @property
+    def stride(self) -> int:
+        """The DAQ multicasts one readout in so many, as far as is known."""
+        return self._readouts.stride
 
     @property
     def history_port(self) -> int | None:
@@ -131,13 +136,21 @@ class Subscription:
                 names = ", ".join(sorted(hello.streams)) or "none"
                 raise ConfigError(f"the relay has several streams, name one: {names}")
             self.stream = next(iter(hello.streams))
+        self._take_stride(hello.strides.get(self.stream))
+
+    def _take_stride(self, stride: int | None) -> None:
+        """Count by what the relay says of the stream, unless we were told otherwise."""
+        if self._told_stride is None and stride is not None and stride != self._readouts.stride:
+            self._readouts.stride = stride
 
     def _take_beat(self, message: wire.BeatMessage, now: Moment) -> list[Batch]:
         counts = Counts.from_json(message.report.get("totals"))
+        stride = wire.parse_stride(message.report.get("stride"))
         batches = self._follow(message.header, now)
         self._seen = max(self._seen, message.header.sequence)
         batches += self._settle(now)
         self._note_relay_counts(counts, now)
+        self._take_stride(stride)
         self.report = message.report
         self._last_ns = now.ns
         return batches
@@ -288,7 +301,7 @@ class Subscription:
             return
         ahead = distance(last_id, readout_id)
         if 0 < ahead <= PLAUSIBLE_JUMP:
-            missing = (ahead - 1) // self._stride - self._missed
+            missing = (ahead - 1) // self._readouts.stride - self._missed
             self._note_loss(Place.BEFORE_SOCKET, missing, now)
 
     def _miss(self, sequence: int, place: Place, now: Moment) -> None:

@@ -20,6 +20,7 @@ from astropix_stream import wire
 from astropix_stream.errors import WireError
 from astropix_stream.wire import Answer, AnswerStatus, Ask, Request
 
+_OTHER_RELAY = b"the relay was restarted: the history of that relay_id is gone"
 _MAX_INCOMING = 1024  # bytes of a frame; a request has at most 104, a handshake with encryption some 300
 _INCOMING_MESSAGES = 4  # requests that wait to be read, per connection; beyond, TCP holds them back
 _OUTGOING_MESSAGES = 1  # answers that wait to leave, per connection
@@ -52,9 +53,9 @@ class Archive:
     Attributes
     ----------
     answered : collections.Counter
-        Requests by the status of their answers.
+        Answers that were sent, by their status.
     unwanted : int
-        Requests that were dropped: their sender does not read the answers that it has, or is gone.
+        Requests whose answer was not sent: the client does not read the answers that it has, or is gone.
     """
 
     def __init__(
@@ -116,15 +117,16 @@ class Archive:
         identity, *request = self._socket.recv_multipart(zmq.NOBLOCK)
         envelope = [identity, b""] if request[:1] == [b""] else [identity]
         answer, body = answer_request(request[len(envelope) - 1 :], self._relay_id, self._histories)
-        self.answered[AnswerStatus(answer.status)] += 1
-        self._rest_until_s = now_s + len(body) / _BYTES_PER_S
+        self._rest_until_s = now_s + len(body) / _BYTES_PER_S  # sent or not: to find it takes time, too
         try:
             self._socket.send_multipart([*envelope, wire.pack_answer(answer), body], zmq.NOBLOCK)
         except zmq.ZMQError:  # EAGAIN: its queue is full; EHOSTUNREACH: it is gone
             self.unwanted += 1
+        else:
+            self.answered[AnswerStatus(answer.status)] += 1
 
     def requests(self) -> dict[str, int]:
-        """Return the requests so far, by the status of their answers; `unwanted` are those not answered."""
+        """Return the requests so far, each once: by the status of its answer, or as `unwanted`."""
         return {**{status.name.lower(): n for status, n in self.answered.items()}, "unwanted": self.unwanted}
 
     def drop_clients(self) -> None:
@@ -151,7 +153,7 @@ def answer_request(
         words = _words(f"no such stream; there are: {', '.join(sorted(histories))}")
         return Answer(AnswerStatus.UNKNOWN_STREAM, request.request_id, relay_id), words
     if request.relay_id not in (0, relay_id):
-        return Answer(AnswerStatus.OTHER_RELAY, request.request_id, relay_id), b"the relay was started anew"
+        return Answer(AnswerStatus.OTHER_RELAY, request.request_id, relay_id), _OTHER_RELAY
     page = _find(history, request)
     limits = (history.oldest, history.next, page.begin, page.end)
     return Answer(AnswerStatus.OK, request.request_id, relay_id, *limits), page.records

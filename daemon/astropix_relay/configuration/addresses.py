@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 from pydantic import AfterValidator, Field
 
 from astropix_relay.configuration.quantities import show
-from astropix_stream.addresses import check_address, is_multicast, joined
+from astropix_stream.addresses import check_address, is_address, is_multicast, joined
 from astropix_stream.errors import ConfigError
 
 
@@ -56,15 +56,6 @@ def parse_listen_address(text: str) -> Address:
 def tcp_address(endpoint: str) -> Address | None:
     """Return where a checked endpoint listens; None for one that is not TCP."""
     return parse_listen_address(endpoint.removeprefix("tcp://")) if endpoint.startswith("tcp://") else None
-
-
-def is_address(text: str) -> bool:
-    """Whether `text` is an IP address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_group(text: str) -> str:

@@ -1,37 +1,10 @@
-"""What the kernel tells of its queues and of lost fragments.
+"""What the kernel tells of lost fragments.
 
 Each question has a pure half that parses, and a thin one that reads. All answers are None where the kernel
 does not tell, so that a relay never depends on them.
 """
 
-import socket
-import struct
-from typing import NamedTuple
-
 from astropix_stream.multicast.memberships import read_proc_net
-
-_SO_MEMINFO = 55  # <asm-generic/socket.h>; nine u32, named SK_MEMINFO_* in <linux/sock_diag.h>
-_MEMINFO = struct.Struct("=9I")
-
-
-class SocketMemory(NamedTuple):
-    """How full a socket's receive queue is, and what it dropped so far; known without a further datagram.
-
-    `queued` and `limit` are bytes as the kernel counts them, with its overhead.
-    """
-
-    queued: int
-    limit: int
-    dropped: int
-
-
-def socket_memory(sock: socket.socket) -> SocketMemory | None:
-    """Return the fill of a socket's receive queue and its drops (u32, wraps)."""
-    try:
-        numbers = _MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
-    except (OSError, struct.error):
-        return None
-    return SocketMemory(numbers[0], numbers[1], numbers[8])
 
 
 def reassembly_failures() -> int | None:

@@ -4,8 +4,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from astropix_relay.clients.gate import DoorSample
-from astropix_relay.host.queues import SocketMemory
 from astropix_relay.metrics import Sample, StreamSample, Turns, metrics
+from astropix_stream.multicast.sockets import SocketMemory
 
 LOST = {"before_socket": 3, "in_kernel": 4, "rejected": {"short": 1, "length": 2}}
 SOURCE = LOST | {

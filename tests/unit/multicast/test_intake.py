@@ -248,3 +248,30 @@ def test_a_run_that_begins_in_a_quiet_drain_is_told(intake):
     anew = [HEADER.pack(MAGIC, i, 2 * 10**18 + i, 0) for i in range(3)]
     (group,) = intake.take(by_columns(drain(*anew)), NOW)
     assert [(start.position, start.run.number) for start in group.runs] == [(0, 2)]
+
+
+def drops_at(*counts):
+    """One readout a drain, each with the kernel's count at its arrival (None: none was told)."""
+    for readout_id, count in enumerate(counts):
+        yield by_columns(drain(datagram(readout_id), drops=() if count is None else (count,)))
+
+
+@pytest.mark.parametrize(
+    ("before", "at_the_end", "after", "dropped"),
+    [
+        ([None, 3, 3], 3, [None, None], 3),
+        ([None, 3, 3], 5, [None, None], 5),  # two more after the last datagram
+        ([None, 3], 3, [None, 2, 2], 5),
+        ([None], 0, [None], 0),
+        ([7, 7], 7, [None], 0),  # a socket that was inherited: 7 are of the process before
+        ([], 7, [None, 1], 1),
+        ([U32 - 2, 1], 1, [2], 5),  # the counter wraps
+    ],
+)
+def test_another_socket_counts_its_drops_from_0(intake, ledger, before, at_the_end, after, dropped):
+    for drained in drops_at(*before):
+        intake.take(drained, NOW)
+    intake.replace_socket(at_the_end)
+    for drained in drops_at(*after):
+        intake.take(drained, NOW)
+    assert ledger.kernel_dropped == dropped

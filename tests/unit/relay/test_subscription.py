@@ -1,5 +1,7 @@
 """What a subscriber makes of a relay's messages."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -162,3 +164,27 @@ def test_what_was_in_time_at_the_relay_is_not_late_because_the_client_was_stoppe
     assert received(subscription, messages[3:], 3.0) == [3, 1]
     ledger = subscription.ledger()
     assert (ledger.delivered, ledger.late, ledger.reordered, ledger.lost) == (4, 0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("given_stride", "in_hello", "in_beat", "stride"),
+    [
+        (None, None, None, 1),
+        (None, 10, None, 10),
+        (None, 1, 10, 10),  # a reload of the relay
+        (10, 1, 1, 10),
+        (5, 10, 10, 5),
+    ],
+)
+def test_the_relays_stride_is_taken_unless_told_otherwise(given_stride, in_hello, in_beat, stride):
+    subscription, relay = Subscription("astropix", stride=given_stride), Relay(1)
+    strides = {} if in_hello is None else {"astropix": in_hello}
+    subscription.take([wire.pack_hello(wire.Hello(1, "0", {"astropix": 4000}, None, strides))], at(0))
+    topic, header, payload = relay.beat()
+    report = json.loads(payload) | {"stride": in_beat}
+    subscription.take([topic, header, json.dumps(report).encode()], at(0))
+    assert subscription.stride == stride
+    received(subscription, relay.send(0))
+    received(subscription, Relay(2).send(60))  # what was between was sent while there was no relay
+    lost = (60 - 1) // stride
+    assert subscription.ledger().lost_at == {Place.BEFORE_SOCKET: lost}

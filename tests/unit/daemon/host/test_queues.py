@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from astropix_relay.host import queues
-from astropix_stream.multicast import memberships
+from astropix_stream.multicast import memberships, sockets
 
 SNMP = """\
 Ip: Forwarding ReasmTimeout ReasmReqds ReasmOKs ReasmFails
@@ -31,11 +31,11 @@ def test_this_host_answers():
 
 def test_what_the_kernel_does_not_tell_is_none(monkeypatch, tmp_path):
     monkeypatch.setattr(memberships, "PROC_NET", tmp_path)
-    monkeypatch.setattr(queues, "_SO_MEMINFO", 9999)
+    monkeypatch.setattr(sockets, "_SO_MEMINFO", 9999)
     assert memberships.is_member("239.1.1.1", 1) is None
     assert queues.reassembly_failures() is None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        assert queues.socket_memory(sock) is None
+        assert sockets.socket_memory(sock) is None
 
 
 @pytest.mark.parametrize("count", [0, 3, 200])
@@ -49,9 +49,9 @@ def test_drops_are_known_without_a_further_datagram(count):
         receiver.setblocking(False)
         for _ in range(count):
             sender.sendto(b"x", receiver.getsockname())
-        memory = queues.socket_memory(receiver)
+        memory = sockets.socket_memory(receiver)
         waiting = 0
-        while memory.queued and queues.socket_memory(receiver).queued:
+        while memory.queued and sockets.socket_memory(receiver).queued:
             receiver.recv(10)
             waiting += 1
         assert waiting + memory.dropped == count

@@ -1,0 +1,1 @@
+"""What conformance/ holds: written by hand here, from docs/protocol.md, and not by our own code."""
