@@ -1,7 +1,10 @@
 """The values on the way of the data: from where, which run, what a socket gave, what is handed out. Pure."""
 
+import operator
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, compress
 from typing import Any, NamedTuple, Self
 
 from astropix_stream.addresses import joined
@@ -125,6 +128,22 @@ class Batch:
         for end in self.ends:
             yield self.payload[begin:end]
             begin = end
+
+    def without_duplicates(self) -> Self:
+        """Return the readouts that had not come before; runs begin at the same readouts, or the next ones."""
+        if not any(self.duplicates):
+            return self
+        kept = [i for i, is_duplicate in enumerate(self.duplicates) if not is_duplicate]
+        datagrams = list(compress(self.datagrams(), map(operator.not_, self.duplicates)))
+        return replace(
+            self,
+            payload=b"".join(datagrams),
+            readout_ids=[self.readout_ids[i] for i in kept],
+            timestamps=[self.timestamps[i] for i in kept],
+            ends=list(accumulate(map(len, datagrams))),
+            runs=[start._replace(position=bisect_left(kept, start.position)) for start in self.runs],
+            duplicates=b"",
+        )
 
     def part(self, begin: int, end: int) -> Self:
         """Return the readouts from position `begin` up to, not including, `end`; it has no `runs`."""
