@@ -125,7 +125,7 @@ def test_without_the_library(kind, library, file, tmp_path, monkeypatch, capsys)
 
     monkeypatch.setattr(tables.importlib, "import_module", missing)
     with pytest.raises(tables.Problem, match=f"this needs {library}: pip install"):
-        tables.open_table(tmp_path / "hits", kind)
+        tables.open_table(tmp_path / "hits", kind, AstroPix4Readout)
 
 
 def test_a_failure_leaves_no_half_table(file, tmp_path, monkeypatch, capsys):
