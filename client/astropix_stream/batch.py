@@ -122,6 +122,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ends)
 
+    @property
+    def run_starts(self) -> set[int]:
+        """The positions of the readouts that begin a run."""
+        return {start.position for start in self.runs}
+
     def datagrams(self) -> Iterator[bytes]:
         """Iterate over the bytes of each readout."""
         begin = 0
@@ -157,3 +162,25 @@ class Batch:
             runs=(),
             duplicates=self.duplicates[begin:end],
         )
+
+
+def concatenated(batches: Sequence[Batch]) -> Batch:
+    """Return the readouts of several batches of one source, at least one, as one that came with the first."""
+    if len(batches) == 1:
+        return batches[0]
+    begins = [0, *accumulate(map(len, batches))]
+    offsets = [0, *accumulate(len(batch.payload) for batch in batches)]
+    masked = any(batch.duplicates for batch in batches)
+    return replace(
+        batches[0],
+        payload=b"".join(batch.payload for batch in batches),
+        readout_ids=[readout_id for batch in batches for readout_id in batch.readout_ids],
+        timestamps=[timestamp for batch in batches for timestamp in batch.timestamps],
+        ends=[end + offset for batch, offset in zip(batches, offsets, strict=False) for end in batch.ends],
+        runs=[
+            start._replace(position=start.position + begin)
+            for batch, begin in zip(batches, begins, strict=False)
+            for start in batch.runs
+        ],
+        duplicates=b"".join(batch.duplicates or bytes(len(batch)) for batch in batches) if masked else b"",
+    )

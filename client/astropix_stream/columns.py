@@ -23,7 +23,7 @@ from astropix_stream.fmt import (
     AstroPix4Readout,
     split,
 )
-from astropix_stream.joining import Joiner
+from astropix_stream.joining import Following, Joiner
 
 try:
     import numpy as np
@@ -91,9 +91,9 @@ def decode_columns(readouts: BytesLike | Iterable[AstroPix4Readout]) -> NDArray[
     Returns
     -------
     ndarray
-        Structured array of `HIT_DTYPE`: the hits of each readout in turn. One that was split between a readout
-        and the next is among those of the second; see `joining`. A readout on which `decode` was called
-        before keeps the hits that it has.
+        Structured array of `HIT_DTYPE`: the hits of each readout in turn. One that was split between a
+        readout and the next is among those of the second; see `joining`. A readout on which `decode` was
+        called before keeps the hits that it has.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def decode_batch(
     FormatError
         As `decode_columns`.
     """
-    follow = _Following(joiner or Joiner(), run_starts, duplicates)
+    follow = Following(joiner or Joiner(), run_starts, duplicates)
     if isinstance(readouts, bytes | bytearray | memoryview):
         raw = bytes(readouts)
         begins = _find_readouts(raw)
@@ -142,46 +142,14 @@ def decode_batch(
             headers["readout_id"].astype(np.int64),
             headers["timestamp"].astype(np.uint64),
         )
-        return _decode(raw, begins, readout_ids, timestamps, None, follow)
+        return _decode(raw, begins, readout_ids, timestamps, None, follow=follow)
     objects = list(readouts)
     pieces = [readout.data() for readout in objects]
     raw = bytes(HEADER_SIZE).join([b"", *pieces])  # what is in the headers does not matter any more
     begins = _offsets(np.fromiter(map(len, pieces), np.int64, len(pieces)) + HEADER_SIZE)
     readout_ids = np.fromiter([readout.readout_id for readout in objects], np.int64, len(objects))
     timestamps = np.fromiter([readout.timestamp for readout in objects], np.uint64, len(objects))
-    return _decode(raw, begins, readout_ids, timestamps, objects, follow)
-
-
-class _Following:
-    """Joins what was split between readouts; only unclean ones have extra bytes, or bytes to complete them."""
-
-    def __init__(self, joiner: Joiner, run_starts: Collection[int], duplicates: bytes) -> None:
-        self._joiner, self._run_starts, self._duplicates = joiner, run_starts, duplicates
-        self._last = -1  # the latest readout that the joiner knows of
-
-    def decode(self, rest: list[AstroPix4Readout], unclean: Ints, readout_ids: Ints) -> None:
-        """Decode the unclean readouts."""
-        for i, readout in zip(unclean.tolist(), rest, strict=True):
-            is_duplicate = self._is_duplicate(i)
-            if not is_duplicate:
-                self._pass_by(i - 1, readout_ids)
-                self._last = i
-            self._joiner.decode(readout, begins_run=i in self._run_starts, duplicate=is_duplicate)
-
-    def end(self, readout_ids: Ints) -> None:
-        """Leave the joiner after the last readout."""
-        self._pass_by(len(readout_ids) - 1, readout_ids)
-
-    def _pass_by(self, i: int, readout_ids: Ints) -> None:
-        """Tell the joiner of the latest readout up to `i`, if that is a clean one."""
-        while i > self._last and self._is_duplicate(i):
-            i -= 1
-        if i > self._last:
-            self._joiner.note(int(readout_ids[i]))
-            self._last = i
-
-    def _is_duplicate(self, i: int) -> bool:
-        return bool(self._duplicates) and bool(self._duplicates[i])
+    return _decode(raw, begins, readout_ids, timestamps, objects, follow=follow)
 
 
 def _headers(raw: bytes, begins: Ints) -> NDArray[Any]:
@@ -224,7 +192,8 @@ def _decode(
     readout_ids: Ints,
     timestamps: NDArray[np.uint64],
     objects: list[AstroPix4Readout] | None,
-    follow: "_Following",
+    *,
+    follow: Following,
 ) -> Decoded:
     positions, owners, unclean = _find_hits(raw, begins)
     words = _words_at(raw, positions)
@@ -234,7 +203,7 @@ def _decode(
             objects[i] if objects else AstroPix4Readout.from_bytes(raw[begins[i] : begins[i + 1]])
             for i in unclean
         ]
-        follow.decode(rest, unclean, readout_ids)
+        follow.decode(rest, unclean.tolist(), readout_ids)
         statuses[unclean] = [readout.decoding_status() for readout in rest]
         words, owners = _merge(words, owners, unclean, [readout.decode() for readout in rest])
     follow.end(readout_ids)

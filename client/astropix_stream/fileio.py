@@ -142,7 +142,9 @@ def _parse_json(text: bytes) -> dict[str, Any]:
         raise FormatError("the header is not a JSON object")
     uid = content.get("readout_uid", _ASSUMED_UID)
     if not isinstance(uid, int) or isinstance(uid, bool) or not 0 <= uid <= _MAX_UID:
-        raise FormatError(f"the header's readout_uid is {json.dumps(uid)[:40]}, not a number from 0 to {_MAX_UID}")
+        raise FormatError(
+            f"the header's readout_uid is {json.dumps(uid)[:40]}, not a number from 0 to {_MAX_UID}"
+        )
     return content
 
 

@@ -1,17 +1,17 @@
-"""Which readout completes a hit that was split between two: only the next one of the same run and source. Pure.
+"""Which readout completes a hit that was split: only the next one of the same run and source. Pure.
 
 The end of a readout may hold the beginning of a hit (`extra_bytes`), and the next readout the rest of it. The
-next readout is the one whose readout_id is larger by 1, and that arrived next. Where a readout is missing
-between the two, where a run begins, or where they came out of order, their bytes belong to different hits; put
-together they would be a hit that no pixel had. Then nothing is joined, and the second readout says so with the
-status ORPHAN_BYTES_DROPPED. A duplicate neither gives nor takes bytes.
+next readout is the one that arrived next and whose readout_id is larger by 1. Where a readout is missing
+between the two, where a run begins, or where they came out of order, their bytes belong to different hits,
+and put together they would be a hit that no pixel had. Then nothing is joined, and the second readout says so
+with the status ORPHAN_BYTES_DROPPED. A duplicate neither gives nor takes bytes.
 
-It is 1, also where the DAQ multicasts one readout in `stride`: the rest of the hit is in a readout that was not
-sent.
+Larger by 1 it is also where the DAQ multicasts one readout in `stride`: the rest of the hit is in a readout
+that was not sent.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 _U32 = 0xFFFFFFFF
 
@@ -96,3 +96,41 @@ def decoded(
         is_duplicate = bool(duplicates) and bool(duplicates[position])
         joiner.decode(readout, begins_run=position in run_starts, duplicate=is_duplicate)
         yield readout
+
+
+class Following:
+    """Decodes those readouts of a batch that may give or take bytes, where another decoder has done the rest.
+
+    Parameters
+    ----------
+    joiner, run_starts, duplicates
+        As for `decoded`.
+    """
+
+    def __init__(self, joiner: Joiner, run_starts: Collection[int], duplicates: bytes) -> None:
+        self._joiner, self._run_starts, self._duplicates = joiner, run_starts, duplicates
+        self._last = -1  # position of the latest readout that the joiner knows of
+
+    def decode(self, some: Sequence[Decodable], positions: Sequence[int], readout_ids: Any) -> None:
+        """Decode some readouts; `readout_ids` are those of all in the batch."""
+        for i, readout in zip(positions, some, strict=True):
+            is_duplicate = self._is_duplicate(i)
+            if not is_duplicate:
+                self._pass_by(i - 1, readout_ids)
+                self._last = i
+            self._joiner.decode(readout, begins_run=i in self._run_starts, duplicate=is_duplicate)
+
+    def end(self, readout_ids: Any) -> None:
+        """Leave the joiner after the last readout."""
+        self._pass_by(len(readout_ids) - 1, readout_ids)
+
+    def _pass_by(self, i: int, readout_ids: Any) -> None:
+        """Tell the joiner of the latest readout up to `i`, if it was not decoded here: it leaves nothing."""
+        while i > self._last and self._is_duplicate(i):
+            i -= 1
+        if i > self._last:
+            self._joiner.note(int(readout_ids[i]))
+            self._last = i
+
+    def _is_duplicate(self, i: int) -> bool:
+        return bool(self._duplicates) and bool(self._duplicates[i])

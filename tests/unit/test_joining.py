@@ -78,7 +78,9 @@ def test_what_cannot_be_joined_is_longer_than_any_hit():
     assert readout.decoding_status() == 1 << DROPPED
 
 
-pieces = st.sampled_from([b"", b"\xbc", A, B, A[:3], A[:1], A[3:], A[1:], B[3:] + B[:3], A[3:] + b"\xbc" + A[:3]])
+pieces = st.sampled_from(
+    [b"", b"\xbc", A, B, A[:3], A[:1], A[3:], A[1:], B[3:] + B[:3], A[3:] + b"\xbc" + A[:3]]
+)
 stream = st.lists(st.tuples(pieces, st.integers(0, 4), st.booleans(), st.booleans()), max_size=12)
 
 

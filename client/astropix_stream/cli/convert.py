@@ -65,11 +65,10 @@ class Converted:
     def convert(self, reading: Reading, rows: Table, *, keep_duplicates: bool) -> None:
         """Write the hits of a file to a table."""
         with progress.open_display() as display:
-            for batch in reading.batches():
-                self.readouts += len(batch)
-                if not keep_duplicates:
-                    self.duplicates += sum(batch.duplicates)
-                    batch = batch.without_duplicates()
+            for stored in reading.batches():
+                batch = stored if keep_duplicates else stored.without_duplicates()
+                self.readouts += len(stored)
+                self.duplicates += len(stored) - len(batch)
                 self.hits += rows.write(batch) if len(batch) else 0
                 if display.due(time.monotonic()):
                     display.show(time.monotonic(), self.readouts, f"{self.hits} hits")

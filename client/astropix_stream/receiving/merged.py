@@ -94,6 +94,12 @@ class MergedReceiver(Receiver[R]):
         self._tell_readiness()
 
     @property
+    def readout_uid(self) -> int | None:
+        """The kind of the readouts, as the first relay says that has been heard."""
+        uids = (receiver.readout_uid for receiver in self.receivers)
+        return next((uid for uid in uids if uid is not None), None)
+
+    @property
     def ledger(self) -> Ledger:
         """What was delivered, and what no path brought; in `paths`, the account of each."""
         now = clock.now()

@@ -138,10 +138,8 @@ class _Walk:
 
     def _decode(self, batch: Batch, readout_class: type[AstroPix4Readout]) -> None:
         contents = self._contents
-        readouts = readout_class.from_payload(
-            batch.payload, batch.ends, batch.readout_ids, batch.timestamps
-        )
-        for readout in decoded(readouts, self._joiner, {start.position for start in batch.runs}):
+        readouts = readout_class.from_payload(batch.payload, batch.ends, batch.readout_ids, batch.timestamps)
+        for readout in decoded(readouts, self._joiner, batch.run_starts):
             contents.hits += len(readout.hits())
             if status := readout.decoding_status():
                 contents.decoding.update(bit for bit in Decoding if status[bit])

@@ -1,7 +1,4 @@
-"""Which readouts of a file are duplicates, where runs begin, and what is missing: by the code of the receivers.
-
-Pure.
-"""
+"""Which readouts of a file are duplicates, where runs begin, and what is missing. Pure."""
 
 from collections import OrderedDict
 

@@ -51,8 +51,7 @@ class CsvTable(Table):
         readouts = self._readout_class.from_payload(
             batch.payload, batch.ends, batch.readout_ids, batch.timestamps
         )
-        starts = {start.position for start in batch.runs}
-        done = decoded(readouts, self._joiner, starts, batch.duplicates)
+        done = decoded(readouts, self._joiner, batch.run_starts, batch.duplicates)
         hits = [hit for readout in done for hit in readout.hits()]
         self._writer.writerows(hit.attribute_values() for hit in hits)
         return len(hits)
@@ -72,9 +71,8 @@ class Columns:
 
     def decode(self, batch: Batch) -> Any:
         """Return the hits as a structured array."""
-        starts = {start.position for start in batch.runs}
         return self._columns.decode_batch(
-            batch.payload, joiner=self._joiner, run_starts=starts, duplicates=batch.duplicates
+            batch.payload, joiner=self._joiner, run_starts=batch.run_starts, duplicates=batch.duplicates
         ).hits
 
 
