@@ -15,7 +15,8 @@ import numpy as np
 from astropix_stream.batch import Batch, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.columns import decode_batch
-from astropix_stream.counting.ledger import Ledger, Loss
+from astropix_stream.counting.ledger import Ledger
+from astropix_stream.counting.losses import Loss
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import LOSING_FOR_S, QUIET_AFTER_S, State
 from astropix_stream.fmt import AstroPix4Readout, split

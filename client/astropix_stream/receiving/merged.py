@@ -115,6 +115,7 @@ class MergedReceiver(Receiver[R]):
             recovered=self._recovered,
             restarts=sum(account.restarts for account in accounts),
             losses=tuple(arbiter.losses),
+            periods=dict(arbiter.losses.periods),
             paths=tuple(
                 PathAccount(str(receiver), first, later, account)
                 for receiver, first, later, account in zip(

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from astropix_stream.counting.ledger import Ledger, Loss
+from astropix_stream.counting.ledger import Ledger
+from astropix_stream.counting.losses import Loss
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
 from astropix_stream.fmt import AstroPix4Readout, Decoding
