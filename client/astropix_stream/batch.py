@@ -124,7 +124,7 @@ class Batch:
 
     @property
     def run_starts(self) -> set[int]:
-        """The positions of the readouts that begin a run."""
+        """The positions of the readouts that begin a run, or go on with another than the one before them."""
         return {start.position for start in self.runs}
 
     def datagrams(self) -> Iterator[bytes]:

@@ -55,12 +55,12 @@ def command(
 
 @dataclass(slots=True)
 class Converted:
-    """What was written; of `readouts` in the file, `duplicates` were left out."""
+    """What was written; of `readouts` in the file, `duplicates_left_out` were duplicates."""
 
     file: str
     readouts: int = 0
     hits: int = 0
-    duplicates: int = 0
+    duplicates_left_out: int = 0
 
     def convert(self, reading: Reading, rows: Table, *, keep_duplicates: bool) -> None:
         """Write the hits of a file to a table."""
@@ -68,14 +68,14 @@ class Converted:
             for stored in reading.batches():
                 batch = stored if keep_duplicates else stored.without_duplicates()
                 self.readouts += len(stored)
-                self.duplicates += len(stored) - len(batch)
+                self.duplicates_left_out += len(stored) - len(batch)
                 self.hits += rows.write(batch) if len(batch) else 0
                 if display.due(time.monotonic()):
                     display.show(time.monotonic(), self.readouts, f"{self.hits} hits")
 
     def __str__(self) -> str:
-        duplicates = numbers.counted(self.duplicates, "duplicate")
-        left_out = f"; {duplicates} left out (--keep-duplicates keeps them)" if self.duplicates else ""
+        duplicates = numbers.counted(self.duplicates_left_out, "duplicate")
+        left_out = f"; {duplicates} left out (--keep-duplicates keeps them)" if self.duplicates_left_out else ""
         return (
             f"{numbers.counted(self.hits, 'hit')} of {numbers.counted(self.readouts, 'readout')} "
             f"written to {self.file}{left_out}"

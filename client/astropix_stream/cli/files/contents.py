@@ -1,7 +1,6 @@
 """What is in an .apx file, found in one walk over it."""
 
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +48,8 @@ class Contents:
     missing: int = 0
     duplicates: int = 0
     reordered: int = 0
+    decodes: bool = True
+    """There is a class for the kind of the readouts."""
     decoding: Counter[Decoding] = field(default_factory=Counter)
     leftover_bytes: int = 0
     trouble: str = ""
@@ -75,13 +76,23 @@ class Contents:
             "hit_rate", "first_id", "runs", "missing", "duplicates", "reordered", "leftover_bytes", "trouble",
         )  # fmt: skip
         value: dict[str, Any] = {"file": str(self.path)} | {name: getattr(self, name) for name in names}
+        if not self.decodes:
+            value |= {"hits": None, "hit_rate": None}
+        value["readout_uid"] = self.header.readout_uid
         value["decoding"] = {bit.name.lower(): count for bit, count in self.decoding.items()}
         value["header"] = dict(self.header)
         return value
 
 
-def examine(path: Path) -> Contents:
+def examine(path: Path, *, keep_duplicates: bool = False) -> Contents:
     """Read a file once.
+
+    Parameters
+    ----------
+    path
+        The file.
+    keep_duplicates
+        Count the hits of duplicates too.
 
     Raises
     ------
@@ -92,7 +103,12 @@ def examine(path: Path) -> Contents:
     """
     with Reading(path) as reading:
         contents = Contents(path, path.stat().st_size, reading.header)
-        walk = _Walk(contents)
+        readout_class = None
+        try:
+            readout_class = reading.readout_class()
+        except FormatError:  # of an unknown kind all is told but the hits
+            contents.decodes = False
+        walk = _Walk(contents, readout_class, keep_duplicates=keep_duplicates)
         for batch in reading.batches():
             walk.take(batch)
         contents.leftover_bytes = reading.leftover_bytes
@@ -105,13 +121,14 @@ def examine(path: Path) -> Contents:
 class _Walk:
     """Adds readouts to the contents."""
 
-    def __init__(self, contents: Contents) -> None:
+    def __init__(
+        self, contents: Contents, readout_class: type[AstroPix4Readout] | None, *, keep_duplicates: bool
+    ) -> None:
         self._contents = contents
         self._joiner = Joiner()
         self._previous_ns: int | None = None
-        self._readout_class: type[AstroPix4Readout] | None = None
-        with suppress(FormatError):  # of an unknown kind all is told but the hits
-            self._readout_class = contents.header.readout_class()
+        self._readout_class = readout_class
+        self._keep_duplicates = keep_duplicates
 
     def take(self, batch: Batch) -> None:
         contents = self._contents
@@ -120,15 +137,15 @@ class _Walk:
             contents.oldest_ns = batch.timestamps[0]
         contents.readouts += len(batch)
         contents.duplicates += sum(batch.duplicates)
-        batch = batch.without_duplicates()
-        if not batch:
+        unique = batch.without_duplicates()
+        if not len(unique):
             return
-        contents.oldest_ns = min(contents.oldest_ns, *batch.timestamps)
-        contents.newest_ns = max(contents.newest_ns, *batch.timestamps)
-        for timestamp in batch.timestamps:
+        contents.oldest_ns = min(contents.oldest_ns, *unique.timestamps)
+        contents.newest_ns = max(contents.newest_ns, *unique.timestamps)
+        for timestamp in unique.timestamps:
             self._note_pause(timestamp)
         if self._readout_class is not None:
-            self._decode(batch, self._readout_class)
+            self._decode(batch if self._keep_duplicates else unique, self._readout_class)
 
     def _note_pause(self, timestamp: int) -> None:
         if self._previous_ns is not None:
@@ -139,7 +156,7 @@ class _Walk:
     def _decode(self, batch: Batch, readout_class: type[AstroPix4Readout]) -> None:
         contents = self._contents
         readouts = readout_class.from_payload(batch.payload, batch.ends, batch.readout_ids, batch.timestamps)
-        for readout in decoded(readouts, self._joiner, batch.run_starts):
+        for readout in decoded(readouts, self._joiner, batch.run_starts, batch.duplicates):
             contents.hits += len(readout.hits())
             if status := readout.decoding_status():
                 contents.decoding.update(bit for bit in Decoding if status[bit])

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from astropix_stream import kinds
 from astropix_stream.batch import Batch
 from astropix_stream.cli.files.sequence import Sequence
 from astropix_stream.cli.terminal import ending
@@ -45,13 +46,9 @@ class Reading(AbstractContextManager["Reading"]):
         self._damage = ""
         self.header = self._reader.header
         self.sequence = Sequence()
-        if self.header.is_assumed:
-            ending.log.warning(
-                "%s: the header does not say the kind of readouts; taken for AstroPix 4 (4000)", path
-            )
 
     def readout_class(self, *, any_kind: bool = False) -> type[AstroPix4Readout]:
-        """Return the class to decode the readouts with.
+        """Return the class to decode the readouts with; warn if the file does not say it.
 
         Parameters
         ----------
@@ -63,13 +60,18 @@ class Reading(AbstractContextManager["Reading"]):
         FormatError
             There is none.
         """
+        if self.header.is_assumed:
+            ending.log.warning(
+                "%s: the header does not say the kind of readouts; taken for AstroPix 4 (4000)", self.path
+            )
         try:
             return self.header.readout_class()
-        except FormatError as error:
+        except FormatError:
             if any_kind:
                 return AstroPix4Readout
+            uid = self.header.readout_uid
             raise FormatError(
-                f"{self.path}: {error}; --any-kind decodes them as AstroPix 4 all the same"
+                f"{self.path}: {kinds.misfit(AstroPix4Readout, uid)}; --any-kind decodes them all the same"
             ) from None
 
     def datagrams(self) -> Iterator[tuple[bytes, int, int]]:
