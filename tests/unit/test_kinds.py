@@ -1,0 +1,71 @@
+"""Whether a class fits the readouts: by what is said of them, and by what decodes."""
+
+import pytest
+
+from astropix_stream.cli.playing.simulation import Detector
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.kinds import SAMPLE, Doubt, describe, misfit
+
+
+class Other:
+    @staticmethod
+    def uid():
+        return 3000
+
+
+class Bytes:
+    """A class of readouts that does not care what they are."""
+
+
+def test_names():
+    assert [describe(uid) for uid in (4000, 3000, 3100, 77)] == [
+        "AstroPix 4 (4000)",
+        "AstroPix 3 (3000)",
+        "A-STEP (3100)",
+        "kind 77",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("readout_class", "uid"), [(AstroPix4Readout, 4000), (AstroPix4Readout, None), (Other, 3000), (Bytes, 77)]
+)
+def test_what_fits(readout_class, uid):
+    assert misfit(readout_class, uid) == ""
+
+
+@pytest.mark.parametrize(
+    ("readout_class", "uid", "told"),
+    [
+        (AstroPix4Readout, 3000, "AstroPix 3 (3000), and AstroPix4Readout decodes AstroPix 4 (4000)"),
+        (AstroPix4Readout, 0, "kind 0, and AstroPix4Readout decodes AstroPix 4 (4000)"),
+        (Other, 4000, "AstroPix 4 (4000), and Other decodes AstroPix 3 (3000)"),
+    ],
+)
+def test_what_does_not_fit_names_both_kinds(readout_class, uid, told):
+    assert misfit(readout_class, uid) == f"the readouts are {told}"
+
+
+def noted(data):
+    doubt = Doubt()
+    return [doubt.note(AstroPix4Readout(piece, i, 0)) for i, piece in enumerate(data)], doubt
+
+
+def test_real_hits_are_not_doubted():
+    detector = Detector(seed=1)
+    told, doubt = noted(detector.readout(i, 0).data() for i in range(3 * SAMPLE))
+    assert not any(told)
+    assert (doubt.text, doubt.open) == ("", False)
+
+
+def test_bytes_without_hits_are_doubted_once_after_a_hundred():
+    told, doubt = noted([b"\xbc\x20\x01\x02\x03\x04\xbc"] * 3 * SAMPLE)
+    assert [i for i, now in enumerate(told) if now] == [SAMPLE - 1]
+    assert doubt.text.startswith(
+        "100 % of the bytes of the first 100 readouts belong to no hit of AstroPix 4"
+    )
+
+
+def test_idle_readouts_say_nothing():
+    told, doubt = noted([b"\xbc" * 100] * 300 + [b"\x01"] * (SAMPLE - 1))
+    assert not any(told)
+    assert doubt.open
