@@ -74,8 +74,10 @@ class Converted:
                     display.show(time.monotonic(), self.readouts, f"{self.hits} hits")
 
     def __str__(self) -> str:
-        duplicates = numbers.counted(self.duplicates_left_out, "duplicate")
-        left_out = f"; {duplicates} left out (--keep-duplicates keeps them)" if self.duplicates_left_out else ""
+        left_out = ""
+        if self.duplicates_left_out:
+            duplicates = numbers.counted(self.duplicates_left_out, "duplicate")
+            left_out = f"; {duplicates} left out (--keep-duplicates keeps them)"
         return (
             f"{numbers.counted(self.hits, 'hit')} of {numbers.counted(self.readouts, 'readout')} "
             f"written to {self.file}{left_out}"
