@@ -52,7 +52,7 @@ def test_a_class_that_does_not_fit_is_refused_until_told_to_go_on(url, sender):
         for _ in range(2):
             with pytest.raises(ConfigError) as error:
                 receiver.receive()
-            assert str(error.value).endswith(f"{BOTH}; any_kind=True takes them all the same")
+            assert str(error.value).endswith(f"{BOTH}; any_kind=True (--any-kind) takes them all the same")
         assert receiver.readout_uid == UNKNOWN
     for readout_class, options in ((AstroPix4Readout, {"any_kind": True}), (AnyBytes, {})):
         with open_receiver(readout_class, url, timeout=5, **options) as receiver:

@@ -1,10 +1,16 @@
 """Whether a class fits the readouts: by what is said of them, and by what decodes."""
 
+from pathlib import Path
+
 import pytest
 
 from astropix_stream.cli.playing.simulation import Detector
+from astropix_stream.fileio import apx_open
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.kinds import SAMPLE, Doubt, describe, misfit
+
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 class Other:
@@ -63,6 +69,18 @@ def test_bytes_without_hits_are_doubted_once_after_a_hundred():
     assert doubt.text.startswith(
         "100 % of the bytes of the first 100 readouts belong to no hit of AstroPix 4"
     )
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not SHARED.is_dir(), reason="there is no ../shared/data")
+@pytest.mark.parametrize(
+    ("name", "doubted"), [("run_20250723.apx", False), ("run_20250729_astropix3.apx", True)]
+)
+def test_real_runs(name, doubted):
+    with apx_open(SHARED / name) as run:
+        datagrams = [raw for raw, _, _ in run.datagrams()]
+    _, doubt = noted(AstroPix4Readout.from_bytes(raw).data() for raw in datagrams[:SAMPLE])
+    assert bool(doubt.text) is doubted
 
 
 def test_idle_readouts_say_nothing():

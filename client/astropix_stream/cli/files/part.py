@@ -15,9 +15,7 @@ from astropix_stream.fileio import ApxWriter, FileHeader
 from astropix_stream.replacing import replacement
 
 _FLUSH_S = 0.5  # at most, before the system has what was received
-_ROOM = (
-    2048  # bytes left in the header for the account of losses, which has some 700: still one block of a disk
-)
+_ROOM = 2048  # bytes left in the header for the account, which has some 1200: still one block of a disk
 _OURS = "astropix_stream"  # the header's key for what we tell besides the source
 _DETAILS = ("losses", "paths")  # of an account, that do not go into a header
 
