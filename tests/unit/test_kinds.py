@@ -9,7 +9,6 @@ from astropix_stream.fileio import apx_open
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.kinds import SAMPLE, Doubt, describe, misfit
 
-
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
