@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from astropix_stream import kinds, numbers
+from astropix_stream import fitting, numbers
 from astropix_stream.cli.files.contents import Contents, examine
 from astropix_stream.cli.terminal import ending, options
 from astropix_stream.errors import FormatError
@@ -54,7 +54,7 @@ def _print_one(content: Contents, *, keep_duplicates: bool) -> None:
     duplicates = numbers.counted(content.duplicates, "duplicate")
     hits = f"{content.hits}, {numbers.rate(content.hit_rate)}"
     if not content.decodes:
-        hits = f"not decoded: the readouts are {kinds.describe(content.header.readout_uid)}"
+        hits = f"not decoded: the readouts are {fitting.describe(content.header.readout_uid)}"
     elif content.duplicates:
         hits += (
             f", with those of {duplicates}" if keep_duplicates else f"; those of {duplicates} are left out"

@@ -14,9 +14,9 @@ from astropix_stream.batch import Batch, Source
 from astropix_stream.cli.terminal import ending, options
 from astropix_stream.cli.terminal.sources import OpenSource, Sources
 from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.fitting import Doubt
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.joining import Joiner, decoded
-from astropix_stream.kinds import Doubt
 
 EXAMPLES = (
     "Examples:\n\n"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from astropix_stream import clock, kinds, numbers
+from astropix_stream import clock, fitting, numbers
 from astropix_stream.cli.files.recorder import Recorder
 from astropix_stream.cli.files.splitting import parse_splitting
 from astropix_stream.cli.terminal import ending, options, progress
@@ -99,8 +99,8 @@ def _kind(source: OpenSource, named: int | None) -> int:
         return AstroPix4Readout.uid() if named is None else named
     if named not in (None, told):
         raise ConfigError(
-            f"{source}: the relay says that the readouts are {kinds.describe(told)}, --readout-uid says "
-            f"{kinds.describe(named)}: leave the option out"
+            f"{source}: the relay says that the readouts are {fitting.describe(told)}, --readout-uid says "
+            f"{fitting.describe(named)}: leave the option out"
         )
     return told
 

@@ -12,7 +12,7 @@ from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import StreamLedger
 from astropix_stream.doctor.path import with_option
 from astropix_stream.doctor.verdict import Fault, Mark, Verdict, fine, unknown
-from astropix_stream.kinds import Doubt
+from astropix_stream.fitting import Doubt
 from astropix_stream.multicast.intake import Intake
 from astropix_stream.url import SourceUrl
 

@@ -19,9 +19,9 @@ from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.losses import Loss
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import LOSING_FOR_S, QUIET_AFTER_S, State
+from astropix_stream.fitting import SAMPLE, Doubt
 from astropix_stream.fmt import AstroPix4Readout, split
 from astropix_stream.joining import Joiner
-from astropix_stream.kinds import SAMPLE, Doubt
 from astropix_stream.monitor.histograms import Histograms
 from astropix_stream.monitor.rates import RateHistory
 

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from astropix_stream import clock, keys, kinds, zeromq
+from astropix_stream import clock, fitting, keys, zeromq
 from astropix_stream.batch import Batch
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
@@ -268,7 +268,7 @@ class RelayReceiver(Receiver[R]):
 
     def _check_kind(self) -> None:
         """Refuse readouts that the class would decode to hits that no pixel had."""
-        self._misfit = "" if self._any_kind else kinds.misfit(self._readout_class, self.readout_uid)
+        self._misfit = "" if self._any_kind else fitting.misfit(self._readout_class, self.readout_uid)
         if self._misfit:
             raise ConfigError(f"{self}: {self._misfit}; any_kind=True (--any-kind) takes them all the same")
 

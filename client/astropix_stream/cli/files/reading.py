@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from astropix_stream import kinds
+from astropix_stream import fitting
 from astropix_stream.batch import Batch
 from astropix_stream.cli.files.sequence import Sequence
 from astropix_stream.cli.terminal import ending
@@ -71,7 +71,7 @@ class Reading(AbstractContextManager["Reading"]):
                 return AstroPix4Readout
             uid = self.header.readout_uid
             raise FormatError(
-                f"{self.path}: {kinds.misfit(AstroPix4Readout, uid)}; --any-kind decodes them all the same"
+                f"{self.path}: {fitting.misfit(AstroPix4Readout, uid)}; --any-kind decodes them all the same"
             ) from None
 
     def datagrams(self) -> Iterator[tuple[bytes, int, int]]:

@@ -8,16 +8,16 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any
 
-from astropix_stream import kinds, numbers
+from astropix_stream import fitting, numbers
 from astropix_stream.batch import Batch, Source, concatenated
 from astropix_stream.cli.terminal import ending
 from astropix_stream.cli.terminal.sources import OpenSource
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.state import QUIET_AFTER_S, State
+from astropix_stream.fitting import SAMPLE, Doubt
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.joining import Joiner, decoded
-from astropix_stream.kinds import SAMPLE, Doubt
 
 _MAX_SOURCES = 64  # whose split hits are put together: forged ones must not fill the memory
 
@@ -129,7 +129,7 @@ class Row:
     def tick(self, now: Moment) -> None:
         """Measure the rates, and ask the receiver."""
         receiver = self.source.receiver
-        self.decodes = not kinds.misfit(AstroPix4Readout, receiver.readout_uid)
+        self.decodes = not fitting.misfit(AstroPix4Readout, receiver.readout_uid)
         if self.decodes and self._hits.tick():
             ending.log.warning("%s: %s", self.source, self._hits.doubt.text)
         counts = self.readouts, self._hits.count, self.bytes

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from astropix_stream import kinds, numbers
+from astropix_stream import fitting, numbers
 from astropix_stream.batch import Batch
 from astropix_stream.errors import ConfigError, FormatError, ReceiveTimeout
 from astropix_stream.fmt import AstroPix4Readout, uid_to_readout_class
@@ -63,7 +63,7 @@ class OpenSource:
             if any_kind:
                 return AstroPix4Readout
             raise ConfigError(
-                f"{self}: {kinds.misfit(AstroPix4Readout, uid)}; --any-kind decodes them all the same"
+                f"{self}: {fitting.misfit(AstroPix4Readout, uid)}; --any-kind decodes them all the same"
             ) from None
 
     def account(self) -> str:

@@ -6,8 +6,8 @@ import pytest
 
 from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.fileio import apx_open
+from astropix_stream.fitting import SAMPLE, Doubt, describe, misfit
 from astropix_stream.fmt import AstroPix4Readout
-from astropix_stream.kinds import SAMPLE, Doubt, describe, misfit
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
