@@ -1,7 +1,10 @@
 """The values on the way of the data: from where, which run, what a socket gave, what is handed out. Pure."""
 
+import operator
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, compress
 from typing import Any, NamedTuple, Self
 
 from astropix_stream.addresses import joined
@@ -119,12 +122,33 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ends)
 
+    @property
+    def run_starts(self) -> set[int]:
+        """The positions of the readouts that begin a run, or go on with another than the one before them."""
+        return {start.position for start in self.runs}
+
     def datagrams(self) -> Iterator[bytes]:
         """Iterate over the bytes of each readout."""
         begin = 0
         for end in self.ends:
             yield self.payload[begin:end]
             begin = end
+
+    def without_duplicates(self) -> Self:
+        """Return the readouts that had not come before; runs begin at the same readouts, or the next ones."""
+        if not any(self.duplicates):
+            return self
+        kept = [i for i, is_duplicate in enumerate(self.duplicates) if not is_duplicate]
+        datagrams = list(compress(self.datagrams(), map(operator.not_, self.duplicates)))
+        return replace(
+            self,
+            payload=b"".join(datagrams),
+            readout_ids=[self.readout_ids[i] for i in kept],
+            timestamps=[self.timestamps[i] for i in kept],
+            ends=list(accumulate(map(len, datagrams))),
+            runs=[start._replace(position=bisect_left(kept, start.position)) for start in self.runs],
+            duplicates=b"",
+        )
 
     def part(self, begin: int, end: int) -> Self:
         """Return the readouts from position `begin` up to, not including, `end`; it has no `runs`."""
@@ -138,3 +162,25 @@ class Batch:
             runs=(),
             duplicates=self.duplicates[begin:end],
         )
+
+
+def concatenated(batches: Sequence[Batch]) -> Batch:
+    """Return the readouts of several batches of one source, at least one, as one that came with the first."""
+    if len(batches) == 1:
+        return batches[0]
+    begins = [0, *accumulate(map(len, batches))]
+    offsets = [0, *accumulate(len(batch.payload) for batch in batches)]
+    masked = any(batch.duplicates for batch in batches)
+    return replace(
+        batches[0],
+        payload=b"".join(batch.payload for batch in batches),
+        readout_ids=[readout_id for batch in batches for readout_id in batch.readout_ids],
+        timestamps=[timestamp for batch in batches for timestamp in batch.timestamps],
+        ends=[end + offset for batch, offset in zip(batches, offsets, strict=False) for end in batch.ends],
+        runs=[
+            start._replace(position=start.position + begin)
+            for batch, begin in zip(batches, begins, strict=False)
+            for start in batch.runs
+        ],
+        duplicates=b"".join(batch.duplicates or bytes(len(batch)) for batch in batches) if masked else b"",
+    )

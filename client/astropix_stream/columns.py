@@ -6,7 +6,7 @@ The hits are the same in either case. NumPy is no requirement of the wheel: it c
 ``columns``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 from astropix_stream.errors import FormatError
@@ -23,6 +23,7 @@ from astropix_stream.fmt import (
     AstroPix4Readout,
     split,
 )
+from astropix_stream.joining import Following, Joiner
 
 try:
     import numpy as np
@@ -90,9 +91,9 @@ def decode_columns(readouts: BytesLike | Iterable[AstroPix4Readout]) -> NDArray[
     Returns
     -------
     ndarray
-        Structured array of `HIT_DTYPE`, the hits that ``[hit for readout in readouts for hit in
-        readout.decode()]`` gives. Extra bytes of a readout are not carried to the next; give readouts on
-        which `decode` was called with them to have those hits as well.
+        Structured array of `HIT_DTYPE`: the hits of each readout in turn. One that was split between a
+        readout and the next is among those of the second; see `joining`. A readout on which `decode` was
+        called before keeps the hits that it has.
 
     Raises
     ------
@@ -107,11 +108,32 @@ def decode_columns(readouts: BytesLike | Iterable[AstroPix4Readout]) -> NDArray[
     return decode_batch(readouts).hits
 
 
-def decode_batch(readouts: BytesLike | Iterable[AstroPix4Readout]) -> Decoded:
+def decode_batch(
+    readouts: BytesLike | Iterable[AstroPix4Readout],
+    *,
+    joiner: Joiner | None = None,
+    run_starts: Collection[int] = (),
+    duplicates: bytes = b"",
+) -> Decoded:
     """Decode many readouts, and tell for each how many hits it has and what was wrong with it.
 
-    Parameters and errors are those of `decode_columns`.
+    Parameters
+    ----------
+    readouts
+        As for `decode_columns`, of one source, in order of arrival.
+    joiner
+        That of the source, where the readouts follow those of an earlier call. By default they stand alone.
+    run_starts
+        Positions of readouts that begin a run: nothing is joined over them.
+    duplicates
+        A mask as `batch.Batch.duplicates`: these readouts neither give nor take extra bytes.
+
+    Raises
+    ------
+    FormatError
+        As `decode_columns`.
     """
+    follow = Following(joiner or Joiner(), run_starts, duplicates)
     if isinstance(readouts, bytes | bytearray | memoryview):
         raw = bytes(readouts)
         begins = _find_readouts(raw)
@@ -120,14 +142,14 @@ def decode_batch(readouts: BytesLike | Iterable[AstroPix4Readout]) -> Decoded:
             headers["readout_id"].astype(np.int64),
             headers["timestamp"].astype(np.uint64),
         )
-        return _decode(raw, begins, readout_ids, timestamps, None)
+        return _decode(raw, begins, readout_ids, timestamps, None, follow=follow)
     objects = list(readouts)
     pieces = [readout.data() for readout in objects]
     raw = bytes(HEADER_SIZE).join([b"", *pieces])  # what is in the headers does not matter any more
     begins = _offsets(np.fromiter(map(len, pieces), np.int64, len(pieces)) + HEADER_SIZE)
     readout_ids = np.fromiter([readout.readout_id for readout in objects], np.int64, len(objects))
     timestamps = np.fromiter([readout.timestamp for readout in objects], np.uint64, len(objects))
-    return _decode(raw, begins, readout_ids, timestamps, objects)
+    return _decode(raw, begins, readout_ids, timestamps, objects, follow=follow)
 
 
 def _headers(raw: bytes, begins: Ints) -> NDArray[Any]:
@@ -170,6 +192,8 @@ def _decode(
     readout_ids: Ints,
     timestamps: NDArray[np.uint64],
     objects: list[AstroPix4Readout] | None,
+    *,
+    follow: Following,
 ) -> Decoded:
     positions, owners, unclean = _find_hits(raw, begins)
     words = _words_at(raw, positions)
@@ -179,8 +203,10 @@ def _decode(
             objects[i] if objects else AstroPix4Readout.from_bytes(raw[begins[i] : begins[i + 1]])
             for i in unclean
         ]
+        follow.decode(rest, unclean.tolist(), readout_ids)
         statuses[unclean] = [readout.decoding_status() for readout in rest]
         words, owners = _merge(words, owners, unclean, [readout.decode() for readout in rest])
+    follow.end(readout_ids)
     hit_counts = np.bincount(owners, minlength=len(statuses))
     hits = _make_table(words)
     hits["readout_id"] = readout_ids[owners]

@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import IO, Any, Literal, Self, TypeAlias, overload
 
@@ -35,6 +35,8 @@ MAGIC = b"%APXDF"
 LENGTH = struct.Struct("<I")
 MAX_HEADER = 1 << 24  # bytes; those of real runs have some 1400, and a wrong length must not fill the memory
 
+_ASSUMED_UID = 4000  # of files without a readout_uid: only AstroPix 4 was written so
+_MAX_UID = 0xFFFFFFFF
 _BLOCK = 1 << 20  # bytes read at a time
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -47,15 +49,23 @@ class FileHeader(Mapping[str, Any]):
 
     Parameters
     ----------
-    readout_class : type
-        Class of the readouts in the file, `AstroPix4Readout`.
+    readout_class : type or int
+        Class of the readouts in the file, `AstroPix4Readout`; or their uid, of which there need be no class.
     content : mapping
-        Anything that JSON can hold. The key ``readout_uid`` is set to that of the class.
+        Anything that JSON can hold. The key ``readout_uid`` is set to that of the kind.
+
+    Attributes
+    ----------
+    readout_uid : int
+        Says the kind of the readouts.
+    is_assumed : bool
+        The file does not say its kind, as those of spring 2025: it is taken for AstroPix 4.
     """
 
-    def __init__(self, readout_class: type[AstroPix4Readout], content: Mapping[str, Any]) -> None:
-        uid = {"readout_uid": readout_class.uid()}
-        self._readout_class = readout_class
+    def __init__(self, readout_class: type[AstroPix4Readout] | int, content: Mapping[str, Any]) -> None:
+        self.readout_uid = readout_class if isinstance(readout_class, int) else readout_class.uid()
+        self.is_assumed = False
+        uid = {"readout_uid": self.readout_uid}
         self._content = uid | dict(content) | uid  # first in the file, and not for the content to change
 
     @classmethod
@@ -79,21 +89,34 @@ class FileHeader(Mapping[str, Any]):
         if len(text) < length:
             raise FormatError(f"the file ends in its header: {len(text)} of {length} bytes")
         content = _parse_json(text)
-        return cls(uid_to_readout_class(content["readout_uid"]), content)
+        header = cls(content.get("readout_uid", _ASSUMED_UID), content)
+        header.is_assumed = "readout_uid" not in content
+        return header
 
     def readout_class(self) -> type[AstroPix4Readout]:
-        """Give the class of the readouts in the file."""
-        return self._readout_class
+        """Give the class of the readouts in the file.
 
-    def serialize(self) -> bytes:
+        Raises
+        ------
+        FormatError
+            There is none for this kind: the readouts can be copied and sent, but not decoded.
+        """
+        return uid_to_readout_class(self.readout_uid)
+
+    def serialize(self, size: int = 0) -> bytes:
         """Make the bytes that a file begins with: magic, length, JSON.
+
+        Parameters
+        ----------
+        size
+            At least so many bytes: the JSON is followed by spaces, which leave room to write more later.
 
         Raises
         ------
         TypeError
             If the content holds something that is not for JSON.
         """
-        text = json.dumps(self._content).encode()
+        text = json.dumps(self._content).encode().ljust(size - len(MAGIC) - LENGTH.size)
         return MAGIC + LENGTH.pack(len(text)) + text
 
     def __getitem__(self, key: str) -> Any:
@@ -106,17 +129,22 @@ class FileHeader(Mapping[str, Any]):
         return len(self._content)
 
     def __repr__(self) -> str:
-        return f"FileHeader({self._readout_class.__name__}, {self._content})"
+        return f"FileHeader({self.readout_uid}, {self._content})"
 
 
 def _parse_json(text: bytes) -> dict[str, Any]:
-    """Read the JSON of a header, that must be an object with a readout_uid."""
+    """Read the JSON of a header: an object, whose readout_uid, if there is one, is a number."""
     try:
         content = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise FormatError(f"the header is not JSON: {error}") from None
-    if not isinstance(content, dict) or "readout_uid" not in content:
-        raise FormatError("the header is not a JSON object with the key readout_uid")
+    if not isinstance(content, dict):
+        raise FormatError("the header is not a JSON object")
+    uid = content.get("readout_uid", _ASSUMED_UID)
+    if not isinstance(uid, int) or isinstance(uid, bool) or not 0 <= uid <= _MAX_UID:
+        raise FormatError(
+            f"the header's readout_uid is {json.dumps(uid)[:40]}, not a number from 0 to {_MAX_UID}"
+        )
     return content
 
 
@@ -143,7 +171,8 @@ class ApxReader(_ApxFile):
     """An .apx file open for reading: an iterator over its readouts.
 
     As with any file there is one place in it: the iterator, `datagrams` and `batches` share it.
-    All raise `FormatError`, with the file and the byte offset, where the body is not readouts.
+    All raise `FormatError`, with the file and the byte offset, where the body is not readouts. The iterator
+    also raises it where there is no class for the file's kind of readouts; the other two do without.
     A file that ends in the middle of a readout gives all whole ones, then sets `leftover_bytes` and logs a
     warning.
 
@@ -164,13 +193,20 @@ class ApxReader(_ApxFile):
         except FormatError as error:
             self.close()
             raise FormatError(f"{self._path}: {error}") from None
-        self._make = self.header.readout_class().from_fields
+        self._make: Callable[[bytes, int, int], AstroPix4Readout] | None = None
         self._datagrams = self._walk()
+        if self.header.is_assumed:
+            _log.warning(
+                "%s: its header does not say the kind of readouts; taken for AstroPix 4 (4000)",
+                self._path,
+            )
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> AstroPix4Readout:
+        if self._make is None:
+            self._make = self.header.readout_class().from_fields
         raw, readout_id, timestamp = next(self._datagrams)
         return self._make(raw[HEADER_SIZE:], readout_id, timestamp)
 
@@ -215,17 +251,45 @@ class ApxReader(_ApxFile):
 class ApxWriter(_ApxFile):
     """An .apx file open for writing, its header written.
 
+    Parameters
+    ----------
+    path, header, overwrite
+        See `apx_open`.
+    room
+        Bytes left free in the header, for `update_header`.
+
     Attributes
     ----------
     header : FileHeader
         The file's header.
+    header_size : int
+        Bytes before the first readout.
     """
 
-    def __init__(self, path: PathLike, header: FileHeader, *, overwrite: bool) -> None:
-        start = header.serialize()
+    def __init__(self, path: PathLike, header: FileHeader, *, overwrite: bool, room: int = 0) -> None:
+        start = header.serialize(len(header.serialize()) + room)
         super().__init__(path, "wb" if overwrite else "xb")
         self.header = header
+        self.header_size = len(start)
         self._file.write(start)
+
+    def update_header(self, header: FileHeader) -> bool:
+        """Write another header in place of the first, if it fits; return whether it did.
+
+        It is one write within a block of the disk: the file is whole before and after it.
+        """
+        start = header.serialize(self.header_size)
+        if len(start) > self.header_size:
+            return False
+        self._file.flush()
+        self._file.seek(0)
+        try:
+            self._file.write(start)
+            self._file.flush()
+        finally:
+            self._file.seek(0, os.SEEK_END)
+        self.header = header
+        return True
 
     def write(self, raw: bytes) -> None:
         """Append readouts with their headers: a datagram, or any number of them back to back."""
@@ -234,6 +298,10 @@ class ApxWriter(_ApxFile):
     def flush(self) -> None:
         """Hand what was written to the operating system, so that other programs can read it."""
         self._file.flush()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the open file."""
+        return self._file.fileno()
 
 
 @overload

@@ -17,6 +17,7 @@ def open_receiver(
     *,
     timeout: float | None = None,
     stride: int | None = None,
+    any_kind: bool = False,
     **options: Any,
 ) -> Receiver[R]:
     """Open the receiver that a URL stands for, or one that merges those of several.
@@ -32,6 +33,9 @@ def open_receiver(
         Seconds that `receive` and iteration wait for a readout; None for ever.
     stride
         The DAQ multicasts one readout in `stride`; by default one in one, or what a relay says of its stream.
+    any_kind
+        Take readouts even if a relay says that they are of another kind than `readout_class`. Without it,
+        `receive` raises `ConfigError` then. Of multicast nobody says the kind.
     options
         Passed on to `sock.MulticastReceiver` or `relay.RelayReceiver`.
 
@@ -43,15 +47,17 @@ def open_receiver(
     if stride is not None:
         options["stride"] = stride
     if isinstance(url, str | SourceUrl):
-        return _open_one(readout_class, url, timeout=timeout, **options)
+        return _open_one(readout_class, url, any_kind=any_kind, timeout=timeout, **options)
     from astropix_stream.receiving.merged import open_merged  # noqa: PLC0415
 
-    opening = (functools.partial(_open_one, readout_class, one) for one in url)
+    opening = (functools.partial(_open_one, readout_class, one, any_kind=any_kind) for one in url)
     return open_merged(readout_class, opening, timeout=timeout, **options)
 
 
-def _open_one(readout_class: type[R], url: str | SourceUrl, **options: Any) -> Receiver[R]:
+def _open_one(readout_class: type[R], url: str | SourceUrl, *, any_kind: bool, **options: Any) -> Receiver[R]:
     source = parse_url(url) if isinstance(url, str) else url
+    if SCHEMES[source.scheme].says_kind:
+        options["any_kind"] = any_kind
     opener: Opener[R] = pkgutil.resolve_name(SCHEMES[source.scheme].opener)
     return opener(readout_class, source, **options)
 

@@ -24,13 +24,17 @@ class Scheme(NamedTuple):
     """What opens one, as ``module:name``, imported when it is needed; see `opening.Opener`."""
     options: tuple[str, ...]
     """What may stand behind the question mark."""
+    says_kind: bool = False
+    """Whether it says of which kind the readouts are."""
 
 
 #: Every kind of source that there is.
 SCHEMES = {
     "udp": Scheme("astropix_stream.sock:MulticastReceiver.from_url", ("interface", "source")),
     "tcp": Scheme(
-        "astropix_stream.relay.receiver:RelayReceiver.from_url", ("stream", "server_key", "key_file")
+        "astropix_stream.relay.receiver:RelayReceiver.from_url",
+        ("stream", "server_key", "key_file"),
+        says_kind=True,
     ),
 }
 _EXAMPLE = "write udp://239.1.1.1:5007 or tcp://relay:5556?stream=astropix"

@@ -17,6 +17,7 @@ from prometheus_client.core import (
     StateSetMetricFamily,
 )
 
+from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
 
 if TYPE_CHECKING:  # their modules reach sockets
@@ -150,9 +151,9 @@ def _stream_counters(streams: Sequence[StreamSample]) -> Iterator[Metric]:
 
 def _places(counts: Mapping[str, Any]) -> dict[str, float]:
     return {
-        "before_socket": counts["before_socket"],
-        "in_kernel": counts["in_kernel"],
-        "rejected": sum(counts["rejected"].values()),
+        Place.BEFORE_SOCKET.key: counts["before_socket"],
+        Place.RELAY_KERNEL.key: counts["in_kernel"],
+        Place.RELAY_REJECTED.key: sum(counts["rejected"].values()),
     }
 
 

@@ -231,3 +231,12 @@ class TestSnapshots:
             program.wait_for("no snapshot")
             assert get(page, "/api/state.json")
             assert program.stop() == 0
+
+    def test_a_directory_that_was_deleted_is_made_again(self, url, tmp_path):
+        out = tmp_path / "logbook"
+        with monitor(url, "--snapshot", out, "--every", "0.2") as (program, _):
+            self.wait_for_two(out)
+            out.rename(tmp_path / "moved")
+            program.wait_for(f"the folder {out} was deleted; it is made again")
+            self.wait_for_two(out)
+            assert program.stop() == 0

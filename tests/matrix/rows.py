@@ -624,8 +624,83 @@ def mad_relay(bench):
 
 
 @row(
+    "hits of doubled readouts",
+    "astropix_stream/batch.py",
+    "if not any(self.duplicates):",
+    "if True:",
+)
+def doubled_hits(bench):
+    relay = bench.start_relay()
+    apx, folder = RELAY.with_name("apx"), bench.directory / "doubled"
+    folder.mkdir()
+    recorder = bench.start(bench.monitor_host, apx, "record", "--json", bench.url, folder / "run.apx")
+    recorder.wait_for("receiving from")
+    page = bench.start(
+        bench.monitor_host, apx, "monitor", "--json", bench.url, "--no-page", "--snapshot", folder / "page"
+    )
+    page.wait_for("receiving from")
+    client = bench.start_monitors()
+    sender, impairer = bench.start_impaired({"rate": 1000}, duplicate=0.2)
+    wait(bench.long(10, 3))
+    impairer.spare()
+    sent = sender.stop()
+    log = impairer.stop()
+    doubled = log["duplicate"]
+    client.finish(sent + doubled)
+    for program in (recorder, page):
+        program.process.send_signal(signal.SIGINT)
+        program.wait()
+    serials, _ = read_recording(folder / "run.apx")
+    once = write_once(folder / "run.apx", folder / "once.apx")
+    hits = {
+        name: convert(bench, apx, folder / f"{name}.apx", *options)
+        for name, options in (("once", []), ("run", []))
+    }
+    kept = convert(bench, apx, folder / "run.apx", "--keep-duplicates", "--force")
+    shown = json.loads(next(line for line in page.stdout.splitlines() if line.startswith("{")))["run"]
+    bench.injected = f"{doubled} of {sent} readouts sent twice (impairer's log)"
+    bench.equal("readouts in the recording, each copy", len(serials), sent + doubled)
+    bench.equal("different readouts in it", once, sent)
+    bench.true("the readouts have hits", hits["once"]["hits"] > sent / 10)
+    bench.equal("apx convert: hits", hits["run"]["hits"], hits["once"]["hits"])
+    bench.equal("apx convert: duplicates left out", hits["run"]["duplicates_left_out"], doubled)
+    bench.true("--keep-duplicates keeps their hits", kept["hits"] > hits["run"]["hits"])
+    bench.equal("page: readouts", shown["readouts"], sent)
+    bench.equal("page: hits", shown["hits"], hits["once"]["hits"])
+    bench.equal("page: duplicates", shown["duplicates"], doubled)
+    bench.counted = f"{doubled} duplicates left out of {hits['run']['hits']} hits: table and page"
+    bench.recovered = "nothing was lost"
+    bench.stop_relay(relay)
+
+
+def convert(bench, apx, path, *options):
+    """Convert a recording; return what the command says of it."""
+    program = bench.start(
+        bench.monitor_host, apx, "convert", "--json", path, path.with_suffix(".csv"), *options
+    )
+    program.wait()
+    return json.loads(program.stdout)
+
+
+def write_once(path, other):
+    """Copy a recording, each readout once, by its serial; return how many there are."""
+    data = path.read_bytes()
+    at = 10 + int.from_bytes(data[6:10], "little")
+    copy, seen = [data[:at]], set()
+    while at + HEADER.size <= len(data):
+        end = at + HEADER.size + HEADER.unpack_from(data, at)[3]
+        serial = serial_of(data[at:end])
+        if serial not in seen:
+            copy.append(data[at:end])
+        seen.add(serial)
+        at = end
+    other.write_bytes(b"".join(copy))
+    return len(seen)
+
+
+@row(
     "disk full while recording",
-    "astropix_stream/cli/files/recorder.py",
+    "astropix_stream/cli/files/part.py",
     "os.truncate(self.path, self.size)",
     "pass",
 )

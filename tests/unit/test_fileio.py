@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astropix_stream.errors import ConfigError, FormatError
-from astropix_stream.fileio import MAX_HEADER, FileHeader, apx_open
+from astropix_stream.fileio import MAX_HEADER, ApxWriter, FileHeader, apx_open
 from astropix_stream.fmt import AstroPix4Readout
 
 HEADER = b'%APXDF\x15\x00\x00\x00{"readout_uid": 4000}'
@@ -109,13 +109,13 @@ def test_a_length_no_datagram_has_is_damage(path):
         (b"%APXDF\x01", "ends before its header"),
         (HEADER[:-1], "ends in its header: 20 of 21 bytes"),
         (b"%APXDF\xff\xff\xff\xff", f"4294967295 bytes, more than the {MAX_HEADER}"),
-        (b"%APXDF\x02\x00\x00\x00[]", "not a JSON object with the key readout_uid"),
-        (b"%APXDF\x02\x00\x00\x00{}", "not a JSON object with the key readout_uid"),
+        (b"%APXDF\x02\x00\x00\x00[]", "not a JSON object"),
         (b"%APXDF\x02\x00\x00\x00{,", "not JSON"),
         (b"%APXDF\x02\x00\x00\x00\xff\xfe", "not JSON"),
         (b"%APXDF\x50\xc3\x00\x00" + b"[" * 50000, "not JSON"),
-        (HEADER.replace(b"4000", b"3999"), "no class of readouts has the uid 3999; there is 4000"),
-        (HEADER.replace(b"4000", b"[12]"), r"no class of readouts has the uid \[12\]"),
+        (HEADER.replace(b"4000", b"[12]"), r"the header's readout_uid is \[12\], not a number from 0 to"),
+        (HEADER.replace(b"4000", b"true"), r"the header's readout_uid is true, not a number from 0 to"),
+        (HEADER.replace(b"4000", b"-400"), r"the header's readout_uid is -400, not a number from 0 to"),
     ],
 )
 def test_what_is_no_apx_file(path, content, told):
@@ -145,6 +145,35 @@ def test_any_bytes_are_readouts_or_a_format_error(tmp_path_factory, start, rest)
     body = b"".join(found)
     assert start + rest == HEADER + body + (start + rest)[len(HEADER) + len(body) :]
     assert len(HEADER) + len(body) + left == len(start + rest)
+
+
+def test_a_kind_without_a_class_has_bytes_but_no_readouts(path):
+    path.write_bytes(HEADER.replace(b"4000", b"3999") + BODY)
+    with apx_open(path) as run:
+        assert (run.header.readout_uid, run.header["readout_uid"]) == (3999, 3999)
+        with pytest.raises(FormatError, match="no class of readouts has the uid 3999"):
+            next(run)
+        assert b"".join(raw for raw, _, _ in run.datagrams()) == BODY
+
+
+def test_a_header_without_a_uid_is_that_of_an_astropix_4(path, caplog):
+    path.write_bytes(b'%APXDF\x0c\x00\x00\x00{"args": {}}' + BODY)
+    with apx_open(path) as run:
+        assert b"".join(readout.to_bytes() for readout in run) == BODY
+        assert (run.header.readout_uid, run.header.is_assumed, run.header["args"]) == (4000, True, {})
+    assert "its header does not say the kind of readouts; taken for AstroPix 4" in caplog.text
+
+
+def test_a_header_with_room_takes_what_is_known_later(path):
+    header = FileHeader(3000, {"run": 1})
+    with ApxWriter(path, header, overwrite=False, room=30) as writer:
+        writer.write(BODY)
+        assert not writer.update_header(FileHeader(3000, {"run": 1, "more": "x" * 30}))
+        assert writer.update_header(FileHeader(3000, {"run": 1, "more": "x" * 10}))
+        writer.write(BODY)
+    with apx_open(path) as run:
+        assert dict(run.header) == {"readout_uid": 3000, "run": 1, "more": "x" * 10}
+        assert b"".join(raw for raw, _, _ in run.datagrams()) == BODY * 2
 
 
 def test_the_header_is_what_its_class_says():

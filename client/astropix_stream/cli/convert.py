@@ -2,7 +2,7 @@
 
 import json
 import time
-from itertools import islice
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +10,10 @@ import typer
 
 from astropix_stream import numbers
 from astropix_stream.cli.files.reading import Reading
-from astropix_stream.cli.files.tables import open_table
+from astropix_stream.cli.files.tables import Table, open_table
 from astropix_stream.cli.terminal import ending, options, progress
 from astropix_stream.errors import ConfigError
+from astropix_stream.replacing import replacement
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -21,8 +22,6 @@ EXAMPLES = (
     "A row is a hit; the columns are in the order of the documentation, from chip_id to tot_us."
 )
 
-_AT_ONCE = 4096  # readouts
-
 
 def command(
     file: Annotated[Path, typer.Argument(metavar="FILE.apx", help="What to convert.", show_default=False)],
@@ -30,39 +29,56 @@ def command(
         Path, typer.Argument(metavar="HITS", help="Where to: .csv, .parquet or .npz.", show_default=False)
     ],
     *,
+    keep_duplicates: options.KeepDuplicates = False,
+    any_kind: options.AnyKind = False,
     force: options.Force = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
     """Convert the hits of an .apx file to CSV, Parquet or NumPy's .npz.
 
-    Hits that were split between two readouts are put together. A damaged file is converted up to the damage;
-    the exit code then is 2.
+    Hits that were split between two readouts are put together. Those of duplicates, the same readout once
+    more, are left out. A damaged file is converted up to the damage; the exit code then is 2.
     """
     if table.exists() and not force:
         raise ConfigError(f"{table} exists: choose another name, or overwrite it with --force")
-    unfinished = table.with_name(f"{table.name}.new")
-    try:
-        readouts, hits, trouble = _convert(file, unfinished, table.suffix)
-        unfinished.replace(table)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    if as_json:
-        print(json.dumps({"file": str(table), "readouts": readouts, "hits": hits}))
-    else:
-        print(f"{numbers.counted(hits, 'hit')} of {numbers.counted(readouts, 'readout')} written to {table}")
+    converted = Converted(str(table))
+    with Reading(file) as reading:
+        readout_class = reading.readout_class(any_kind=any_kind)
+        with replacement(table) as path, open_table(path, table.suffix, readout_class) as rows:
+            converted.convert(reading, rows, keep_duplicates=keep_duplicates)
+        trouble = reading.trouble
+    print(json.dumps(asdict(converted)) if as_json else converted)
     if trouble:
         raise ending.Problem(trouble, ending.WRONG_INPUT)
 
 
-def _convert(file: Path, table: Path, kind: str) -> tuple[int, int, str]:
-    """Return how many readouts and hits were written, and what is wrong with the file."""
-    readouts = hits = 0
-    with Reading(file) as reading, open_table(table, kind) as rows, progress.open_display() as display:
-        whole = reading.readouts()
-        while chunk := list(islice(whole, _AT_ONCE)):
-            readouts += len(chunk)
-            hits += rows.write(chunk)
-            if display.due(time.monotonic()):
-                display.show(time.monotonic(), readouts, f"{hits} hits")
-    return readouts, hits, reading.trouble
+@dataclass(slots=True)
+class Converted:
+    """What was written; of `readouts` in the file, `duplicates_left_out` were duplicates."""
+
+    file: str
+    readouts: int = 0
+    hits: int = 0
+    duplicates_left_out: int = 0
+
+    def convert(self, reading: Reading, rows: Table, *, keep_duplicates: bool) -> None:
+        """Write the hits of a file to a table."""
+        with progress.open_display() as display:
+            for stored in reading.batches():
+                batch = stored if keep_duplicates else stored.without_duplicates()
+                self.readouts += len(stored)
+                self.duplicates_left_out += len(stored) - len(batch)
+                self.hits += rows.write(batch) if len(batch) else 0
+                if display.due(time.monotonic()):
+                    display.show(time.monotonic(), self.readouts, f"{self.hits} hits")
+
+    def __str__(self) -> str:
+        left_out = ""
+        if self.duplicates_left_out:
+            duplicates = numbers.counted(self.duplicates_left_out, "duplicate")
+            left_out = f"; {duplicates} left out (--keep-duplicates keeps them)"
+        return (
+            f"{numbers.counted(self.hits, 'hit')} of {numbers.counted(self.readouts, 'readout')} "
+            f"written to {self.file}{left_out}"
+        )

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from astropix_stream import numbers
+from astropix_stream import fitting, numbers
 from astropix_stream.cli.files.contents import Contents, examine
 from astropix_stream.cli.terminal import ending, options
 from astropix_stream.errors import FormatError
@@ -15,15 +15,22 @@ _PIPE_WIDTH = 240  # a table that is read by a program is not to be folded
 _MAX_HEADER = 160  # characters of a header's value
 
 
-def command(files: options.Files, *, as_json: options.AsJson = False, debug: options.Debug = False) -> None:
+def command(
+    files: options.Files,
+    *,
+    keep_duplicates: options.KeepDuplicates = False,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
     """Say what is in .apx files: readouts, hits, when, runs, gaps, the header; several files as a table.
 
-    Exits with 2 if one is damaged, truncated or no .apx file; what is whole is counted.
+    The hits of duplicates, the same readout once more, are left out. Exits with 2 if a file is damaged,
+    truncated or no .apx file; what is whole is counted.
     """
     contents, troubles = [], []
     for path in files:
         try:
-            contents.append(examine(path))
+            contents.append(examine(path, keep_duplicates=keep_duplicates))
             troubles.append(contents[-1].trouble)
         except FormatError as error:
             troubles.append(str(error))
@@ -34,7 +41,7 @@ def command(files: options.Files, *, as_json: options.AsJson = False, debug: opt
             print(json.dumps(content.to_json()))
     elif len(files) == 1:
         for content in contents:
-            _print_one(content)
+            _print_one(content, keep_duplicates=keep_duplicates)
     elif contents:
         _print_table(contents)
     for trouble in filter(None, troubles):
@@ -43,11 +50,19 @@ def command(files: options.Files, *, as_json: options.AsJson = False, debug: opt
         ending.finish_with(ending.WRONG_INPUT)
 
 
-def _print_one(content: Contents) -> None:
+def _print_one(content: Contents, *, keep_duplicates: bool) -> None:
+    duplicates = numbers.counted(content.duplicates, "duplicate")
+    hits = f"{content.hits}, {numbers.rate(content.hit_rate)}"
+    if not content.decodes:
+        hits = f"not decoded: the readouts are {fitting.describe(content.header.readout_uid)}"
+    elif content.duplicates:
+        hits += (
+            f", with those of {duplicates}" if keep_duplicates else f"; those of {duplicates} are left out"
+        )
     lines = {
         "file": f"{content.path}, {numbers.size(content.size_bytes)}",
         "readouts": f"{content.readouts}, {numbers.rate(content.rate)}",
-        "hits": f"{content.hits}, {numbers.rate(content.hit_rate)}",
+        "hits": hits,
         "from": numbers.moment(content.oldest_ns),
         "to": f"{numbers.moment(content.newest_ns)}, {content.span_s:.1f} s later",
         "longest pause": f"{content.longest_pause_ns / 1e9:.3f} s",
@@ -85,7 +100,7 @@ def _print_table(contents: Sequence[Contents]) -> None:
             numbers.moment(content.oldest_ns)[:19] if content.readouts else "",
             f"{content.span_s:.1f}",
             str(content.readouts),
-            str(content.hits),
+            str(content.hits) if content.decodes else "",
             numbers.rate(content.rate),
             str(content.runs),
             str(content.missing),

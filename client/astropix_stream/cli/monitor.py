@@ -65,6 +65,7 @@ def command(
             help="Begin with what a relay's history still holds, with what comes now, or N readouts ago.",
         ),
     ] = "oldest",
+    any_kind: options.AnyKind = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -89,6 +90,7 @@ def command(
         snapshots=snapshot,
         every_s=every,
         start=start,
+        any_kind=any_kind,
         announce=announce,
     )
     print(json.dumps(export.state(view)) if as_json else words.summary(view))

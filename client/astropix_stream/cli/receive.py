@@ -2,9 +2,10 @@
 
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -13,7 +14,9 @@ from astropix_stream.batch import Batch, Source
 from astropix_stream.cli.terminal import ending, options
 from astropix_stream.cli.terminal.sources import OpenSource, Sources
 from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.fitting import Doubt
 from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.joining import Joiner, decoded
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -28,6 +31,8 @@ def command(
     urls: options.Urls,
     *,
     hits: Annotated[bool, typer.Option("--hits", help="Decode, and print every hit.")] = False,
+    keep_duplicates: options.KeepDuplicates = False,
+    any_kind: options.AnyKind = False,
     count: options.Count = None,
     timeout: options.Timeout = None,
     key: options.Key = None,
@@ -37,10 +42,12 @@ def command(
 ) -> None:
     """Print the readouts that arrive, until Ctrl-C; at the end, what was lost and where.
 
-    Exits with 1 if nothing came within --timeout, or not as many as --count.
+    With --hits, duplicates are left out: the same readout once more. Exits with 1 if nothing came within
+    --timeout, or not as many as --count.
     """
     with Sources(options.with_keys(urls, key, server_key), timeout) as sources:
-        reception = Printer(sources, hits=hits, as_json=as_json)
+        how = How(hits, as_json, keep_duplicates, any_kind)
+        reception = Printer(sources, how)
         interrupted, timed_out = False, None
         try:
             sources.wait_ready()
@@ -59,17 +66,28 @@ def command(
     ending.finish(interrupted=interrupted and count is not None)
 
 
+class How(NamedTuple):
+    """What to print of readouts."""
+
+    hits: bool
+    as_json: bool
+    keep_duplicates: bool
+    any_kind: bool
+
+
 class Printer:
     """Prints readouts or hits, for people or for programs, and counts them."""
 
-    def __init__(self, sources: Sources, *, hits: bool, as_json: bool) -> None:
+    def __init__(self, sources: Sources, how: How) -> None:
         self._sources = sources
-        self._hits = hits
-        self._as_json = as_json
+        self._hits, self._as_json = how.hits, how.as_json
+        self._keep_duplicates = how.keep_duplicates or not how.hits
+        self._any_kind = how.any_kind
         self._label = len(sources) > 1
         # A hit may be split between a readout and the next one of the same DAQ.
-        self._extra: dict[tuple[OpenSource, Source], bytes | None] = {}
-        self.readouts = self.hits = 0
+        self._joiners: defaultdict[tuple[OpenSource, Source], Joiner] = defaultdict(Joiner)
+        self._doubts: defaultdict[OpenSource, Doubt] = defaultdict(Doubt)
+        self.readouts = self.hits = self.left_out = 0
 
     def run(self, count: int | None) -> bool:
         """Print until there were `count` readouts, or until Ctrl-C; return whether it was that."""
@@ -82,18 +100,29 @@ class Printer:
         return asked.is_set() and self.readouts != count
 
     def _print(self, source: OpenSource, batch: Batch, count: int | None) -> None:
-        for raw in islice(batch.datagrams(), None if count is None else count - self.readouts):
-            readout = AstroPix4Readout.from_bytes(raw)
+        for readout in islice(self._decoded(source, batch), None if count is None else count - self.readouts):
             for line in self._lines(source, batch, readout):
                 print(line)
             self.readouts += 1
 
-    def _lines(self, source: OpenSource, batch: Batch, readout: AstroPix4Readout) -> Iterator[str]:
-        if self._hits:
-            key = source, batch.source
-            readout.decode(self._extra.get(key))
-            self._extra[key] = readout.extra_bytes()
+    def _decoded(self, source: OpenSource, batch: Batch) -> Iterator[AstroPix4Readout]:
+        """Make readouts of a batch, and decode them if hits are wanted."""
+        if not self._keep_duplicates:
+            self.left_out += sum(batch.duplicates)
+            batch = batch.without_duplicates()
+        if not self._hits:
+            yield from map(AstroPix4Readout.from_bytes, batch.datagrams())
+            return
+        readout_class = source.readout_class(any_kind=self._any_kind)
+        readouts = readout_class.from_payload(batch.payload, batch.ends, batch.readout_ids, batch.timestamps)
+        joiner = self._joiners[source, batch.source]
+        for readout in decoded(readouts, joiner, batch.run_starts, batch.duplicates):
             self.hits += len(readout.hits())
+            if self._doubts[source].note(readout):
+                ending.log.warning("%s: %s", source, self._doubts[source].text)
+            yield readout
+
+    def _lines(self, source: OpenSource, batch: Batch, readout: AstroPix4Readout) -> Iterator[str]:
         return (
             map(json.dumps, self._records(source, batch, readout))
             if self._as_json
@@ -126,11 +155,22 @@ class Printer:
         if self._as_json:
             accounts = [source.account_json() for source in self._sources]
             print(
-                json.dumps({"readouts": self.readouts, "hits": self.hits, "sources": accounts}),
+                json.dumps(
+                    {
+                        "readouts": self.readouts,
+                        "hits": self.hits,
+                        "duplicates_left_out": self.left_out,
+                        "doubts": {
+                            str(source): doubt.text for source, doubt in self._doubts.items() if doubt.text
+                        },
+                        "sources": accounts,
+                    }
+                ),
                 file=sys.stderr,
             )
             return
         hits = f", {numbers.counted(self.hits, 'hit')}" if self._hits else ""
-        print(f"{numbers.counted(self.readouts, 'readout')}{hits}", file=sys.stderr)
+        left_out = f"; {numbers.counted(self.left_out, 'duplicate')} left out" if self.left_out else ""
+        print(f"{numbers.counted(self.readouts, 'readout')}{hits}{left_out}", file=sys.stderr)
         for source in self._sources:
             print(f"{source}: {source.account()}", file=sys.stderr)

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from astropix_stream import clock, numbers
+from astropix_stream import clock, fitting, numbers
 from astropix_stream.cli.files.recorder import Recorder
 from astropix_stream.cli.files.splitting import parse_splitting
 from astropix_stream.cli.terminal import ending, options, progress
 from astropix_stream.cli.terminal.sources import OpenSource, Sources
-from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.errors import ConfigError, ReceiveTimeout
+from astropix_stream.fmt import AstroPix4Readout
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -35,6 +36,16 @@ def command(
             metavar="WHEN", help="Begin a new file: runs, source, a size (1GiB), a time (1h). Repeatable."
         ),
     ] = None,
+    readout_uid: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=0xFFFFFFFF,
+            metavar="N",
+            show_default=False,
+            help="Kind of the readouts, where no relay says it: 4000 (AstroPix 4, the default), 3000, 3100.",
+        ),
+    ] = None,
     force: options.Force = False,
     count: options.Count = None,
     seconds: options.Seconds = None,
@@ -52,7 +63,14 @@ def command(
     splitting = parse_splitting(split or ())
     with Sources(options.with_keys([url], key, server_key), timeout) as sources:
         (source,) = sources
-        recorder = Recorder(file, str(source), splitting, source.account_json, force=force)
+        recorder = Recorder(
+            file,
+            str(source),
+            splitting,
+            source.account_json,
+            force=force,
+            kind=lambda: _kind(source, readout_uid),
+        )
         recording = Recording(sources, recorder)
         interrupted, late = False, None
         try:
@@ -68,7 +86,23 @@ def command(
         raise ending.Problem(recording.failure())
     if late is not None and (count or not recorder.readouts):
         raise late
-    ending.finish(wrong=not recorder.readouts, interrupted=interrupted and bool(count or seconds))
+    ending.finish(
+        wrong=not recorder.readouts or recorder.deleted > 0,
+        interrupted=interrupted and bool(count or seconds),
+    )
+
+
+def _kind(source: OpenSource, named: int | None) -> int:
+    """Return the kind to write into the header: what the relay says, or else the person."""
+    told = source.receiver.readout_uid
+    if told is None:
+        return AstroPix4Readout.uid() if named is None else named
+    if named not in (None, told):
+        raise ConfigError(
+            f"{source}: the relay says that the readouts are {fitting.describe(told)}, --readout-uid says "
+            f"{fitting.describe(named)}: leave the option out"
+        )
+    return told
 
 
 class Recording:
@@ -131,9 +165,11 @@ class Recording:
             return f"nothing came from {source}: there is no file"
         names = ", ".join(paths) if len(paths) < 4 else f"{len(paths)} files, {paths[0]} to {paths[-1]}"
         seconds = numbers.duration(time.monotonic() - self._begin_s)
+        gone = numbers.counted(recorder.deleted, "more readout")
+        deleted = f"; {gone} in files that were deleted meanwhile" if recorder.deleted else ""
         return (
             f"recorded {numbers.counted(recorder.readouts, 'readout')}, {numbers.size(recorder.size)}, "
-            f"in {seconds}, to {names}; {source.account()}"
+            f"in {seconds}, to {names}; {source.account()}{deleted}"
         )
 
     def to_json(self, source: OpenSource) -> dict[str, Any]:

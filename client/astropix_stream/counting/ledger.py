@@ -6,15 +6,16 @@ subscriber; `Ledger` is what a receiver shows.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
-from astropix_stream import numbers
+from astropix_stream import clock
 from astropix_stream.batch import Run, RunStart, Source
 from astropix_stream.clock import Moment
+from astropix_stream.counting.losses import KEPT_GAPS, Loss, Losses, Period, extend
 from astropix_stream.counting.places import Place
-from astropix_stream.counting.sequencing import KEPT_GAPS, Gap, KernelDrops, SourceSequence
+from astropix_stream.counting.sequencing import Gap, KernelDrops, SourceSequence
 from astropix_stream.errors import WireError
 
 MAX_SOURCES = 64  # accounts in a stream; further sources share one that counts what it receives
@@ -124,6 +125,7 @@ class StreamLedger:
         self._kernel = KernelDrops()
         self._sources: dict[Source, SourceSequence] = {}
         self._retired = Counts()
+        self._retired_periods: dict[str, Period] = {}
         self._none_idle_before_s = float("-inf")
         self._unaccounted = 0
 
@@ -198,6 +200,13 @@ class StreamLedger:
         every = [(source, gap) for source, account in self._sources.items() for gap in account.gaps]
         return sorted(every, key=lambda item: item[1].ended_ns)
 
+    def periods(self) -> dict[str, Period]:
+        """Return the first and last loss of each cause, of all gaps since the begin."""
+        periods = dict(self._retired_periods)
+        for account in self._sources.values():
+            extend(periods, account.gaps.periods)
+        return periods
+
     def runs(self) -> dict[Source, list[Run]]:
         """Return the latest runs of each source."""
         return {source: list(account.runs) for source, account in self._sources.items()}
@@ -218,6 +227,7 @@ class StreamLedger:
             return False
         account.tick(now)
         self._retired += _counts(account)
+        extend(self._retired_periods, account.gaps.periods)
         del self._sources[source]
         return True
 
@@ -235,16 +245,6 @@ def _counts(account: SourceSequence) -> Counts:
         before_socket=account.before_socket,
         runs=account.run_count,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Readouts lost at one place between two times, ns since the Unix epoch."""
-
-    place: Place
-    count: int
-    began_ns: int
-    ended_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +268,8 @@ class Ledger:
         drops carry no source.
     losses
         The last 100, in order of time.
+    periods
+        The first and the last loss of each place, whatever was lost between.
     paths
         The account of each path, where several are merged; empty otherwise.
     """
@@ -284,6 +286,7 @@ class Ledger:
     restarts: int = 0
     at_most: bool = False
     losses: tuple[Loss, ...] = ()
+    periods: dict[Place, Period] = field(default_factory=dict)
     paths: tuple["PathAccount", ...] = ()
 
     @property
@@ -303,24 +306,30 @@ class Ledger:
         value["lost"] = self.lost
         value["live_fraction"] = self.live_fraction
         value["lost_at"] = {place.key: count for place, count in self.lost_at.items()}
+        value["periods"] = {place.key: period._asdict() for place, period in self.periods.items()}
         value["losses"] = [{**asdict(loss), "place": loss.place.key} for loss in self.losses]
         del value["paths"]
         if self.paths:
             value["paths"] = [{**path._asdict(), "ledger": path.ledger.to_json()} for path in self.paths]
         return value
 
-    def __str__(self) -> str:
+    def text(self, now_ns: int) -> str:
+        """Return the account in a line, with the date of what is not of the day of `now_ns`."""
         if not self.lost:
             return f"nothing lost of {self.delivered}"
+        periods = self.periods or Losses(self.losses).periods
+        lost = [(place, count) for place, count in self.lost_at.items() if count]
         at_most = "at most " if self.at_most else ""
-        parts = [
-            f"{at_most * place.is_kernel}{count} {place}" for place, count in self.lost_at.items() if count
-        ]
-        text = f"{self.lost} lost of {self.delivered + self.lost}: " + ", ".join(parts)
-        if self.losses:
-            first, last = self.losses[0].began_ns, self.losses[-1].ended_ns
-            text += f", between {numbers.time_of_day(first)} and {numbers.time_of_day(last)}"
-        return text
+        what = [f"{at_most * place.is_kernel}{count} {place}" for place, count in lost]
+        when = [f", between {periods[place].text(now_ns)}" if place in periods else "" for place, _ in lost]
+        if len(set(when)) == 1:
+            text = ", ".join(what) + when[0]
+        else:
+            text = "; ".join(map("".join, zip(what, when, strict=True)))
+        return f"{self.lost} lost of {self.delivered + self.lost}: {text}"
+
+    def __str__(self) -> str:
+        return self.text(clock.now().ns)
 
 
 class PathAccount(NamedTuple):
@@ -355,6 +364,12 @@ def place_gap(gap: Gap, kernel: Place, rejected: Place) -> list[Loss]:
     return [Loss(place, count, gap.began_ns, gap.ended_ns) for place, count in parts if count]
 
 
+def place_periods(periods: Mapping[str, Period], kernel: Place, rejected: Place) -> dict[Place, Period]:
+    """Return the periods of the causes of gaps by place."""
+    places = {"before_socket": Place.BEFORE_SOCKET, "in_kernel": kernel, "rejected": rejected}
+    return {place: periods[cause] for cause, place in places.items() if cause in periods}
+
+
 def direct_ledger(stream: StreamLedger) -> Ledger:
     """Return the account of a receiver that joined the group itself."""
     totals = stream.totals()
@@ -370,4 +385,5 @@ def direct_ledger(stream: StreamLedger) -> Ledger:
         runs=totals.runs,
         at_most=stream.at_most,
         losses=tuple(loss for _, gap in stream.gaps() for loss in place_gap(gap, *here))[-KEPT_GAPS:],
+        periods=place_periods(stream.periods(), *here),
     )

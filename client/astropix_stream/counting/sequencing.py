@@ -30,12 +30,12 @@ from dataclasses import dataclass, field
 
 from astropix_stream.batch import Run
 from astropix_stream.clock import Moment
+from astropix_stream.counting.losses import Gaps
 
 CLOSE_AFTER_READOUTS = 64
 CLOSE_AFTER_S = 1.0
 REORDER_WINDOW = 64  # in strides
 PLAUSIBLE_JUMP = 1 << 20  # in strides
-KEPT_GAPS = 100
 KEPT_RUNS = 16
 _U32 = 1 << 32
 _LARGEST_JUMP = 1 << 30  # in ids, whatever the stride: most of the counter's range must not look like a step
@@ -165,7 +165,7 @@ class SourceSequence:
         self.before_socket = 0
         self.run_count = 0
         self.runs: deque[Run] = deque(maxlen=KEPT_RUNS)
-        self.gaps: deque[Gap] = deque(maxlen=KEPT_GAPS)
+        self.gaps: Gaps[Gap] = Gaps()
         self.last_s = float("-inf")
         self.stride = stride
         self._kernel = kernel

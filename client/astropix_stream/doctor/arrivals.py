@@ -11,7 +11,8 @@ from astropix_stream.batch import Drained, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import StreamLedger
 from astropix_stream.doctor.path import with_option
-from astropix_stream.doctor.verdict import Fault, Verdict, fine, unknown
+from astropix_stream.doctor.verdict import Fault, Mark, Verdict, fine, unknown
+from astropix_stream.fitting import Doubt
 from astropix_stream.multicast.intake import Intake
 from astropix_stream.url import SourceUrl
 
@@ -37,6 +38,14 @@ NOT_READOUTS = Fault(
     "readouts. Receivers skip such datagrams and count them as rejected.",
     "give each program a group or a port of its own, or ask for the DAQ's address alone",
     {OTHER_ADDRESS: "apx receive '{url}'"},
+)
+OTHER_KIND = Fault(
+    "other-kind",
+    "{doubt}",
+    "The readouts are probably of another kind of chip, or damaged on the way. Programs that take them for "
+    "AstroPix 4 find hits that no pixel had, or none.",
+    "ask whoever runs the DAQ which chip it reads; readouts of any kind can be recorded",
+    "apx record '{url}' run.apx --readout-uid 3000",
 )
 OTHER_SOURCE = Fault(
     "other-source",
@@ -64,7 +73,7 @@ STOPPED_INSIDE = Fault(
     blocks=True,
 )
 
-FAULTS = (NOTHING_ARRIVES, NOT_READOUTS, OTHER_SOURCE, OTHER_GROUP, STOPPED_INSIDE)
+FAULTS = (NOTHING_ARRIVES, NOT_READOUTS, OTHER_KIND, OTHER_SOURCE, OTHER_GROUP, STOPPED_INSIDE)
 
 _MOST_NAMED = 3  # sources in a line
 
@@ -78,6 +87,8 @@ class Heard:
     ttls: dict[Source, set[int]] = field(default_factory=dict)
     dropped: int = 0
     """Datagrams that the kernel dropped on this socket."""
+    doubt: Doubt = field(default_factory=Doubt)
+    """Whether the readouts are of the kind that they would be decoded as."""
     _ledger: StreamLedger = field(default_factory=StreamLedger)
     _intake: Intake | None = None
 
@@ -87,6 +98,8 @@ class Heard:
             self._intake = Intake(self._ledger)
         is_readout = bool(self._intake.take(Drained(datagram, (len(datagram),), (source,), (), False), now))
         (self.readouts if is_readout else self.strays)[source] += 1
+        if is_readout and self.doubt.open:
+            self.doubt.note(fmt.AstroPix4Readout.from_bytes(datagram))
         if ttl is not None:
             self.ttls.setdefault(source, set()).add(ttl)
 
@@ -210,6 +223,8 @@ def judge_content(source: SourceUrl, heard: Heard | None) -> Verdict | None:
         return None
     wanted = source.options.get("source")
     if not any(wanted in (None, stray.address) for stray in heard.strays):
+        if heard.doubt.text:
+            return OTHER_KIND.found("content", mark=Mark.UNKNOWN, doubt=heard.doubt.text, url=source)
         return fine("content", "all of it are readouts")
     senders = {stray.address for stray in heard.strays}
     clean = sorted(heard.addresses() - senders)

@@ -3,22 +3,31 @@
 Pure: times are handed in, and it knows nothing of sockets, threads or Bokeh.
 """
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 
 from astropix_stream.batch import Batch, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.columns import decode_batch
-from astropix_stream.counting.ledger import Ledger, Loss
+from astropix_stream.counting.ledger import Ledger
+from astropix_stream.counting.losses import Loss
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import LOSING_FOR_S, QUIET_AFTER_S, State
+from astropix_stream.fitting import SAMPLE, Doubt
+from astropix_stream.fmt import AstroPix4Readout, split
+from astropix_stream.joining import Joiner
 from astropix_stream.monitor.histograms import Histograms
 from astropix_stream.monitor.rates import RateHistory
 
+_log = logging.getLogger(__name__)
+
+_MAX_JOINERS = 64  # sources: forged ones must not fill the memory
 MAX_RUNS = 9  # the present one and eight finished; a run takes some MB
 
 
@@ -72,10 +81,12 @@ class Tally:
     at_ns
         The moment, ns since the Unix epoch.
     held
-        Readouts that arrived here and were not skipped.
+        Readouts that arrived here and were not skipped; duplicates are none.
     lost_at
         Readouts missing, by place. A loss before the moment that was told after it is added later.
-    duplicates, late
+    duplicates
+        Readouts that came once more, and were left out.
+    late
         As in the receiver's ledger.
     """
 
@@ -88,7 +99,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Readouts held, and missing by place, between two tallies."""
+    """Readouts held, missing by place, and left out as duplicates, between two tallies."""
 
     held: int
     lost_at: dict[Place, int]
@@ -109,12 +120,15 @@ class Account:
 def account(since: Tally, until: Tally) -> Account:
     """Return what became of the readouts between two moments.
 
-    Doubled readouts are held once; late ones, which came after they had been counted as lost, are held.
+    Late ones, which came after they had been counted as lost, are held.
     """
     lost_at = until.lost_at - since.lost_at
-    duplicates = until.duplicates - since.duplicates
-    held = until.held - since.held - duplicates - (until.late - since.late)
-    return Account(max(0, held), {place: lost_at[place] for place in Place if lost_at[place]}, duplicates)
+    held = until.held - since.held - (until.late - since.late)
+    return Account(
+        max(0, held),
+        {place: lost_at[place] for place in Place if lost_at[place]},
+        until.duplicates - since.duplicates,
+    )
 
 
 @dataclass(slots=True, eq=False)
@@ -166,6 +180,7 @@ class _Segment:
     arrival: Arrival
     begin: int
     end: int
+    begins_run: bool
 
     def __len__(self) -> int:
         return self.end - self.begin
@@ -201,7 +216,10 @@ class Accumulator:
         self._current: dict[Source, RunData] = {}
         self._run_count = 0
         self._held = 0
+        self._duplicates = 0
         self._skipped = 0
+        self._joiners: dict[Source, Joiner] = {}
+        self._doubt = Doubt()
         self._skipped_at_s = float("-inf")
         self._last_loss: Loss | None = None
         self._readouts_at: Counter[int] = Counter()  # by second, of this turn
@@ -209,15 +227,17 @@ class Accumulator:
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
         """Take in batches in order of arrival; those of a run are decoded together."""
-        waiting: dict[int, list[_Segment]] = {}
-        for arrival in arrivals:
+        waiting: dict[tuple[int, Source], list[_Segment]] = {}
+        for came in arrivals:
+            arrival = _without_duplicates(came)
             for segment in self._segments(arrival):
                 self._note(segment)
                 if arrival.skipped:
                     self._skip(segment)
                 else:
                     self._held += len(segment)
-                    waiting.setdefault(segment.run.number, []).append(segment)
+                    waiting.setdefault((segment.run.number, arrival.batch.source), []).append(segment)
+            self._duplicates += sum(came.batch.duplicates)
         for segments in waiting.values():
             self._decode(segments)
         self._note_rates()
@@ -225,13 +245,16 @@ class Accumulator:
     def _segments(self, arrival: Arrival) -> Iterator[_Segment]:
         """Divide a batch where runs begin."""
         batch = arrival.batch
-        begin, run = 0, None
+        begin, run, begins_run = 0, None, False
+        if not len(batch):
+            return
         for start in batch.runs:
             if start.position > begin:
                 run = run or self._run_of(arrival)
-                yield _Segment(run, arrival, begin, start.position)
-            begin, run = start.position, self._begin_run(start, arrival)
-        yield _Segment(run or self._run_of(arrival), arrival, begin, len(batch))
+                yield _Segment(run, arrival, begin, start.position, begins_run)
+            begin, run, begins_run = start.position, self._begin_run(start, arrival), True
+        if begin < len(batch):
+            yield _Segment(run or self._run_of(arrival), arrival, begin, len(batch), begins_run)
 
     def _run_of(self, arrival: Arrival) -> RunData:
         """Return the run that a source's readouts belong to.
@@ -296,13 +319,43 @@ class Accumulator:
         self.rates.add(segment.arrival.at.s, lost=count)
 
     def _decode(self, segments: list[_Segment]) -> None:
-        """Decode what belongs to one run; a call costs 0.12 ms however few readouts it gets."""
-        decoded = decode_batch(b"".join([segment.payload for segment in segments]))
-        segments[0].run.counts.add(decoded)
+        """Decode what belongs to one run of one source; a call costs 0.12 ms however few readouts it gets."""
+        source = segments[0].arrival.batch.source
         begins = np.cumsum([0, *map(len, segments[:-1])])
+        payload = b"".join([segment.payload for segment in segments])
+        if self._doubt.open:
+            self._note_kind(payload)
+        decoded = decode_batch(
+            payload,
+            joiner=self._joiner(source),
+            run_starts={
+                begin for begin, one in zip(begins.tolist(), segments, strict=True) if one.begins_run
+            },
+        )
+        segments[0].run.counts.add(decoded)
         hits = np.add.reduceat(decoded.hit_counts, begins)
         for segment, count in zip(segments, hits.tolist(), strict=True):
             self._hits_at[self._second(segment.arrival)] += count
+
+    def _joiner(self, source: Source) -> Joiner:
+        """Return what puts the hits of a source together that were split between two readouts."""
+        joiner = self._joiners.get(source)
+        if joiner is None:
+            if len(self._joiners) >= _MAX_JOINERS:
+                self._joiners.clear()
+            joiner = self._joiners[source] = Joiner()
+        return joiner
+
+    @property
+    def doubt(self) -> str:
+        """Why the readouts may be of another kind than they are decoded as; empty if nothing says so."""
+        return self._doubt.text
+
+    def _note_kind(self, payload: bytes) -> None:
+        """Look at the first readouts, whether they are of the kind that they are decoded as."""
+        for raw, _, _ in islice(split(payload), SAMPLE):
+            if self._doubt.note(AstroPix4Readout.from_bytes(raw)):
+                _log.warning("%s: %s", self.source, self._doubt.text)
 
     def _note_rates(self) -> None:
         """Tell the rates once a second of time, however many batches there were in it."""
@@ -349,7 +402,7 @@ class Accumulator:
         ledger = self.reception.ledger
         lost_at = Counter(ledger.lost_at)
         lost_at[Place.CLIENT_QUEUE] += self._skipped
-        return Tally(at_ns, self._held, lost_at, ledger.duplicates, ledger.late)
+        return Tally(at_ns, self._held, lost_at, self._duplicates, ledger.late)
 
     def account(self, run: RunData, since: Tally | None = None) -> Account:
         """Return what became of the readouts of a run, or of those since some moment in it."""
@@ -369,6 +422,12 @@ class Accumulator:
         """Return the age of the last readout; None before the first."""
         age_s = self.reception.age_s
         return None if age_s is None else age_s + now.s - self.reception.at.s
+
+
+def _without_duplicates(arrival: Arrival) -> Arrival:
+    """Leave out readouts that came before."""
+    batch = arrival.batch
+    return replace(arrival, batch=batch.without_duplicates()) if any(batch.duplicates) else arrival
 
 
 def _silent(run: RunData, now: Moment) -> bool:

@@ -26,6 +26,7 @@ def run(
     snapshots: Path | None = None,
     every_s: float = 60.0,
     start: StartOption = "oldest",
+    any_kind: bool = False,
     announce: Callable[[str], None] = print,
 ) -> View:
     """Show what comes from some source until Ctrl-C; return the last view of it.
@@ -40,6 +41,8 @@ def run(
         Where to write pictures and numbers, and how often; None: nowhere.
     start
         With what to begin, of a relay that has history: see `relay.RelayReceiver`.
+    any_kind
+        Decode as AstroPix 4 even what a relay says to be another kind of readouts.
     announce
         Is told the page's URL once it can be opened.
 
@@ -51,7 +54,8 @@ def run(
     site = None if listen is None else server.Site.parse(listen, origins)
     ways = [parse_url(url) for url in urls]
     # Two histories that come beside each other are more than what merges them can put in order.
-    receiver = open_receiver(AstroPix4Readout, _with_start(ways[0], start) if len(ways) == 1 else ways)
+    source = _with_start(ways[0], start) if len(ways) == 1 else ways
+    receiver = open_receiver(AstroPix4Readout, source, any_kind=any_kind)
     with ExitStack() as stack:
         feed = stack.enter_context(Feed(receiver, " and ".join(map(str, ways))))
         if snapshots is not None:

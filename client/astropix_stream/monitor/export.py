@@ -22,6 +22,7 @@ def state(view: View) -> dict[str, Any]:
         "source": status.source,
         "state": status.state.value,
         "state_text": status.state_text,
+        "doubt": status.doubt,
         "last_readout_age_s": None if status.age_s is None else round(status.age_s, 3),
         "lag_s": round(status.lag_s, 3),
         "readouts_per_s": round(status.readouts_per_s, 3),

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import threading
 import time
 from datetime import datetime
@@ -14,6 +13,7 @@ from astropix_stream.monitor import export, picture
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.feed import Feed
 from astropix_stream.monitor.view import View
+from astropix_stream.replacing import replacement
 
 _log = logging.getLogger(__name__)
 
@@ -37,13 +37,8 @@ def write(view: View, directory: Path) -> Path:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.part")
-    try:
+    with replacement(path) as draft:
         draft.write_bytes(content)
-        os.replace(draft, path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 class Snapshots:
@@ -85,6 +80,9 @@ class Snapshots:
 
     def _take(self) -> None:
         try:
+            if not self._directory.exists():
+                self._directory.mkdir(parents=True)
+                _log.warning("the folder %s was deleted; it is made again", self._directory)
             path = write(self._feed.view(Choice()), self._directory)
         except OSError as error:
             if not self._failing:

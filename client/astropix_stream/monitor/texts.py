@@ -24,9 +24,13 @@ def losses(account: Account, *, relayed: bool, at_most: bool) -> str:
 def holds(account: Account, *, since: str, sources: int, relayed: bool, at_most: bool) -> str:
     """Return the sentence that says what the page holds of the readouts there were."""
     of = "the run's readouts" if sources < 2 else f"the readouts of {sources} DAQs"
-    doubled = f"; {numbers.grouped(account.duplicates)} came twice" if account.duplicates else ""
+    doubled = (
+        f"; {numbers.counted(account.duplicates, 'duplicate', group=True)} left out"
+        if account.duplicates
+        else ""
+    )
     if not account.held and not account.lost:
-        return f"No readout {since} yet."
+        return f"No readout {since} yet{doubled}."
     if not account.lost:
         return f"This page holds all {of} {since}{doubled}."
     part = numbers.percentage(account.live_fraction)

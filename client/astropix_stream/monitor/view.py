@@ -96,6 +96,8 @@ class StreamStatus:
     source: str
     state: State
     state_text: str
+    doubt: str
+    """Why the readouts may be of another kind than they are decoded as; empty if nothing says so."""
     age_s: float | None
     lag_s: float
     readouts_per_s: float
@@ -177,10 +179,12 @@ def make_status(accumulator: Accumulator, now: Moment) -> StreamStatus:
     """Say how the stream does."""
     state, age_s, reception = accumulator.state(now), accumulator.age_s(now), accumulator.reception
     readouts_per_s, hits_per_s = accumulator.rates.now(now.s)
+    text = texts.state(state, age_s=age_s, lag_s=reception.lag_s, trouble=reception.trouble)
     return StreamStatus(
         source=accumulator.source,
         state=state,
-        state_text=texts.state(state, age_s=age_s, lag_s=reception.lag_s, trouble=reception.trouble),
+        state_text=text + (f"; {accumulator.doubt}" if accumulator.doubt else ""),
+        doubt=accumulator.doubt,
         age_s=age_s,
         lag_s=reception.lag_s,
         readouts_per_s=readouts_per_s,

@@ -22,15 +22,15 @@ passed it.
 """
 
 import math
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from astropix_stream.batch import Batch, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import MAX_SOURCES, Loss
+from astropix_stream.counting.ledger import MAX_SOURCES
+from astropix_stream.counting.losses import Loss, Losses
 from astropix_stream.counting.places import Place
-from astropix_stream.counting.sequencing import CLOSE_AFTER_S, KEPT_GAPS, PLAUSIBLE_JUMP, distance
+from astropix_stream.counting.sequencing import CLOSE_AFTER_S, PLAUSIBLE_JUMP, distance
 
 WAIT_S = 0.2  # for another path to fill a gap in order; twice what a relay across a continent is behind
 PATIENCE_S = 120.0  # for a path that is silent: it may come back and recover
@@ -314,7 +314,7 @@ class Arbiter:
         For each path: readouts that it brought first, and later copies, which were discarded.
     lost : int
         Readouts that no path brought.
-    losses : collections.deque of ledger.Loss
+    losses : counting.losses.Losses
         The last 100.
     """
 
@@ -322,7 +322,7 @@ class Arbiter:
         self.first = [0] * paths
         self.later = [0] * paths
         self.lost = 0
-        self.losses: deque[Loss] = deque(maxlen=KEPT_GAPS)
+        self.losses = Losses()
         self._stride = stride
         self._lines: dict[Source, _Line] = {}
 

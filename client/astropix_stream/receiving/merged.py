@@ -94,6 +94,12 @@ class MergedReceiver(Receiver[R]):
         self._tell_readiness()
 
     @property
+    def readout_uid(self) -> int | None:
+        """The kind of the readouts, as the first relay says that has been heard."""
+        uids = (receiver.readout_uid for receiver in self.receivers)
+        return next((uid for uid in uids if uid is not None), None)
+
+    @property
     def ledger(self) -> Ledger:
         """What was delivered, and what no path brought; in `paths`, the account of each."""
         now = clock.now()
@@ -109,6 +115,7 @@ class MergedReceiver(Receiver[R]):
             recovered=self._recovered,
             restarts=sum(account.restarts for account in accounts),
             losses=tuple(arbiter.losses),
+            periods=dict(arbiter.losses.periods),
             paths=tuple(
                 PathAccount(str(receiver), first, later, account)
                 for receiver, first, later, account in zip(

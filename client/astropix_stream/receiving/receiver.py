@@ -83,6 +83,11 @@ class Receiver(ABC, Generic[R]):
         """Wait until the way to the readouts works; where nothing tells of that, as here, return at once."""
 
     @property
+    def readout_uid(self) -> int | None:
+        """The kind of the readouts, as the relay says; None where nobody says it, or has not yet."""
+        return None
+
+    @property
     @abstractmethod
     def ledger(self) -> Ledger:
         """What was delivered so far, and what was lost where."""

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from astropix_stream import clock, keys, zeromq
+from astropix_stream import clock, fitting, keys, zeromq
 from astropix_stream.batch import Batch
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
@@ -69,13 +69,16 @@ class RelayReceiver(Receiver[R]):
     server_key, key_file
         For a relay with encryption: its public key (the 40 characters, or the file with them), and our file
         NAME.key_secret, which none but its owner may read.
+    any_kind
+        Take the readouts even if the relay says that they are of another kind than `readout_class`.
 
     Raises
     ------
     TypeError
         The endpoint is not a text.
     ConfigError
-        The endpoint is not an address, the stream's name cannot be one, or `start` or a key is wrong.
+        The endpoint is not an address, the stream's name cannot be one, or `start` or a key is wrong. Later,
+        from `receive` and `wait_ready`: the relay says that the readouts are of another kind.
     RefusedError
         Later, from `receive` and `wait_ready`: the relay does not let us in. Called again, they go on trying.
     """
@@ -93,6 +96,7 @@ class RelayReceiver(Receiver[R]):
         start: Start = "live",
         server_key: str | Path | None = None,
         key_file: str | Path | None = None,
+        any_kind: bool = False,
     ) -> None:
         super().__init__(readout_class, timeout=timeout)
         if not isinstance(endpoint, str):
@@ -103,6 +107,8 @@ class RelayReceiver(Receiver[R]):
         self._keys = keys.read_client_keys(server_key, key_file)
         self._handshakes = Handshakes(encrypted=self._keys is not None)
         self._endpoint = endpoint
+        self._any_kind = any_kind
+        self._misfit = ""
         self._subscription = Subscription(
             stream, stride=stride, recover=recover, recover_timeout=recover_timeout, start=start
         )
@@ -155,6 +161,12 @@ class RelayReceiver(Receiver[R]):
     def report(self) -> dict[str, Any] | None:
         """The relay's latest word on the stream: the JSON of its beat (docs/protocol.md); None before it."""
         return self._subscription.report
+
+    @property
+    def readout_uid(self) -> int | None:
+        """The kind of the stream's readouts; None until the relay has told it."""
+        hello = self._subscription.hello
+        return None if hello is None else hello.streams.get(self._subscription.stream or "")
 
     @property
     def ledger(self) -> Ledger:
@@ -260,7 +272,15 @@ class RelayReceiver(Receiver[R]):
         self._monitor.close()
         self._context.term()
 
+    def _check_kind(self) -> None:
+        """Refuse readouts that the class would decode to hits that no pixel had."""
+        self._misfit = "" if self._any_kind else fitting.misfit(self._readout_class, self.readout_uid)
+        if self._misfit:
+            raise ConfigError(f"{self}: {self._misfit}; any_kind=True (--any-kind) takes them all the same")
+
     def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
+        if self._misfit:
+            self._check_kind()
         batches = self._drain()
         if batches or timeout_s == 0.0:
             return batches
@@ -300,6 +320,8 @@ class RelayReceiver(Receiver[R]):
             self._note_heard(now.s)
             batches = self._subscription.take(frames, now)
             self._subscribe(self._socket)
+            if not batches:
+                self._check_kind()
         self._drained = False
         return batches
 

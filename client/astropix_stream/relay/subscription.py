@@ -6,7 +6,6 @@ it. History is asked for what is missing, and what follows is held meanwhile; wh
 What was lost before the relay is in the beats.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -14,9 +13,10 @@ from typing import Any, Literal
 from astropix_stream import wire
 from astropix_stream.batch import Batch, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Counts, Ledger, Loss, StreamLedger, place_counts
+from astropix_stream.counting.ledger import Counts, Ledger, StreamLedger, place_counts
+from astropix_stream.counting.losses import Loss, Losses
 from astropix_stream.counting.places import Place
-from astropix_stream.counting.sequencing import KEPT_GAPS, PLAUSIBLE_JUMP, distance
+from astropix_stream.counting.sequencing import PLAUSIBLE_JUMP, distance
 from astropix_stream.errors import ConfigError, WireError
 from astropix_stream.relay.recovery import TIMEOUT_S, Inquiry, Window
 
@@ -87,7 +87,7 @@ class Subscription:
         self._recovered = 0
         self._readouts = StreamLedger(stride=stride or 1)
         self._lost: dict[Place, int] = {}  # what is known here, and from relays that are gone
-        self._losses: deque[Loss] = deque(maxlen=KEPT_GAPS)
+        self._losses = Losses()
         self._baseline: Counts | None = None  # the relay's counts when we joined
         self._latest: Counts | None = None
         self._last_ns = 0
@@ -356,6 +356,7 @@ class Subscription:
             restarts=self.restarts,
             at_most=bool(self.report and self.report.get("at_most")),
             losses=tuple(self._losses),
+            periods=dict(self._losses.periods),
         )
 
 

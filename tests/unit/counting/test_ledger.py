@@ -5,6 +5,8 @@ import random
 import struct
 from collections import Counter
 from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,13 +19,12 @@ from astropix_stream.counting.ledger import (
     MAX_SOURCES,
     Counts,
     Ledger,
-    Loss,
     StreamLedger,
     direct_ledger,
     place_counts,
 )
+from astropix_stream.counting.losses import KEPT_GAPS, Loss, Period
 from astropix_stream.counting.places import Place
-from astropix_stream.counting.sequencing import KEPT_GAPS
 from astropix_stream.errors import WireError
 from astropix_stream.multicast.intake import Intake
 from drains import drain
@@ -451,22 +452,69 @@ def test_delivered_counts_each_readout_once():
     assert counts.delivered == 93  # the stray among them
 
 
+def local_ns(text):
+    return round(datetime.fromisoformat(text).timestamp() * 1e9)
+
+
+NOON_NS = local_ns("2026-07-23 12:00:00")
+S = 10**9
+
+
 def test_a_ledger_says_what_was_lost_where_and_when():
-    noon_ns = 1_753_264_920 * 10**9
     ledger = Ledger(
         delivered=986,
         lost_at={Place.RELAY_KERNEL: 12, Place.CLIENT_QUEUE: 2},
-        losses=(
-            Loss(Place.RELAY_KERNEL, 12, noon_ns, noon_ns + 10**9),
-            Loss(Place.CLIENT_QUEUE, 2, noon_ns + 10**9, noon_ns + 2 * 10**9),
-        ),
+        periods={
+            Place.RELAY_KERNEL: Period(NOON_NS, NOON_NS + S),
+            Place.CLIENT_QUEUE: Period(NOON_NS + S, NOON_NS + 2 * S),
+        },
     )
     assert (ledger.lost, ledger.live_fraction) == (14, 0.986)
-    text = "14 lost of 1000: 12 in the relay's kernel, 2 in this program, between "
-    assert str(ledger).startswith(text)
-    begin, end = str(ledger).removeprefix(text).split(" and ")
-    assert (begin[-5:], end[-5:]) == ("02:00", "02:02")  # hours and more depend on the time zone
+    assert ledger.text(NOON_NS + 3600 * S) == (
+        "14 lost of 1000: 12 in the relay's kernel, between 12:00:00 and 12:00:01; "
+        "2 in this program, between 12:00:01 and 12:00:02"
+    )
     assert "at most 12 in the relay's kernel, 2 in" in str(Ledger(lost_at=ledger.lost_at, at_most=True))
+
+
+def test_what_was_lost_at_the_same_time_has_one_period():
+    both = dict.fromkeys((Place.RELAY_KERNEL, Place.CLIENT_QUEUE), Period(NOON_NS, NOON_NS + S))
+    ledger = Ledger(delivered=1, lost_at=dict.fromkeys(both, 2), periods=both)
+    assert ledger.text(NOON_NS) == (
+        "4 lost of 5: 2 in the relay's kernel, 2 in this program, between 12:00:00 and 12:00:01"
+    )
+
+
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [
+        (0, "between 12:00:00 and 12:00:02"),
+        (1, "between 2026-07-23 12:00:00 and 2026-07-23 12:00:02"),
+        (400, "between 2026-07-23 12:00:00 and 2026-07-23 12:00:02"),
+    ],
+)
+def test_what_is_not_of_today_has_its_date(days, told):
+    losses = (Loss(Place.BEFORE_SOCKET, 4, NOON_NS, NOON_NS + 2 * S),)
+    ledger = Ledger(delivered=6, lost_at={Place.BEFORE_SOCKET: 4}, losses=losses)
+    assert ledger.text(NOON_NS + days * 86400 * S).endswith(f"4 before the socket, {told}")
+
+
+def test_a_period_of_several_days_has_the_date_of_its_begin():
+    period = Period(NOON_NS - 3 * 86400 * S, NOON_NS)
+    assert period.text(NOON_NS) == "2026-07-20 12:00:00 and 12:00:00"
+
+
+def test_the_readme_shows_the_line_that_is_printed():
+    ledger = Ledger(
+        delivered=19986,
+        lost_at={Place.BEFORE_SOCKET: 2, Place.CLIENT_KERNEL: 12},
+        periods={
+            Place.BEFORE_SOCKET: Period(local_ns("2026-07-23 10:02:11"), local_ns("2026-07-23 10:02:12")),
+            Place.CLIENT_KERNEL: Period(local_ns("2026-07-23 10:07:40"), local_ns("2026-07-23 10:07:43")),
+        },
+    )
+    readme = " ".join((Path(__file__).parents[3] / "README.md").read_text().split())
+    assert f"`{ledger.text(NOON_NS)}`" in readme
 
 
 def test_a_ledger_of_nothing():
@@ -477,7 +525,10 @@ def test_a_ledger_of_nothing():
 
 def test_a_ledger_as_json():
     ledger = Ledger(
-        delivered=3, lost_at={Place.BEFORE_SOCKET: 1}, losses=(Loss(Place.BEFORE_SOCKET, 1, 5, 6),)
+        delivered=3,
+        lost_at={Place.BEFORE_SOCKET: 1},
+        losses=(Loss(Place.BEFORE_SOCKET, 1, 5, 6),),
+        periods={Place.BEFORE_SOCKET: Period(5, 6)},
     )
     assert json.loads(json.dumps(ledger.to_json())) == {
         "delivered": 3,
@@ -493,6 +544,7 @@ def test_a_ledger_as_json():
         "recovered": 0,
         "restarts": 0,
         "at_most": False,
+        "periods": {"before_socket": {"first_ns": 5, "last_ns": 6}},
         "losses": [{"place": "before_socket", "count": 1, "began_ns": 5, "ended_ns": 6}],
     }
 
@@ -520,6 +572,25 @@ def test_the_last_hundred_losses_are_shown(ledger):
     losses = direct_ledger(ledger).losses
     assert len(losses) == KEPT_GAPS
     assert losses[-1].ended_ns == at(149).ns
+
+
+def test_the_period_of_the_losses_begins_with_the_first_of_them(ledger):
+    hear(ledger, DAQ, 1)
+    ledger.note_dropped(1)
+    for i in range(1, 150):
+        hear(ledger, DAQ, 1 + 2 * i, seconds=i)
+    ledger.tick(at(200))
+    periods = direct_ledger(ledger).periods
+    assert periods[Place.BEFORE_SOCKET] == Period(at(1).ns, at(149).ns)
+    assert periods[Place.CLIENT_KERNEL] == Period(at(0).ns, at(1).ns)
+
+
+def test_the_period_outlives_the_account_of_its_source(ledger):
+    hear(ledger, DAQ, 1, 3)
+    for i in range(MAX_SOURCES):
+        hear(ledger, DAQ._replace(port=50000 + i), 0, seconds=100)
+    assert DAQ not in ledger.sources()
+    assert direct_ledger(ledger).periods == {Place.BEFORE_SOCKET: Period(at(0).ns, at(0).ns)}
 
 
 def test_places_without_a_loss_are_not_named():

@@ -7,9 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from astropix_stream.clock import Moment
+from astropix_stream.counting.losses import KEPT_GAPS
 from astropix_stream.counting.sequencing import (
     CLOSE_AFTER_READOUTS,
-    KEPT_GAPS,
     KEPT_RUNS,
     PLAUSIBLE_JUMP,
     KernelDrops,

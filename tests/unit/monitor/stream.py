@@ -33,16 +33,20 @@ class Stream:
         """Let the receiver say something of itself."""
         self.accumulator.note(Reception(moment(after_s), Ledger() if ledger is None else ledger, **says))
 
-    def send(self, readouts, after_s, *, daq=DAQ, skipped=False, recovered=False, received_s=None):
+    def send(
+        self, readouts, after_s, *, daq=DAQ, skipped=False, recovered=False, received_s=None, duplicates=b""
+    ):
         """Take in some readouts as one batch."""
         self.accumulator.take([
             self.arrival(
                 readouts, after_s, daq=daq, skipped=skipped, recovered=recovered,
-                received_s=received_s,
+                received_s=received_s, duplicates=duplicates,
             )
         ])  # fmt: skip
 
-    def arrival(self, readouts, after_s, *, daq=DAQ, skipped=False, recovered=False, received_s=None):
+    def arrival(
+        self, readouts, after_s, *, daq=DAQ, skipped=False, recovered=False, received_s=None, duplicates=b""
+    ):
         raw = [one.to_bytes() for one in readouts]
         ids = [one.readout_id for one in readouts]
         timestamps = [one.timestamp for one in readouts]
@@ -57,6 +61,7 @@ class Stream:
                 ends=[sum(map(len, raw[: i + 1])) for i in range(len(raw))],
                 recovered=recovered,
                 runs=self._ledger.received(daq, ids, timestamps, now),
+                duplicates=duplicates,
             ),
             now,
             skipped,

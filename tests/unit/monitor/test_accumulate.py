@@ -5,9 +5,11 @@ from collections import Counter
 import pytest
 
 from astropix_stream.columns import decode_batch
-from astropix_stream.counting.ledger import Ledger, Loss
+from astropix_stream.counting.ledger import Ledger
+from astropix_stream.counting.losses import Loss
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
+from astropix_stream.fmt import AstroPix4Readout, Decoding
 from astropix_stream.monitor.accumulate import MAX_RUNS, Account, Tally, account
 from unit.monitor.stream import DAQ, OTHER_DAQ, Stream, losing, moment, readout
 
@@ -26,9 +28,9 @@ def test_batches_of_one_turn_are_decoded_together(monkeypatch):
     """A call costs 0.12 ms however few readouts it gets: one readout a message must not cost 0.12 ms each."""
     calls = []
 
-    def decode(raw):
+    def decode(raw, **options):
         calls.append(len(raw))
-        return decode_batch(raw)
+        return decode_batch(raw, **options)
 
     monkeypatch.setattr("astropix_stream.monitor.accumulate.decode_batch", decode)
     stream = Stream()
@@ -103,6 +105,47 @@ def test_many_sources_make_no_more_runs_than_allowed():
     assert stream.accumulator.present.source == DAQ
 
 
+def test_a_hit_that_was_split_over_two_readouts_is_found():
+    hit = readout(0, 0).data()[1:9]
+    stream = Stream()
+    stream.send([AstroPix4Readout(hit[:3], 0, 1)], 1.0)
+    stream.send([AstroPix4Readout(hit[3:] + hit, 0, 1)], 1.0, daq=OTHER_DAQ)  # of somebody else
+    stream.send([AstroPix4Readout(hit[3:] + hit[:3], 1, 2)], 1.1)
+    stream.send([AstroPix4Readout(hit[3:], 3, 4)], 1.2)  # one is missing
+    run, other = stream.accumulator.runs
+    assert (run.counts.hits, other.counts.hits) == (1, 1)
+    matched, dropped = (run.counts.problems[bit] for bit in Decoding if "ORPHAN" in bit.name and bit < 2)
+    assert (matched, dropped) == (1, 1)
+
+
+def test_a_split_hit_is_not_put_together_over_the_boundary_of_a_run():
+    hit = readout(0, 0).data()[1:9]
+    stream = Stream()
+    old = [AstroPix4Readout(b"\xbc", 0, 1), AstroPix4Readout(hit[:3], 1, 2)]
+    new = [AstroPix4Readout(hit[3:], 0, 100), AstroPix4Readout(hit, 1, 101)]
+    stream.send(old + new, 1.0)
+    assert [run.counts.hits for run in stream.accumulator.runs] == [0, 1]
+
+
+def test_readouts_of_another_kind_are_doubted_once(caplog):
+    """Half hits of an AstroPix 3, which has five bytes a hit."""
+    stream = Stream("udp://239.1.1.1:5007")
+    for i in range(30):
+        data = b"\xbc".join(bytes([0x20, i, j, 0, 1]) for j in range(10))
+        stream.send([AstroPix4Readout(data, 10 * i + k, i) for k in range(10)], 1.0)
+    told = "100 % of the bytes of the first 100 readouts belong to no hit of AstroPix 4; is this AstroPix 4?"
+    assert stream.accumulator.doubt == told
+    assert caplog.text.count(told) == 1
+
+
+def test_nothing_is_doubted_of_hits_and_of_silence():
+    stream = Stream()
+    stream.run(0, 99, 1.0)
+    stream.send([AstroPix4Readout(b"\xbc" * 50, 99 + i, i) for i in range(300)], 2.0)
+    stream.run(399, 99, 3.0)
+    assert stream.accumulator.doubt == ""
+
+
 class TestAccount:
     """What a page holds of what was sent."""
 
@@ -139,8 +182,29 @@ class TestAccount:
     def test_doubled_and_late_ones(self):
         lost_at = Counter({Place.BEFORE_SOCKET: 3})
         assert account(Tally(0, 0, Counter()), Tally(9, 100, lost_at, duplicates=5, late=2)) == Account(
-            93, {Place.BEFORE_SOCKET: 3}, 5
+            98, {Place.BEFORE_SOCKET: 3}, 5
         )
+
+    def test_the_hits_of_duplicates_count_nowhere(self):
+        readouts = [readout(i, moment(0).ns + i) for i in (0, 1, 1, 2, 1)]
+        once, twice = Stream(), Stream()
+        once.send([readouts[i] for i in (0, 1, 3)], 1.0)
+        twice.send(readouts, 1.0, duplicates=bytes([0, 0, 1, 0, 1]))
+        for stream in (once, twice):
+            stream.send([readout(3, moment(0).ns)], 5.0)
+        for stream, duplicates in ((once, 0), (twice, 2)):
+            run = stream.accumulator.present
+            assert (run.counts.readouts, run.counts.hits) == (4, 4)
+            assert run.counts.per_readout.tolist()[:3] == [0, 4, 0]
+            assert stream.accumulator.account(run) == Account(4, {}, duplicates)
+            assert stream.accumulator.rates.last(60, moment(5).s).readouts.sum() == 3
+
+    def test_a_batch_of_nothing_but_duplicates(self):
+        stream = Stream()
+        stream.send([readout(0, 1), readout(1, 2)], 1.0)
+        stream.send([readout(0, 1), readout(1, 2)], 1.1, duplicates=b"\1\1")
+        stream.send([readout(2, 3)], 1.2, duplicates=b"\1", skipped=True)
+        assert stream.accumulator.account(stream.accumulator.present) == Account(2, {}, 3)
 
     def test_a_loss_told_after_the_next_run_began_belongs_to_the_one_before(self):
         """A gap is told up to a second later, when it closes."""

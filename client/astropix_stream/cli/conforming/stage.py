@@ -286,7 +286,7 @@ def _bind(sock: "zmq.Socket[bytes]", endpoint: str) -> None:
             return
         except zmq.ZMQError as error:
             if error.errno != zmq.EADDRINUSE or time.monotonic() > deadline_s:
-                raise ConfigError(f"cannot listen on {endpoint}: {zmq.strerror(error.errno).lower()}") from None
+                raise ConfigError(f"cannot listen on {endpoint}: {str(error).lower()}") from None
             time.sleep(0.05)
 
 

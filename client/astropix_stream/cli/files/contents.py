@@ -2,18 +2,15 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from astropix_stream.batch import Batch
 from astropix_stream.cli.files.reading import Reading
-from astropix_stream.clock import Moment
-from astropix_stream.counting.sequencing import KernelDrops, SourceSequence
+from astropix_stream.errors import FormatError
 from astropix_stream.fileio import FileHeader
-from astropix_stream.fmt import HEADER_SIZE, Decoding, DecodingStatus, parse_hits
-
-_AT_ONCE = 1024  # readouts
-_AFTER_ALL = Moment(float("inf"), 0)
+from astropix_stream.fmt import AstroPix4Readout, Decoding
+from astropix_stream.joining import Joiner, decoded
 
 
 @dataclass
@@ -22,16 +19,16 @@ class Contents:
 
     Attributes
     ----------
+    readouts
+        All that stand in the file, duplicates included.
+    hits, decoding, longest_pause_ns
+        Those of the duplicates are left out.
     oldest_ns, newest_ns
         Timestamps, ns since the Unix epoch.
-    longest_pause_ns
-        Between two readouts that follow each other.
     first_id
         Of the first run; above 0 where its beginning was not recorded.
     runs, missing, duplicates, reordered
-        As `sequencing` tells them from the readout_ids.
-    decoding
-        Readouts with each bit of `fmt.Decoding`.
+        As the receivers count them.
     leftover_bytes
         Of an incomplete readout at the end.
     trouble
@@ -51,6 +48,8 @@ class Contents:
     missing: int = 0
     duplicates: int = 0
     reordered: int = 0
+    decodes: bool = True
+    """There is a class for the kind of the readouts."""
     decoding: Counter[Decoding] = field(default_factory=Counter)
     leftover_bytes: int = 0
     trouble: str = ""
@@ -63,7 +62,7 @@ class Contents:
     @property
     def rate(self) -> float:
         """Readouts per second, on average."""
-        return (self.readouts - 1) / self.span_s if self.span_s else 0.0
+        return (self.readouts - self.duplicates - 1) / self.span_s if self.span_s else 0.0
 
     @property
     def hit_rate(self) -> float:
@@ -77,13 +76,23 @@ class Contents:
             "hit_rate", "first_id", "runs", "missing", "duplicates", "reordered", "leftover_bytes", "trouble",
         )  # fmt: skip
         value: dict[str, Any] = {"file": str(self.path)} | {name: getattr(self, name) for name in names}
+        if not self.decodes:
+            value |= {"hits": None, "hit_rate": None}
+        value["readout_uid"] = self.header.readout_uid
         value["decoding"] = {bit.name.lower(): count for bit, count in self.decoding.items()}
         value["header"] = dict(self.header)
         return value
 
 
-def examine(path: Path) -> Contents:
+def examine(path: Path, *, keep_duplicates: bool = False) -> Contents:
     """Read a file once.
+
+    Parameters
+    ----------
+    path
+        The file.
+    keep_duplicates
+        Count the hits of duplicates too.
 
     Raises
     ------
@@ -94,39 +103,49 @@ def examine(path: Path) -> Contents:
     """
     with Reading(path) as reading:
         contents = Contents(path, path.stat().st_size, reading.header)
-        walk = _Walk(contents)
-        whole = reading.datagrams()
-        while readouts := list(islice(whole, _AT_ONCE)):
-            walk.take(readouts)
+        readout_class = None
+        try:
+            readout_class = reading.readout_class()
+        except FormatError:  # of an unknown kind all is told but the hits
+            contents.decodes = False
+        walk = _Walk(contents, readout_class, keep_duplicates=keep_duplicates)
+        for batch in reading.batches():
+            walk.take(batch)
         contents.leftover_bytes = reading.leftover_bytes
         contents.trouble = reading.trouble
-    walk.finish()
+        totals = reading.sequence.totals()
+    contents.runs, contents.missing, contents.reordered = totals.runs, totals.lost, totals.reordered
     return contents
 
 
 class _Walk:
     """Adds readouts to the contents."""
 
-    def __init__(self, contents: Contents) -> None:
+    def __init__(
+        self, contents: Contents, readout_class: type[AstroPix4Readout] | None, *, keep_duplicates: bool
+    ) -> None:
         self._contents = contents
-        self._sequence = SourceSequence(1, KernelDrops())
-        self._extra: bytes | None = None
+        self._joiner = Joiner()
         self._previous_ns: int | None = None
+        self._readout_class = readout_class
+        self._keep_duplicates = keep_duplicates
 
-    def take(self, readouts: list[tuple[bytes, int, int]]) -> None:
+    def take(self, batch: Batch) -> None:
         contents = self._contents
-        timestamps = [timestamp for _, _, timestamp in readouts]
         if not contents.readouts:
-            contents.first_id = readouts[0][1]
-            contents.oldest_ns = timestamps[0]
-        contents.oldest_ns = min(contents.oldest_ns, *timestamps)
-        contents.newest_ns = max(contents.newest_ns, *timestamps)
-        contents.readouts += len(readouts)
-        now = Moment(timestamps[-1] / 1e9, timestamps[-1])
-        self._sequence.note_received([readout_id for _, readout_id, _ in readouts], timestamps, now)
-        for raw, _, timestamp in readouts:
+            contents.first_id = batch.readout_ids[0]
+            contents.oldest_ns = batch.timestamps[0]
+        contents.readouts += len(batch)
+        contents.duplicates += sum(batch.duplicates)
+        unique = batch.without_duplicates()
+        if not len(unique):
+            return
+        contents.oldest_ns = min(contents.oldest_ns, *unique.timestamps)
+        contents.newest_ns = max(contents.newest_ns, *unique.timestamps)
+        for timestamp in unique.timestamps:
             self._note_pause(timestamp)
-            self._decode(raw)
+        if self._readout_class is not None:
+            self._decode(batch if self._keep_duplicates else unique, self._readout_class)
 
     def _note_pause(self, timestamp: int) -> None:
         if self._previous_ns is not None:
@@ -134,17 +153,10 @@ class _Walk:
             self._contents.longest_pause_ns = max(self._contents.longest_pause_ns, pause_ns)
         self._previous_ns = timestamp
 
-    def _decode(self, raw: bytes) -> None:
-        hits, self._extra, status = parse_hits(raw[HEADER_SIZE:].rstrip(b"\xff"), self._extra)
-        self._contents.hits += len(hits)
-        if status:
-            bits = DecodingStatus(status)
-            self._contents.decoding.update(bit for bit in Decoding if bits[bit])
-
-    def finish(self) -> None:
-        contents, sequence = self._contents, self._sequence
-        sequence.tick(_AFTER_ALL)
-        contents.runs = sequence.run_count
-        contents.missing = sequence.before_socket
-        contents.duplicates = sequence.duplicates
-        contents.reordered = sequence.reordered
+    def _decode(self, batch: Batch, readout_class: type[AstroPix4Readout]) -> None:
+        contents = self._contents
+        readouts = readout_class.from_payload(batch.payload, batch.ends, batch.readout_ids, batch.timestamps)
+        for readout in decoded(readouts, self._joiner, batch.run_starts, batch.duplicates):
+            contents.hits += len(readout.hits())
+            if status := readout.decoding_status():
+                contents.decoding.update(bit for bit in Decoding if status[bit])

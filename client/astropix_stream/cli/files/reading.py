@@ -2,24 +2,42 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from itertools import accumulate, islice
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from astropix_stream import fitting
+from astropix_stream.batch import Batch
+from astropix_stream.cli.files.sequence import Sequence
+from astropix_stream.cli.terminal import ending
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import ApxReader
 from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.wire import NO_SOURCE
 
 T = TypeVar("T")
+
+_AT_ONCE = 4096  # readouts in a batch
 
 
 class Reading(AbstractContextManager["Reading"]):
     """An open .apx file, whose iterators end where its damage begins.
 
+    Parameters
+    ----------
+    path
+        The file.
+
     Raises
     ------
     FormatError, OSError
         As `ApxReader` does: not an .apx file, or not readable.
+
+    Attributes
+    ----------
+    sequence
+        What `batches` has counted: runs, what is missing, duplicates.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,14 +45,48 @@ class Reading(AbstractContextManager["Reading"]):
         self._reader = ApxReader(path)
         self._damage = ""
         self.header = self._reader.header
+        self.sequence = Sequence()
 
-    def readouts(self) -> Iterator[AstroPix4Readout]:
-        """Iterate over the whole readouts."""
-        return self._until_damage(self._reader)
+    def readout_class(self, *, any_kind: bool = False) -> type[AstroPix4Readout]:
+        """Return the class to decode the readouts with; warn if the file does not say it.
+
+        Parameters
+        ----------
+        any_kind
+            Take AstroPix 4 where there is no class for the kind that the file says.
+
+        Raises
+        ------
+        FormatError
+            There is none.
+        """
+        if self.header.is_assumed:
+            ending.log.warning(
+                "%s: the header does not say the kind of readouts; taken for AstroPix 4 (4000)", self.path
+            )
+        try:
+            return self.header.readout_class()
+        except FormatError:
+            if any_kind:
+                return AstroPix4Readout
+            uid = self.header.readout_uid
+            raise FormatError(
+                f"{self.path}: {fitting.misfit(AstroPix4Readout, uid)}; --any-kind decodes them all the same"
+            ) from None
 
     def datagrams(self) -> Iterator[tuple[bytes, int, int]]:
-        """Iterate over their bytes, readout_ids and timestamps (ns)."""
+        """Iterate over the bytes of the whole readouts, their readout_ids and timestamps (ns)."""
         return self._until_damage(self._reader.datagrams())
+
+    def batches(self) -> Iterator[Batch]:
+        """Iterate over the readouts as batches that tell where runs begin and which are duplicates."""
+        datagrams = self.datagrams()
+        while readouts := list(islice(datagrams, _AT_ONCE)):
+            raws, readout_ids, timestamps = map(list, zip(*readouts, strict=True))
+            ends = list(accumulate(map(len, raws)))
+            batch = Batch(NO_SOURCE, timestamps[0], b"".join(raws), readout_ids, timestamps, ends)
+            self.sequence.note(batch)
+            yield batch
 
     def _until_damage(self, items: Iterable[T]) -> Iterator[T]:
         try:

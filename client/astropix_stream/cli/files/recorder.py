@@ -5,155 +5,28 @@ whole readouts only, and counts the others.
 """
 
 import errno
-import json
 import logging
 import os
-from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from astropix_stream import __version__
+from astropix_stream import clock, numbers
 from astropix_stream.batch import Batch, Source
+from astropix_stream.cli.files.part import Origin, Part, account_path, recording_of
 from astropix_stream.cli.files.splitting import Splitting
 from astropix_stream.clock import Moment
 from astropix_stream.counting.sequencing import KernelDrops, SourceSequence
 from astropix_stream.errors import ConfigError
-from astropix_stream.fileio import ApxWriter, FileHeader
 from astropix_stream.fmt import AstroPix4Readout
 
-_FLUSH_S = 0.5  # at most, before the system has what was received
 _ACCOUNT_S = 2.0  # between two versions of an account
 _MAX_SOURCES = 64  # whose files are open at once: forged sources must not use up the descriptors
 
 _log = logging.getLogger(__name__)
-
-
-class Part:
-    """One file of a recording.
-
-    Parameters
-    ----------
-    path
-        The file.
-    source, url
-        Where the readouts come from, for the header.
-    now
-        When the first of them was received.
-    overwrite
-        Whether the file may exist already.
-    """
-
-    def __init__(self, path: Path, source: Source, url: str, now: Moment, *, overwrite: bool) -> None:
-        self.path = path
-        self.source = source
-        self.begun_s = self.last_s = now.s
-        self.readouts = 0
-        self.not_written = 0
-        self._flushed_s = now.s
-        self._facts: dict[str, Any] = {}
-        self._header = {"source": str(source), "url": url}
-        self._header |= {"start_time": _iso(now.ns), "recorder": f"apx {__version__}"}
-        header = FileHeader(AstroPix4Readout, self._header)
-        self._writer = ApxWriter(path, header, overwrite=overwrite)
-        self.size = self._flushed_size = len(header.serialize())
-        self._ends: list[int] = []  # in the file, of the readouts that the system may not have yet
-        try:
-            self._writer.flush()
-        except OSError:  # a file without its header is none
-            self._close_writer()
-            path.unlink()
-            raise
-
-    def append(self, batch: Batch, begin: int, end: int, now: Moment) -> None:
-        """Append readouts `begin` to `end` - 1 of a batch.
-
-        Raises
-        ------
-        OSError
-            They may not all be written: `salvage` then tells.
-        """
-        offset = batch.ends[begin - 1] if begin else 0
-        self._facts.setdefault("first_readout_id", batch.readout_ids[begin])
-        self._facts.setdefault("first_timestamp", batch.timestamps[begin])
-        self._facts["last_readout_id"] = batch.readout_ids[end - 1]
-        self._facts["last_timestamp"] = batch.timestamps[end - 1]
-        self._ends += [self.size + there - offset for there in batch.ends[begin:end]]
-        self.size = self._ends[-1]
-        self.readouts += end - begin
-        self.last_s = now.s
-        self._writer.write(batch.payload[offset : batch.ends[end - 1]])
-
-    def flush(self, now: Moment, *, every_s: float = _FLUSH_S) -> None:
-        """Give the system what it does not have, if that has waited for long enough."""
-        if not self._ends or now.s - self._flushed_s < every_s:
-            return
-        self._writer.flush()
-        self._flushed_s = now.s
-        self._flushed_size = self.size
-        self._ends.clear()
-
-    def salvage(self) -> None:
-        """Close the file after an error, and cut it after its last whole readout."""
-        self._close_writer()
-        there = 0
-        with suppress(OSError):  # the disk may be gone, not full
-            there = self.path.stat().st_size
-        whole = bisect_right(self._ends, there)
-        self.size = self._ends[whole - 1] if whole else self._flushed_size
-        self.not_written = len(self._ends) - whole
-        self.readouts -= self.not_written
-        with suppress(OSError):
-            os.truncate(self.path, self.size)
-
-    def _close_writer(self) -> None:
-        with suppress(OSError):  # closing flushes, and fails again
-            self._writer.close()
-
-    def close(self) -> None:
-        """Close the file.
-
-        Raises
-        ------
-        OSError
-            The last readouts may not all be written: `salvage` then tells.
-        """
-        self._writer.close()
-
-    def write_account(self, stream: dict[str, Any], now: Moment, *, complete: bool) -> None:
-        """Write beside the file what is in it and what was lost; a crash leaves the last version whole."""
-        account = self._header | self._facts
-        account |= {"file": self.path.name, "readouts": self.readouts, "bytes": self.size}
-        account |= {"not_written": self.not_written, "updated": _iso(now.ns), "complete": complete}
-        _replace(account_path(self.path), json.dumps(account | {"stream": stream}, indent=1) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a text file anew, so that there is a whole one at any time.
-
-    On a full disk there is no room for the new one beside the old; then the old one's is used.
-    """
-    new = path.with_name(f"{path.name}.new")
-    try:
-        new.write_text(text, encoding="utf-8")
-        new.replace(path)
-    except OSError:
-        new.unlink(missing_ok=True)
-        with path.open("r+", encoding="utf-8") as file:
-            file.write(text)
-            file.truncate()
-
-
-def account_path(path: Path) -> Path:
-    """Return where the account of a file is: run.json for run.apx."""
-    return path.with_suffix(".json")
-
-
-def _iso(epoch_ns: int) -> str:
-    return datetime.fromtimestamp(epoch_ns / 1e9, UTC).isoformat(timespec="milliseconds")
 
 
 class Recorder:
@@ -170,12 +43,16 @@ class Recorder:
     stream
         Gives what is known of the losses, for the accounts.
     force
-        Whether files may be overwritten. Without it a number that is taken is left out.
+        Whether the recording that is there may be replaced, with all its parts. A file that is no part of it
+        is never overwritten: its number is left out, as each number that is taken is without `force`.
+    kind
+        Gives the uid of the readouts' kind, once one has arrived.
 
     Raises
     ------
     ConfigError
-        There is such a file already, or it cannot be one.
+        There is such a file already, or it cannot be one; or files stand where parts of it would, that
+        are no parts of the recording to be replaced.
     OSError
         There is no such directory, or nothing can be written there.
 
@@ -188,12 +65,23 @@ class Recorder:
     """
 
     def __init__(
-        self, path: Path, url: str, splitting: Splitting, stream: Callable[[], dict[str, Any]], *, force: bool
+        self,
+        path: Path,
+        url: str,
+        splitting: Splitting,
+        stream: Callable[[], dict[str, Any]],
+        *,
+        force: bool,
+        kind: Callable[[], int] = AstroPix4Readout.uid,
     ) -> None:
         _check_target(path, force)
-        self._path, self._url, self._splitting, self._force = path, url, splitting, force
-        self._stream = stream
-        self._number = 0
+        self._path, self._splitting, self._stream, self._kind = path, splitting, stream, kind
+        self._origin = Origin(url, clock.now().ns)
+        self._older = _older_parts(path) if force else []
+        if force and splitting.divides:
+            _check_others(path, self._older)
+        self._numbers = count(1)
+        self._accounts_fail = False
         self._tracks: dict[Source, _Track] = {}
         self._missed = 0
         self._accounts_s = 0.0
@@ -247,7 +135,8 @@ class Recorder:
         part, splitting = track.part, self._splitting
         if part is not None:
             full = splitting.fitting(batch, begin, part.size) <= begin
-            if not (new_run or full or splitting.is_over(now.s - part.begun_s)):
+            over = splitting.is_over(now.s - part.begun_s) or part.readout_uid != self._kind()
+            if not (new_run or full or over):
                 return part
             self._close(track, now)
         track.part = self._open_part(batch.source, now)
@@ -255,19 +144,35 @@ class Recorder:
 
     def _open_part(self, source: Source, now: Moment) -> Part:
         """Open the next file that is not there yet."""
-        while True:
-            self._number += 1
-            path = self._path
-            if self._number > 1:
-                path = path.with_name(f"{path.stem}-{self._number}{path.suffix}")
+        self._make_folder()
+        self._remove_older()
+        uid = self._kind()
+        for number in self._numbers:
+            path = _numbered(self._path, number)
             with suppress(FileExistsError):
-                part = Part(path, source, self._url, now, overwrite=self._force)
+                part = Part(path, source, self._origin, uid, now, overwrite=False)
                 break
         own = any(part.source != source for part in self.parts)
         self.parts.append(part)
         _log.info("recording %s to %s%s", source, path, ": another source, a file of its own" if own else "")
         self._write_account(part, now, complete=False)  # now, while there is room on the disk
         return part
+
+    def _make_folder(self) -> None:
+        """Make the folder again if somebody has deleted it."""
+        folder = self._path.parent
+        if not folder.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _log.warning("the folder %s was deleted; it is made again", folder)
+
+    def _remove_older(self) -> None:
+        """Remove the recording that is replaced, now that there is something to put in its place."""
+        older, self._older = self._older, []
+        for path in older:
+            path.unlink(missing_ok=True)
+            account_path(path).unlink(missing_ok=True)
+        if len(older) > 1:
+            _log.info("replacing the older recording %s to %s", older[0], older[-1])
 
     def _track(self, source: Source, now: Moment) -> "_Track":
         if source not in self._tracks:
@@ -284,6 +189,8 @@ class Recorder:
 
     def _close(self, track: "_Track", now: Moment) -> None:
         if track.part is not None:
+            track.part.flush(now, every_s=0.0)
+            track.part.write_header(self._stream(), now, complete=True)
             track.part.close()
             self._write_account(track.part, now, complete=True)
             track.part = None
@@ -293,6 +200,21 @@ class Recorder:
         self.error = error
         for part in self._open_parts():
             part.salvage()
+
+    @property
+    def deleted(self) -> int:
+        """How many are in no file because somebody has deleted theirs."""
+        return sum(part.not_written for part in self.parts if part.is_deleted)
+
+    def _notice_deleted(self) -> None:
+        """Go on in new files where somebody has deleted those that are open."""
+        for track in self._tracks.values():
+            part = track.part
+            if part is not None and part.was_deleted():
+                readouts = numbers.counted(part.readouts, "readout")
+                part.give_up()
+                track.part = None
+                _log.warning("%s was deleted, with %s; going on in a new file", part.path, readouts)
 
     def _open_parts(self) -> list[Part]:
         return [track.part for track in self._tracks.values() if track.part is not None]
@@ -308,14 +230,20 @@ class Recorder:
             self._fail(error)
         if now.s >= self._accounts_s:
             self._accounts_s = now.s + _ACCOUNT_S
+            if self.error is None:
+                self._notice_deleted()
             for part in self._open_parts():
                 self._write_account(part, now, complete=False)
 
     def close(self, now: Moment) -> None:
         """End the recording."""
+        if self.error is None:
+            self._notice_deleted()
         try:
             if self.error is None:
                 for part in self._open_parts():
+                    part.flush(now, every_s=0.0)
+                    part.write_header(self._stream(), now, complete=True)
                     part.close()
         except OSError as error:
             self._fail(error)
@@ -325,8 +253,11 @@ class Recorder:
     def _write_account(self, part: Part, now: Moment, *, complete: bool) -> None:
         try:
             part.write_account(self._stream(), now, complete=complete)
+            self._accounts_fail = False
         except OSError as error:  # a full disk may leave room for the readouts all the same
-            _log.warning("no account of %s: %s", part.path, error.strerror)
+            if not self._accounts_fail:
+                _log.warning("no account of %s: %s", part.path, error.strerror)
+            self._accounts_fail = True
 
 
 @dataclass(slots=True)
@@ -349,3 +280,36 @@ def _check_target(path: Path, force: bool) -> None:
     for there in (path, account_path(path)):
         if there.exists() and not force:
             raise ConfigError(f"{there} exists: choose another name, or overwrite it with --force")
+
+
+def _numbered(path: Path, number: int) -> Path:
+    """Return the name of a part: run.apx, run-2.apx, run-3.apx."""
+    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def _numbered_files(path: Path) -> Iterator[Path]:
+    """Iterate over the files that have names of further parts, by number."""
+    numbers_there = []
+    for there in path.parent.iterdir():
+        number = there.stem.removeprefix(f"{path.stem}-")
+        if number.isdecimal() and there.name == f"{path.stem}-{number}{path.suffix}" and number[0] != "0":
+            numbers_there.append(int(number))
+    yield from (_numbered(path, number) for number in sorted(numbers_there) if number > 1)
+
+
+def _older_parts(path: Path) -> list[Path]:
+    """Return the files of the recording that is there: the first, and those of which it is known."""
+    recording = recording_of(path)
+    further = [part for part in _numbered_files(path) if recording and recording_of(part) == recording]
+    return [path, *further]
+
+
+def _check_others(path: Path, older: list[Path]) -> None:
+    """Refuse to put new parts between files of which nobody knows whether they are older parts."""
+    others = [part for part in _numbered_files(path) if part not in older]
+    if others:
+        names = str(others[0]) if len(others) == 1 else f"{others[0]} to {others[-1]}"
+        raise ConfigError(
+            f"{names} would stand among the new parts, and --force replaces only the recording {path.name}: "
+            "remove what is no longer needed, or choose another name"
+        )

@@ -24,6 +24,11 @@ class Splitting:
     seconds: float = float("inf")
     """Since the first readout of a file was received."""
 
+    @property
+    def divides(self) -> bool:
+        """Whether a source may have more than one file."""
+        return self != Splitting()
+
     def fitting(self, batch: Batch, begin: int, size: int) -> int:
         """Return the end of the readouts, from `begin` on, that still go into a file of `size` bytes."""
         offset = batch.ends[begin - 1] if begin else 0

@@ -7,24 +7,23 @@ the size of a file does not matter.
 import csv
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from astropix_stream.batch import Batch
 from astropix_stream.cli.terminal.ending import Problem
 from astropix_stream.errors import ConfigError
-from astropix_stream.fmt import AstroPix4Hit, AstroPix4Readout, Decoding
-
-_NOT_USED = 1 << Decoding.ORPHAN_BYTES_NOT_USED
+from astropix_stream.fmt import AstroPix4Hit, AstroPix4Readout
+from astropix_stream.joining import Joiner, decoded
 
 
 class Table(AbstractContextManager["Table"], ABC):
     """A file of hits; a row each, the columns those of `AstroPix4Hit.ATTRIBUTE_NAMES`."""
 
     @abstractmethod
-    def write(self, readouts: Sequence[AstroPix4Readout]) -> int:
+    def write(self, batch: Batch) -> int:
         """Append the hits of readouts that follow those given before; return how many."""
 
     @abstractmethod
@@ -40,18 +39,20 @@ class Table(AbstractContextManager["Table"], ABC):
 class CsvTable(Table):
     """Comma-separated values, with a line of names."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, readout_class: type[AstroPix4Readout]) -> None:
+        self._readout_class = readout_class
+        self._joiner = Joiner()
         self._file = path.open("w", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerow(AstroPix4Hit.ATTRIBUTE_NAMES)
-        self._extra: bytes | None = None
 
-    def write(self, readouts: Sequence[AstroPix4Readout]) -> int:
+    def write(self, batch: Batch) -> int:
         """Append the hits of some readouts."""
-        hits: list[AstroPix4Hit] = []
-        for readout in readouts:
-            hits += readout.decode(self._extra)
-            self._extra = readout.extra_bytes()
+        readouts = self._readout_class.from_payload(
+            batch.payload, batch.ends, batch.readout_ids, batch.timestamps
+        )
+        done = decoded(readouts, self._joiner, batch.run_starts, batch.duplicates)
+        hits = [hit for readout in done for hit in readout.hits()]
         self._writer.writerows(hit.attribute_values() for hit in hits)
         return len(hits)
 
@@ -61,39 +62,32 @@ class CsvTable(Table):
 
 
 class Columns:
-    """Decodes readouts with NumPy, and puts together what was split between two of them."""
+    """Decodes readouts with NumPy."""
 
     def __init__(self) -> None:
         self._columns: Any = _import("astropix_stream.columns")
-        self._before: AstroPix4Readout | None = None
+        self._joiner = Joiner()
+        self.nothing = self._columns.decode_batch(b"").hits
 
-    def decode(self, readouts: Sequence[AstroPix4Readout]) -> Any:
+    def decode(self, batch: Batch) -> Any:
         """Return the hits as a structured array."""
-        batch = self._columns.decode_batch(readouts)
-        joined = [*readouts]
-        for i in (batch.statuses & _NOT_USED).nonzero()[0]:
-            before = readouts[i - 1] if i else self._before
-            extra = None if before is None else before.extra_bytes()
-            if extra:  # decode once more, since a readout remembers its hits
-                joined[i] = readouts[i].from_bytes(readouts[i].to_bytes())
-                joined[i].decode(extra)
-        self._before = readouts[-1] if readouts else None
-        changed = any(one is not other for one, other in zip(joined, readouts, strict=True))
-        return self._columns.decode_batch(joined).hits if changed else batch.hits
+        return self._columns.decode_batch(
+            batch.payload, joiner=self._joiner, run_starts=batch.run_starts, duplicates=batch.duplicates
+        ).hits
 
 
 class NpzTable(Table):
     """NumPy's archive: an array for each column. It is collected in memory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, readout_class: type[AstroPix4Readout]) -> None:
         self._numpy: Any = _import("numpy")
         self._columns = Columns()
         self._file = path.open("wb")
-        self._chunks = [self._columns.decode([])]
+        self._chunks = [self._columns.nothing]
 
-    def write(self, readouts: Sequence[AstroPix4Readout]) -> int:
+    def write(self, batch: Batch) -> int:
         """Append the hits of some readouts."""
-        self._chunks.append(self._columns.decode(readouts))
+        self._chunks.append(self._columns.decode(batch))
         return len(self._chunks[-1])
 
     def close(self) -> None:
@@ -106,20 +100,19 @@ class NpzTable(Table):
 class ParquetTable(Table):
     """Apache Parquet."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, readout_class: type[AstroPix4Readout]) -> None:
         self._arrow: Any = _import("pyarrow")
         parquet: Any = _import("pyarrow.parquet")
         self._columns = Columns()
-        self._writer = parquet.ParquetWriter(path, self._make([]).schema)
+        self._writer = parquet.ParquetWriter(path, self._make(self._columns.nothing).schema)
 
-    def _make(self, readouts: Sequence[AstroPix4Readout]) -> Any:
-        hits = self._columns.decode(readouts)
+    def _make(self, hits: Any) -> Any:
         # A column of a structured array is strided, and Arrow takes contiguous ones.
         return self._arrow.table({name: hits[name].copy() for name in hits.dtype.names})
 
-    def write(self, readouts: Sequence[AstroPix4Readout]) -> int:
+    def write(self, batch: Batch) -> int:
         """Append the hits of some readouts."""
-        chunk = self._make(readouts)
+        chunk = self._make(self._columns.decode(batch))
         self._writer.write_table(chunk)
         return int(chunk.num_rows)
 
@@ -135,7 +128,7 @@ _KINDS: dict[str, type[CsvTable] | type[NpzTable] | type[ParquetTable]] = {
 }
 
 
-def open_table(path: Path, kind: str) -> Table:
+def open_table(path: Path, kind: str, readout_class: type[AstroPix4Readout]) -> Table:
     """Open a table to write.
 
     Parameters
@@ -144,6 +137,8 @@ def open_table(path: Path, kind: str) -> Table:
         The file; overwritten if it exists.
     kind
         .csv, .npz or .parquet.
+    readout_class
+        Class of the readouts.
 
     Raises
     ------
@@ -154,7 +149,7 @@ def open_table(path: Path, kind: str) -> Table:
     """
     if kind not in _KINDS:
         raise ConfigError(f"{kind!r} is no kind of table: give a name that ends in .csv, .parquet or .npz")
-    return _KINDS[kind](path)
+    return _KINDS[kind](path, readout_class)
 
 
 def _import(name: str) -> Any:

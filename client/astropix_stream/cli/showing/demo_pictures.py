@@ -29,7 +29,7 @@ class PicturedRow(Row):
     def take(self, batch: Batch) -> None:
         """Note what arrived."""
         super().take(batch)
-        for raw in batch.datagrams():
+        for raw in batch.without_duplicates().datagrams():
             for hit in AstroPix4Readout.from_bytes(raw).hits():
                 self._pixels[hit.column, hit.row] += 1
                 self._tots[int(hit.tot_us / _US_A_LINE)] += 1

@@ -124,7 +124,7 @@ def draw_table(rows: Sequence[Row], width: int) -> Table:
 def _numbers(row: Row) -> dict[str, str]:
     return {
         "readouts/s": numbers.rate(row.readout_rate).removesuffix("/s"),
-        "hits/s": numbers.rate(row.hit_rate).removesuffix("/s"),
+        "hits/s": row.hits_per_s.removesuffix("/s"),
         "bytes/s": numbers.size(row.byte_rate),
         "lag": row.lag,
         "last readout": row.age,

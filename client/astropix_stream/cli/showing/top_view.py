@@ -8,59 +8,80 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any
 
-from astropix_stream import fmt, numbers
-from astropix_stream.batch import Batch
+from astropix_stream import fitting, numbers
+from astropix_stream.batch import Batch, Source, concatenated
+from astropix_stream.cli.terminal import ending
 from astropix_stream.cli.terminal.sources import OpenSource
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.state import QUIET_AFTER_S, State
+from astropix_stream.fitting import SAMPLE, Doubt
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.joining import Joiner, decoded
+
+_MAX_SOURCES = 64  # whose split hits are put together: forged ones must not fill the memory
 
 
 class Hits:
     """Counts the hits in what arrives: all of them, or an estimate from the first part of each second.
 
     Decoding must not keep the receiver waiting: NumPy takes some 20 ms for the bytes allowed here, and plain
-    Python as long for fewer.
+    Python as long for fewer. Duplicates are left out.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self._payloads: list[bytes] = []
+        self.doubt = Doubt()
+        self._batches: dict[Source, list[Batch]] = {}
+        self._joiners: dict[Source, Joiner] = {}
         self._gathered = self._arrived = 0
-        self._limit, self._decode = _decoder()
+        self._limit, self._count = _counter()
 
-    def take(self, payload: bytes) -> None:
-        """Note readouts back to back."""
-        self._arrived += len(payload)
-        if self._gathered < self._limit:
-            self._payloads.append(payload)
-            self._gathered += len(payload)
+    def take(self, batch: Batch) -> None:
+        """Note readouts."""
+        batch = batch.without_duplicates()
+        size = len(batch.payload)
+        self._arrived += size
+        if size and self._gathered < self._limit:
+            self._batches.setdefault(batch.source, []).append(batch)
+            self._gathered += size
 
-    def tick(self) -> None:
-        """Decode what was gathered."""
+    def tick(self) -> bool:
+        """Decode what was gathered; return whether it is doubted, for the first time, that these are hits."""
+        doubted = False
+        found = 0
+        for source, batches in self._batches.items():
+            batch = concatenated(batches)
+            if self.doubt.open:
+                first = batch.part(0, min(len(batch), SAMPLE))
+                doubted |= any(list(map(self.doubt.note, _readouts(first))))
+            if len(self._joiners) >= _MAX_SOURCES:
+                self._joiners.clear()
+            found += self._count(batch, self._joiners.setdefault(source, Joiner()))
         if self._gathered:
-            found = self._decode(b"".join(self._payloads))
             self.count += round(found * self._arrived / self._gathered)
-        self._payloads.clear()
+        self._batches.clear()
         self._gathered = self._arrived = 0
+        return doubted
 
 
-def _decoder() -> tuple[int, Callable[[bytes], int]]:
+def _readouts(batch: Batch) -> list[AstroPix4Readout]:
+    return AstroPix4Readout.from_payload(batch.payload, batch.ends, batch.readout_ids, batch.timestamps)
+
+
+def _counter() -> tuple[int, Callable[[Batch, Joiner], int]]:
     """Return how many bytes to decode each second, and the function that counts their hits."""
     try:
-        from astropix_stream.columns import decode_columns  # noqa: PLC0415  (an extra of the wheel)
+        from astropix_stream import columns  # noqa: PLC0415  (an extra of the wheel)
     except ImportError:
         return 64 << 10, _count_plainly
-    return 2 << 20, lambda payload: len(decode_columns(payload))
+    return 2 << 20, lambda batch, joiner: len(
+        columns.decode_batch(batch.payload, joiner=joiner, run_starts=batch.run_starts).hits
+    )
 
 
-def _count_plainly(payload: bytes) -> int:
-    count = begin = 0
-    while begin < len(payload):
-        end = begin + fmt.HEADER_SIZE + fmt.parse_header(payload, begin)[2]
-        count += len(fmt.parse_hits(payload[begin + fmt.HEADER_SIZE : end])[0])
-        begin = end
-    return count
+def _count_plainly(batch: Batch, joiner: Joiner) -> int:
+    return sum(len(readout.hits()) for readout in decoded(_readouts(batch), joiner, batch.run_starts))
 
 
 class Row:
@@ -79,6 +100,8 @@ class Row:
         What arrived.
     readout_rate, hit_rate, byte_rate : float
         Per second, over the last three.
+    decodes : bool
+        Whether hits are counted: not those of a kind that is not AstroPix 4.
     state, lag_s, age_s, ledger
         As of the last tick; `age_s` is None before the first readout.
     """
@@ -92,6 +115,7 @@ class Row:
         self.lag_s = 0.0
         self.age_s: float | None = None
         self.ledger = Ledger()
+        self.decodes = True
         self._hits = Hits()
         self._meters = [numbers.RateMeter() for _ in range(3)]
 
@@ -99,16 +123,19 @@ class Row:
         """Note what arrived."""
         self.readouts += len(batch)
         self.bytes += len(batch.payload)
-        self._hits.take(batch.payload)
+        if self.decodes:
+            self._hits.take(batch)
 
     def tick(self, now: Moment) -> None:
         """Measure the rates, and ask the receiver."""
-        self._hits.tick()
+        receiver = self.source.receiver
+        self.decodes = not fitting.misfit(AstroPix4Readout, receiver.readout_uid)
+        if self.decodes and self._hits.tick():
+            ending.log.warning("%s: %s", self.source, self._hits.doubt.text)
         counts = self.readouts, self._hits.count, self.bytes
         self.readout_rate, self.hit_rate, self.byte_rate = (
             meter.note(now.s, count) for meter, count in zip(self._meters, counts, strict=True)
         )
-        receiver = self.source.receiver
         self.state, self.lag_s, self.age_s = receiver.state, receiver.lag_s, receiver.age_s
         self.ledger = receiver.ledger
 
@@ -116,6 +143,11 @@ class Row:
     def hits(self) -> int:
         """Number of hits in what arrived, as of the last tick."""
         return self._hits.count
+
+    @property
+    def hits_per_s(self) -> str:
+        """The rate of hits as people read it; empty where they are not counted."""
+        return numbers.rate(self.hit_rate) if self.decodes else ""
 
     @property
     def lag(self) -> str:
@@ -140,13 +172,16 @@ class Row:
             "state": self.state,
             "readouts": self.readouts,
             "readouts_per_s": round(self.readout_rate, 1),
-            "hits_per_s": round(self.hit_rate, 1),
+            "hits_per_s": round(self.hit_rate, 1) if self.decodes else None,
             "bytes_per_s": round(self.byte_rate, 1),
             "lag_s": round(self.lag_s, 3),
             "last_readout_age_s": None if self.age_s is None else round(self.age_s, 3),
             "delivered": self.ledger.delivered,
             "lost": self.ledger.lost,
             "lost_at": self.ledger.to_json()["lost_at"],
+            "duplicates": self.ledger.duplicates,
+            "readout_uid": self.source.receiver.readout_uid,
+            "doubt": self._hits.doubt.text,
         }
 
 
@@ -186,7 +221,7 @@ class Lines(View):
         if self._heading is not None:
             print(f"{clock}  {self._heading()}")
         for row in self._rows:
-            rates = f"{numbers.rate(row.readout_rate)} readouts, {numbers.rate(row.hit_rate)} hits"
+            rates = f"{numbers.rate(row.readout_rate)} readouts, {row.hits_per_s or 'unknown'} hits"
             lost = ", ".join(row.losses) or "none"
             print(f"{clock}  {row.name}  {row.state}: {rates}, last {row.age}, lost: {lost}")
 

@@ -52,6 +52,14 @@ Debug = Annotated[
     bool, typer.Option("--debug", callback=_debug, help="Show tracebacks and all log messages.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
+KeepDuplicates = Annotated[
+    bool,
+    typer.Option("--keep-duplicates", help="Keep readouts that came a second time; else they are left out."),
+]
+AnyKind = Annotated[
+    bool,
+    typer.Option("--any-kind", help="Decode as AstroPix 4 even what is said to be another kind of readouts."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON, one line a record.")]
 
 GroupOption = Annotated[str, typer.Option(help="Group, or address, to send to.", rich_help_panel=_NETWORK)]

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from astropix_stream import numbers
+from astropix_stream import fitting, numbers
 from astropix_stream.batch import Batch
-from astropix_stream.errors import ReceiveTimeout
-from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.errors import ConfigError, FormatError, ReceiveTimeout
+from astropix_stream.fmt import AstroPix4Readout, uid_to_readout_class
 from astropix_stream.opening import open_receiver
 from astropix_stream.receiving.receiver import Receiver
 from astropix_stream.url import SourceUrl, parse_url
@@ -27,7 +27,7 @@ class OpenSource:
 
     def __init__(self, url: SourceUrl) -> None:
         self.url = url
-        self.receiver: Receiver[AstroPix4Readout] = open_receiver(AstroPix4Readout, url)
+        self.receiver: Receiver[AstroPix4Readout] = open_receiver(AstroPix4Readout, url, any_kind=True)
 
     def wait_ready(self, timeout_s: float | None) -> None:
         """Say so when a relay does not answer; raise that when it does not within the command's timeout."""
@@ -38,6 +38,31 @@ class OpenSource:
             if timeout_s is not None and timeout_s <= _RELAY_ANSWERS_S:
                 raise
             _log.warning("%s; still trying", error)
+
+    def readout_class(self, *, any_kind: bool) -> type[AstroPix4Readout]:
+        """Return the class to decode the readouts with, once one has arrived.
+
+        Parameters
+        ----------
+        any_kind
+            Take AstroPix 4 where there is no class for the kind that the relay says.
+
+        Raises
+        ------
+        ConfigError
+            There is none.
+        """
+        uid = self.receiver.readout_uid
+        if uid is None:
+            return AstroPix4Readout
+        try:
+            return uid_to_readout_class(uid)
+        except FormatError:
+            if any_kind:
+                return AstroPix4Readout
+            raise ConfigError(
+                f"{self}: {fitting.misfit(AstroPix4Readout, uid)}; --any-kind decodes them all the same"
+            ) from None
 
     def account(self) -> str:
         """Return what was lost, and what else was odd, in a line."""

@@ -57,6 +57,28 @@ def test_hits_split_between_readouts_are_counted(write):
     assert contents.decoding == {Decoding.VALID_EXTRA_BYTES: 1, Decoding.ORPHAN_BYTES_MATCHED: 1}
 
 
+def test_the_hits_of_duplicates_are_left_out(write, capsys):
+    raws = [readout(i, i / 10) for i in range(10)]
+    raws[4:4] = [raws[3], raws[2]]
+    path = write(*raws)
+    contents = examine(path)
+    assert (contents.readouts, contents.duplicates, contents.hits, contents.missing) == (12, 2, 10, 0)
+    assert examine(path, keep_duplicates=True).hits == 12
+    assert (
+        contents.longest_pause_ns == examine(write(*(readout(i, i / 10) for i in range(10)))).longest_pause_ns
+    )
+    path = write(*raws)
+    assert cli.run(["info", str(path)]) == 0
+    assert "/s; those of 2 duplicates are left out" in capsys.readouterr().out
+    assert cli.run(["info", str(path), "--keep-duplicates"]) == 0
+    assert "with those of 2 duplicates" in capsys.readouterr().out
+
+
+def test_the_same_id_with_other_bytes_is_no_duplicate(write):
+    contents = examine(write(readout(0, 0), readout(1, 1), readout(1, 1, b"\xbc" + HIT + HIT), readout(2, 2)))
+    assert contents.hits == 5
+
+
 def test_padding_at_the_end_is_no_data(write):
     raw = readout(0, 0, b"\xbc" + HIT)
     padded = raw[:15] + (len(raw) - 18).to_bytes(4, "little") + raw[19:] + b"\xff"

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 from itertools import accumulate
 
 import pytest
@@ -195,6 +196,149 @@ def test_force(path):
     recording.take(batch(1), moment())
     recording.close(moment())
     assert ids(path) == [1]
+
+
+def test_a_json_file_of_somebody_else_takes_a_number_too(path, tmp_path):
+    (tmp_path / "run-2.json").write_text("mine")
+    (tmp_path / "run-4.json").symlink_to(tmp_path / "nowhere")
+    recording = recorder(path, Splitting(size=1))
+    for readout_id in range(3):
+        recording.take(batch(readout_id), moment())
+    recording.close(moment())
+    assert names(tmp_path) == ["run-3.apx", "run-5.apx", "run.apx"]
+    assert (tmp_path / "run-2.json").read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_no_file_of_another_name_is_touched(path, tmp_path):
+    mine = [tmp_path / name for name in ("run.json.new", ".run.json.part", "run.apx.new")]
+    for there in mine:
+        there.write_text("mine")
+    recording = recorder(path)
+    recording.take(batch(1), moment())
+    recording.tick(moment(3))
+    recording.close(moment(3))
+    assert [there.read_text() for there in mine] == ["mine"] * 3
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def record(path, count, *, force):
+    recording = recorder(path, Splitting(size=1), force=force)
+    for readout_id in range(count):
+        recording.take(batch(readout_id), moment())
+    recording.close(moment())
+
+
+def test_force_replaces_a_longer_recording_with_all_its_parts(path, tmp_path):
+    record(path, 12, force=False)
+    assert len(names(tmp_path)) == 12
+    record(path, 3, force=True)
+    assert names(tmp_path) == ["run-2.apx", "run-3.apx", "run.apx"]
+    assert sorted(there.name for there in tmp_path.glob("*.json")) == ["run-2.json", "run-3.json", "run.json"]
+
+
+def test_force_removes_nothing_before_there_is_something_to_put_in_its_place(path, tmp_path):
+    record(path, 3, force=False)
+    recorder(path, Splitting(size=1), force=True).close(moment())
+    assert ids(path) == [0]
+    assert len(names(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("name", ["run-2.apx", "run-17.apx"])
+def test_force_leaves_alone_what_is_no_part_of_the_recording(path, tmp_path, name):
+    record(path, 1, force=False)
+    record(tmp_path / name, 1, force=False)
+    with pytest.raises(ConfigError, match=f"{name} would stand among the new parts"):
+        record(path, 3, force=True)
+    recording = recorder(path, force=True)  # without --split it stands among nothing
+    for source in (DAQ, OTHER):
+        recording.take(batch(5, source=source), moment())
+    recording.close(moment())
+    assert ids(tmp_path / name) == [0]
+    assert len(names(tmp_path)) == 3
+
+
+def test_other_names_are_no_parts(path, tmp_path):
+    others = ["run-x.apx", "run-02.apx", "run-1.apx", "run-2.txt", "run-.apx", "rune-2.apx", "run-2-3.apx"]
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    record(path, 1, force=False)
+    record(path, 2, force=True)
+    assert all((tmp_path / name).read_text() == "mine" for name in others)
+
+
+def test_the_account_is_in_the_header_too(path):
+    stream = {"lost": 3, "lost_at": {"before_socket": 3}, "losses": [1] * 100, "paths": []}
+    recording = Recorder(path, URL, Splitting(), lambda: stream, force=False, kind=lambda: 3000)
+    recording.take(batch(1), moment(1))
+    recording.tick(moment(2))
+    with apx_open(path) as reader:  # a recorder that is killed now leaves this
+        assert reader.header["astropix_stream"]["complete"] is False
+        assert [readout_id for _, readout_id, _ in reader.datagrams()] == [1]
+    recording.take(batch(2), moment(3))
+    recording.close(moment(4))
+    with apx_open(path) as reader:
+        assert reader.header["readout_uid"] == 3000
+        ours = reader.header["astropix_stream"]
+        assert ours["stream"] == {"lost": 3, "lost_at": {"before_socket": 3}}
+        assert ours["complete"] is True
+        assert [readout_id for _, readout_id, _ in reader.datagrams()] == [1, 2]
+    assert account(path)["bytes"] == path.stat().st_size
+
+
+def test_an_account_that_does_not_fit_is_beside_the_file_only(path):
+    recording = Recorder(path, URL, Splitting(), lambda: {"lost": 1, "more": "x" * 9000}, force=False)
+    recording.take(batch(1, 2), moment(1))
+    recording.close(moment(4))
+    assert ids(path) == [1, 2]
+    assert account(path)["stream"]["lost"] == 1
+
+
+def test_another_kind_begins_a_file(path, tmp_path):
+    kinds = [4000]
+    recording = Recorder(path, URL, Splitting(), dict, force=False, kind=lambda: kinds[0])
+    recording.take(batch(1), moment())
+    kinds[0] = 3000
+    recording.take(batch(2), moment())
+    recording.close(moment())
+    headers = []
+    for name in ("run.apx", "run-2.apx"):
+        with apx_open(tmp_path / name) as reader:
+            headers.append(reader.header["readout_uid"])
+    assert headers == [4000, 3000]
+
+
+@pytest.mark.parametrize("gone", ["folder", "file"])
+def test_what_is_deleted_meanwhile_is_made_again_and_told(tmp_path, caplog, gone):
+    caplog.set_level("INFO")
+    path = tmp_path / "night" / "run.apx"
+    path.parent.mkdir()
+    recording = recorder(path)
+    recording.take(batch(1, 2), moment(0))
+    recording.tick(moment(3))
+    if gone == "folder":
+        shutil.rmtree(path.parent)
+    else:
+        path.unlink()
+    recording.tick(moment(6))
+    recording.take(batch(3, 4, 5), moment(7))
+    recording.close(moment(8))
+    assert ids(path.with_name("run-2.apx")) == [3, 4, 5]
+    assert (recording.readouts, recording.deleted, recording.not_written) == (3, 2, 2)
+    assert f"{path} was deleted, with 2 readouts; going on in a new file" in caplog.text
+    assert ("the folder" in caplog.text) is (gone == "folder")
+
+
+def test_a_file_that_is_moved_meanwhile_goes_on(path, tmp_path):
+    recording = recorder(path)
+    recording.take(batch(1), moment(0))
+    recording.tick(moment(3))
+    path.rename(tmp_path / "moved.apx")
+    recording.take(batch(2), moment(4))
+    recording.tick(moment(6))
+    recording.close(moment(8))
+    assert ids(tmp_path / "moved.apx") == [1, 2]
+    assert recording.deleted == 0
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,50 @@ def test_every_kind_has_the_same_hits_in_the_documented_columns(kind, file, expe
     assert rows == expected
 
 
+@pytest.fixture
+def doubled(file, tmp_path):
+    """The same run in which every third readout stands twice, split ones among them."""
+    path = tmp_path / "doubled.apx"
+    with apx_open(file) as reader, apx_open(path, "wb", reader.header) as writer:
+        for raw, readout_id, _ in reader.datagrams():
+            writer.write(raw * (1 + (readout_id % 3 == 0 or readout_id in (100, 101, 4095, 4096))))
+    return path
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_the_hits_of_duplicates_are_left_out(kind, doubled, expected, tmp_path, capsys):
+    pytest.importorskip(LIBRARIES[kind])
+    path = tmp_path / f"hits{kind}"
+    assert cli.run(["convert", str(doubled), str(path)]) == 0
+    out = capsys.readouterr().out
+    assert out.endswith("duplicates left out (--keep-duplicates keeps them)\n")
+    assert READERS[kind](path)[1] == expected
+    assert cli.run(["convert", str(doubled), str(path), "--keep-duplicates", "--force"]) == 0
+    assert "left out" not in capsys.readouterr().out
+    rows = READERS[kind](path)[1]
+    assert len(rows) > len(expected)
+    assert {tuple(row) for row in expected} <= {tuple(row) for row in rows}
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_two_halves_that_are_no_hit_are_none(kind, tmp_path):
+    pytest.importorskip(LIBRARIES[kind])
+    path, table = tmp_path / "gap.apx", tmp_path / f"hits{kind}"
+    pieces = [
+        (HIT[:3], 5),
+        (HIT[3:] + HIT, 7),
+        (HIT[:3], 8),
+        (HIT[3:], 0),
+        (HIT[:3], 1),
+        (HIT[3:] + HIT[:3], 2),
+    ]
+    with apx_open(path, "wb", FileHeader(AstroPix4Readout, {})) as writer:
+        for at, (data, readout_id) in enumerate(pieces):
+            writer.write(AstroPix4Readout(data, readout_id, 10**18 + at * 10**9).to_bytes())
+    assert cli.run(["convert", str(path), str(table)]) == 0
+    assert [row[2] for row in READERS[kind](table)[1]] == [7, 2]
+
+
 @pytest.mark.parametrize("kind", READERS)
 def test_no_readouts_are_an_empty_table(kind, tmp_path):
     pytest.importorskip(LIBRARIES[kind])
@@ -99,6 +143,15 @@ def test_a_damaged_file_is_converted_up_to_the_damage(file, expected, tmp_path, 
     assert "not a readout at byte" in capsys.readouterr().err
     _, rows = read_csv(tmp_path / "hits.csv")
     assert rows == expected
+
+
+def test_files_beside_the_table_are_left_alone(file, tmp_path):
+    mine = [tmp_path / name for name in ("hits.csv.new", "hits.csv.part", ".hits.csv.new")]
+    for there in mine:
+        there.write_text("mine")
+    assert cli.run(["convert", str(file), str(tmp_path / "hits.csv")]) == 0
+    assert [there.read_text() for there in mine] == ["mine"] * 3
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_a_table_that_exists_is_kept(file, tmp_path, capsys):
@@ -127,7 +180,7 @@ def test_without_the_library(kind, library, file, tmp_path, monkeypatch, capsys)
 
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(Problem, match=f"this needs {library}: pip install"):
-        tables.open_table(tmp_path / "hits", kind)
+        tables.open_table(tmp_path / "hits", kind, AstroPix4Readout)
 
 
 def test_a_failure_leaves_no_half_table(file, tmp_path, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from itertools import accumulate, islice
 from typing import Any
 
@@ -17,6 +18,7 @@ from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
+from astropix_stream.fmt import AstroPix4Readout
 
 READOUTS = [readout for _, readout in islice(Detector(seed=3, hits=5).readouts(), 200)]
 RAW = [readout.to_bytes() for readout in READOUTS]
@@ -31,8 +33,8 @@ def hits(request, monkeypatch):
 
 
 def test_hits_are_counted(hits):
-    hits.take(b"".join(RAW[:100]))
-    hits.take(b"".join(RAW[100:]))
+    hits.take(batch(RAW[:100]))
+    hits.take(batch(RAW[100:]))
     hits.tick()
     hits.tick()
     assert hits.count == HITS
@@ -41,12 +43,24 @@ def test_hits_are_counted(hits):
 def test_too_many_to_decode_are_estimated(hits):
     hits._limit = 1
     for _ in range(10):
-        hits.take(b"".join(RAW))
+        hits.take(batch(RAW))
     hits.tick()
     assert hits.count == 10 * HITS
 
 
+def test_a_split_hit_is_counted_and_those_of_duplicates_are_not(hits):
+    hit = READOUTS[0].data()[READOUTS[0].data().index(b"\xbc\xe0") + 1 :][:8]
+    raws = [AstroPix4Readout(data, i, 0).to_bytes() for i, data in enumerate((hit[:3], hit[3:] + hit))]
+    hits.take(batch(raws[:1]))
+    hits.tick()
+    hits.take(batch([raws[1]], first=1))
+    hits.take(replace(batch([raws[1], raws[1]], first=1), duplicates=b"\1\1"))
+    hits.tick()
+    assert hits.count == 2
+
+
 class Receiver:
+    readout_uid: int | None = None
     state, lag_s, age_s = State.LIVE, 0.25, 0.5
     ledger = Ledger(delivered=200, lost_at={Place.BEFORE_SOCKET: 12, Place.RELAY_TO_CLIENT: 3})
 
@@ -59,8 +73,8 @@ class Opened(OpenSource):
         return "udp://239.1.1.1:5007?interface=eth1"
 
 
-def batch(raws):
-    ids = range(len(raws))
+def batch(raws, first=0):
+    ids = range(first, first + len(raws))
     ends = list(accumulate(map(len, raws)))
     return Batch(Source("10.0.0.1", 1), 0, b"".join(raws), ids, ids, ends)
 
@@ -79,6 +93,25 @@ def test_a_row_has_rates_and_what_the_receiver_says(row):
     assert row.byte_rate == sum(map(len, RAW)) / 2
     assert (row.state, row.lag, row.age) == (State.LIVE, "0.2 s", "0.5 s ago")
     assert row.losses == ["12 before the socket", "3 between relay and here"]
+
+
+def test_hits_of_another_kind_are_not_counted(row, capsys):
+    row.source.receiver.readout_uid = 3000
+    row.take(batch(RAW))
+    row.tick(Moment(4.0, 0))
+    record = row.to_json(Moment(4.0, 77))
+    assert (record["hits_per_s"], record["readout_uid"], record["readouts"]) == (None, 3000, 400)
+    Lines([row]).show(Moment(4.0, 77))
+    assert "100/s readouts, unknown hits" in capsys.readouterr().out
+
+
+def test_readouts_that_decode_to_nothing_are_doubted_once(caplog):
+    row = Row(Opened())
+    for _ in range(3):
+        row.take(batch([AstroPix4Readout(b"\x20\x01\x02" * 9, i, 0).to_bytes() for i in range(90)]))
+        row.tick(Moment(4.0, 0))
+    assert caplog.text.count("is this AstroPix 4?") == 1
+    assert row.to_json(Moment(4.0, 0))["doubt"].endswith("is this AstroPix 4?")
 
 
 def test_a_record(row):
