@@ -86,7 +86,7 @@ class Drained(NamedTuple):
 NOTHING = Drained(b"", (), (), (), True)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Batch:
     """Readouts of one source that arrived together, as bytes and as columns. Only who makes one changes it.
 
@@ -121,6 +121,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    def __repr__(self) -> str:
+        ids = f", ids {self.readout_ids[0]} to {self.readout_ids[-1]}" if self.ends else ""
+        return f"<Batch from {self.source}: {len(self)} readouts{ids}, {len(self.payload)} bytes>"
 
     @property
     def run_starts(self) -> set[int]:

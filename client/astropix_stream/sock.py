@@ -349,9 +349,12 @@ class MulticastReceiver(Receiver[R]):
 
     def _rest(self, timeout_s: float | None) -> None:
         """Let readouts that follow soon gather, so that one wake takes many; a lone one is out already."""
-        left = self._rest_until_s - time.monotonic()
-        if left > 0 and timeout_s != 0.0:
-            time.sleep(left)
+        left_s = self._gather_s()
+        if left_s > 0 and timeout_s != 0.0:
+            time.sleep(left_s)
+
+    def _gather_s(self) -> float:
+        return max(0.0, self._rest_until_s - time.monotonic())
 
     def _drain(self) -> list[Batch]:
         reader = self._joined.reader

@@ -247,7 +247,7 @@ def _counts(account: SourceSequence) -> Counts:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Ledger:
     """What a receiver knows of the readouts that the DAQ sent since it joined.
 
@@ -327,6 +327,9 @@ class Ledger:
         else:
             text = "; ".join(map("".join, zip(what, when, strict=True)))
         return f"{self.lost} lost of {self.delivered + self.lost}: {text}"
+
+    def __repr__(self) -> str:
+        return f"<Ledger: {self}>"
 
     def __str__(self) -> str:
         return self.text(clock.now().ns)

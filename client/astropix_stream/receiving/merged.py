@@ -6,6 +6,7 @@ Each readout is delivered once, from whichever path has it first; a path may die
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -66,6 +67,20 @@ class MergedReceiver(Receiver[R]):
         self._recovered = 0
         self._more = False
         self._refused: set[Receiver[Any]] = set()
+
+    def address(self) -> tuple[Any, ...]:
+        """Return the addresses of the paths."""
+        return tuple(receiver.address() for receiver in self.receivers)
+
+    @property
+    def stream(self) -> str | None:
+        """The stream's name, as the first relay tells it that does."""
+        return next((receiver.stream for receiver in self.receivers if receiver.stream is not None), None)
+
+    @property
+    def rejected(self) -> Counter[str]:
+        """Datagrams that were not readouts, by reason, on all paths."""
+        return sum((receiver.rejected for receiver in self.receivers), Counter())
 
     @property
     def connected(self) -> bool:

@@ -7,8 +7,8 @@ import logging
 import select
 import time
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator
 from operator import length_hint
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -24,7 +24,16 @@ _log = logging.getLogger(__name__)
 
 MAX_SIZE = 65535  # bytes of the largest readout handed out, header included
 _LOOK_S = 1.0  # between looks at the ledger for new losses: a sum over all sources
-_DEFAULT: Any = object()  # stands for the receiver's own timeout, since None means for ever
+
+
+class _Own:
+    """Stands for the receiver's own timeout, since None means without end."""
+
+    def __repr__(self) -> str:
+        return "receiver.timeout"
+
+
+_OWN: Any = _Own()
 
 
 class ReadoutLike(Protocol):
@@ -60,6 +69,7 @@ class Receiver(ABC, Generic[R]):
         self._readouts = iter(self._decoded)  # those of them that are to be handed out
         self._readiness: Readiness | None = None
         self._closed = False
+        self._has_paused = True
         self._tracker = StateTracker()
         self._look_at_s = float("-inf")
         self.timeout = timeout
@@ -78,6 +88,20 @@ class Receiver(ABC, Generic[R]):
     def ready(self) -> bool:
         """Whether the way to the readouts works, as far as is known."""
         return True
+
+    @abstractmethod
+    def address(self) -> Any:
+        """Return where the readouts come from: (group, port), an endpoint, or a tuple of several of these."""
+
+    @property
+    def stream(self) -> str | None:
+        """The stream's name at a relay; None where it has none, or the relay has not told it."""
+        return None
+
+    @property
+    def rejected(self) -> Counter[str]:
+        """Datagrams that were not readouts, by reason (see `multicast.intake`), where we saw them."""
+        return Counter()
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until the way to the readouts works; where nothing tells of that, as here, return at once."""
@@ -132,7 +156,7 @@ class Receiver(ABC, Generic[R]):
     def _close(self) -> None:
         """Release what the subclass opened."""
 
-    def receive(self, max_size: int = MAX_SIZE, timeout: float | None = _DEFAULT) -> R:
+    def receive(self, max_size: int = MAX_SIZE, timeout: float | None = _OWN) -> R:
         """Return the next readout.
 
         Parameters
@@ -160,7 +184,7 @@ class Receiver(ABC, Generic[R]):
         self._tell_readiness()
         return readout
 
-    def receive_batch(self, timeout: float | None = _DEFAULT) -> Batch:
+    def receive_batch(self, timeout: float | None = _OWN) -> Batch:
         """Return the next readouts of one source as bytes and columns, to record them or decode many at once.
 
         A receiver is read with this or with `receive`, not with both: what `receive` has begun to hand out
@@ -185,8 +209,73 @@ class Receiver(ABC, Generic[R]):
             if self._readiness is None:
                 yield from self._readouts  # 30 ns each, where `receive` takes 300
 
+    async def receive_async(self, max_size: int = MAX_SIZE, timeout: float | None = _OWN) -> R:
+        """Return the next readout, as `receive`, and let the event loop's other tasks run meanwhile.
+
+        One task at a time reads a receiver; a task that is cancelled loses nothing.
+        """
+        deadline = self._deadline(timeout)
+        while True:
+            try:
+                if self._left() or self._batches:
+                    return self.receive(max_size, 0.0)
+                await self._await_batch(deadline)
+            except ReceiveTimeout:
+                if _has_passed(deadline):
+                    raise
+
+    async def receive_batch_async(self, timeout: float | None = _OWN) -> Batch:
+        """Return the next readouts of one source, as `receive_batch`, while other tasks run."""
+        await self._await_batch(self._deadline(timeout))
+        return self.receive_batch(0.0)
+
+    async def __aiter__(self) -> AsyncIterator[R]:
+        """Iterate over readouts, as `__iter__`, while other tasks run."""
+        while not self._closed:
+            try:
+                yield await self.receive_async()
+            except ReceiveTimeout:
+                return
+            for readout in self._readouts:
+                yield readout
+
+    async def _await_batch(self, deadline: float | None) -> None:
+        """Wait until a batch is there.
+
+        Raises
+        ------
+        ReceiveTimeout
+            None came before the deadline.
+        """
+        from asyncio import sleep  # noqa: PLC0415  (a DAQ does not pay for it)
+
+        from astropix_stream.receiving import awaiting  # noqa: PLC0415
+
+        self._check_open()
+        gather_s = self._gather_s()
+        if gather_s > 0 or not self._has_paused:  # other tasks have their turn where readouts never cease
+            await sleep(gather_s)
+        self._has_paused = False
+        while not self._batches:
+            self._check_open()
+            self._take_in(0.0)
+            if self._batches:
+                break
+            left_s = _LOOK_S if deadline is None else min(_LOOK_S, deadline - time.monotonic())
+            if left_s <= 0:
+                self._tell_readiness()
+                raise self._timeout()
+            fds = [self.fileno()] if hasattr(select, "epoll") else self._watched_fds()
+            self._tell_readiness()
+            await awaiting.readable(fds, left_s)
+            self._has_paused = True
+
+    def _gather_s(self) -> float:
+        """Return for how many seconds to let readouts gather before the next look."""
+        return 0.0
+
     def fileno(self) -> int:
-        """Return a descriptor for `select` and asyncio, readable while a readout may be waiting.
+        """Return a descriptor for `select` and event loops, readable while a readout may be waiting.
 
         It may be readable for a datagram that turns out not to be a readout: call ``receive(timeout=0)`` and
         expect `ReceiveTimeout`.
@@ -210,6 +299,10 @@ class Receiver(ABC, Generic[R]):
             self._readiness.close()
         self._close()
 
+    def __repr__(self) -> str:
+        closed = ", closed" if self._closed else ""
+        return f"<{type(self).__name__} of {self._readout_class.__name__} from {self}{closed}>"
+
     def __enter__(self) -> Self:
         return self
 
@@ -227,7 +320,7 @@ class Receiver(ABC, Generic[R]):
         return length_hint(self._readouts)
 
     def _deadline(self, timeout: float | None) -> float | None:
-        timeout = self.timeout if timeout is _DEFAULT else timeout
+        timeout = self.timeout if timeout is _OWN else timeout
         return None if timeout is None else time.monotonic() + timeout
 
     def _check_open(self) -> None:
