@@ -52,6 +52,9 @@ class ListReceiver(Receiver):
         self.can_arrive = True
         self._near, self._far = socket.socketpair()
 
+    def address(self):
+        return self._near.getsockname()
+
     def arrive(self, *batches):
         self.waiting.append(list(batches))
         self._far.send(b"x")
