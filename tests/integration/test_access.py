@@ -51,7 +51,7 @@ def make_config(group, port, files):
             streams=(StreamConfig(group=group, port=port, interface="127.0.0.1"),),
             publish=PublishConfig(endpoint="tcp://127.0.0.1:0", **publish),
             metrics=MetricsConfig(listen=None),
-            **({"security": SecurityConfig(**security)} if encrypted else {}),
+            security=SecurityConfig(**security) if encrypted else None,
         )
 
     return make
