@@ -47,12 +47,12 @@ def allow(files, name):
 def make_config(group, port, files):
     def make(*, encrypted, **publish):
         security = {"client_keys": str(files / "clients"), "secret_key": str(files / "relay.key_secret")}
-        return Config(
+        config = Config(
             streams=(StreamConfig(group=group, port=port, interface="127.0.0.1"),),
             publish=PublishConfig(endpoint="tcp://127.0.0.1:0", **publish),
             metrics=MetricsConfig(listen=None),
-            security=SecurityConfig(**security) if encrypted else None,
         )
+        return config.model_copy(update={"security": SecurityConfig(**security)}) if encrypted else config
 
     return make
 
