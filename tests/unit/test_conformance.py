@@ -2,18 +2,13 @@
 
 import json
 import re
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from astropix_relay.clients.archive import answer_request
-from astropix_relay.history import History
 from astropix_stream import wire
 from astropix_stream.cli.conforming import scenes
-from astropix_stream.cli.conforming.scenes import Asked, Observed, Shelf
 from astropix_stream.clock import Moment
-from astropix_stream.errors import ConfigError, WireError
+from astropix_stream.errors import WireError
 from astropix_stream.relay.subscription import Subscription
 from conformance import offline
 from conformance.__main__ import FOLDER, texts
@@ -25,7 +20,6 @@ FRAMES = [json.loads(line) for line in (FOLDER / "frames.jsonl").read_text("utf-
 SESSIONS = [json.loads(line) for line in (FOLDER / "sessions.jsonl").read_text("utf-8").splitlines()]
 by_name = pytest.mark.parametrize("line", FRAMES, ids=lambda line: line["name"])
 by_session = pytest.mark.parametrize("session", SESSIONS, ids=lambda line: line["scene"])
-by_scene = pytest.mark.parametrize("scene", scenes.load(), ids=lambda scene: scene.name)
 
 
 @pytest.mark.parametrize(("name", "text"), texts().items(), ids=texts())
@@ -147,136 +141,3 @@ def test_sessions(session):
     assert got["restarts"] == expect["restarts"]
     asked = [{key: r[key] for key in ("at", "kind", "relay_id", "a", "b")} for r in expect["requests"]]
     assert got["requests"] == asked
-
-
-@by_session
-def test_the_answers_are_those_of_the_scripted_relay(session):
-    """`apx conformance` computes, for any request, what the file prints for the one that is expected."""
-    shelf = Shelf(scenes._parse(session))
-    steps = iter(session["steps"])
-    for request in session["expect"]["requests"]:
-        answered_at = request.get("answer", request)["at"]
-        for step in steps:
-            shelf.publish([bytes.fromhex(part) for part in step.get("send") or step.get("lose") or ()])
-            if step["at"] >= request["at"]:
-                break
-        wanted = wire.Request(wire.Ask.RANGE, 7, request["relay_id"], request["a"], request["b"], "astropix")
-        answer = shelf.answer(wanted)
-        if "answer" not in request:
-            assert answer is None or answer[0] > 0
-            continue
-        after_s, frames = answer
-        assert after_s == pytest.approx(answered_at - request["at"])
-        printed = [bytes.fromhex(part) for part in request["answer"]["frames"]]
-        # What was published meanwhile moves `next`.
-        same = [wire.parse_answer(head)._replace(next=0, request_id=0) for head in (frames[0], printed[0])]
-        assert same[0] == same[1]
-        assert frames[1] == printed[1]
-
-
-def test_the_scripted_relay_answers_as_the_real_one():
-    history, shelf = History(1 << 20), Shelf(scenes._parse(SESSIONS[0]))
-    for sequence in (0, 2, 5, 6):
-        message = data(sequence, *range(sequence, {0: 2, 2: 5, 5: 6, 6: 10}[sequence]), relay_id=77)
-        shelf.publish(message)
-        history.append(*message[1:])
-    for a in range(12):
-        for b in (a, a + 1, a + 4, wire.WITHOUT_END):
-            frame = wire.pack_request(wire.Request(wire.Ask.RANGE, 9, 77, a, b, "astropix"))
-            answer, page = answer_request([frame], 77, {"astropix": history})
-            expected = [wire.pack_answer(answer), bytes(page)]
-            assert shelf.answer(wire.parse_request(frame))[1] == expected, (a, b)
-
-
-# `compare`, which tells what a client did wrong
-
-
-def perfect(scene):
-    """Return what a client does that does all right."""
-    requests = [
-        wire.pack_request(wire.Request(wire.Ask.RANGE, n, ask.relay_id, ask.a, ask.a + 1, "astropix"))
-        for n, ask in enumerate(scene.asks, 1)
-    ]
-    return Observed(
-        {"delivered": list(scene.delivered), "lost": dict(scene.lost), "restarts": scene.restarts},
-        [
-            Asked(ask.at_s, bytes([n]), (request,))
-            for n, (ask, request) in enumerate(zip(scene.asks, requests, strict=True))
-        ],
-        scene.connections - 1,
-    )
-
-
-@by_scene
-def test_what_is_right_is_no_fault(scene):
-    assert scenes.compare(scene, perfect(scene)) == []
-
-
-@by_scene
-def test_what_is_wrong_is_a_fault_that_names_a_section(scene):
-    right = perfect(scene)
-    first = scene.delivered[0]
-    for report, what in (
-        ({**right.report, "delivered": right.report["delivered"][1:]}, "delivered"),
-        ({**right.report, "delivered": [*right.report["delivered"], first]}, "delivered"),
-        ({**right.report, "lost": {**scene.lost, "before_socket": 99}}, "lost"),
-        ({**right.report, "lost": {**scene.lost, "relay_to_client": 99}}, "lost"),
-        ({**right.report, "lost": None}, "lost" if any(scene.lost.values()) else None),
-        ({**right.report, "restarts": 9}, "restarts"),
-        (None, "report"),
-    ):
-        faults = scenes.compare(scene, replace(right, report=report))
-        assert [fault.what for fault in faults] == ([what] if what else [])
-        assert all(fault.section in anchors(PAGE) for fault in faults)
-    (fault,) = scenes.compare(scene, replace(right, reconnections=right.reconnections + 1))
-    assert (fault.what, fault.section) == ("connections", "silence")
-
-
-@pytest.mark.parametrize("scene", [s for s in scenes.load() if s.asks], ids=lambda scene: scene.name)
-def test_what_is_wrong_with_requests_is_a_fault(scene):
-    right = perfect(scene)
-    first, *others = right.asked
-    head = first.frames[0]
-    for frames in (
-        (),
-        (b"APXX" + head[4:],),
-        (head[:39],),
-        (head[:8] + bytes(8) + head[16:],),  # request_id 0
-        (head[:16] + b"\1" * 8 + head[24:],),  # another relay
-        (head[:24] + b"\1" * 8 + head[32:],),  # another range
-        (head, head),
-    ):
-        asked = [first._replace(frames=frames), *others]
-        assert [fault.what for fault in scenes.compare(scene, replace(right, asked=asked))] == ["requests"]
-    assert scenes.compare(scene, replace(right, asked=[]))
-    assert scenes.compare(scene, replace(right, asked=right.asked * 9))
-    with_envelope = [each._replace(frames=(b"", *each.frames)) for each in right.asked]
-    assert scenes.compare(scene, replace(right, asked=with_envelope)) == []
-
-
-def test_asking_again_is_held_to_its_time_and_to_a_new_socket():
-    (scene,) = scenes.find(["answer-lost"])
-    right = perfect(scene)
-    first, again = right.asked
-    for wrong in (again._replace(at_s=first.at_s + 0.3), again._replace(at_s=first.at_s + 4.5)):
-        (fault,) = scenes.compare(scene, replace(right, asked=[first, wrong]))
-        assert "it asked again after" in str(fault)
-    (fault,) = scenes.compare(
-        scene, replace(right, asked=[first, again._replace(connection=first.connection)])
-    )
-    assert "on the same socket" in str(fault)
-
-
-def test_lines_that_are_no_reports_are_none():
-    for line in ("", "connected", "[1]", "{}", '{"lost": 1}', "{" * 5000, "1" * 5000):
-        assert scenes.parse_report(line) is None
-    assert scenes.parse_report('{"delivered": []}\n') == {"delivered": []}
-
-
-def test_a_scene_that_is_not_there_is_said():
-    with pytest.raises(ConfigError, match="there is no scene 'gaps' to play; apx conformance --list"):
-        scenes.find(["gap", "gaps"])
-    with pytest.raises(ConfigError, match="oldest-on-a-late-join"):
-        scenes.find(["oldest-on-a-late-join"])  # for programs that read the file
-    assert len(scenes.find([])) == len([s for s in scenes.load() if s.live])
-    assert Path(FOLDER / "README.md").is_file()
