@@ -22,9 +22,13 @@ class Address(NamedTuple):
 
     def overlaps(self, other: "Address") -> bool:
         """Whether the two cannot both be bound."""
-        everywhere = {"*", "0.0.0.0", "::"}
-        hosts = {self.host, other.host}
-        return self.port == other.port != 0 and (len(hosts) == 1 or bool(hosts & everywhere))
+        if self.port != other.port or not self.port:
+            return False
+        return self.host == other.host or self._covers(other) or other._covers(self)
+
+    def _covers(self, other: "Address") -> bool:
+        """Whether this takes in every address of the other's kind: `*` and `::` those of IPv4 too."""
+        return self.host in {"*", "::"} or (self.host == "0.0.0.0" and ":" not in other.host)
 
     def is_loopback(self) -> bool:
         """Whether only programs on this host can connect."""
