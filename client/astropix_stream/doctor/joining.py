@@ -41,7 +41,7 @@ NOT_A_MEMBER = Fault(
     "the kernel has forgotten that {group} was joined on {interface}",
     "The socket joined, but /proc/net/igmp does not list the group: the interface lost its protocol for a "
     "moment (moved to another namespace, its MTU changed).",
-    "switch the interface off and on, then start the program again",
+    "switch the interface off and on; receivers and the relay then join again by themselves",
     "sudo ip link set {interface} down\nsudo ip link set {interface} up",
     blocks=True,
 )
