@@ -137,6 +137,38 @@ def test_a_relay_that_comes_back_on_the_other_family_is_found_and_asked_for_hist
             read(lambda: receiver.ledger.restarts and receiver.ledger.delivered == 5)
 
 
+def test_addresses_that_do_not_answer_are_passed_by(hosts, named):
+    relay, monitor = hosts
+    with (
+        relay_on(relay, f"tcp://{relay.address}:{PORT}"),
+        monitor.inside(),
+        RelayReceiver(AstroPix4Readout, f"tcp://far:{PORT}") as receiver,
+    ):
+        receiver.wait_ready(15)
+
+
+@pytest.mark.parametrize("name", ["relay4", "both"])
+def test_any_number_of_connections_that_came_to_nothing_are_outlived(hosts, named, name, monkeypatch):
+    """What ZeroMQ tells of the end of each must not hold up its thread."""
+    monkeypatch.setattr("astropix_stream.relay.receiver.LOST_AFTER_S", 0.3)
+    monkeypatch.setattr("astropix_stream.relay.receiver._CONNECT_MS", 100)
+    relay, monitor = hosts
+    with relay_on(relay, "tcp://*:25707"):
+        monitor.nft(
+            "add table inet t; add chain inet t in { type filter hook input priority 0; policy drop; }"
+        )
+        with monitor.inside(), RelayReceiver(AstroPix4Readout, f"tcp://{name}:{PORT}") as receiver:
+            sockets = []
+            while len(sockets) < 6:
+                if receiver._socket not in sockets:
+                    sockets.append(receiver._socket)
+                with contextlib.suppress(ReceiveTimeout):
+                    receiver.receive(timeout=0.1)
+            monkeypatch.undo()
+            monitor.nft("delete table inet t")
+            receiver.wait_ready(10)
+
+
 def test_an_unknown_name_is_said_and_found_once_it_is_known(hosts, named, monkeypatch):
     relay, monitor = hosts
     monkeypatch.setattr("astropix_stream.names._ASK_AGAIN_S", 0.1)

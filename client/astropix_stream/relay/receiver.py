@@ -33,6 +33,7 @@ LOST_AFTER_S = 5.0  # the same: the connection is given up
 _FIRST_LOOK_S = 0.1  # longest wait until the relay was heard: a refusal is to be told soon
 _QUEUE_MESSAGES = 1000  # that wait here for the program; at most 64 KiB each
 _RECONNECT_MS, _RECONNECT_MAX_MS = 100, 500  # so that little is to be recovered when a relay is back
+_CONNECT_MS = 2000  # for an address to answer, where there is another one to try
 _HANDSHAKES = {
     int(zmq.EVENT_HANDSHAKE_SUCCEEDED): HandshakeEnd.SUCCEEDED,
     int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): HandshakeEnd.FAILED_AUTH,
@@ -235,6 +236,10 @@ class RelayReceiver(Receiver[R]):
         monitor.connect(address)
         return monitor
 
+    def _stop_monitor(self) -> None:
+        """Let ZeroMQ tell nothing more; its own thread would wait without end for somebody to read it."""
+        self._socket.monitor(None, 0)
+
     def _open_sockets(self) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
         """Return the socket that is to be connected, and what tells of its connections."""
         sock = self._open_socket(zmq.SUB)
@@ -260,6 +265,7 @@ class RelayReceiver(Receiver[R]):
 
     def _connect(self, sock: "zmq.Socket[bytes]", address: str) -> None:
         sock.setsockopt(zmq.IPV6, int(zeromq.needs_ipv6(address)))
+        sock.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_MS if self._way.several else 0)
         try:
             sock.connect(address)
         except zmq.ZMQError as error:
@@ -296,6 +302,7 @@ class RelayReceiver(Receiver[R]):
         sock.close()
 
     def _close(self) -> None:
+        self._stop_monitor()
         for sock in (*self._sockets(), self._monitor):
             sock.close()
         self._way.close()
@@ -432,6 +439,7 @@ class RelayReceiver(Receiver[R]):
             _log.warning("%s: not heard for %.0f s; connecting again", self, LOST_AFTER_S)
         self._connected = False
         self._silence.renew(now_s)
+        self._stop_monitor()
         for sock in (*self._sockets(), self._monitor):
             self._drop(sock)
         self._history = None
