@@ -402,7 +402,7 @@ def interface_made_again(bench):
     client, witness = bench.start_monitors(), bench.start_witness()
     nic, rate = bench.front[bench.relay_host], 1000
     daq = bench.start_daq(rate=rate)
-    times, limit = bench.long(5, 2), 0
+    times, limit = bench.long(5, 2), 0.0
     for _ in range(times):
         wait(1)
         began_s = time.monotonic()
