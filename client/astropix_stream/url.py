@@ -84,6 +84,9 @@ def parse_url(url: str) -> SourceUrl:
     options = _parse_options(url, parts.scheme, parts.query)
     if parts.scheme == "udp":
         addresses.check_address(host, port)
+        host = addresses.canonical(host)
+        if "source" in options and addresses.is_address(options["source"]):
+            options["source"] = addresses.canonical(options["source"])
     return SourceUrl(parts.scheme, host, port, options)
 
 

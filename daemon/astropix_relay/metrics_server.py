@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry, Metric, ProcessCollector, make_
 from prometheus_client.registry import Collector
 
 from astropix_relay.configuration.addresses import Address
+from astropix_relay.host import listening
 from astropix_relay.metrics import Sample, metrics
 
 if TYPE_CHECKING:
@@ -133,12 +134,16 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     def __init__(self, address: Address, app: "WSGIApplication") -> None:
         self._connections: set[socket.socket] = set()
         self._closing = threading.Event()
-        self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        super().__init__(("" if address.host == "*" else address.host, address.port), _Handler)
+        self.address_family, host = listening.address_to_bind(address.host)
+        super().__init__((host, address.port), _Handler)
         self.set_app(app)
 
     def server_bind(self) -> None:
         """Bind, without asking the DNS for our name as HTTPServer does."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(self.server_address[0] != "::")
+            )
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()

@@ -174,7 +174,8 @@ class Relay:
 
     def run(self) -> None:
         """Relay until `stop` is called; then publish what still waits, and close."""
-        _log.info("publishing on %s", self.publisher.endpoint)
+        endpoint = self.publisher.endpoint
+        _log.info("publishing on %s%s", endpoint, connections.families(endpoint))
         try:
             while not self._stopping:
                 if self._reload_asked:

@@ -15,6 +15,7 @@ from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
 from astropix_relay.clients.connections import HANDSHAKE_MS
+from astropix_stream.addresses import unmapped
 from astropix_stream.keys import KeyPair
 
 _log = logging.getLogger(__name__)
@@ -229,7 +230,12 @@ class Gate:
 
     def _answer(self, frames: list[bytes], now_s: float) -> None:
         # identity, empty, version, request, domain, address, client's identity, mechanism, credentials
-        request, domain, address, mechanism = frames[3], frames[4].decode(), frames[5].decode(), frames[7]
+        request, domain, address, mechanism = (
+            frames[3],
+            frames[4].decode(),
+            unmapped(frames[5].decode()),
+            frames[7],
+        )
         door = self.doors[domain]
         verdict = self._judge(door, mechanism, frames[8:], now_s)
         if verdict.cause:

@@ -13,7 +13,7 @@ import zmq
 
 from astropix_relay.clients import connections
 from astropix_relay.configuration.addresses import tcp_address
-from astropix_relay.host import systemd
+from astropix_relay.host import listening, systemd
 
 _log = logging.getLogger(__name__)
 
@@ -109,12 +109,10 @@ class Listener:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    sock = listening.open_bound(host, port)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, connections.CLIENT_SEND_BUFFER)
-        sock.bind(("" if host == "*" else host, port))
         sock.listen(connections.BACKLOG)
     except BaseException:
         sock.close()

@@ -1,13 +1,12 @@
 """What only the host can tell of a configuration. This module binds sockets, config.py does not."""
 
-import contextlib
 import errno
 import os
-import socket
 from pathlib import Path
 
-from astropix_relay.configuration.addresses import Address, tcp_address
+from astropix_relay.configuration.addresses import tcp_address
 from astropix_relay.configuration.model import Config
+from astropix_relay.host import listening
 from astropix_stream.errors import explain
 
 
@@ -31,21 +30,12 @@ def _bind_problem(endpoint: str) -> str | None:
         if address is None:
             _check_directory(Path(endpoint.removeprefix("ipc://")).parent)
         else:
-            _bind(address)
+            listening.open_bound(address.host, address.port).close()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return "another program listens there, perhaps a relay that is running (see `ss -tlnp`)"
         return explain(error)
     return None
-
-
-def _bind(address: Address) -> None:
-    host = "0.0.0.0" if address.host == "*" else address.host  # what libzmq makes of it
-    where = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    family, _, _, _, sockaddr = where[0]
-    with contextlib.closing(socket.socket(family)) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as libzmq: old connections do not count
-        sock.bind(sockaddr)
 
 
 def _check_directory(directory: Path) -> None:

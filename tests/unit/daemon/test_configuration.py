@@ -502,6 +502,48 @@ metrics: {listen: null}
 
 
 @pytest.mark.parametrize(
+    "name", ["eth0", "eth0.100", "enx001122334455", "the-network-of-the-detector", "eth0:1", "eth0:daq"]
+)
+def test_every_name_of_an_interface_is_taken(name):
+    """Its own, an alternative one, the label of an address."""
+    assert load_config(f"streams: [{{interface: '{name}'}}]").streams[0].interface == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["10.0.0.1:5007", "10.0.0", "fe80::zz", "eth0:", ":1", "a:b:c", "eth0:much-too-long", "x" * 128, "a/b"],
+)
+def test_what_is_no_name_of_an_interface(name):
+    (mistake,) = mistakes(f"streams: [{{interface: '{name}'}}]")
+    assert "is neither an address nor the name of an interface" in mistake
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "overlap"),
+    [
+        ("*:6000", "[::1]:6000", True),
+        ("*:6000", "127.0.0.1:6000", True),
+        ("[::]:6000", "127.0.0.1:6000", True),
+        ("0.0.0.0:6000", "127.0.0.1:6000", True),
+        ("0.0.0.0:6000", "[::1]:6000", False),
+        ("[0::1]:6000", "[::1]:6000", True),
+        ("127.0.0.1:6000", "[::1]:6000", False),
+        ("*:6000", "127.0.0.1:6002", False),
+    ],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_endpoints_overlap_where_one_takes_in_the_other(one, other, overlap, swapped):
+    publish, listen = (other, one) if swapped else (one, other)
+    text = (
+        f"publish: {{endpoint: 'tcp://{publish}'}}\nmetrics: {{listen: '{listen}'}}\nhistory: {{size: 0}}\n"
+    )
+    if overlap:
+        assert "overlap" in mistakes(text)[0]
+    else:
+        assert load_config(text).metrics.listen == listen
+
+
+@pytest.mark.parametrize(
     ("publish", "history"),
     [
         ("tcp://*:6000", "tcp://*:6001"),
