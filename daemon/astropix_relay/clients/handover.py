@@ -11,8 +11,8 @@ import zlib
 
 import zmq
 
+from astropix_daemon.addresses import tcp_address
 from astropix_relay.clients import connections
-from astropix_relay.configuration.addresses import tcp_address
 from astropix_relay.host import systemd
 
 _log = logging.getLogger(__name__)

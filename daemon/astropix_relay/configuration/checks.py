@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from astropix_relay.configuration.addresses import Address, tcp_address
+from astropix_daemon.addresses import Address, tcp_address
 from astropix_relay.configuration.model import Config
 from astropix_stream.errors import explain
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from astropix_relay.configuration.marks import Document, KeyPath, Position
-from astropix_relay.configuration.quantities import show
+from astropix_daemon.marks import Document, KeyPath, Position
+from astropix_daemon.quantities import show
 from astropix_stream.errors import ConfigError
 
 
