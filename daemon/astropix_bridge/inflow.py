@@ -81,8 +81,10 @@ class Inflow:
                 return
             self._receiver.close()
         start: dict[str, Any] = {} if self.numbered_here else {"start": end or "oldest"}
+        if self._stride != 1:  # else what the relay says of the stream
+            start["stride"] = self._stride
         urls: SourceUrl | Sequence[SourceUrl] = self._urls if len(self._urls) > 1 else self._urls[0]
-        self._receiver = open_receiver(AnyReadout, urls, stride=self._stride, **start)
+        self._receiver = open_receiver(AnyReadout, urls, **start)
 
     def fileno(self) -> int:
         """Return what is readable while something may wait."""

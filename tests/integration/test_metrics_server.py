@@ -12,7 +12,6 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from astropix_daemon import metrics_server
 from astropix_daemon.addresses import Address
 from astropix_daemon.metrics_server import MAX_CLIENTS, MAX_REQUEST, REQUEST_S, MetricsServer
 from astropix_relay.metrics import Sample, StreamSample, Turns, metrics, states

@@ -6,7 +6,6 @@ since the bridge never stored what is missing. Numbers that were delivered befor
 itself lost it says in its heartbeats, and the bridge with each message.
 """
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,9 +13,10 @@ from typing import Any
 from astropix_stream import wire
 from astropix_stream.batch import Batch, Position, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Counts, Ledger, Loss, StreamLedger, place_counts
+from astropix_stream.counting.ledger import Counts, Ledger, StreamLedger, place_counts
+from astropix_stream.counting.losses import Loss, Losses
 from astropix_stream.counting.places import Place
-from astropix_stream.counting.sequencing import KEPT_GAPS, PLAUSIBLE_JUMP, distance
+from astropix_stream.counting.sequencing import PLAUSIBLE_JUMP, distance
 from astropix_stream.errors import WireError
 from astropix_stream.log import messages
 from astropix_stream.log.messages import Stored
@@ -49,7 +49,7 @@ class Following:
         The DAQ multicasts one readout in `stride`.
     """
 
-    def __init__(self, *, stride: int = 1) -> None:
+    def __init__(self, *, stride: int | None = None) -> None:
         self.begins = Beginning()
         self.report: dict[str, Any] | None = None
         """The relay's latest word on the stream: the JSON of its heartbeat."""
@@ -61,14 +61,14 @@ class Following:
         self.log_sequence = 0
         """The log's number of the latest message."""
         self.readout_uid: int | None = None
-        self._stride = stride
+        self._stride = stride or 1
         self._relay_id: int | None = None
         self._expected = 0
         self._ended: dict[int, int] = {}  # what came next of relays that were followed before
         self._before_joining = 0
-        self._readouts = StreamLedger(stride=stride)
+        self._readouts = StreamLedger(stride=self._stride)
         self._lost: dict[Place, int] = {}
-        self._losses: deque[Loss] = deque(maxlen=KEPT_GAPS)
+        self._losses = Losses()
         self._baseline: Counts | None = None  # what the relay had lost before we joined
         self._latest: Counts | None = None
         self._beat: tuple[wire.Header, Counts] | None = None  # that waits until we have read so far
@@ -223,4 +223,5 @@ class Following:
             restarts=self.restarts,
             at_most=bool(self.report and self.report.get("at_most")),
             losses=tuple(self._losses),
+            periods=dict(self._losses.periods),
         )

@@ -47,7 +47,7 @@ class NatsReceiver(Receiver[R]):
     timeout
         Seconds that `receive` and iteration wait for a readout; None for ever.
     stride
-        The DAQ multicasts one readout in `stride`: ids that grow by this are no loss.
+        The DAQ multicasts one readout in `stride`: ids that grow by this are no loss. None: each.
     any_kind
         Take readouts of whatever kind, also where `readout_class` is of another.
 
@@ -68,7 +68,7 @@ class NatsReceiver(Receiver[R]):
         site: str = messages.DEFAULT_SITE,
         start: str | int | datetime.datetime = "live",
         timeout: float | None = None,
-        stride: int = 1,
+        stride: int | None = None,
         any_kind: bool = False,
     ) -> None:
         super().__init__(readout_class, timeout=timeout)
