@@ -9,7 +9,7 @@ import yaml
 from astropix_bridge.model import BridgeConfig, load_config, schema
 from astropix_stream.errors import ConfigError
 
-FILE = Path(__file__).parents[2] / "config/bridge.yaml"
+FILE = Path(__file__).parents[3] / "config/bridge.yaml"
 
 
 def test_the_file_explains_every_key_with_its_default():

@@ -1,68 +1,12 @@
 """What is on its way into the log, against a model of a log that loses acknowledgements and messages."""
 
 import random
-from itertools import pairwise
 
 import pytest
 
-from astropix_bridge.gathering import Gatherer
-from astropix_bridge.numbering import Numberer, relay_counts
-from astropix_bridge.outbox import MAX_IN_FLIGHT, Anchored, Outbox
-from astropix_stream import wire
-from astropix_stream.batch import Batch, Position, Source
-from astropix_stream.counting.ledger import Ledger
-from astropix_stream.counting.places import Place
-from astropix_stream.fmt import AstroPix4Readout
-from astropix_stream.log.messages import MAX_PAYLOAD, Message
-
-SOURCE = Source("10.0.0.1", 40_000)
-
-
-def batch(begin, end, relay_id=1, source=SOURCE, size=2):
-    payload = b"".join(AstroPix4Readout(b"\x01" * size, i, 1000 + i).to_bytes() for i in range(begin, end))
-    columns = wire.walk_payload(payload, end - begin)
-    return Batch(source, 5, payload, *columns, position=Position(relay_id, begin))
-
-
-def message(begin, end, relay_id=1):
-    (whole,) = gathered(batch(begin, end, relay_id))
-    return whole
-
-
-def gathered(*batches):
-    gatherer = Gatherer()
-    return [message for one in batches for message in gatherer.add(one)] + gatherer.flush()
-
-
-def spans(messages):
-    return [(m.position.relay_id, m.position.sequence, m.end.sequence) for m in messages]
-
-
-def test_consecutive_numbers_of_one_source_share_a_message():
-    assert spans(gathered(batch(0, 3), batch(3, 5), batch(5, 6))) == [(1, 0, 6)]
-    (whole,) = gathered(batch(0, 3), batch(3, 5))
-    assert whole.payload == batch(0, 5).payload
-    assert whole.received_ns == 5
-
-
-@pytest.mark.parametrize(
-    "second",
-    [batch(4, 6), batch(3, 6, relay_id=2), batch(3, 6, source=Source("10.0.0.2", 40_000)), batch(2, 6)],
-)
-def test_nothing_else_does(second):
-    assert len(gathered(batch(0, 3), second)) == 2
-
-
-def test_a_message_is_bounded():
-    messages = gathered(*(batch(i, i + 10, size=900) for i in range(0, 200, 10)))
-    assert [len(m.payload) <= MAX_PAYLOAD for m in messages] == [True] * len(messages)
-    assert spans(messages)[0][1] == 0
-    assert all(one.end == other.position for one, other in pairwise(messages))
-
-
-def test_a_part_of_a_message_is_the_same_readouts():
-    whole = message(10, 20)
-    assert whole.without(4) == message(14, 20)
+from astropix_bridge.outbox import MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES, Anchored, Outbox
+from astropix_stream.batch import Position
+from unit.bridge.batches import batch, gathered, message, spans
 
 
 def test_nothing_is_sent_before_the_log_was_asked():
@@ -234,25 +178,53 @@ def test_each_readout_once_and_in_order_whatever_happens(seed):
     assert log.stored
 
 
-def test_numbers_of_the_bridges_own():
-    numberer = Numberer(77)
-    assert numberer.number(batch(40, 45)).position == Position(77, 0)
-    assert numberer.number(batch(5, 9)).position == Position(77, 5)
+def test_bytes_on_their_way_are_bounded():
+    outbox = Outbox(1 << 30)
+    outbox.anchor(0, None)
+    (large,) = gathered(batch(0, 1, size=60_000))
+    for i in range(300):
+        outbox.add(large._replace(position=Position(1, i)))
+    sent = 0
+    while outbox.send() is not None:
+        sent += 1
+    assert MAX_IN_FLIGHT_BYTES <= sent * len(large.payload) < MAX_IN_FLIGHT_BYTES + len(large.payload)
+    assert outbox.in_flight == sent
+    assert outbox.oldest_ns == 5
 
 
-def test_a_receivers_account_in_a_relays_words():
-    ledger = Ledger(
-        delivered=5, lost_at={Place.EVERY_PATH: 3, Place.CLIENT_KERNEL: 2, Place.CLIENT_REJECTED: 1}
-    )
-    counts = relay_counts(ledger)
-    assert (counts.before_socket, counts.in_kernel, counts.rejected, counts.lost) == (
-        3,
-        2,
-        {"rejected": 1},
-        6,
-    )
+def test_a_log_that_is_ahead_of_us():
+    """Another bridge has stored more than we have read: what comes is left out until it is new."""
+    outbox = Outbox(1 << 20)
+    outbox.anchor(0, None)
+    outbox.rewind(Position(1, 10))
+    assert outbox.anchor(4, Position(1, 10)) is Anchored.GO_ON
+    outbox.add(message(8, 10))
+    outbox.add(message(9, 14))
+    assert spans([outbox.send().message]) == [(1, 10, 14)]
+    assert outbox.send() is None
+    outbox.fail()
+    assert outbox.anchor(9, Position(1, 20)) is Anchored.GO_ON
+    assert len(outbox) == 0
+    outbox.add(message(14, 19))
+    assert len(outbox) == 0
 
 
-def test_messages_are_values():
-    assert isinstance(message(0, 2), Message)
-    assert message(0, 2).headers(4000)["Nats-Msg-Id"] == "1:0"
+def test_an_answer_from_before_the_anchor_says_nothing():
+    outbox = Outbox(1 << 20)
+    outbox.anchor(0, None)
+    outbox.add(message(0, 2))
+    old = outbox.send().token
+    outbox.acknowledged = Position(1, 0)
+    outbox.fail()
+    outbox.anchor(0, Position(1, 0))
+    assert outbox.acknowledge(old, 1, duplicate=False)
+    assert not outbox.fail(old)
+    assert outbox.stored == 0
+
+
+def test_what_is_of_an_older_start_than_the_logs_end_is_left_out():
+    outbox = Outbox(1 << 20)
+    outbox.add(message(5, 9, relay_id=1))
+    outbox.add(message(0, 4, relay_id=2))
+    assert outbox.anchor(3, Position(2, 2)) is Anchored.GO_ON
+    assert spans([outbox.send().message]) == [(2, 2, 4)]

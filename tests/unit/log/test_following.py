@@ -1,6 +1,5 @@
 """A log's messages to batches, and the account of what is not there."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,9 +8,7 @@ from astropix_stream.batch import Position, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Counts
 from astropix_stream.counting.places import Place
-from astropix_stream.errors import WireError
 from astropix_stream.fmt import AstroPix4Readout
-from astropix_stream.log import messages
 from astropix_stream.log.following import Beginning, Following
 from astropix_stream.log.messages import Message, Stored
 
@@ -170,17 +167,3 @@ def test_any_bytes_are_ignored_or_readouts(data):
     assert following.take(Stored(1, 0, {}, data), Moment(0, 0)) == []
     following.take_beat(data, Moment(0, 0))
     assert following.malformed == 2
-
-
-@given(st.dictionaries(st.text(max_size=20), st.text(max_size=30)), st.text(max_size=40))
-def test_any_headers(headers, lost):
-    counts = messages.parse_lost({**headers, messages.LOST: lost})
-    assert counts is None or counts.lost >= 0
-
-
-@pytest.mark.parametrize("name", ["a.b", "", "a b", "*", ">", "x" * 65])
-def test_names_that_would_be_several_subjects(name):
-    with pytest.raises(WireError):
-        messages.data_subject(name, "astropix")
-    with pytest.raises(WireError):
-        messages.stream_name(name)
