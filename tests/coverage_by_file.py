@@ -72,7 +72,8 @@ def own_tests(path):
         folder = unit.joinpath(*inside)
         if found := [*folder.glob(f"test_{name}.py"), *sorted(folder.glob(f"test_{name}_*.py"))]:
             return tuple(found)
-    return ()
+    # The checked configuration is one thing, which the relay's own tests look at from all sides.
+    return (UNIT / "daemon/test_configuration.py",) if unit.name == "shared" else ()
 
 
 def run_tests(tests, files, data):

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+from astropix_bridge.gathering import Gatherer
 from astropix_stream.batch import Source
 from astropix_stream.log.messages import MAX_PAYLOAD, Message
 from unit.bridge.batches import batch, gathered, message, spans
@@ -29,6 +30,10 @@ def test_a_message_is_bounded():
     assert [len(m.payload) <= MAX_PAYLOAD for m in messages] == [True] * len(messages)
     assert spans(messages)[0][1] == 0
     assert all(one.end == other.position for one, other in pairwise(messages))
+
+
+def test_nothing_gathered_is_no_message():
+    assert Gatherer().flush() == []
 
 
 def test_a_part_of_a_message_is_the_same_readouts():
