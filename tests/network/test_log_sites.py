@@ -99,7 +99,7 @@ def test_every_server_file_is_right():
     import subprocess
 
     for file in files:
-        command = [BINARIES / "nats-server", "-t", "-c", file]
+        command = [str(BINARIES / "nats-server"), "-t", "-c", str(file)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "is valid" in done.stderr
