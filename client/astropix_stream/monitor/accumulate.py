@@ -416,7 +416,7 @@ class Accumulator:
         """Return the state of the stream: that of the receiver, unless we lose what it received."""
         state = self.reception.state
         skipping = now.s - self._skipped_at_s < LOSING_FOR_S
-        return State.LOSING if skipping and state is not State.NO_NETWORK else state
+        return State.LOSING if skipping and state not in (State.NO_NETWORK, State.NO_LOG) else state
 
     def age_s(self, now: Moment) -> float | None:
         """Return the age of the last readout; None before the first."""

@@ -40,7 +40,7 @@ def run(
     snapshots, every_s
         Where to write pictures and numbers, and how often; None: nowhere.
     start
-        With what to begin, of a relay that has history: see `relay.RelayReceiver`.
+        With what to begin, of a relay that has history or of a log: see `relay.RelayReceiver`.
     any_kind
         Decode as AstroPix 4 even what a relay says to be another kind of readouts.
     announce
@@ -65,5 +65,5 @@ def run(
 
 
 def _with_start(url: SourceUrl, start: StartOption) -> SourceUrl:
-    """Let a relay begin there; multicast has nothing but what comes."""
-    return url if url.scheme == "udp" else replace(url, options={**url.options, "start": start})
+    """Let a relay or a log begin there; multicast has nothing but what comes."""
+    return url if url.scheme == "udp" else replace(url, options={"start": start, **url.options})

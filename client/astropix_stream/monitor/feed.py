@@ -190,7 +190,7 @@ def trouble(receiver: Receiver[Any]) -> str:
     """Return why no readout can arrive; nothing if one can."""
     report = getattr(receiver, "report", None) or {}
     if not receiver.connected:
-        return f"{receiver} is not heard"
+        return str(getattr(receiver, "trouble", "")) or f"{receiver} is not heard"
     if report.get("joined") is False:
         return f"the relay does not receive: {str(report.get('membership', ''))[:200]}"
     return ""

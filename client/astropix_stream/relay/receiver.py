@@ -11,7 +11,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from astropix_stream import clock, fitting, keys, zeromq
-from astropix_stream.batch import Batch
+from astropix_stream.batch import Batch, Position
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
@@ -69,7 +69,8 @@ class RelayReceiver(Receiver[R]):
     recover_timeout
         Seconds that a page of history may take while the relay is heard; meanwhile what is live waits.
     start
-        With what to begin: ``'live'``, the ``'oldest'`` that history holds, or the latest N readouts.
+        With what to begin: ``'live'``, the ``'oldest'`` that history holds, or the latest N readouts; or the
+        `batch.Position` at which an earlier receiver ended.
     server_key, key_file
         For a relay with encryption: its public key (the 40 characters, or the file with them), and our file
         NAME.key_secret, which none but its owner may read.
@@ -179,6 +180,17 @@ class RelayReceiver(Receiver[R]):
         """The kind of the stream's readouts; None until the relay has told it."""
         hello = self._subscription.hello
         return None if hello is None else hello.streams.get(self._subscription.stream or "")
+
+    @property
+    def reported(self) -> Position | None:
+        """The relay's number that was next to be given when it sent `report`; None before it."""
+        return self._subscription.reported
+
+    @property
+    def streams(self) -> dict[str, int] | None:
+        """The relay's streams, each with its kind of readouts (a uid); None before the relay has greeted."""
+        hello = self._subscription.hello
+        return None if hello is None else hello.streams
 
     @property
     def ledger(self) -> Ledger:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import zmq
 
-from astropix_relay.host import listening
+from astropix_daemon import listening
 from astropix_stream import zeromq
 
 HANDSHAKE_MS = 3000  # a connection that says nothing is closed

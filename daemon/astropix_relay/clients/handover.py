@@ -11,9 +11,10 @@ import zlib
 
 import zmq
 
+from astropix_daemon import listening
+from astropix_daemon.addresses import tcp_address
 from astropix_relay.clients import connections
-from astropix_relay.configuration.addresses import tcp_address
-from astropix_relay.host import listening, systemd
+from astropix_relay.host import systemd
 
 _log = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ import errno
 import os
 from pathlib import Path
 
-from astropix_relay.configuration.addresses import tcp_address
+from astropix_daemon import listening
+from astropix_daemon.addresses import tcp_address
 from astropix_relay.configuration.model import Config
-from astropix_relay.host import listening
 from astropix_stream.errors import explain
 
 

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
+from astropix_daemon import listening
 from astropix_relay.clients import connections
-from astropix_relay.host import listening
 
 
 @pytest.fixture(params=[True, False], ids=["with IPv6", "without IPv6"])

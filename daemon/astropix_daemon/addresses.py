@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from astropix_relay.configuration.quantities import show
+from astropix_daemon.quantities import show
 from astropix_stream.addresses import canonical, check_address, is_address, is_multicast, joined
 from astropix_stream.errors import ConfigError
 
