@@ -12,7 +12,7 @@ from matrix.bench import Bench
 
 ROOT = Path(__file__).parents[2]
 BINARIES = Path(sys.executable).parent
-CUT_S = 5.0  # the aim, of a minute, was tried by hand: docs/scaling.md
+CUT_S = 5.0  # the aim is a minute, which takes too long for each run of the tests
 
 MIRROR = """
 import asyncio, nats, sys
