@@ -7,10 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.unit.columns.test_columns import check
-from tests.unit.fmt.test_astep import ONE, bad, frame_like, whole
-from tests.unit.fmt.test_kinds import MINE
-from tests.unit.fmt.test_walk import hit_like
 
 from astropix_stream.columns import decode_batch, decode_columns, hit_dtype, match_pixels
 from astropix_stream.errors import ConfigError
@@ -26,6 +22,10 @@ from astropix_stream.fmt import (
     kind_of,
     pair_half_hits,
 )
+from unit.columns.test_columns import check
+from unit.fmt.test_astep import ONE, bad, frame_like, whole
+from unit.fmt.test_kinds import MINE
+from unit.fmt.test_walk import hit_like
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 

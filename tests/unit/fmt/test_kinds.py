@@ -1,5 +1,7 @@
 """The registry of kinds: what is there, a kind of one's own, clashes, names, and kinds nobody knows."""
 
+from typing import Any
+
 import pytest
 
 from astropix_stream.errors import ConfigError, FormatError
@@ -45,6 +47,7 @@ class MyReadout(WalkedReadout):
     WALK = Walk(2, b"H")
 
 
+TEXT: Any = "4000"
 MINE = Kind(uid=77_000, name="My Chip", readout_class=MyReadout, rows=4, columns=8)
 
 
@@ -81,7 +84,7 @@ def test_a_kind_of_ones_own(mine):
         (MINE._replace(name="77"), "needs a letter"),
         (MINE._replace(name="-"), "needs a letter"),
         (MINE._replace(uid=-1), "-1 is not a uid"),
-        (MINE._replace(uid="4000"), "'4000' is not a uid"),
+        (MINE._replace(uid=TEXT), "'4000' is not a uid"),
         (MINE._replace(uid=True), "True is not a uid"),
         (MINE._replace(uid=1 << 32), "is not a uid"),
         (MINE._replace(uid=77), r"My Chip \(77\) has a readout class with another uid: MyReadout \(77000\)"),
@@ -144,7 +147,8 @@ def test_kinds_by_name(text, kind):
 def test_kinds_with_settings():
     assert find_kind("astropix3:tot_window=10-40").pixel_rule.tot_window == (10, 40)
     kind = find_kind("astep:timestamp_bytes=8, tick_ns=50,ts_window=0-2")
-    assert (kind.readout_class.TIMESTAMP_BYTES, kind.pixel_rule.ts_window) == (8, (0, 2))
+    readout_class: Any = kind.readout_class
+    assert (readout_class.TIMESTAMP_BYTES, kind.pixel_rule.ts_window) == (8, (0, 2))
     assert kind_of_class(kind.readout_class).readout_class is kind.readout_class
 
 

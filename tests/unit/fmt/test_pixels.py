@@ -1,6 +1,6 @@
 """Pixels from half hits."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -111,6 +111,7 @@ def test_other_windows():
     assert (rule.tot_window, rule.ts_window) == ((1, 5), (2, 3))
     assert places(row(ts=3, tot=104), column(ts=0, tot=100), rule=rule)
     assert RULE.configured() == RULE
-    for wrong in ("1", "1-2-3", "a-b", "5-1", (1,), 7):
+    wrongs: list[Any] = ["1", "1-2-3", "a-b", "5-1", (1,), 7]
+    for wrong in wrongs:
         with pytest.raises(ConfigError, match="tot_window"):
             RULE.configured(tot_window=wrong)

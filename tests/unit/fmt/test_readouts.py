@@ -116,8 +116,8 @@ def test_readouts_of_a_payload_are_those_of_its_datagrams(some, alike):
         expected = [AstroPix4Readout.from_bytes(each) for each in payloads]
         assert AstroPix4Readout.from_payload(b"".join(payloads), ends, *columns) == expected
         if data is alike and data:
-            ends = range(ends[0], ends[-1] + 1, ends[0])
-            assert AstroPix4Readout.from_payload(b"".join(payloads), ends, *columns) == expected
+            alike_ends = range(ends[0], ends[-1] + 1, ends[0])
+            assert AstroPix4Readout.from_payload(b"".join(payloads), alike_ends, *columns) == expected
 
 
 def test_texts_for_people():
