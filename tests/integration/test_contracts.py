@@ -23,7 +23,7 @@ BREAKING = {
         "The bridge is a client of the relay, no part of it",
     ),
     "astropix_stream/fileio.py": ("import numpy", "The DAQ side needs the standard library alone"),
-    "astropix_stream/fmt.py": ("from astropix_stream import wire", "The floors of the library"),
+    "astropix_stream/fmt/framing.py": ("from astropix_stream import wire", "The floors of the library"),
     "astropix_relay/history.py": ("from astropix_relay import core", "The floors of the daemon"),
     "astropix_stream/cli/files/tables.py": (
         "from astropix_stream.cli import convert\nfrom astropix_stream.cli import files",

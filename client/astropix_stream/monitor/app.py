@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.fmt import AstroPix4Readout, Kind
 from astropix_stream.monitor import server
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.feed import Feed
@@ -26,7 +26,7 @@ def run(
     snapshots: Path | None = None,
     every_s: float = 60.0,
     start: StartOption = "oldest",
-    any_kind: bool = False,
+    kind: Kind | None = None,
     announce: Callable[[str], None] = print,
 ) -> View:
     """Show what comes from some source until Ctrl-C; return the last view of it.
@@ -41,8 +41,8 @@ def run(
         Where to write pictures and numbers, and how often; None: nowhere.
     start
         With what to begin, of a relay that has history or of a log: see `relay.RelayReceiver`.
-    any_kind
-        Decode as AstroPix 4 even what a relay says to be another kind of readouts.
+    kind
+        What the readouts are; None takes the relay's word for it, and AstroPix 4 without.
     announce
         Is told the page's URL once it can be opened.
 
@@ -55,9 +55,10 @@ def run(
     ways = [parse_url(url) for url in urls]
     # Two histories that come beside each other are more than what merges them can put in order.
     source = _with_start(ways[0], start) if len(ways) == 1 else ways
-    receiver = open_receiver(AstroPix4Readout, source, any_kind=any_kind)
+    # The page follows the kind that the relay says; so the receiver is to take any.
+    receiver = open_receiver(AstroPix4Readout, source, any_kind=True)
     with ExitStack() as stack:
-        feed = stack.enter_context(Feed(receiver, " and ".join(map(str, ways))))
+        feed = stack.enter_context(Feed(receiver, " and ".join(map(str, ways)), kind))
         if snapshots is not None:
             stack.enter_context(Snapshots(feed, snapshots, every_s))
         server.serve(feed, site, announce)

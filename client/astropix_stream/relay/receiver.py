@@ -324,7 +324,7 @@ class RelayReceiver(Receiver[R]):
         """Refuse readouts that the class would decode to hits that no pixel had."""
         self._misfit = "" if self._any_kind else fitting.misfit(self._readout_class, self.readout_uid)
         if self._misfit:
-            raise ConfigError(f"{self}: {self._misfit}; any_kind=True (--any-kind) takes them all the same")
+            raise ConfigError(f"{self}: {self._misfit}; any_kind=True takes them all the same")
 
     def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
         if self._misfit:

@@ -11,6 +11,7 @@ import typer
 
 from astropix_stream.cli.terminal import ending
 from astropix_stream.errors import ConfigError
+from astropix_stream.fmt import Kind, find_kind
 from astropix_stream.url import SourceUrl, parse_url
 
 
@@ -42,6 +43,15 @@ def fraction(text: str | float) -> float:
     return number
 
 
+def _kind(text: str | Kind) -> Kind:
+    if isinstance(text, Kind):
+        return text
+    try:
+        return find_kind(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 def _debug(wanted: bool) -> None:
     if wanted:
         ending.show_details()
@@ -57,10 +67,6 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist
 KeepDuplicates = Annotated[
     bool,
     typer.Option("--keep-duplicates", help="Keep readouts that came a second time; else they are left out."),
-]
-AnyKind = Annotated[
-    bool,
-    typer.Option("--any-kind", help="Decode as AstroPix 4 even what is said to be another kind of readouts."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON, one line a record.")]
 
@@ -101,6 +107,15 @@ Reorder = Annotated[
         parser=fraction, metavar="N%", help="Send some after the next one.", rich_help_panel=_BAD_NETWORK
     ),
 ]
+
+KindOption = Annotated[
+    Kind | None,
+    typer.Option(
+        "--kind", parser=_kind, metavar="KIND",
+        help="What the readouts are, whatever is said of them: astropix4, astropix3, astep, or a uid.",
+        show_default=False,
+    ),
+]  # fmt: skip
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Files, .apx.", show_default=False)]
 Urls = Annotated[
