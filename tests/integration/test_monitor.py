@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 
@@ -17,6 +18,7 @@ pytest.importorskip("bokeh")
 
 from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.monitor import guard
 from programs import TIMEOUT, Program
 
 APX = (sys.executable, "-m", "astropix_stream.cli")
@@ -105,6 +107,9 @@ def test_tables_for_spreadsheets(url, sender):
     [
         ("/api/state.json?chip=99", 400),
         ("/api/state.json?nonsense=1", 400),
+        ("/api/state.json?run=77", 404),
+        ("/api/tot.csv?run=0", 404),
+        ("/autoload.js", 404),
         ("/api/nonsense.csv", 404),
         ("/api/../etc/passwd", 404),
         ("/assets/../server.py", 403),
@@ -121,6 +126,26 @@ def test_what_is_not_there(url, path, code):
         connection.close()
 
 
+def ask(host, method, path, headers=None):
+    """Return the status and the body of an answer."""
+    connection = http.client.HTTPConnection(host, timeout=TIMEOUT)
+    connection.request(method, path, headers=headers or {})
+    answer = connection.getresponse()
+    status, body = answer.status, answer.read()
+    connection.close()
+    return status, body
+
+
+@pytest.mark.parametrize("path", ["/", "/api/state.json", "/api/tot.csv", "/assets/monitor.css"])
+def test_head_is_get_without_the_body(url, path):
+    with monitor(url) as (_, page):
+        host = page.removeprefix("http://")
+        assert ask(host, "HEAD", path) == (200, b"")
+        status, body = ask(host, "GET", path)
+        assert status == 200
+        assert body
+
+
 class TestWhoMaySeeIt:
     def test_a_page_of_another_site_gets_nothing(self, url):
         """One whose name was made to point here (DNS rebinding) asks with that name."""
@@ -131,6 +156,33 @@ class TestWhoMaySeeIt:
                 with pytest.raises(urllib.error.HTTPError, match="403") as caught:
                     get(page, path, Host="evil.example")
                 caught.value.close()
+
+    @pytest.mark.parametrize("name", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example"])
+    def test_no_route_answers_to_another_name(self, url, name):
+        with monitor(url) as (_, page):
+            host = page.removeprefix("http://")
+            name = name.format(port=host.rpartition(":")[2])
+            upgrade = {"Origin": f"http://{name}", "Connection": "Upgrade", "Upgrade": "websocket"}
+            for path in ("/", "/ws", "/api/state.json", "/static/js/bokeh.min.js", "/assets/monitor.css"):
+                status, body = ask(host, "GET", path, {"Host": name, **(upgrade if path == "/ws" else {})})
+                assert (status, body.decode()) == (403, f"{guard.NOT_OURS}\n")
+
+    def test_other_sites_may_link_here_but_not_load_it(self, url):
+        with monitor(url) as (_, page):
+            host = page.removeprefix("http://")
+            picture = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+            assert ask(host, "GET", "/", picture)[0] == 403
+            link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+            assert ask(host, "GET", "/", link)[0] == 200
+
+    def test_loads_in_a_flood_are_bounded(self, url):
+        with monitor(url) as (_, page):
+            host = page.removeprefix("http://")
+            with ThreadPoolExecutor(40) as pool:
+                codes = list(pool.map(lambda _: ask(host, "GET", "/")[0], range(40)))
+            assert codes.count(200) >= guard.LOADS
+            assert 503 in codes
+            assert ask(host, "GET", "/api/state.json")[0] == 200
 
     @pytest.mark.parametrize(
         ("origin", "code"), [("http://evil.example", 403), ("http://daq.lab.example", 101)]

@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from bokeh.server.server import BaseServer
-from bokeh.server.tornado import BokehTornado
-from bokeh.server.util import match_host
 from tornado import netutil
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
@@ -27,6 +25,7 @@ from astropix_stream.errors import ConfigError
 from astropix_stream.monitor import export
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.feed import Feed
+from astropix_stream.monitor.guard import GuardedApplication
 from astropix_stream.monitor.page import Page
 from astropix_stream.monitor.view import View
 
@@ -36,6 +35,7 @@ for _name in ("bokeh", "tornado.access"):
 
 DEFAULT_LISTEN = "127.0.0.1:5006"
 _CHECK_S = 0.25  # between looks at whether the feed still runs
+_UNUSED_MS = 5000  # after which the document of a browser that never connected, or left, goes
 _MAX_MESSAGE = 64 << 10  # bytes from a browser, which only says what it wants to see
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.*-]+)(:(\d{1,5}|\*))?", re.ASCII | re.IGNORECASE)
 
@@ -146,10 +146,13 @@ async def _serve(
 ) -> None:
     port = sockets[0].getsockname()[1]
     hosts = site.hosts(port)
-    application = BokehTornado(
+    application = GuardedApplication(
         {"/": lambda document: _open_page(document, feed)},
+        hosts=hosts,
         extra_websocket_origins=hosts,
-        extra_patterns=_routes(feed, hosts),
+        extra_patterns=_routes(feed),
+        unused_session_lifetime_milliseconds=_UNUSED_MS,
+        check_unused_sessions_milliseconds=_UNUSED_MS,
         websocket_max_message_size_bytes=_MAX_MESSAGE,
         include_headers=["Host"],
     )
@@ -191,8 +194,8 @@ def _signals_set(stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _routes(feed: Feed, hosts: Sequence[str]) -> list[tuple[Any, ...]]:
-    common = {"feed": feed, "hosts": hosts}
+def _routes(feed: Feed) -> list[tuple[Any, ...]]:
+    common = {"feed": feed}
     assets = str(resources.files(__package__).joinpath("assets"))
     return [
         (r"/api/state\.json", _StateHandler, common),
@@ -205,21 +208,22 @@ def _routes(feed: Feed, hosts: Sequence[str]) -> list[tuple[Any, ...]]:
 class _Handler(RequestHandler):
     """Answers with a view; what to show is in the query, as in `Choice`."""
 
-    def initialize(self, feed: Feed, hosts: Sequence[str]) -> None:
+    def initialize(self, feed: Feed) -> None:
         self._feed = feed
-        self._hosts = hosts
 
-    def prepare(self) -> None:
-        # A page of another site that had its name point here (DNS rebinding) gets nothing.
-        if not any(match_host(self.request.host.lower(), host) for host in self._hosts):
-            raise HTTPError(403, "not one of the addresses given with --allow-origin")
+    def head(self, *names: str) -> None:
+        """Answer as GET does; tornado leaves the body out."""
+        self.get(*names)
 
     def view(self) -> View:
         try:
             choice = Choice.read(self._query(), self._feed.geometry)
         except ConfigError as error:
             raise HTTPError(400, str(error)) from None
-        return self._feed.view(choice)
+        view = self._feed.view(choice)
+        if choice.run is not None and (view.run is None or view.run.number != choice.run):
+            raise HTTPError(404, f"there is no run {choice.run}, or no more")
+        return view
 
     def _query(self) -> Mapping[str, str]:
         return {name: self.get_query_argument(name) for name in self.request.query_arguments}
