@@ -15,7 +15,7 @@ def test_scenes_are_found_by_name_and_all_without_one():
     assert scenes.find([playable[1].name, playable[0].name]) == [playable[1], playable[0]]
     others = [scene.name for scene in scenes.load() if not scene.live]
     for name in [*others, "no such"]:
-        with pytest.raises(ConfigError, match="no scene .* to play; apx conformance --list"):
+        with pytest.raises(ConfigError, match=r"no scene .* to play; apx conformance --list"):
             scenes.find([name])
 
 
