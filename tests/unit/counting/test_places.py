@@ -6,17 +6,11 @@ from astropix_stream.counting.places import Place
 
 
 def test_places_are_told_in_the_order_of_the_way():
-    """Up to where they come back together: what every path lost, and what this program let go."""
-    assert [place.key for place in Place] == [
-        "before_socket",
-        "relay_kernel",
-        "relay_rejected",
-        "relay_to_client",
-        "client_kernel",
-        "client_rejected",
-        "every_path",
-        "client_queue",
-    ]
+    """From the DAQ by the relay to this program; there are more between, for longer ways."""
+    way = ["before_socket", "relay_kernel", "relay_rejected", "relay_to_client", "client_queue"]
+    keys = [place.key for place in Place]
+    assert [key for key in keys if key in way] == way
+    assert len({*keys, *map(str, Place)}) == 2 * len(keys)  # no name and no text stands for two
 
 
 @pytest.mark.parametrize("place", Place)
