@@ -33,8 +33,6 @@ PACKAGES = {
 ENOUGH = 95.0  # per cent of lines and branches together
 # Still below that, and being written at present: take each out of here with its tests.
 IN_WORK = {
-    "client/astropix_stream/counting/ledger.py",
-    "client/astropix_stream/counting/places.py",
     "client/astropix_stream/monitor/texts.py",
     "client/astropix_stream/monitor/themes.py",
     "client/astropix_stream/monitor/words.py",

@@ -73,3 +73,12 @@ def test_a_host_and_a_port_written_as_one_can_be_told_apart(address, port):
     assert ipaddress.ip_address(host.removeprefix("[").removesuffix("]")) == address
     assert host.startswith("[") == (address.version == 6)
     assert int(number) == port
+
+
+@given(st.text(max_size=20) | st.ip_addresses().map(str))
+def test_what_is_an_address_has_one_spelling(text):
+    try:
+        is_one = bool(addresses.canonical(text))
+    except ValueError:
+        is_one = False
+    assert addresses.is_address(text) is is_one
