@@ -22,7 +22,7 @@ class Source(NamedTuple):
 
 @dataclass(slots=True)
 class Run:
-    """A run of the DAQ: readout_ids that begin anew. `number` counts from 1 for each source."""
+    """A run of the DAQ: readout_ids that begin again. `number` counts from 1 for each source."""
 
     number: int
     first_id: int
@@ -41,12 +41,15 @@ class Position(NamedTuple):
 class RunStart(NamedTuple):
     """From this position on, the readouts just received belong to this run.
 
-    It is new, or goes on after a stray that seemed to begin another.
+    It is new, or goes on after a stray that seemed to begin another. A run is believed once its second
+    readout comes: where the first ones were handed out before, `before` says how many of the source's latest
+    readouts, just before this batch, belong to the run too.
     """
 
     position: int
     source: Source
     run: Run
+    before: int = 0
 
 
 # More than the largest datagram, so that one that fills its slot was cut (MSG_TRUNC) and is rejected as such.

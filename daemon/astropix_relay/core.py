@@ -150,6 +150,7 @@ class StreamCore:
         """Return what the relay knows of the stream, as it stands in a beat."""
         self.settle()
         ledger, totals = self.ledger, self.ledger.totals()
+        shared, implausible = ledger.shared(), ledger.implausible()
         age_s = self.tracker.age_s(now)
         return {
             "state": self.state(now),
@@ -164,8 +165,15 @@ class StreamCore:
             "stride": ledger.stride,
             "totals": totals.to_json(),
             "at_most": ledger.at_most,
+            "remarks": ledger.remarks(),
             "sources": [
-                {"address": source.address, "port": source.port, **counts.to_json()}
+                {
+                    "address": source.address,
+                    "port": source.port,
+                    **counts.to_json(),
+                    "shared": source in shared,
+                    "implausible": source in implausible,
+                }
                 for source, counts in ledger.sources().items()
             ],
             "history_port": self._history_port,

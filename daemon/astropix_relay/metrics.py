@@ -176,6 +176,11 @@ def _stream_gauges(streams: Sequence[StreamSample]) -> Iterator[Metric]:
     yield by_stream("last_readout_age_seconds", "Time since the last readout; absent before the first.", ages)
     lags = [r["lag_s"] for r in reports]
     yield by_stream("lag_seconds", "Delay of readouts, less the least in ten minutes.", lags)
+    for key, text in (
+        ("shared", "Addresses and ports that two DAQs share: each needs its own."),
+        ("implausible", "Sources whose readout_ids follow no order; their losses are not counted."),
+    ):
+        yield by_stream(f"{key}_sources", text, [sum(one[key] for one in r["sources"]) for r in reports])
     queued, limits = [s.memory.queued for s in streams], [s.memory.limit for s in streams]
     yield by_stream("receive_queue_bytes", "Memory of the datagrams that wait in the socket.", queued)
     yield by_stream("receive_queue_limit_bytes", "What it may be before the kernel drops.", limits)

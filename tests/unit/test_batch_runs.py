@@ -28,16 +28,20 @@ def test_a_drain_with_two_runs():
 def test_positions_count_only_what_is_handed_out():
     """Something that is no readout parts what the ledger is told; it takes no position."""
     intake = Intake(StreamLedger())
-    (group,) = intake.take(drain(readout(0, 10), b"junk", readout(1, 11), readout(0, 20)), NOW)
-    assert positions(group.runs) == [(0, 0, 10), (2, 0, 20)]
+    sent = (readout(0, 10), b"junk", readout(1, 11), readout(0, 20), b"junk", readout(1, 21))
+    (group,) = intake.take(drain(*sent), NOW)
+    assert positions(group.runs) == [(0, 0, 10), (3, 0, 20)]  # told with the second readout of the run
+    assert [start.before for start in group.runs] == [0, 1]
 
 
 def test_a_run_that_goes_on_after_a_stray_is_told_again():
     ledger = StreamLedger()
     assert positions(ledger.received(DAQ, [70, 71], [1, 2], NOW)) == [(0, 70, 1)]
-    assert positions(ledger.received(DAQ, [0, 72, 73], [90, 3, 4], NOW)) == [(0, 0, 90)]
+    assert positions(ledger.received(DAQ, [0], [90], NOW)) == []
     later = Moment(NOW.s + 2.0, NOW.ns + 2 * 10**9)
-    assert positions(ledger.received(DAQ, [74, 75], [5, 6], later)) == [(0, 70, 1)]
+    assert positions(ledger.received(DAQ, [72], [3], later)) == [(0, 0, 90)]  # nothing else came for a second
+    assert positions(ledger.received(DAQ, [73], [4], later)) == [(0, 70, 1)]
+    assert ledger.totals().stray == 1
 
 
 def test_a_socket(group, port):
@@ -60,7 +64,7 @@ def test_a_socket(group, port):
 
 def test_a_relays_message():
     subscription = Subscription("astropix")
-    payload = b"".join([readout(5, 10), readout(0, 20)])
-    header = wire.pack_header(wire.Header(0, 2, 1, 0, NOW.ns, DAQ))
+    payload = b"".join([readout(5, 10), readout(0, 20), readout(1, 21)])
+    header = wire.pack_header(wire.Header(0, 3, 1, 0, NOW.ns, DAQ))
     (batch,) = subscription.take([wire.data_topic("astropix"), header, payload], NOW)
     assert positions(batch.runs) == [(0, 5, 10), (1, 0, 20)]

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from astropix_stream import clock
-from astropix_stream.batch import Run, RunStart, Source
+from astropix_stream.batch import Batch, Run, RunStart, Source
 from astropix_stream.clock import Moment
+from astropix_stream.counting.account import Gap, KernelDrops
 from astropix_stream.counting.losses import KEPT_GAPS, Loss, Losses, Period, extend
 from astropix_stream.counting.places import Place
-from astropix_stream.counting.sequencing import Gap, KernelDrops, SourceSequence
+from astropix_stream.counting.sequencing import SourceSequence
 from astropix_stream.errors import WireError
 
 MAX_SOURCES = 64  # accounts in a stream; further sources share one that counts what it receives
@@ -43,6 +44,8 @@ class Counts:
         Missing readouts that never came to the socket: lost in the sender, the network or the interface.
     runs
         Runs of the DAQ seen so far.
+    undecided
+        Received just now, the same as readouts before: duplicates, unless a recording is played again.
     """
 
     received: int = 0
@@ -55,6 +58,7 @@ class Counts:
     in_kernel: int = 0
     before_socket: int = 0
     runs: int = 0
+    undecided: int = 0
 
     @property
     def lost(self) -> int:
@@ -64,7 +68,7 @@ class Counts:
     @property
     def delivered(self) -> int:
         """Readouts that arrived in time, each counted once. Strays are among them: they were handed out."""
-        return self.received - self.duplicates - self.late
+        return self.received - self.duplicates - self.late - self.undecided
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as they stand in a beat."""
@@ -129,24 +133,32 @@ class StreamLedger:
         self._none_idle_before_s = float("-inf")
         self._unaccounted = 0
 
-    def goes_on(self, source: Source, readout_ids: Sequence[int], last_timestamp: int, now: Moment) -> bool:
-        """Note readouts that go on, in order, where the last ones of their source ended.
+    def goes_on(
+        self, batches: Sequence[Batch], readout_ids: Sequence[int], last_timestamp: int, now: Moment
+    ) -> bool:
+        """Note batches of one source that go on, in order, where its last ones ended; with the ids of all.
 
-        Return false, and note nothing, if they do not, or anything else is open: then tell `received`.
+        Return false, and note nothing, if they do not, or anything else is open: then tell `note`.
         """
-        account = self._sources.get(source)
-        return account is not None and account.goes_on(readout_ids, last_timestamp, now)
+        account = self._sources.get(batches[0].source)
+        return account is not None and account.goes_on(readout_ids, last_timestamp, now, batches)
+
+    def note(self, batch: Batch, now: Moment) -> None:
+        """Note readouts in order of arrival; write into the batch which runs begin and the duplicates."""
+        account = self._sources.get(batch.source) or self._open_account(batch.source, now)
+        if account is None:
+            self._unaccounted += len(batch)
+            return
+        begun, batch.duplicates = account.note(batch, now)
+        batch.runs = [RunStart(max(0, at), batch.source, run, max(0, -at)) for at, run in begun]
 
     def received(
         self, source: Source, readout_ids: Sequence[int], timestamps: Sequence[int], now: Moment
     ) -> list[RunStart]:
-        """Note readouts of one source in order of arrival; return the runs that begin among them."""
-        account = self._sources.get(source) or self._open_account(source, now)
-        if account is None:
-            self._unaccounted += len(readout_ids)
-            return []
-        begun = account.note_received(readout_ids, timestamps, now)
-        return [RunStart(position, source, run) for position, run in begun]
+        """Do what `note` does, where of readouts only ids and timestamps are known; return the runs."""
+        batch = Batch(source, now.ns, b"", readout_ids, timestamps, range(len(readout_ids)))
+        self.note(batch, now)
+        return [*batch.runs]
 
     def note_rejected(self, source: Source, reason: str) -> None:
         """Note a datagram that was not a readout."""
@@ -190,6 +202,24 @@ class StreamLedger:
     def sources(self) -> dict[Source, Counts]:
         """Return the account of each source."""
         return {source: _counts(account) for source, account in self._sources.items()}
+
+    def shared(self) -> list[Source]:
+        """Return the sources that two DAQs share: two sequences of ids go on there beside each other."""
+        return [source for source, account in self._sources.items() if account.shared]
+
+    def implausible(self) -> list[Source]:
+        """Return the sources whose ids follow no order; what they miss is in no account."""
+        return [source for source, account in self._sources.items() if account.implausible]
+
+    def remarks(self) -> list[str]:
+        """Return what a person should know of the sources."""
+        return [
+            *(f"two sources seem to share {source}" for source in self.shared()),
+            *(
+                f"the readout_ids of {source} follow no order, its losses are not counted"
+                for source in self.implausible()
+            ),
+        ]
 
     def totals(self) -> Counts:
         """Return the account of the stream."""
@@ -244,6 +274,7 @@ def _counts(account: SourceSequence) -> Counts:
         in_kernel=account.in_kernel,
         before_socket=account.before_socket,
         runs=account.run_count,
+        undecided=account.unproved,
     )
 
 
@@ -272,6 +303,8 @@ class Ledger:
         The first and the last loss of each place, whatever was lost between.
     paths
         The account of each path, where several are merged; empty otherwise.
+    remarks
+        What else a person should know, such as 'two sources seem to share 10.0.0.5:40000'.
     """
 
     delivered: int = 0
@@ -288,6 +321,7 @@ class Ledger:
     losses: tuple[Loss, ...] = ()
     periods: dict[Place, Period] = field(default_factory=dict)
     paths: tuple["PathAccount", ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def lost(self) -> int:
@@ -387,6 +421,7 @@ def direct_ledger(stream: StreamLedger) -> Ledger:
         before_joining=totals.before_joining,
         runs=totals.runs,
         at_most=stream.at_most,
+        remarks=tuple(stream.remarks()),
         losses=tuple(loss for _, gap in stream.gaps() for loss in place_gap(gap, *here))[-KEPT_GAPS:],
         periods=place_periods(stream.periods(), *here),
     )

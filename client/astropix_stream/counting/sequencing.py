@@ -5,138 +5,65 @@ Pure. `ledger` keeps one `SourceSequence` for each source of a stream.
 A readout is compared with the highest readout_id so far, in steps of the stride. The first line that fits
 says what it is:
 
-=======================================================  ====================================================
-step                                                     meaning
-=======================================================  ====================================================
-forward by 1                                             in order
-forward by more, at most 2^20                            a gap; it may still be filled
-back by at most 64, the timestamp not newer              fills an open gap (reordered), is late or a duplicate
-back by more, with a timestamp from within the run       stray: too late to tell whether it had come before
-back to one of the first 64, with a newer timestamp      a new run; what precedes it in the run is a gap
-anything else                                            not believed until the next readout continues it:
-                                                         then a gap (forward) or a new run (back), else stray
-=======================================================  ====================================================
+==========================================  =================================================================
+a readout                                   is
+==========================================  =================================================================
+ahead by 1                                  in order
+the same as one before, byte for byte       a duplicate; or the run comes again (a recording played twice),
+                                            once the next one follows it as it did the first time
+ahead by at most 64                         after a gap, which may still be filled
+in an open gap                              reordered, if it is not newer than the highest
+anything else                               pending: not believed until a second readout continues it. Then it
+                                            was the first of a new run (back) or after a long gap (ahead).
+                                            Where the present run goes on instead, it was a stray, or late
+==========================================  =================================================================
 
-So a forged or damaged readout_id is not taken for a loss of millions. While a new run is young, readouts of
-the run before may still come: see `SourceSequence._run_of`. If they go on and on and the new run does not,
-its one readout was a stray.
+Which of two possible continuations a readout is, its timestamp decides where that is clear, else the smaller
+step. Where the present run goes on as well as the pending readouts, two DAQs share the address. See
+docs/decisions/0012-which-evidence-decides-what.md.
 
 The counter is 32 bits wide: a step of at most 2^20 may pass its end.
 """
 
-from collections import Counter, deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from astropix_stream.batch import Run
+from astropix_stream.batch import Batch, Run, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.losses import Gaps
+from astropix_stream.counting import evidence
+from astropix_stream.counting.account import KernelDrops
+from astropix_stream.counting.following import TRACK_S, SourceRuns
+from astropix_stream.counting.remembered import Remembered
+from astropix_stream.counting.track import (
+    CLOSE_AFTER_READOUTS,
+    CLOSE_AFTER_S,
+    REORDER_WINDOW,
+    Pending,
+    Track,
+    distance,
+)
 
-CLOSE_AFTER_READOUTS = 64
-CLOSE_AFTER_S = 1.0
-REORDER_WINDOW = 64  # in strides
-PLAUSIBLE_JUMP = 1 << 20  # in strides
-KEPT_RUNS = 16
-_U32 = 1 << 32
-_LARGEST_JUMP = 1 << 30  # in ids, whatever the stride: most of the counter's range must not look like a step
-_WINDOW_BITS = REORDER_WINDOW + 1  # the highest id, and those behind it
-_WINDOW_MASK = (1 << _WINDOW_BITS) - 1
+_NO_SOURCE = Source("", 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Readouts that are missing, and where they went.
+class Noted(NamedTuple):
+    """What is said of readouts just received.
 
-    `began_ns` and `ended_ns` are when the readouts around the gap were received, ns since the Unix epoch.
+    Attributes
+    ----------
+    runs
+        The runs that begin, and at which readout. The position is below 0 where that was received before: it
+        was not believed at once.
+    duplicates
+        A mask, as in `Batch`.
     """
 
-    first_id: int
-    count: int
-    began_ns: int
-    ended_ns: int
-    rejected: int
-    in_kernel: int
-
-    @property
-    def before_socket(self) -> int:
-        """How many never reached the socket."""
-        return self.count - self.rejected - self.in_kernel
+    runs: list[tuple[int, Run]]
+    duplicates: bytes
 
 
-@dataclass(slots=True)
-class KernelDrops:
-    """The datagrams that a socket's kernel dropped; they carry no source, so that gaps claim them."""
-
-    total: int = 0
-    claimed: int = 0
-
-    def claim(self, wanted: int) -> int:
-        """Take up to `wanted` of those that no gap has claimed."""
-        taken = max(0, min(wanted, self.total - self.claimed))
-        self.claimed += taken
-        return taken
-
-
-@dataclass(slots=True)
-class _OpenGap:
-    """Ids that are missing and may still come; and what may have become of them."""
-
-    first_id: int
-    width: int
-    """Up to the id after the gap."""
-    missing: int
-    began_ns: int
-    opened: Moment
-    opened_size: int
-    joining: bool
-    rejected: Counter[str] = field(default_factory=Counter)
-    drops: int = 0
-
-    def holds(self, readout_id: int) -> bool:
-        return (readout_id - self.first_id) % _U32 < self.width
-
-    @property
-    def has_room(self) -> bool:
-        """Whether more is missing than was rejected and dropped."""
-        return self.missing > self.rejected.total() + self.drops
-
-
-@dataclass(slots=True)
-class _RunState:
-    """A run, which of its last ids have come, and its gaps that are still open."""
-
-    run: Run
-    began: Moment
-    size: int = 1
-    """Readouts that took the run further."""
-    window: int = 1
-    """Bit i: the id i strides below the highest has come."""
-    open: deque[_OpenGap] = field(default_factory=deque)
-
-    def advance(self, skipped: int, count: int) -> None:
-        """Go on by `skipped` ids that did not come and `count` that did."""
-        came = (1 << min(count, _WINDOW_BITS)) - 1
-        self.window = (self.window << min(skipped + count, _WINDOW_BITS) | came) & _WINDOW_MASK
-        self.size += count
-
-    def take_due(self, now: Moment) -> list[_OpenGap]:
-        """Take out the gaps whose time to close has come; they stand in the order of their opening."""
-        due = []
-        while self.open and (
-            self.size - self.open[0].opened_size >= CLOSE_AFTER_READOUTS
-            or now.s - self.open[0].opened.s >= CLOSE_AFTER_S
-        ):
-            due.append(self.open.popleft())
-        return due
-
-
-def distance(last_id: int, readout_id: int, longest: int = PLAUSIBLE_JUMP) -> int:
-    """Return how far `readout_id` is ahead of `last_id`: over the counter's end only by at most `longest`."""
-    around = (readout_id - last_id + longest) % _U32 - longest
-    return around if around <= longest else readout_id - last_id
-
-
-class SourceSequence:
+class SourceSequence(SourceRuns):
     """The readouts of one source, as they arrived.
 
     Parameters
@@ -148,252 +75,326 @@ class SourceSequence:
     """
 
     def __init__(self, stride: int, kernel: KernelDrops) -> None:
-        self.received = 0
-        """Valid readouts, whatever else is said of them below."""
-        self.duplicates = 0
-        self.reordered = 0
-        """Arrived out of order and filled an open gap."""
-        self.late = 0
-        """Arrived after their gap was closed: they stay counted as lost, since a counter never falls."""
-        self.stray = 0
-        """With a readout_id that nothing before or after agrees with."""
-        self.before_joining = 0
-        """Readouts of the first run seen that were sent before we listened: no loss."""
-        self.in_kernel = 0
-        self.rejected: Counter[str] = Counter()
-        """Missing readouts that were rejected, by reason."""
-        self.before_socket = 0
-        self.run_count = 0
-        self.runs: deque[Run] = deque(maxlen=KEPT_RUNS)
-        self.gaps: Gaps[Gap] = Gaps()
+        super().__init__(stride, kernel)
         self.last_s = float("-inf")
-        self.stride = stride
-        self._kernel = kernel
-        self._drops_seen = kernel.total
-        self._rejections: Counter[str] = Counter()  # since the last step forward, as the drops
-        self._current: _RunState | None = None
-        self._previous: _RunState | None = None  # for its stragglers, while the present run is young
-        self._previous_size = 0  # when the present run began
-        self._candidate: tuple[int, int] | None = None
-        self._last_ns = 0
+        self._remembered = Remembered()
+        self._doubled: set[int] = set()  # ordinals, of this batch
 
     @property
-    def _near(self) -> int:
-        return REORDER_WINDOW * self.stride
+    def undecided(self) -> int:
+        """How many of the latest readouts there are from the first one on whose place is not known yet."""
+        return self._ordinal - self._pending.ordinals[0] if self._pending is not None else 0
 
     @property
-    def _far(self) -> int:
-        return min(PLAUSIBLE_JUMP * self.stride, _LARGEST_JUMP)
+    def unproved(self) -> int:
+        """Readouts that came before, and are duplicates unless the run comes again."""
+        pending = self._pending
+        return len(pending.places) if pending is not None and pending.repeats else 0
 
     def note_received(
         self, readout_ids: Sequence[int], timestamps: Sequence[int], now: Moment
     ) -> list[tuple[int, Run]]:
-        """Note readouts in order of arrival; return the runs that begin among them, and where.
+        """Do what `note` does, where no more is known of readouts; return the runs that begin."""
+        return self.note(
+            Batch(_NO_SOURCE, 0, b"", readout_ids, timestamps, range(len(readout_ids))), now
+        ).runs
 
-        A run that is not believed at once is told with its second readout; one that goes on after a stray,
-        which seemed to begin another, is told again.
-        """
-        if readout_ids and self.goes_on(readout_ids, timestamps[-1], now):
-            return []
-        self.received += len(readout_ids)
-        self.last_s = now.s
-        begun: list[tuple[int, Run]] = []
-        for i, (readout_id, timestamp) in enumerate(zip(readout_ids, timestamps, strict=True)):
-            before = self._current
-            self._note_one(readout_id, timestamp, now)
+    def note(self, batch: Batch, now: Moment) -> Noted:
+        """Note readouts in order of arrival; return the runs that begin among them, and which came before."""
+        ids, stamps = batch.readout_ids, batch.timestamps
+        if not ids or self.goes_on(ids, stamps[-1], now, (batch,)):
+            return Noted([], b"")
+        if self._tracks:
             self.tick(now)
-            if self._current is not None and self._current is not before:
-                begun.append((i, self._current.run))
+        self.received += len(ids)
+        self.last_s = now.s
+        first, told = self._ordinal, 0
+        for i, (readout_id, timestamp) in enumerate(zip(ids, stamps, strict=True)):
+            if self._asks_whether_it_came(readout_id):
+                if told < i:
+                    self._remembered.add((batch.part(told, i),), i - told)
+                    told = i
+                self._note_known(readout_id, timestamp, self._remembered.age(batch, i), now)
+            else:
+                self._note_one(readout_id, timestamp, now)
+            self._ordinal += 1
+            self.tick(now)
             self._last_ns = now.ns
-        return begun
+        self._remembered.add((batch.part(told, len(ids)) if told else batch,), len(ids) - told)
+        return self._noted(first, len(ids))
 
-    def note_rejected(self, reason: str) -> None:
-        """Note that a datagram of this source was not a readout."""
-        self._rejections[reason] += 1
+    def _noted(self, first: int, count: int) -> Noted:
+        begun = [(ordinal - first, run) for ordinal, run in self._begun]
+        self._begun.clear()
+        doubled, self._doubled = [one - first for one in self._doubled if one >= first], set()
+        if not doubled:
+            return Noted(begun, b"")
+        mask = bytearray(count)
+        for position in doubled:
+            mask[position] = 1
+        return Noted(begun, bytes(mask))
+
+    def settle(self, now: Moment) -> list[tuple[int, Run]]:
+        """Do what `tick` does; return the runs that began since, and at which readout before the next one."""
+        self.tick(now)
+        return self._noted(self._ordinal, 0).runs
 
     def tick(self, now: Moment) -> None:
-        """Close the gaps whose time has come."""
-        for state in (self._previous, self._current):
-            if state is not None and state.open:
-                self._close(state.take_due(now))
-        if self._is_previous_over(now):
-            self._end_previous()
+        """Close the gaps whose time has come, and say what no second readout has confirmed."""
+        pending, tracks = self._pending, self._tracks
+        if pending is not None and (
+            now.s - pending.began.s >= CLOSE_AFTER_S or pending.went_on >= CLOSE_AFTER_READOUTS
+        ):
+            self._settle_pending(now)
+        for track in tracks:
+            if track.open:
+                self._close_due(track, now)
+        if self._settling and (
+            tracks[0].size >= CLOSE_AFTER_READOUTS or now.s - tracks[0].began.s >= CLOSE_AFTER_S
+        ):
+            self._settling = False
+            if not self.keeps_gaps and not self.shared:
+                for track in tracks[1:]:
+                    self._close(track.open)
+                    track.open.clear()
+        if self.shared and now.s - self._returned_s > TRACK_S:
+            self.shared, self._returns = False, 0
 
-    def goes_on(self, readout_ids: Sequence[int], last_timestamp: int, now: Moment) -> bool:
-        """Note a batch that goes on where the last one ended, by one comparison; return whether it does."""
-        current, count, stride = self._current, len(readout_ids), self.stride
-        if current is None or self._previous is not None or self._candidate is not None or not count:
+    def goes_on(
+        self, readout_ids: Sequence[int], last_timestamp: int, now: Moment, batches: Sequence[Batch]
+    ) -> bool:
+        """Note readouts that go on where the last ones ended, by one comparison; return whether they do."""
+        if self._pending is not None or self._settling or not readout_ids or not self._tracks:
             return False
+        current, count, stride = self._tracks[0], len(readout_ids), self.stride
+        first = current.last_id + stride
+        if count == 1:  # at the rates that people have nearly every one is alone
+            if readout_ids[0] != first:
+                return False
+        else:
+            expected = range(first, first + count * stride, stride)
+            if readout_ids != expected and [*readout_ids] != [*expected]:
+                return False
         run = current.run
-        first = run.last_id + stride
-        expected = range(first, first + count * stride, stride)
-        if readout_ids != expected and [*readout_ids] != [*expected]:
-            return False
         self.received += count
+        self._ordinal += count
         self.last_s, self._last_ns = now
-        run.last_id, run.last_timestamp = readout_ids[-1], last_timestamp
+        current.last_s = self.last_s
+        current.last_id = run.last_id = readout_ids[-1]
+        current.last_timestamp = run.last_timestamp = last_timestamp
         current.advance(0, count)
-        self._settle(current)
+        self._remembered.add(batches, count)
+        if self._rejections or self._kernel.total != self._drops_seen:
+            self._settle(current)
         if current.open:
-            self._close(current.take_due(now))
+            self._close_due(current, now)
         return True
 
-    def _note_one(self, readout_id: int, timestamp: int, now: Moment) -> None:
-        if self._current is None:
-            self._begin_run(readout_id, timestamp, now)
-            return
-        state = self._run_of(self._current, readout_id, timestamp)
-        run, is_straggler = state.run, state is self._previous
-        ahead = distance(run.last_id, readout_id, self._far)
-        newer = timestamp > run.last_timestamp
-        if 0 < ahead <= (self._near if is_straggler else self._far):
-            self._advance(state, readout_id, timestamp, now)
-        elif -self._near <= ahead <= 0 and not newer:
-            self._note_back(state, readout_id, -ahead // self.stride)
-        elif is_straggler or (ahead <= 0 and run.first_timestamp < timestamp and not newer):
-            self.stray += 1
-        elif ahead <= 0 and newer and readout_id < self._near:
-            self._begin_run(readout_id, timestamp, now)
-        else:
-            self._note_implausible(state, readout_id, timestamp, now)
+    # One readout
 
-    def _run_of(self, current: _RunState, readout_id: int, timestamp: int) -> _RunState:
-        """Tell a straggler of the run before from a readout of the present one.
-
-        It is older than the newest of the run before; or it continues that run, and is older than the
-        present one or far from it.
-        """
-        previous = self._previous
-        if previous is None:
-            return current
-        if timestamp <= previous.run.last_timestamp:
-            return previous
-        from_previous = distance(previous.run.last_id, readout_id, self._far)
-        from_current = distance(current.run.last_id, readout_id, self._far)
-        if 0 < from_previous <= self._near and (
-            timestamp < current.run.first_timestamp or abs(from_current) > self._near
-        ):
-            return previous
-        return current
-
-    def _begin_run(self, readout_id: int, timestamp: int, now: Moment) -> None:
-        """Begin a run. Ids begin at 0: what precedes this one was lost, or sent before we listened."""
-        self._end_previous()
-        previous = self._previous = self._current
-        self._previous_size = previous.size if previous else 0
-        self.run_count += 1
-        run = Run(self.run_count, readout_id, timestamp, readout_id, timestamp)
-        self.runs.append(run)
-        self._current = _RunState(run, now)
-        first_id, skipped = readout_id % self.stride, readout_id // self.stride
-        self._open_gap(self._current, first_id, skipped, now, joining=previous is None)
-
-    def _is_previous_over(self, now: Moment) -> bool:
-        """Whether no more is awaited of the run before, since either run is under way."""
-        previous, current = self._previous, self._current
-        if previous is None or current is None:
+    def _asks_whether_it_came(self, readout_id: int) -> bool:
+        """Whether this id may have come before; else it is not worth a look."""
+        if not self._tracks:
             return False
-        further = max(current.size, previous.size - self._previous_size)
-        return further >= CLOSE_AFTER_READOUTS or now.s - current.began.s >= CLOSE_AFTER_S
+        step = distance(self._tracks[0].last_id, readout_id, self._far)
+        if step == self.stride:
+            return False
+        return step <= 0 or self._settling or self._pending is not None or self._returns > 0
 
-    def _end_previous(self) -> None:
-        """Close the run before; or go back to it, if it went on and the present one did not."""
-        previous, current, self._previous = self._previous, self._current, None
-        if previous is None or current is None:
-            return
-        if current.size == 1 and previous.size > self._previous_size:
-            self.stray += 1
-            self.runs.pop()
-            self._current = previous
+    def _note_known(self, readout_id: int, timestamp: int, age: int, now: Moment) -> None:
+        if age:
+            self._note_again(readout_id, timestamp, self._ordinal - age, now)
         else:
-            self._close(previous.open)
+            self._note_one(readout_id, timestamp, now)
 
-    def _advance(self, state: _RunState, readout_id: int, timestamp: int, now: Moment) -> None:
-        self._drop_candidate()
-        run, stride = state.run, self.stride
-        first_id = (run.last_id + stride) % _U32
-        skipped = (distance(run.last_id, readout_id, self._far) - 1) // stride
-        run.last_id, run.last_timestamp = readout_id, timestamp
-        state.advance(skipped, 1)
-        self._open_gap(state, first_id, skipped, now)
-
-    def _open_gap(
-        self, state: _RunState, first_id: int, count: int, now: Moment, *, joining: bool = False
-    ) -> None:
-        if count:
-            width = count * self.stride
-            gap = _OpenGap(first_id, width, count, self._last_ns or now.ns, now, state.size, joining)
-            state.open.append(gap)
-        self._settle(state)
-
-    def _settle(self, state: _RunState) -> None:
-        """Hand what was rejected and dropped since the last step forward to the gap that this step revealed.
-
-        If it revealed none, then to an open one that has room: what was overtaken can also be dropped.
-        """
-        drops = self._kernel.total - self._drops_seen
-        if not drops and not self._rejections:
+    def _note_one(self, readout_id: int, timestamp: int, now: Moment) -> None:
+        """Note a readout that did not come before."""
+        tracks = self._tracks
+        if not tracks:
+            self._begin_run(readout_id, timestamp, now, joining=True)
             return
-        self._drops_seen = self._kernel.total
-        gap = next((gap for gap in reversed(state.open) if gap.has_room), None)
-        if gap is not None:
-            gap.drops += drops
-            gap.rejected.update(self._rejections)
-        self._rejections.clear()
-
-    def _note_back(self, state: _RunState, readout_id: int, position: int) -> None:
-        """Note a readout that is not ahead: it fills a gap, or is late, or a duplicate."""
-        if state.window >> position & 1:
-            self.duplicates += 1
-            return
-        state.window |= 1 << position
-        gap = next((gap for gap in reversed(state.open) if gap.holds(readout_id)), None)
-        if gap is None:
-            self.late += 1
+        track = self._track_of(readout_id, timestamp, now)
+        pending = self._pending
+        if pending is not None and self._joins_pending(pending, readout_id, timestamp, track):
+            pending.places.append((readout_id, timestamp))
+            if pending.went_on == 0 or len(pending.places) > 2:
+                self._believe(pending, now)  # else wait for a third: the present run went on as well
+        elif track is not None:
+            self._take(track, readout_id, timestamp, now)
         else:
-            gap.missing -= 1
-            self.reordered += 1
+            self._hold(readout_id, timestamp, now)
 
-    def _note_implausible(self, current: _RunState, readout_id: int, timestamp: int, now: Moment) -> None:
-        """Believe a jump once a second readout continues it (as RTP does, RFC 3550, A.1)."""
-        candidate = self._candidate
-        if candidate == (readout_id, timestamp):
-            self.duplicates += 1
-            return
-        if candidate is None or not (
-            0 < distance(candidate[0], readout_id, self._far) <= self._far and timestamp >= candidate[1]
-        ):
-            self._drop_candidate()
-            self._candidate = (readout_id, timestamp)
-            return
-        self._candidate = None
-        if distance(current.run.last_id, candidate[0], self._far) > 0:
-            self._advance(current, *candidate, now)
-        else:
-            self._begin_run(*candidate, now)
-            if candidate[1] <= current.run.last_timestamp:  # the DAQ's clock was set back
-                self._end_previous()
-        self._note_one(readout_id, timestamp, now)
-
-    def _drop_candidate(self) -> None:
-        if self._candidate is not None:
-            self.stray += 1
-            self._candidate = None
-
-    def _close(self, gaps: Iterable[_OpenGap]) -> None:
-        """Say where the readouts of gaps went: rejected, then in the kernel, the rest before the socket."""
-        for gap in gaps:
-            left = gap.missing
-            if gap.joining:
-                self.before_joining += left
+    def _track_of(self, readout_id: int, timestamp: int, now: Moment) -> Track | None:
+        """Return the sequence of ids that a readout belongs to; None if it fits none."""
+        fitting: list[tuple[int, int, Track]] = []
+        for n, track in enumerate(self._tracks):
+            is_young = n == 1 and self._settling
+            if n and not is_young and (not self._returns or now.s - track.last_s > TRACK_S):
                 continue
-            rejected = 0
-            for reason, count in gap.rejected.items():
-                claimed = min(count, left - rejected)
-                self.rejected[reason] += claimed
-                rejected += claimed
-            in_kernel = self._kernel.claim(min(gap.drops, left - rejected))
-            self.in_kernel += in_kernel
-            self.before_socket += left - rejected - in_kernel
-            if left:
-                self.gaps.append(Gap(gap.first_id, left, gap.began_ns, gap.opened.ns, rejected, in_kernel))
+            loosely = n == 0 or is_young or self.shared
+            fit = evidence.fit(track, readout_id, timestamp, self.stride, loosely=loosely)
+            if fit:
+                fitting.append((fit, n, track))
+        return evidence.clearest(fitting, timestamp)
+
+    def _joins_pending(self, pending: Pending, readout_id: int, timestamp: int, track: Track | None) -> bool:
+        """Whether a readout continues what is pending, rather than the sequence that it fits otherwise."""
+        step = distance(pending.places[-1][0], readout_id, self._far)
+        if not evidence.is_confirmed(pending, step, self.stride, implausible=self.implausible):
+            return False
+        is_next, is_present = step == self.stride, track is self._tracks[0]
+        if track is None:
+            return not pending.repeats or is_next or evidence.may_be_whole(pending)
+        if pending.repeats:
+            return is_next and not is_present and len(pending.places) > 1
+        if abs(step) > self._near or not is_present:
+            return False
+        return evidence.is_nearer_to_pending(pending, track, readout_id, timestamp, self.stride)
+
+    def _take(self, track: Track, readout_id: int, timestamp: int, now: Moment) -> None:
+        """Note a readout of a sequence that is known."""
+        step = distance(track.last_id, readout_id, self._far)
+        pending = self._pending
+        if step <= 0:
+            self._note_back(track, readout_id, -step // self.stride)
+            return
+        if pending is not None:
+            self._return_pending_reasons(pending)
+        if pending is not None and pending.repeats and not evidence.may_be_whole(pending):
+            self._settle_pending(now, goes_on=True)
+        if track is not self._tracks[0]:
+            self._return_to(track, readout_id, now)
+        self._last_taker = track
+        self._advance(track, readout_id, timestamp, now)
+
+    # What was not believed at once
+
+    def _hold(self, readout_id: int, timestamp: int, now: Moment) -> None:
+        """Wait for a second readout that continues this one."""
+        if self._pending is not None:
+            self._settle_pending(now)
+            if self._track_of(readout_id, timestamp, now) is not None:  # of the run that this began
+                self._note_one(readout_id, timestamp, now)
+                return
+        settled, self._settled = self._settled, None
+        revived = settled if settled is not None and settled.went_on == 0 else None
+        if revived is not None and self._joins_pending(revived, readout_id, timestamp, None):
+            revived.places.append((readout_id, timestamp))
+            self._believe(revived, now)
+            return
+        self._pending = self._new_pending(readout_id, timestamp, now)
+
+    def _new_pending(self, readout_id: int, timestamp: int, now: Moment) -> Pending:
+        current, reasons = self._tracks[0], self._take_reasons()
+        return Pending([(readout_id, timestamp)], [self._ordinal], now, current, current.size, *reasons)
+
+    def _return_pending_reasons(self, pending: Pending) -> None:
+        self._return_reasons(pending.drops, pending.rejections)
+        pending.drops, pending.rejections = 0, Counter()
+
+    def _note_again(self, readout_id: int, timestamp: int, original: int, now: Moment) -> None:
+        """Note a readout that came before, byte for byte: a duplicate, or of a run that comes again."""
+        current, age, pending = self._tracks[0], self._ordinal - original, self._pending
+        if pending is None and self._settled is not None and self._settled.went_on == 0:
+            pending = self._settled
+        if pending is not None and evidence.follows_again(pending, readout_id, original, self.stride):
+            self._go_on_again(pending, readout_id, timestamp, original, now)
+            return
+        if pending is not None and pending.repeats and pending.ordinals[0] == original < self._ordinal - 1:
+            self._settle_pending(now)  # it comes once more
+            current = self._tracks[0]
+        from_first = original in self._firsts
+        its_track = next((one for one in self._tracks if one.first_ordinal <= original), self._tracks[-1])
+        back = -distance(its_track.last_id, readout_id, self._far) // self.stride
+        if its_track is not current and not self._settling:
+            back = max(back, REORDER_WINDOW + 1)  # of a run that is over
+        is_of_pending = self._pending is not None and original >= self._pending.ordinals[0]
+        may_begin = (from_first and current.size > 1) or back > REORDER_WINDOW
+        if age > 1 and may_begin and not is_of_pending:
+            self._settle_pending(now)
+            self._settled = None
+            self._pending = self._new_pending(readout_id, timestamp, now)
+            self._pending.original, self._pending.from_first = original, from_first
+            self._pending.distance = back
+        else:
+            self.duplicates += 1
+            self._doubled.add(self._ordinal)
+
+    def _go_on_again(
+        self, pending: Pending, readout_id: int, timestamp: int, original: int, now: Moment
+    ) -> None:
+        """Note the next one of readouts that came before."""
+        current = self._tracks[0]
+        pending.places.append((readout_id, timestamp))
+        pending.ordinals.append(self._ordinal)
+        pending.original = original
+        self._pending, self._settled = pending, None
+        whole = pending.from_first and readout_id == current.last_id
+        goes_on = current.size > pending.size_then
+        if whole or len(pending.places) > REORDER_WINDOW or (evidence.may_be_whole(pending) and not goes_on):
+            self._believe(pending, now)
+
+    def _believe(self, pending: Pending, now: Moment) -> None:
+        """Begin a run, or go on after a long gap, with all that is pending."""
+        self._pending = None
+        (first_id, timestamp), *others = pending.places
+        earlier = self._continued(first_id, now) if not pending.repeats else None
+        if earlier is not None:
+            for place in pending.places:
+                self._take(earlier, *place, now)
+            return
+        beside = pending.went_on > 1  # the other sequence goes on
+        after, later = self._ordinal, self._take_reasons()
+        self._return_pending_reasons(pending)
+        if distance(self._tracks[0].last_id, first_id, self._far) > 0 and not beside and not pending.repeats:
+            self._jump(pending, now)
+        else:
+            self._ordinal = pending.ordinals[0]
+            self._begin_run(first_id, timestamp, now, joining=beside and first_id >= self._near)
+            self._ordinal = after
+        self._return_reasons(*later)
+        for place in others:
+            self._note_confirming(*place, now)
+
+    def _note_confirming(self, readout_id: int, timestamp: int, now: Moment) -> None:
+        """Note what confirmed a run or a long gap; where few readouts get through, it may be far ahead."""
+        track = self._tracks[0]
+        step = distance(track.last_id, readout_id, self._far)
+        if step <= 0:
+            self._note_back(track, readout_id, -step // self.stride)
+            return
+        self._advance(track, readout_id, timestamp, now)
+        if step > self._near:
+            track.note_step(step)  # twice: such steps need no confirmation here
+
+    def _settle_pending(self, now: Moment, *, goes_on: bool = False) -> None:
+        """Say what readouts were that nothing has continued; the present run may have gone on instead."""
+        pending, self._pending = self._pending, None
+        if pending is None or pending.settled:
+            return
+        current = self._tracks[0]
+        first_id, timestamp = pending.places[0]
+        went_on = goes_on or pending.went_on > 0
+        self._return_pending_reasons(pending)
+        if (len(pending.places) > 1 and not pending.repeats) or (
+            len(pending.places) > 1 and pending.from_first and not went_on
+        ):
+            self._believe(pending, now)
+            return
+        self._settled = pending if not went_on else None
+        pending.settled = True
+        if pending.repeats:
+            self.duplicates += len(pending.places)
+            self._doubled.update(pending.ordinals)
+            return
+        back = -distance(current.last_id, first_id, self._far)
+        unseen = 0 <= back <= self._near and not current.window >> back // self.stride & 1
+        if unseen and (went_on or (first_id >= self.stride and timestamp <= current.last_timestamp)):
+            self._note_back(current, first_id, back // self.stride)
+        elif not went_on and back >= 0 and first_id < self._near:
+            self._settled = None
+            after, self._ordinal = self._ordinal, pending.ordinals[0]
+            self._begin_run(first_id, timestamp, pending.began)
+            self._ordinal = after
+        else:
+            self.stray += 1

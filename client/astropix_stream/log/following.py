@@ -7,7 +7,7 @@ itself lost it says in its heartbeats, and the bridge with each message.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from astropix_stream import wire
@@ -16,7 +16,7 @@ from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Counts, Ledger, StreamLedger, place_counts
 from astropix_stream.counting.losses import Loss, Losses
 from astropix_stream.counting.places import Place
-from astropix_stream.counting.sequencing import PLAUSIBLE_JUMP, distance
+from astropix_stream.counting.track import PLAUSIBLE_JUMP, distance
 from astropix_stream.errors import WireError
 from astropix_stream.log import messages
 from astropix_stream.log.messages import Stored
@@ -168,9 +168,9 @@ class Following:
         self._missed = 0
         # By the relay's clock: a log is read faster than it was written.
         received = Moment(batch.received_ns / 1e9, now.ns)
-        runs = self._readouts.received(batch.source, batch.readout_ids, batch.timestamps, received)
+        self._readouts.note(batch, received)
         self._last_ns = batch.received_ns
-        return [replace(batch, runs=runs) if runs else batch]
+        return [batch]
 
     def _note_resumed(self, batch: Batch) -> None:
         """Count what a source sent while no relay was there: the step in its readout_ids over the restart."""

@@ -186,7 +186,7 @@ def make_status(accumulator: Accumulator, now: Moment) -> StreamStatus:
     return StreamStatus(
         source=accumulator.source,
         state=state,
-        state_text=text + (f"; {accumulator.doubt}" if accumulator.doubt else ""),
+        state_text="; ".join(filter(None, [text, accumulator.doubt, *reception.ledger.remarks])),
         doubt=accumulator.doubt,
         age_s=age_s,
         lag_s=reception.lag_s,

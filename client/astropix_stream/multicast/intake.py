@@ -37,14 +37,33 @@ class _Growing:
     readout_ids: list[int] = field(default_factory=list)
     timestamps: list[int] = field(default_factory=list)
     runs: list[RunStart] = field(default_factory=list)
+    duplicates: bytearray = field(default_factory=bytearray)
     told: int = 0
     """How many of them the ledger knows of."""
 
+    def tell(self, ledger: StreamLedger, now: Moment) -> None:
+        """Tell the ledger of what it does not know yet."""
+        told, self.told = self.told, len(self.datagrams)
+        if told == self.told:
+            return
+        more = self._part(told, now.ns)
+        ledger.note(more, now)
+        self.runs += [start._replace(position=told + start.position) for start in more.runs]
+        if more.duplicates:
+            self.duplicates += bytes(told - len(self.duplicates)) + more.duplicates
+
     def batch(self, received_ns: int) -> Batch:
-        ends = list(accumulate(len(datagram) for datagram in self.datagrams))
-        payload = b"".join(self.datagrams)
+        batch = self._part(0, received_ns)
+        batch.runs = self.runs
+        if self.duplicates:
+            batch.duplicates = bytes(self.duplicates.ljust(len(batch), b"\0"))
+        return batch
+
+    def _part(self, begin: int, received_ns: int) -> Batch:
+        datagrams = self.datagrams[begin:]
+        ids, timestamps = self.readout_ids[begin:], self.timestamps[begin:]
         return Batch(
-            self.source, received_ns, payload, self.readout_ids, self.timestamps, ends, runs=self.runs
+            self.source, received_ns, b"".join(datagrams), ids, timestamps, [*accumulate(map(len, datagrams))]
         )
 
 
@@ -120,20 +139,28 @@ class Intake:
     def _tell_untold(self) -> None:
         """Tell the ledger of quiet drains: as one, as long as each goes on where the one before ended."""
         untold, self._untold = self._untold, []
+        if len(untold) == 1:
+            ((batch, _),) = untold
+            self._tell_chain([batch], batch.readout_ids, untold)
+            return
         while untold:
             length = _chain_length(untold)
-            self._tell_chain(untold[:length])
+            chain = untold[:length]
+            batches = [batch for batch, _ in chain]
+            ids = batches[0].readout_ids
+            if length > 1:
+                ids = range(ids[0], batches[-1].readout_ids[-1] + 1)
+            self._tell_chain(batches, ids, chain)
             untold = untold[length:]
 
-    def _tell_chain(self, chain: Sequence[tuple[Batch, Moment]]) -> None:
-        (first, _), (last, now) = chain[0], chain[-1]
-        ids = first.readout_ids
-        if len(chain) > 1:
-            ids = range(ids[0], last.readout_ids[-1] + 1)
+    def _tell_chain(
+        self, batches: Sequence[Batch], ids: Sequence[int], chain: Sequence[tuple[Batch, Moment]]
+    ) -> None:
+        last, now = chain[-1]
         timestamp = last.timestamps[-1]
-        if not self._ledger.goes_on(last.source, ids, timestamp, now):
+        if not self._ledger.goes_on(batches, ids, timestamp, now):
             for batch, then in chain:
-                batch.runs = self._ledger.received(batch.source, batch.readout_ids, batch.timestamps, then)
+                self._ledger.note(batch, then)
         self._told.append(Told(last.source, timestamp, now))
 
     def _take_each(self, drained: Drained, now: Moment) -> list[Batch]:
@@ -171,11 +198,7 @@ class Intake:
         fast as readout by readout.
         """
         for group in groups:
-            told, group.told = group.told, len(group.datagrams)
-            if told < group.told:
-                ids, timestamps = group.readout_ids[told:], group.timestamps[told:]
-                for start in self._ledger.received(group.source, ids, timestamps, now):
-                    group.runs.append(start._replace(position=told + start.position))
+            group.tell(self._ledger, now)
 
     def _note_drops(self, total: int) -> None:
         """Note the kernel's running drop count (u32, wraps) that came with a datagram."""

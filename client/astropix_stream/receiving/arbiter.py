@@ -1,301 +1,347 @@
 """One stream out of several that carry the same readouts: of each readout, the first copy that arrives.
 
 Pure. `merged.MergedReceiver` is the shell. The same is done with market data, where it is called line
-arbitration. A readout is known again by its source, readout_id and timestamp.
+arbitration. A readout is known again by its bytes: id, timestamp and data. Where the same one is sent twice
+(a recording that is played again), the n-th on one path is the n-th on the other. What a path itself calls a
+duplicate is not counted among them.
 
-What was delivered of a source is kept as *stretches*: readout_ids that follow each other without a gap, with
-the timestamps from the first to the last. There are as many as there are gaps and runs that a path may still
-have something to say about, seldom more than one, so that memory does not grow with time or with how far
-one path is behind another:
+For each path the arbiter remembers what the others brought and this path has not brought yet: 2^21 readouts
+of a source at most, and for two minutes those that it has passed. A readout that is remembered so is a later
+copy, and is discarded. Any other is new, and is delivered: nothing else is asked, neither ids nor clocks.
 
-=============================================  ==========================================================
-a readout                                      is
-=============================================  ==========================================================
-within a stretch, by id and timestamp          a later copy: discarded, counted
-the next one of a stretch                      new, and makes it longer; perhaps up to the next stretch
-anything else                                  new, the first of a stretch: after a gap, or of a new run
-=============================================  ==========================================================
+==============================  ==========================================================================
+a new readout                   is delivered
+==============================  ==========================================================================
+that goes on                    at once
+after a gap                     after 0.2 s: another path may fill the gap in order; at once if all have
+                                passed it
+of a path that is behind        at once, out of order: the others lost it
+==============================  ==========================================================================
 
-Each path goes through the stretches in order. A gap that one path leaves is waited for, a moment, so that
-another one can fill it in order; what fills it later is delivered late. A gap is a loss once all paths have
-passed it.
+What is delivered is counted by `counting.sequencing`, like what a socket receives. But a gap is a loss only
+when all paths have passed it for a second, or two minutes after a path fell silent: it may come back and
+recover.
 """
 
 import math
+import operator
+from array import array
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import reduce
 
-from astropix_stream.batch import Batch, Source
+from astropix_stream.batch import Batch, RunStart, Source
 from astropix_stream.clock import Moment
+from astropix_stream.counting.account import KernelDrops
 from astropix_stream.counting.ledger import MAX_SOURCES
-from astropix_stream.counting.losses import Loss, Losses
+from astropix_stream.counting.losses import Loss, Losses, Period
 from astropix_stream.counting.places import Place
-from astropix_stream.counting.sequencing import CLOSE_AFTER_S, PLAUSIBLE_JUMP, distance
+from astropix_stream.counting.remembered import digest
+from astropix_stream.counting.sequencing import SourceSequence
+from astropix_stream.counting.track import CLOSE_AFTER_S, PLAUSIBLE_JUMP, OpenGap, distance
 
 WAIT_S = 0.2  # for another path to fill a gap in order; twice what a relay across a continent is behind
 PATIENCE_S = 120.0  # for a path that is silent: it may come back and recover
-MAX_STRETCHES = 256  # of a source; at more losses than that the oldest gap is closed early
+MAX_AWAITED = 1 << 21  # readouts of a source that a path has not brought yet: 16 MiB
+MAX_NEWEST = 1 << 15  # of them, those that take 200 bytes each
+CHUNK = 1 << 13
 MAX_HELD_BYTES = 8 << 20  # of a source, while waiting
+MAX_OPEN_GAPS = 256  # of a source; at more losses than that the oldest is closed early
 _LOOK_INTERVAL_S = 0.1  # at the gaps
-# Between readouts that follow each other: a new run, whose ids may happen to go on where the last one of the
-# run before was, does not begin sooner after it; a timestamp that falls further is of a clock set back.
-_MAX_STEP_NS, _MAX_FALL_NS = 500_000_000, 1_000_000_000
+
+
+class _Awaited:
+    """What the other paths brought and this one has not brought yet, by digest.
+
+    The newest are in a dictionary. Of a path that is far behind the others are in plain arrays, 8 bytes each,
+    in the order in which it will bring them.
+    """
+
+    def __init__(self) -> None:
+        self._newest: OrderedDict[int, list[int]] = OrderedDict()
+        self._count = 0
+        self._older: deque[tuple[array[int], int]] = deque()  # with the place of the last one
+
+    def add(self, key: int, place: int) -> None:
+        """Await a readout that arrived as number `place`; the oldest make room for it."""
+        self._newest.setdefault(key, []).append(place)
+        self._count += 1
+        if self._count > MAX_NEWEST:
+            chunk: array[int] = array("q")
+            last = place
+            while len(chunk) < CHUNK:
+                older, places = self._newest.popitem(last=False)
+                chunk.extend([older] * len(places))
+                last = places[-1]
+            self._count -= len(chunk)
+            self._older.append((chunk, last))
+            if len(self._older) * CHUNK > MAX_AWAITED:
+                self._older.popleft()
+
+    def take(self, key: int) -> int | None:
+        """Return the place of the first such readout, which is awaited no more; None if there is none."""
+        for chunk, last in self._older:
+            place = _take_out(chunk, key, last)
+            if place is not None:
+                return place
+        places = self._newest.get(key)
+        if places is None:
+            return None
+        self._count -= 1
+        if len(places) == 1:
+            del self._newest[key]
+        return places.pop(0)
+
+    def forget(self, until: int) -> None:
+        """Await what arrived before number `until` no more."""
+        while self._older and self._older[0][1] < until:
+            self._older.popleft()
+        while self._newest:
+            key, places = next(iter(self._newest.items()))
+            if places[0] >= until:
+                break
+            del self._newest[key]
+            self._count -= len(places)
+
+    def __bool__(self) -> bool:
+        return bool(self._count or self._older)
+
+
+def _take_out(chunk: "array[int]", key: int, last: int) -> int | None:
+    """Take a digest out of a chunk, and what precedes it there: a path brings them in this order, mostly."""
+    try:
+        index = 0 if chunk and chunk[0] == key else chunk.index(key)
+    except ValueError:
+        return None
+    place = last - len(chunk) + index + 1
+    del chunk[index]
+    return place
 
 
 @dataclass(slots=True, eq=False)
-class _Stretch:
-    """Readouts that were delivered, or are held until the gap before them is filled."""
+class _Part:
+    """New readouts of one batch; the place of the first, in order of arrival; the paths that brought some."""
 
-    first_id: int
-    last_id: int
-    first_ns: int
-    last_ns: int
-    began: Moment
-    grew: Moment
-    open: bool  # the gap before it may still be filled
-    wait_until_s: float = -math.inf
-    passed_s: float = math.inf  # since when all paths are past the gap
-    held: list[Batch] = field(default_factory=list)
+    batch: Batch
+    path: int
+    place: int
+    arrived: Moment
+    paths: set[int]
 
-    def holds(self, readout_id: int, timestamp: int, stride: int) -> bool:
-        return (
-            self.first_id <= readout_id <= self.last_id
-            and self.first_ns <= timestamp <= self.last_ns
-            and (readout_id - self.first_id) % stride == 0
-        )
-
-    def is_followed_by(self, readout_id: int, timestamp: int, stride: int) -> bool:
-        step_ns = timestamp - self.last_ns
-        return readout_id == self.last_id + stride and -_MAX_FALL_NS <= step_ns <= _MAX_STEP_NS
+    @property
+    def first_id(self) -> int:
+        return self.batch.readout_ids[0]
 
 
 class _Line:
-    """The stretches of one source, in the order in which the DAQ sent them, and where each path is."""
+    """The readouts of one source, and where each path is."""
 
     def __init__(self, paths: int, stride: int) -> None:
-        self.stretches: list[_Stretch] = []
-        self.at: list[_Stretch | None] = [None] * paths
-        self.lost = 0
-        self.losses: list[Loss] = []
+        self.sequence = SourceSequence(stride, KernelDrops())
+        self.sequence.keeps_gaps = True
         self.last_s = -math.inf
         self.due_s = math.inf
         """When to call `tick` for what is held."""
         self._stride = stride
-        self._dropped = False
+        self._awaited = [_Awaited() for _ in range(paths)]
+        self._at = [-1] * paths  # the latest place that each path has come to
+        self._arrived = 0
+        self._arrivals: deque[tuple[float, int]] = deque()  # a time, and how many had arrived
+        self._held: list[_Part] = []
+        self._held_bytes = 0
+        self._places: list[tuple[int, int]] = [(0, 0)]  # from which ordinal of the sequence on, which place
         self._next_look_s = -math.inf
+        self._gaps = 0
 
     def take(self, path: int, batch: Batch, now: Moment) -> tuple[list[Batch], int]:
         """Take in readouts of one path; return those to deliver, and how many were new."""
         self.last_s = now.s
         given: list[Batch] = []
         new = 0
-        for begin, end in _consecutive(batch.readout_ids, self._stride):
-            at = begin
-            while at < end:
-                until, stretch = self._place(path, batch, at, end, now)
-                if stretch is not None:
-                    new += until - at
-                    self._give(stretch, batch if until - at == len(batch) else batch.part(at, until), given)
-                    self._join_next(stretch, given)
-                at = until
-        if len(self.stretches) > 1:
-            given += self._release(now)
-            if now.s >= self._next_look_s or len(self.stretches) > MAX_STRETCHES:
-                self._close_gaps(now)
+        for begin, end in self._new_parts(path, batch):
+            new += end - begin
+            whole = end - begin == len(batch)
+            part = replace(batch, runs=(), duplicates=b"") if whole else batch.part(begin, end)
+            part.duplicates = b""
+            self._place(path, part, now, given)
+        self._note_time(now)
+        self._release_due(now, given)
+        gaps = self.sequence.open_gaps()
+        if gaps and (len(gaps) != self._gaps or now.s >= self._next_look_s):
+            self._close_gaps(now)
         return given, new
 
-    def _place(self, path: int, batch: Batch, at: int, end: int, now: Moment) -> tuple[int, _Stretch | None]:
-        """Place the readouts from `at` on; return how far they are all known, or new in one stretch."""
-        readout_id, timestamp = batch.readout_ids[at], batch.timestamps[at]
-        stretch = self._find(path, readout_id, timestamp)
-        if stretch is not None:
-            self.at[path] = stretch
-            return min(end, at + (stretch.last_id - readout_id) // self._stride + 1), None
-        if self._is_before_all(path, timestamp, batch.recovered):
-            return at + 1, None
-        stretch = self._find_end(path, readout_id, timestamp)
-        if stretch is None:
-            stretch = self._begin(path, readout_id, timestamp, now)
-        until = min([end, *self._begins_within(batch, at, end)])
-        stretch.last_id = batch.readout_ids[until - 1]
-        stretch.last_ns = max(stretch.last_ns, batch.timestamps[until - 1])
-        stretch.grew = now
-        self.at[path] = stretch
-        return until, stretch
+    def _new_parts(self, path: int, batch: Batch) -> Iterator[tuple[int, int]]:
+        """Yield from where to where readouts are new and their ids go on."""
+        awaited, duplicates, ids = self._awaited[path], batch.duplicates, batch.readout_ids
+        begin = -1
+        for i in range(len(batch)):
+            is_new, place = False, None
+            if not duplicates or not duplicates[i]:
+                key = digest(batch, i)
+                place = awaited.take(key) if awaited else None
+                is_new = place is None
+            if begin >= 0 and (not is_new or ids[i] != ids[i - 1] + self._stride):
+                yield begin, i
+                begin = -1
+            if place is not None:
+                self._note_copy(path, place)
+            if is_new:
+                begin = i if begin < 0 else begin
+                for other, theirs in enumerate(self._awaited):
+                    if other != path:
+                        theirs.add(key, self._arrived)
+                self._arrived += 1
+        if begin >= 0:
+            yield begin, len(batch)
 
-    def _find(self, path: int, readout_id: int, timestamp: int) -> _Stretch | None:
-        """Return the stretch that holds a readout; most often it is the one where the path is."""
-        here = self.at[path]
-        if here is not None:
-            if here.holds(readout_id, timestamp, self._stride):
-                return here
-            if here is self.stretches[-1] and here.is_followed_by(readout_id, timestamp, self._stride):
-                return None
-        for stretch in reversed(self.stretches):
-            if stretch.holds(readout_id, timestamp, self._stride):
-                return stretch
-        return None
+    def _note_copy(self, path: int, place: int) -> None:
+        self._at[path] = max(self._at[path], place)
+        for part in self._held:
+            if part.place <= place < part.place + len(part.batch):
+                part.paths.add(path)
 
-    def _find_end(self, path: int, readout_id: int, timestamp: int) -> _Stretch | None:
-        """Return the stretch that a new readout makes longer."""
-        here = self.at[path]
-        if here is not None and here.is_followed_by(readout_id, timestamp, self._stride):
-            return here
-        for stretch in reversed(self.stretches):
-            if stretch.is_followed_by(readout_id, timestamp, self._stride):
-                return stretch
-        return None
-
-    def _is_before_all(self, path: int, timestamp: int, recovered: bool) -> bool:
-        """Whether this was sent before we joined: a path is behind the others, or was asked for the past."""
-        if self.at[path] is not None or not self.stretches or timestamp >= self.stretches[0].first_ns:
-            return False
-        return self._dropped or not recovered
-
-    def _begin(self, path: int, readout_id: int, timestamp: int, now: Moment) -> _Stretch:
-        """Begin a stretch, after where the path was, or a little before; and after what was sent before."""
-        here = self.at[path]
-        index = 0 if here is None else self.stretches.index(here) + 1
-        while index > 0 and 0 < self.stretches[index - 1].first_ns - timestamp <= _MAX_FALL_NS:
-            index -= 1
-        while index < len(self.stretches) and self.stretches[index].first_ns <= timestamp:
-            index += 1
-        stretch = _Stretch(readout_id, readout_id, timestamp, timestamp, now, now, open=index > 0)
-        self.stretches.insert(index, stretch)
-        if self._missing(index) and any(other is not None for other in self._others(path)):
-            stretch.wait_until_s = now.s + WAIT_S
-            self.due_s = min(self.due_s, stretch.wait_until_s)
-        return stretch
-
-    def _others(self, path: int) -> Iterator[_Stretch | None]:
-        return (at for other, at in enumerate(self.at) if other != path)
-
-    def _begins_within(self, batch: Batch, at: int, end: int) -> Iterator[int]:
-        """Yield the positions in a batch at which a known stretch begins."""
-        first_id, last_id = batch.readout_ids[at], batch.readout_ids[end - 1]
-        first_ns, last_ns = batch.timestamps[at], batch.timestamps[end - 1]
-        for stretch in self.stretches:
-            ahead = stretch.first_id - first_id
-            if 0 < ahead <= last_id - first_id and first_ns <= stretch.first_ns <= last_ns:
-                yield at + ahead // self._stride
-
-    def _join_next(self, stretch: _Stretch, given: list[Batch]) -> None:
-        """Make one of two stretches between which nothing is missing any more."""
-        index = self.stretches.index(stretch) + 1
-        if index == len(self.stretches):
+    def _place(self, path: int, batch: Batch, now: Moment, given: list[Batch]) -> None:
+        """Deliver new readouts whose ids go on, or hold them while something before is waited for."""
+        first_id = batch.readout_ids[0]
+        part = _Part(batch, path, self._arrived - len(batch), now, {path})
+        overtakes = any(one.path == path for one in self._held)
+        if not overtakes and self.sequence.continues(first_id) and self._gap_behind(path, first_id) is None:
+            if not self._held:  # else there is more beyond it
+                self._at[path] = self._arrived - 1
+            self._give(part, given)
+            self._give_what_follows(given)
             return
-        following = self.stretches[index]
-        if stretch.is_followed_by(following.first_id, following.first_ns, self._stride):
-            self._unite(stretch, following)
-            for batch in following.held:
-                self._give(stretch, batch, given)
+        if not overtakes and self._is_late(path, first_id, part.place):
+            for readout_id in batch.readout_ids:
+                self.sequence.note_late(self._gap_behind(path, readout_id))
+            given.append(batch)
+            return
+        others = [at for other, at in enumerate(self._at) if other != path]
+        if not self._held and not any(0 <= at < part.place for at in others):
+            self._give(part, given)
+        else:
+            self._hold(part, now)
+        if not self._held or self._held[-1] is part:
+            self._at[path] = self._arrived - 1
 
-    def _unite(self, stretch: _Stretch, following: _Stretch) -> None:
-        stretch.last_id, stretch.last_ns = following.last_id, max(stretch.last_ns, following.last_ns)
-        stretch.grew = following.grew
-        self.stretches.remove(following)
-        self.at = [stretch if at is following else at for at in self.at]
+    def _is_late(self, path: int, readout_id: int, place: int) -> bool:
+        """Whether readouts are of long ago: their path is behind the others."""
+        at = self._at[path]
+        if at >= place - 1 and at >= 0:
+            return False
+        if self._gap_behind(path, readout_id) is not None:
+            return True
+        ahead = distance(self.sequence.last_id or 0, readout_id)
+        if ahead <= 0:
+            return at >= 0 or ahead >= -PLAUSIBLE_JUMP
+        return 0 <= at < self._place_of(self.sequence.first_ordinal)
 
-    def _give(self, stretch: _Stretch, batch: Batch, given: list[Batch]) -> None:
-        """Deliver, or hold while something before is waited for."""
-        if self.due_s < math.inf:
-            for earlier in self.stretches:
-                if earlier.wait_until_s > -math.inf:
-                    stretch.held.append(batch)
-                    return
-                if earlier is stretch:
-                    break
-        given.append(batch)
+    def _gap_behind(self, path: int, readout_id: int) -> OpenGap | None:
+        """Return the gap that a readout of a path fills: the first one that this path has not passed."""
+        at = self._at[path]
+        for gap in self.sequence.open_gaps():
+            if gap.missing and gap.holds(readout_id) and self._place_of(gap.ordinal) > at:
+                return gap
+        return None
+
+    def _place_of(self, ordinal: int) -> int:
+        """Return at which place a readout arrived that the sequence knows by its ordinal."""
+        for first, place in reversed(self._places):
+            if first <= ordinal:
+                return place + ordinal - first
+        return 0
+
+    def _hold(self, part: _Part, now: Moment) -> None:
+        """Hold readouts: those of a path as they come, before what other paths brought from further on."""
+        if not self._held:
+            self.due_s = now.s + WAIT_S
+        index = len(self._held)
+        while index and self._held[index - 1].path != part.path:
+            if not 0 < distance(part.first_id, self._held[index - 1].first_id) <= PLAUSIBLE_JUMP:
+                break
+            index -= 1
+        self._held.insert(index, part)
+        self._held_bytes += len(part.batch.payload)
+
+    def _give(self, part: _Part, given: list[Batch]) -> None:
+        """Count readouts and deliver them."""
+        ordinal = self.sequence.ordinal
+        first, place = self._places[-1]
+        if place + ordinal - first != part.place:
+            self._places.append((ordinal, part.place))
+            del self._places[:-MAX_OPEN_GAPS]
+        begun, duplicates = self.sequence.note(part.batch, part.arrived)
+        source = part.batch.source
+        part.batch.runs = [RunStart(max(0, at), source, run, max(0, -at)) for at, run in begun]
+        part.batch.duplicates = duplicates
+        given.append(part.batch)
+
+    def _give_what_follows(self, given: list[Batch]) -> None:
+        while self._held and self.sequence.continues(self._held[0].first_id):
+            self._give_first(given)
+        if not self._held:
+            self.due_s = math.inf
+
+    def _give_first(self, given: list[Batch]) -> None:
+        part = self._held.pop(0)
+        self._held_bytes -= len(part.batch.payload)
+        self._give(part, given)
+
+    def _certain(self) -> int:
+        """Return how many held parts all paths have come to, or passed: nothing will come before them."""
+        if self._held_bytes > MAX_HELD_BYTES:
+            return len(self._held)
+        left = {path for path, at in enumerate(self._at) if at >= 0}
+        for count in range(len(self._held), 0, -1):
+            left -= self._held[count - 1].paths
+            if not left:
+                return count
+        return 0
+
+    def _release_due(self, now: Moment, given: list[Batch]) -> None:
+        """Deliver what was held for long enough."""
+        for _ in range(len(self._held) if now.s >= self.due_s else self._certain()):
+            self._give_first(given)
+        self._give_what_follows(given)
+
+    def _note_time(self, now: Moment) -> None:
+        """Await nothing that arrived more than two minutes ago, and that its path has passed."""
+        if not self._arrivals or now.s - self._arrivals[-1][0] >= 1.0:
+            self._arrivals.append((now.s, self._arrived))
+        while now.s - self._arrivals[0][0] > PATIENCE_S:
+            _, until = self._arrivals.popleft()
+            for awaited, at in zip(self._awaited, self._at, strict=True):
+                awaited.forget(min(until, at))
 
     def tick(self, now: Moment) -> list[Batch]:
         """Wait no longer than it makes sense; return what was held."""
-        given = self._release(now)
+        given: list[Batch] = []
+        self._release_due(now, given)
+        self.sequence.tick(now)
         self._close_gaps(now)
         return given
-
-    def _release(self, now: Moment) -> list[Batch]:
-        """Return what was held for a gap that all paths have passed, or for long enough."""
-        given: list[Batch] = []
-        if self.due_s == math.inf:
-            return given
-        overfull = sum(len(batch.payload) for s in self.stretches for batch in s.held) > MAX_HELD_BYTES
-        passed = self._passed()
-        self.due_s = math.inf
-        for index, stretch in enumerate(self.stretches):
-            if now.s < stretch.wait_until_s and index > passed and not overfull:
-                self.due_s = stretch.wait_until_s
-                break
-            stretch.wait_until_s = -math.inf
-            given += stretch.held
-            stretch.held.clear()
-        return given
-
-    def _passed(self) -> int:
-        """Return the index of the last stretch that all paths have come to."""
-        return min((self.stretches.index(at) for at in self.at if at is not None), default=0)
-
-    def _missing(self, index: int) -> int:
-        """Return how many readouts are missing before a stretch, as far as that can be told."""
-        if index == 0:
-            return 0
-        first_id = self.stretches[index].first_id
-        ahead = distance(self.stretches[index - 1].last_id, first_id)
-        if 0 < ahead <= PLAUSIBLE_JUMP:
-            return (ahead - 1) // self._stride
-        return first_id // self._stride if first_id <= PLAUSIBLE_JUMP else 0
 
     def _close_gaps(self, now: Moment) -> None:
         """Give up the gaps that all paths have passed, or that a silent one did not come back for."""
         self._next_look_s = now.s + _LOOK_INTERVAL_S
-        passed = self._passed()
-        for index in range(len(self.stretches) - 1, 0, -1):  # from the end, since those closed fall out
-            if self.stretches[index].open and self._is_over(index, index <= passed, now):
-                self._close_gap(index)
-        while len(self.stretches) > MAX_STRETCHES:
-            self._make_room()
-        while len(self.stretches) > 1 and self._is_past(self.stretches[1], now):
-            self._forget_oldest()
-
-    def _is_over(self, index: int, passed: bool, now: Moment) -> bool:
-        stretch = self.stretches[index]
-        if stretch.wait_until_s > -math.inf:
-            return False
-        if not passed:
-            stretch.passed_s = math.inf
-            return now.s - max(self.stretches[index - 1].grew.s, stretch.began.s) >= PATIENCE_S
-        stretch.passed_s = min(stretch.passed_s, now.s)
-        return now.s - stretch.passed_s >= CLOSE_AFTER_S
-
-    def _is_past(self, run: _Stretch, now: Moment) -> bool:
-        """Whether the run before this one can be forgotten."""
-        return not run.open and now.s - run.began.s >= PATIENCE_S
-
-    def _close_gap(self, index: int) -> None:
-        """Count what is missing before a stretch; a copy that still comes is then one too late."""
-        before, stretch = self.stretches[index - 1], self.stretches[index]
-        missing = self._missing(index)
-        if missing:
-            self.lost += missing
-            self.losses.append(Loss(Place.EVERY_PATH, missing, before.grew.ns, stretch.began.ns))
-        stretch.open = False
-        if 0 < stretch.first_id - before.last_id <= PLAUSIBLE_JUMP and stretch.first_ns >= before.last_ns:
-            self._unite(before, stretch)
-        elif missing:
-            stretch.first_id %= self._stride
-            stretch.first_ns = min(stretch.first_ns, before.last_ns + 1)
-
-    def _make_room(self) -> None:
-        """Close the oldest gap; where two stretches cannot be one, forget the older."""
-        count = len(self.stretches)
-        if self.stretches[1].open:
-            self._close_gap(1)
-        if len(self.stretches) == count:
-            self._forget_oldest()
-
-    def _forget_oldest(self) -> None:
-        forgotten = self.stretches.pop(0)
-        self._dropped = True
-        self.at = [None if at is forgotten else at for at in self.at]
+        gaps = self.sequence.open_gaps()
+        passed = min((at for at in self._at if at >= 0), default=0)
+        for gap in gaps:
+            if self._place_of(gap.ordinal) <= passed:
+                gap.passed_s = min(gap.passed_s, now.s)
+            if (
+                gap.joining
+                or not gap.missing
+                or now.s - gap.passed_s >= CLOSE_AFTER_S
+                or now.s - gap.opened.s >= PATIENCE_S
+            ):
+                self.sequence.close_gap(gap)
+        gaps = self.sequence.open_gaps()
+        for gap in gaps[:-MAX_OPEN_GAPS]:
+            self.sequence.close_gap(gap)
+        self._gaps = min(len(gaps), MAX_OPEN_GAPS)
 
 
 class Arbiter:
@@ -312,19 +358,15 @@ class Arbiter:
     ----------
     first, later : list of int
         For each path: readouts that it brought first, and later copies, which were discarded.
-    lost : int
-        Readouts that no path brought.
-    losses : counting.losses.Losses
-        The last 100.
     """
 
     def __init__(self, paths: int, *, stride: int = 1) -> None:
         self.first = [0] * paths
         self.later = [0] * paths
-        self.lost = 0
-        self.losses = Losses()
         self._stride = stride
         self._lines: dict[Source, _Line] = {}
+        self._gone = [0, 0]  # lost and runs, of sources that are forgotten
+        self._gone_losses = Losses()
 
     def take(self, path: int, batch: Batch, now: Moment) -> list[Batch]:
         """Take in readouts from a path; return what can be delivered."""
@@ -336,27 +378,41 @@ class Arbiter:
         delivered, new = line.take(path, batch, now)
         self.first[path] += new
         self.later[path] += len(batch) - new
-        self._note_losses(line)
         return given + delivered
 
     def tick(self, now: Moment) -> list[Batch]:
         """Return what was held for a gap that is waited for no longer."""
-        given: list[Batch] = []
-        for line in self._lines.values():
-            given += line.tick(now)
-            self._note_losses(line)
-        return given
+        return [batch for line in self._lines.values() for batch in line.tick(now)]
 
     def due_s(self) -> float:
         """Return when to call `tick` at the latest, for what is held."""
         return min((line.due_s for line in self._lines.values()), default=math.inf)
 
-    def _note_losses(self, line: _Line) -> None:
-        if line.losses:
-            self.losses.extend(line.losses)
-            self.lost += line.lost
-            line.losses.clear()
-            line.lost = 0
+    @property
+    def lost(self) -> int:
+        """Readouts that no path brought."""
+        return self._gone[0] + sum(line.sequence.before_socket for line in self._lines.values())
+
+    @property
+    def runs(self) -> int:
+        """Runs of the DAQ seen so far."""
+        return self._gone[1] + sum(line.sequence.run_count for line in self._lines.values())
+
+    @property
+    def losses(self) -> Sequence[Loss]:
+        """The last 100 losses, in order of time."""
+        every = [*self._gone_losses]
+        for line in self._lines.values():
+            every += _losses(line)
+        return tuple(Losses(sorted(every, key=lambda loss: loss.ended_ns)))
+
+    @property
+    def periods(self) -> dict[Place, Period]:
+        """The first and the last of all losses."""
+        periods = list(self._gone_losses.periods.values())
+        for line in self._lines.values():
+            periods += line.sequence.gaps.periods.values()
+        return {Place.EVERY_PATH: reduce(operator.or_, periods)} if periods else {}
 
     def _make_room(self, now: Moment) -> list[Batch]:
         """Forget the source that was silent for longest: each start of a DAQ comes from a new port."""
@@ -364,19 +420,12 @@ class Arbiter:
             return []
         source = min(self._lines, key=lambda source: self._lines[source].last_s)
         line = self._lines.pop(source)
-        return line.tick(Moment(math.inf, now.ns))
+        given = line.tick(Moment(math.inf, now.ns))
+        self._gone[0] += line.sequence.before_socket
+        self._gone[1] += line.sequence.run_count
+        self._gone_losses.extend(_losses(line))
+        return given
 
 
-def _consecutive(readout_ids: Sequence[int], stride: int) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a batch in which the ids follow each other, as (begin, end)."""
-    first, count = readout_ids[0], len(readout_ids)
-    if readout_ids[-1] - first == (count - 1) * stride and list(readout_ids) == list(
-        range(first, first + count * stride, stride)
-    ):
-        yield 0, count
-        return
-    begin = 0
-    for i in range(1, count + 1):
-        if i == count or readout_ids[i] != readout_ids[i - 1] + stride:
-            yield begin, i
-            begin = i
+def _losses(line: _Line) -> list[Loss]:
+    return [Loss(Place.EVERY_PATH, gap.count, gap.began_ns, gap.ended_ns) for gap in line.sequence.gaps]

@@ -7,14 +7,12 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from astropix_stream import clock
 from astropix_stream.batch import Batch
-from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Ledger, PathAccount, StreamLedger
+from astropix_stream.counting.ledger import Ledger, PathAccount
 from astropix_stream.counting.places import Place
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_stream.receiving.arbiter import Arbiter
@@ -63,8 +61,8 @@ class MergedReceiver(Receiver[R]):
         self.receivers = tuple(receivers)
         """Those of the paths, to look at their ledgers and states; do not receive from them."""
         self._arbiter = Arbiter(len(receivers), stride=stride)
-        self._delivered = StreamLedger(stride=stride)
         self._recovered = 0
+        self._drained: list[Batch] = []  # more than nothing only after an error
         self._more = False
         self._refused: set[Receiver[Any]] = set()
 
@@ -103,7 +101,7 @@ class MergedReceiver(Receiver[R]):
         deadline = self._deadline(timeout)
         while not self.ready:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            self._batches.extend(self._receive_batches(left))
+            self._take_in(left)
             if left == 0.0 and not self.ready:
                 raise ReceiveTimeout(f"none of {self} is there")
         self._tell_readiness()
@@ -117,20 +115,18 @@ class MergedReceiver(Receiver[R]):
     @property
     def ledger(self) -> Ledger:
         """What was delivered, and what no path brought; in `paths`, the account of each."""
-        now = clock.now()
-        self._batches.extend(self._count(self._arbiter.tick(now), now))
-        self._tell_readiness()
         accounts = [receiver.ledger for receiver in self.receivers]
         arbiter = self._arbiter
         return Ledger(
             delivered=sum(arbiter.first),
             lost_at={Place.EVERY_PATH: arbiter.lost} if arbiter.lost else {},
             before_joining=min(account.before_joining for account in accounts),
-            runs=self._delivered.totals().runs,
+            runs=arbiter.runs,
             recovered=self._recovered,
             restarts=sum(account.restarts for account in accounts),
             losses=tuple(arbiter.losses),
-            periods=dict(arbiter.losses.periods),
+            periods=arbiter.periods,
+            remarks=tuple(dict.fromkeys(remark for account in accounts for remark in account.remarks)),
             paths=tuple(
                 PathAccount(str(receiver), first, later, account)
                 for receiver, first, later, account in zip(
@@ -156,37 +152,28 @@ class MergedReceiver(Receiver[R]):
     def _drain(self) -> list[Batch]:
         now = clock.now()
         self._more = False
-        batches: list[Batch] = []
         for path, receiver in enumerate(self.receivers):
             for batch in self._take(receiver):
-                batches += self._arbiter.take(path, batch, now)
-        return self._count(batches + self._arbiter.tick(now), now)
+                self._drained += self._arbiter.take(path, batch, now)
+        self._drained += self._arbiter.tick(now)
+        batches, self._drained = self._drained, []
+        self._recovered += sum(len(batch) for batch in batches if batch.recovered)
+        return batches
 
-    def _count(self, batches: list[Batch], now: Moment) -> list[Batch]:
-        """Count what is delivered, and see anew which runs begin: no path has seen all of it."""
-        counted = []
-        for batch in batches:
-            self._recovered += len(batch) if batch.recovered else 0
-            runs = self._delivered.received(batch.source, batch.readout_ids, batch.timestamps, now)
-            counted.append(replace(batch, runs=runs) if runs or batch.runs else batch)
-        return counted
-
-    def _take(self, receiver: Receiver[Any]) -> list[Batch]:
-        batches: list[Batch] = []
+    def _take(self, receiver: Receiver[Any]) -> Iterator[Batch]:
         try:
-            while len(batches) < _MAX_TAKEN:
-                batches.append(receiver.receive_batch(timeout=0.0))
+            for _ in range(_MAX_TAKEN):
+                yield receiver.receive_batch(timeout=0.0)
         except ReceiveTimeout:
-            return batches
+            return
         except RefusedError as error:
             if not self.ready:
                 raise
             if receiver not in self._refused:
                 self._refused.add(receiver)
                 _log.warning("goes on without %s: %s", receiver, error)
-            return batches
+            return
         self._more = True
-        return batches
 
     def _close(self) -> None:
         for receiver in self.receivers:

@@ -64,14 +64,16 @@ class Receiver(ABC, Generic[R]):
         self._decoded: list[R] = []
         self._readouts = iter(self._decoded)  # those of them that are to be handed out
         self._readiness: Readiness | None = None
+        self._told = 0  # of the runs of the first batch, to `on_run`
         self._closed = False
         self._has_paused = True
         self._tracker = StateTracker()
         self._look_at_s = float("-inf")
         self.timeout = timeout
         self.on_run: Callable[[RunStart], None] | None = None
-        """Called with each run of the DAQ that begins, before its first readout is handed out; the run's
-        number, first and last readout are in it."""
+        """Called with each run of the DAQ that begins, before its first readout is handed out, or its second
+        where only that showed that it began (`RunStart.before`). If it raises, the exception comes out of
+        `receive`, and the next call goes on with what had been received."""
         self.undecodable = 0
         """Readouts that the readout class refused, or larger than `max_size`."""
 
@@ -331,15 +333,19 @@ class Receiver(ABC, Generic[R]):
             if not self._batches and left == 0.0:
                 self._tell_readiness()
                 raise self._timeout()
-        batch = self._batches.popleft()
-        if self.on_run is not None:
-            for start in batch.runs:
-                self.on_run(start)
-        return batch
+        while self.on_run is not None and self._told < len(self._batches[0].runs):
+            self._told += 1  # it may raise: the batch stays, and is handed out by the next call
+            self._tell_readiness()
+            self.on_run(self._batches[0].runs[self._told - 1])
+        self._told = 0
+        return self._batches.popleft()
 
     def _take_in(self, timeout_s: float | None) -> None:
         """Wait once for batches, and follow the stream's state by them."""
-        batches = self._receive_batches(timeout_s)
+        self._note_batches(self._receive_batches(timeout_s))
+
+    def _note_batches(self, batches: list[Batch]) -> None:
+        """Follow the stream's state by batches, and keep them to be handed out."""
         now = clock.now()
         for batch in batches:
             if not batch.recovered:  # late, but not for a network that lags

@@ -7,7 +7,6 @@ What was lost before the relay is in the beats.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 from astropix_stream import wire
@@ -16,7 +15,7 @@ from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Counts, Ledger, StreamLedger, place_counts
 from astropix_stream.counting.losses import Loss, Losses
 from astropix_stream.counting.places import Place
-from astropix_stream.counting.sequencing import PLAUSIBLE_JUMP, distance
+from astropix_stream.counting.track import PLAUSIBLE_JUMP, distance
 from astropix_stream.errors import ConfigError, WireError
 from astropix_stream.relay.recovery import TIMEOUT_S, Inquiry, Window
 
@@ -261,10 +260,10 @@ class Subscription:
         self._missed = 0
         # By the relay's clock: what was in time there is not late because this program was stopped.
         received = Moment(batch.received_ns / 1e9, now.ns)
-        runs = self._readouts.received(batch.source, batch.readout_ids, batch.timestamps, received)
+        self._readouts.note(batch, received)
         self._recovered += len(batch) if batch.recovered else 0
         self._last_ns = now.ns
-        return [replace(batch, runs=runs) if runs else batch]
+        return [batch]
 
     def _follow(self, header: wire.Header, now: Moment) -> list[Batch]:
         """Recognise the first message, and a relay that was started anew; return what was held until then."""
@@ -364,7 +363,13 @@ class Subscription:
             at_most=bool(self.report and self.report.get("at_most")),
             losses=tuple(self._losses),
             periods=dict(self._losses.periods),
+            remarks=_remarks(self.report),
         )
+
+
+def _remarks(report: dict[str, Any] | None) -> tuple[str, ...]:
+    remarks = report.get("remarks") if report else None
+    return tuple(filter(str.isprintable, map(str, remarks))) if isinstance(remarks, list) else ()
 
 
 def _batch(header: wire.Header, payload: bytes) -> Batch:

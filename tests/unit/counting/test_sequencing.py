@@ -1,22 +1,24 @@
 """Following the readout_ids of one source: a rule each, then any traffic."""
 
+import random
 from dataclasses import asdict
+from itertools import accumulate, cycle
+from typing import NamedTuple
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from astropix_stream.batch import Batch, Source
 from astropix_stream.clock import Moment
+from astropix_stream.counting.account import KernelDrops
+from astropix_stream.counting.following import KEPT_RUNS
 from astropix_stream.counting.losses import KEPT_GAPS
-from astropix_stream.counting.sequencing import (
-    CLOSE_AFTER_READOUTS,
-    KEPT_RUNS,
-    PLAUSIBLE_JUMP,
-    KernelDrops,
-    SourceSequence,
-    distance,
-)
+from astropix_stream.counting.sequencing import SourceSequence
+from astropix_stream.counting.track import CLOSE_AFTER_READOUTS, PLAUSIBLE_JUMP, distance
+from astropix_stream.fmt import HEADER, MAGIC
 
+DAQ = Source("10.0.0.1", 40000)
 EPOCH_NS = 1_700_000_000_000_000_000
 HOUR_NS = 3600 * 10**9
 MS = 10**6  # ns between the readouts of a run, by the DAQ's clock
@@ -252,9 +254,9 @@ def test_late_within_64_is_no_run(daq):
     assert daq.counts() == {"received": 95, "late": 1, "before_socket": 1, "runs": 1}
 
 
-def test_too_late_to_tell_is_stray_however_many_there_are(daq):
+def test_what_comes_again_long_after_is_a_duplicate_however_many_there_are(daq):
     daq.hear(*range(200), *range(20, 60), *range(200, 210))
-    assert daq.counts() == {"received": 250, "stray": 40, "runs": 1}
+    assert daq.counts() == {"received": 250, "duplicates": 40, "runs": 1}
 
 
 # Runs
@@ -265,7 +267,7 @@ def test_a_run_is_an_id_that_falls_back_with_a_newer_timestamp(daq):
     daq.restart()
     daq.hear(*range(50))
     assert daq.counts() == {"received": 150, "runs": 2}
-    assert [position for position, _ in daq.begun] == [0, 0]
+    assert [position for position, _ in daq.begun] == [0, -1]  # believed with the second readout
     first, second = daq.sequence.runs
     assert (first.number, first.first_id, first.last_id) == (1, 0, 99)
     assert (second.number, second.first_id, second.last_id) == (2, 0, 49)
@@ -297,12 +299,15 @@ def test_where_more_than_64_are_missing_a_second_readout_must_confirm_the_run(da
     assert daq.sequence.runs[-1].first_id == 100
 
 
-@pytest.mark.parametrize(("first_id", "runs"), [(63, 2), (64, 1)])
-def test_up_to_64_need_no_confirmation(daq, first_id, runs):
+@pytest.mark.parametrize(("first_id", "runs"), [(0, 2), (63, 2), (64, 1)])
+def test_a_lone_readout_before_silence_begins_a_run_if_it_is_one_of_the_first_64(daq, first_id, runs):
     daq.hear(*range(1000))
     daq.restart()
     daq.hear(first_id)
+    assert daq.sequence.run_count == 1
+    daq.wait(1.0)
     assert daq.sequence.run_count == runs
+    assert daq.sequence.stray == 2 - runs
 
 
 @pytest.mark.parametrize("lengths", [(1, 1, 1), (1, 5), (2, 3), (5, 1, 5)])
@@ -400,16 +405,28 @@ def test_the_latest_runs_are_kept(daq):
 # Jumps
 
 
-def test_a_jump_of_a_million_is_a_gap(daq):
-    daq.hear(0, PLAUSIBLE_JUMP)
-    assert daq.counts() == {"received": 2, "before_socket": PLAUSIBLE_JUMP - 1, "runs": 1}
-
-
-def test_a_longer_jump_is_a_gap_once_the_next_readout_continues_it(daq):
-    daq.hear(0, 5_000_000)
+@pytest.mark.parametrize("ahead", [65, 1000, 1 << 16, PLAUSIBLE_JUMP, 5_000_000, 1 << 30])
+def test_a_long_jump_is_a_gap_once_the_next_readout_continues_it(daq, ahead):
+    daq.hear(0, ahead)
     assert daq.sequence.runs[-1].last_id == 0
-    daq.hear(5_000_001)
-    assert daq.counts() == {"received": 3, "before_socket": 4_999_999, "runs": 1}
+    daq.hear(ahead + 1)
+    assert daq.counts() == {"received": 3, "before_socket": ahead - 1, "runs": 1}
+
+
+def test_a_short_jump_is_a_gap_at_once(daq):
+    daq.hear(0, 64)
+    assert daq.counts() == {"received": 2, "before_socket": 63, "runs": 1}
+
+
+def test_a_jump_is_believed_that_is_confirmed_after_a_second(daq):
+    """A slow DAQ: until then it is counted as a stray, and stays so."""
+    daq.hear(0, 5000)
+    daq.wait(2.0)
+    assert daq.sequence.stray == 1
+    daq.hear(5001)
+    daq.wait(2.0)
+    daq.hear(5002)
+    assert daq.counts() == {"received": 4, "stray": 1, "before_socket": 4999, "runs": 1}
 
 
 def test_jumps_are_believed_where_few_readouts_get_through(daq):
@@ -437,7 +454,7 @@ FAR_FUTURE_NS = EPOCH_NS + 1000 * HOUR_NS
     [
         pytest.param(499 + PLAUSIBLE_JUMP + 1, EPOCH_NS + 500 * MS, id="far ahead"),
         pytest.param(U32 - 1, FAR_FUTURE_NS, id="the highest"),
-        pytest.param(100, EPOCH_NS + 100 * MS, id="back, older, of this run"),
+        pytest.param(100, EPOCH_NS + 100 * MS + 1, id="back, older, of this run"),
         pytest.param(100, 0, id="back, older than this run"),
         pytest.param(0, EPOCH_NS + 500 * MS - 1, id="a new run"),
         pytest.param(40, EPOCH_NS + 500 * MS - 1, id="a new run that lost its beginning"),
@@ -572,12 +589,15 @@ def test_batches_count_as_single_readouts_do_and_counters_never_fall(readout_id,
             stamps = [stamp + i for i in range(count)]
             readout_id, stamp = ids[-1], stamps[-1]
             apart = [
-                (i, asdict(run))
+                (i + position, asdict(run))
                 for i in range(count)
-                for _, run in single.note_received(ids[i : i + 1], stamps[i : i + 1], at(now_s))
+                for position, run in single.note_received(ids[i : i + 1], stamps[i : i + 1], at(now_s))
             ]
             together = batched.note_received(ids, stamps, at(now_s))
-            assert [(i, run["number"]) for i, run in apart] == [(i, run.number) for i, run in together]
+            kept = {run.number for run in batched.runs}  # not one that was a stray, as the same batch showed
+            assert [(i, run["number"]) for i, run in apart if run["number"] in kept] == [
+                (i, run.number) for i, run in together
+            ]
         assert counted(single) == counted(batched)
         assert list(single.gaps) == list(batched.gaps)
         assert list(single.runs) == list(batched.runs)
@@ -586,3 +606,239 @@ def test_batches_count_as_single_readouts_do_and_counters_never_fall(readout_id,
 
 def counted(sequence):
     return {name: getattr(sequence, name) for name in (*COUNTS, "run_count")} | dict(sequence.rejected)
+
+
+# What comes again, and runs by their content: timestamps decide nothing here
+
+
+def datagram(readout_id, timestamp, data=b"\xbc"):
+    return HEADER.pack(MAGIC, readout_id % U32, timestamp, len(data)) + data
+
+
+def play(readouts, sizes=(1,), *, stride=1, step_s=0.01, silence_s=2.0):
+    """Note readouts (id, timestamp, data) in batches of these sizes; then nothing comes for a while."""
+    sequence, now_s, position, runs, mask = SourceSequence(stride, KernelDrops()), 100.0, 0, [], b""
+    for size in cycle(sizes):
+        part = readouts[position : position + size]
+        if not part:
+            break
+        raw = [datagram(*readout) for readout in part]
+        batch = Batch(
+            DAQ, 0, b"".join(raw), [one[0] % U32 for one in part], [one[1] for one in part],
+            [*accumulate(map(len, raw))],
+        )  # fmt: skip
+        begun, duplicates = sequence.note(batch, at(now_s))
+        runs += [position + at for at, _ in begun]
+        mask += duplicates or bytes(len(part))
+        position += size
+        now_s += step_s
+    sequence.tick(at(now_s + silence_s))
+    found = {name: getattr(sequence, name) for name in (*COUNTS, "run_count")}
+    return Played({name: count for name, count in found.items() if count}, runs, mask, sequence)
+
+
+class Played(NamedTuple):
+    counts: dict[str, int]
+    begins: list[int]
+    mask: bytes
+    sequence: SourceSequence
+
+
+def run_of(count, begin_ns=EPOCH_NS, *, first=0, step_ns=10 * MS, data=b"\xbc"):
+    return [(first + i, begin_ns + i * step_ns, data) for i in range(count)]
+
+
+both_ways = pytest.mark.parametrize("sizes", [(1,), (100_000,), (7,)], ids=["one by one", "at once", "by 7"])
+LENGTHS = (1, 2, 63, 64, 65, 300)
+
+
+@both_ways
+@pytest.mark.parametrize("back_ns", [0, 20 * MS, 2 * 10**9, HOUR_NS, 55 * 365 * 24 * HOUR_NS, -HOUR_NS])
+@pytest.mark.parametrize("first", LENGTHS)
+@pytest.mark.parametrize("second", LENGTHS)
+def test_a_clock_set_by_any_amount_between_runs(first, second, back_ns, sizes):
+    begin_ns = max(1, EPOCH_NS + first * 10 * MS - back_ns)
+    played = play([*run_of(first), *run_of(second, begin_ns, data=b"2")], sizes)
+    assert played.counts == {"received": first + second, "run_count": 2}
+    if second > 1:
+        assert played.begins == [0, first]
+
+
+@both_ways
+@pytest.mark.parametrize("length", LENGTHS)
+def test_runs_whose_timestamps_are_all_0(length, sizes):
+    readouts = [one for n in range(10) for one in run_of(length, 0, step_ns=0, data=bytes([n]))]
+    assert play(readouts, sizes).counts == {"received": 10 * length, "run_count": 10}
+
+
+@both_ways
+@pytest.mark.parametrize("length", [2, 5, 63, 64, 65, 300])
+@pytest.mark.parametrize("step_ns", [0, 10 * MS])
+def test_a_recording_that_is_played_again_is_a_new_run(length, step_ns, sizes):
+    played = play(4 * run_of(length, step_ns=step_ns), sizes)
+    assert played.counts == {"received": 4 * length, "run_count": 4}
+    assert played.begins == [0, length, 2 * length, 3 * length]
+    assert not any(played.mask)
+
+
+def test_recordings_of_different_lengths_that_begin_alike():
+    lengths = (20, 5, 150, 20, 3, 64)
+    played = play([one for length in lengths for one in run_of(length, 0, step_ns=0)])
+    assert played.counts == {"received": sum(lengths), "run_count": len(lengths)}
+
+
+def test_a_recording_played_slowly():
+    played = play(2 * run_of(100), step_s=3.0, silence_s=10.0)
+    assert played.counts.pop("duplicates") == 1  # its first readout, until the second one came
+    assert played.counts == {"received": 200, "run_count": 2}
+
+
+def test_a_recording_played_again_whose_first_readouts_are_lost():
+    played = play([*run_of(1000), *run_of(1000)[3:]])
+    assert played.counts == {"received": 1997, "before_socket": 3, "run_count": 2}
+
+
+@both_ways
+def test_lone_repetitions_are_duplicates_and_marked(sizes):
+    readouts = run_of(200)
+    doubled = [
+        *readouts[:100],
+        readouts[99],
+        readouts[97],
+        *readouts[100:150],
+        readouts[120],
+        *readouts[150:],
+    ]
+    played = play(doubled, sizes)
+    assert played.counts == {"received": 203, "duplicates": 3, "run_count": 1}
+    assert [i for i, is_duplicate in enumerate(played.mask) if is_duplicate] == [100, 101, 152]
+
+
+@both_ways
+def test_the_first_readouts_of_a_run_doubled_a_little_later_are_no_run(sizes):
+    readouts = run_of(40)
+    played = play([*readouts[:20], readouts[0], readouts[1], *readouts[20:]], sizes)
+    assert played.counts == {"received": 42, "duplicates": 2, "run_count": 1}
+
+
+def test_another_readout_with_the_same_id_is_no_duplicate():
+    readouts = run_of(100)
+    played = play([*readouts, (99, EPOCH_NS + 990 * MS, b"other"), *run_of(50, first=100)])
+    assert played.counts == {"received": 151, "stray": 1, "run_count": 1}
+    assert not any(played.mask)
+
+
+def test_the_first_of_a_run_comes_between_the_last_of_the_run_before():
+    old, new = run_of(103), run_of(50, EPOCH_NS + HOUR_NS)
+    mixed = [*old[:99], new[0], old[100], old[102], old[99], old[99], new[1], old[101], *new[2:]]
+    played = play(mixed)
+    assert played.counts == {"received": 154, "duplicates": 1, "reordered": 2, "run_count": 2}
+
+
+@both_ways
+@pytest.mark.parametrize("first", [1, 5, 63, 64, 65, 500])
+def test_a_restart_whose_first_readouts_are_lost(first, sizes):
+    played = play([*run_of(1000), *run_of(200, EPOCH_NS + 10**10, first=first)], sizes)
+    assert played.counts == {"received": 1200, "before_socket": first, "run_count": 2}
+    assert played.begins == [0, 1000]
+
+
+def test_several_restarts_in_a_row_and_runs_of_one():
+    lengths = (3, 1, 1, 2, 1, 70, 1, 1)
+    readouts = [
+        one for n, length in enumerate(lengths) for one in run_of(length, 0, step_ns=0, data=bytes([n]))
+    ]
+    assert play(readouts).counts == {"received": sum(lengths), "run_count": len(lengths)}
+
+
+@both_ways
+@pytest.mark.parametrize("bit", range(32))
+@pytest.mark.parametrize("at_id", [3, 100, 500, 900])
+def test_one_flipped_bit_of_an_id(bit, at_id, sizes):
+    """What is missing is missed, and nothing else; nothing begins again."""
+    readouts = run_of(1001)
+    readouts[at_id] = (at_id ^ 1 << bit, *readouts[at_id][1:])
+    counts = play(readouts, sizes).counts
+    counts.pop("reordered", 0)  # up to 64 ahead it is believed at once, and those it overtook come after it
+    assert counts == {"received": 1001, "before_socket": 1, "stray": 1, "run_count": 1}
+
+
+@pytest.mark.parametrize("bit", [6, 10, 16, 20, 31])
+def test_a_flipped_bit_of_the_last_id_before_silence(bit):
+    readouts = run_of(1000)
+    readouts[-1] = (999 + (1 << bit), *readouts[-1][1:])
+    assert play(readouts).counts == {"received": 1000, "stray": 1, "run_count": 1}
+
+
+@both_ways
+@pytest.mark.parametrize("burst", [1, 2, 5, 40])
+@pytest.mark.parametrize(("one", "other"), [(0, 0), (0, 5000), (5000, 0), (100, 7_000_000), (7_000_000, 100)])
+def test_two_daqs_that_share_an_address(one, other, burst, sizes):
+    ours, theirs = run_of(400, first=one, data=b"1"), run_of(400, first=other, data=b"2")
+    del ours[250:260], theirs[300:307]  # in the end both go on; what is lost then is seen
+    mixed = []
+    while ours or theirs:
+        mixed += ours[:burst] + theirs[:burst]
+        del ours[:burst], theirs[:burst]
+    played = play(mixed, sizes)
+    assert played.sequence.shared
+    assert played.counts["before_socket"] == 17
+    assert played.counts.get("stray", 0) == played.counts.get("duplicates", 0) == 0
+
+
+def test_an_address_is_shared_as_long_as_both_go_on():
+    mixed = [
+        one
+        for pair in zip(run_of(50, data=b"1"), run_of(50, first=900, data=b"2"), strict=True)
+        for one in pair
+    ]
+    sequence = play(mixed).sequence
+    assert sequence.shared
+    sequence.tick(at(1000.0))
+    assert not sequence.shared
+
+
+@both_ways
+@pytest.mark.parametrize("most", [10**4, 10**6, U32])
+def test_ids_at_random_are_no_loss(most, sizes):
+    rng = random.Random(most)
+    played = play([(rng.randrange(most), EPOCH_NS + i, b"") for i in range(3000)], sizes)
+    assert played.sequence.implausible
+    assert played.counts.get("before_socket", 0) == 0
+
+
+pieces = st.tuples(
+    st.sampled_from(["on", "gap", "back", "restart", "stray", "duplicate", "again", "other data"]),
+    st.integers(1, 70),
+    st.sampled_from([0, 10**9, -(10**9), HOUR_NS, -HOUR_NS]),
+)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(pieces, max_size=14),
+    st.lists(st.integers(1, 90), min_size=1, max_size=5),
+    st.sampled_from([1, 3]),
+)
+def test_many_at_once_and_one_by_one_give_the_same_account(script, sizes, stride):
+    sent, next_id, stamp_ns = [], 0, EPOCH_NS
+    for what, number, step_ns in script:
+        if what in ("duplicate", "again") and sent:
+            sent += sent[-number:] if what == "again" else sent[-number : len(sent) - number + 1]
+            continue
+        if what == "stray":
+            sent.append((number << 20, stamp_ns, b"s"))
+            continue
+        if what == "restart":
+            next_id, stamp_ns = 0, stamp_ns + step_ns
+        elif what in ("gap", "back"):
+            next_id = max(0, next_id + (number if what == "gap" else -number) * stride)
+        data = b"other" if what == "other data" else b""
+        sent += [(next_id + i * stride, stamp_ns + i * 10 * MS, data) for i in range(number)]
+        next_id += number * stride
+        stamp_ns += number * 10 * MS
+    apart = play(sent, stride=stride, step_s=0.0)
+    together = play(sent, sizes, stride=stride, step_s=0.0)
+    assert apart.counts == together.counts
+    assert list(apart.sequence.gaps) == list(together.sequence.gaps)
+    assert apart.counts.get("received", 0) == len(sent)

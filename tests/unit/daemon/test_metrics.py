@@ -10,7 +10,7 @@ from astropix_stream.multicast.sockets import SocketMemory
 LOST = {"before_socket": 3, "in_kernel": 4, "rejected": {"short": 1, "length": 2}}
 SOURCE = LOST | {
     "address": "10.0.0.1", "port": 40_000, "received": 90, "duplicates": 1, "reordered": 2, "late": 3,
-    "runs": 4,
+    "runs": 4, "shared": True, "implausible": False,
 }  # fmt: skip
 REPORT = {
     "state": "losing", "received": 100, "published": 99, "kernel_dropped": 5, "rejected": {"short": 7},
@@ -56,6 +56,8 @@ def test_every_figure_of_a_sample_is_there():
         ("rejoins_total", "silence", "astropix"): 2,
         ("joined", "astropix"): 1,
         ("lag_seconds", "astropix"): 0.25,
+        ("shared_sources", "astropix"): 1,
+        ("implausible_sources", "astropix"): 0,
         ("receive_queue_bytes", "astropix"): 512,
         ("receive_queue_limit_bytes", "astropix"): 4096,
         ("state", "losing", "astropix"): 1,

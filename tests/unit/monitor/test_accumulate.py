@@ -56,13 +56,14 @@ def test_a_new_run_in_the_middle_of_a_batch():
 
 def test_a_run_that_goes_on_after_a_stray():
     stream = Stream()
-    stream.send([readout(i, t) for i, t in ((70, 1), (71, 2), (0, 9), (72, 3), (73, 4))], 1.0)
+    stream.send([readout(i, t) for i, t in ((70, 1), (71, 2), (0, 9))], 1.0)
+    stream.send([readout(72, 3)], 2.5)  # for a second nothing came but the stray
     first, stray = stream.accumulator.runs
     assert stream.accumulator.present is stray
-    stream.send([readout(i, i) for i in range(74, 84)], 3.0)
+    stream.send([readout(i, i) for i in range(73, 84)], 3.0)
     assert stream.accumulator.present is first
     assert first.until is None
-    assert first.counts.readouts == 12
+    assert first.counts.readouts == 14
 
 
 def test_a_daq_started_anew_sends_from_another_port():

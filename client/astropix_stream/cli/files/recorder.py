@@ -6,20 +6,22 @@ whole readouts only, and counts the others.
 
 import errno
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from astropix_stream import clock, numbers
-from astropix_stream.batch import Batch, Source
+from astropix_stream.batch import Batch, Source, concatenated
 from astropix_stream.cli.files.part import Origin, Part, account_path, recording_of
 from astropix_stream.cli.files.splitting import Splitting
 from astropix_stream.clock import Moment
-from astropix_stream.counting.sequencing import KernelDrops, SourceSequence
+from astropix_stream.counting.account import KernelDrops
+from astropix_stream.counting.sequencing import SourceSequence
 from astropix_stream.errors import ConfigError
 from astropix_stream.fmt import AstroPix4Readout
 
@@ -110,11 +112,30 @@ class Recorder:
         self._missed += end - done
 
     def _write(self, batch: Batch, end: int, now: Moment) -> int:
-        """Write the readouts before `end`; return how many were given to files, that count what they lose."""
+        """Write the readouts before `end`; return how many were given to files, that count what they lose.
+
+        Where a new run is a new file, those of which it is not known yet whether they begin one wait.
+        """
+        track = self._track(batch.source, now)
+        if not self._splitting.runs:
+            return self._append(track, batch, end, set(), now)
+        if end < len(batch):
+            batch = batch.part(0, end)
+        begun, _ = track.sequence.note(batch, now)
+        before = track.take_waiting()
+        whole = concatenated([*before, batch])
+        ready = len(whole) - track.sequence.undecided
+        if ready < len(whole):
+            track.waiting.append(whole.part(ready, len(whole)))
+        waited = len(whole) - len(batch)
+        written = self._append(track, whole, ready, {at + waited for at, _ in begun}, now)
+        self._missed += min(ready, waited) - min(written, waited)
+        return end - max(0, ready - max(written, waited))
+
+    def _append(self, track: "_Track", batch: Batch, end: int, runs: set[int], now: Moment) -> int:
+        """Write the readouts before `end`, with a new file where a run begins; return how many."""
         begin = 0
         try:
-            track = self._track(batch.source, now)
-            runs = self._begun_runs(track, batch, now)
             while begin < end:
                 part = self._part_for(track, batch, begin, begin in runs, now)
                 fitting = self._splitting.fitting(batch, begin, part.size)
@@ -125,10 +146,16 @@ class Recorder:
             self._fail(error)
         return begin
 
-    def _begun_runs(self, track: "_Track", batch: Batch, now: Moment) -> set[int]:
-        """Return at which readouts of a batch a new run begins, if that matters."""
-        begun = track.sequence.note_received(batch.readout_ids, batch.timestamps, now)
-        return {position for position, _ in begun} if self._splitting.runs else set()
+    def _append_waiting(self, track: "_Track", now: Moment, *, at_last: bool = False) -> None:
+        """Write what waited for long enough."""
+        if not track.waiting:
+            return
+        begun = track.sequence.settle(Moment(math.inf, now.ns) if at_last else now)
+        if track.sequence.undecided:
+            return
+        (batch,) = track.take_waiting()
+        size = len(batch)
+        self._missed += size - self._append(track, batch, size, {at + size for at, _ in begun}, now)
 
     def _part_for(self, track: "_Track", batch: Batch, begin: int, new_run: bool, now: Moment) -> Part:
         """Return the file that goes on, or a new one."""
@@ -184,6 +211,7 @@ class Recorder:
     def _forget_one(self, now: Moment) -> None:
         """Forget the source that was silent for longest: each start of a DAQ comes from a new port."""
         source, track = min(self._tracks.items(), key=lambda item: item[1].sequence.last_s)
+        self._append_waiting(track, now, at_last=True)
         self._close(track, now)
         del self._tracks[source]
 
@@ -221,6 +249,8 @@ class Recorder:
 
     def tick(self, now: Moment) -> None:
         """Give the system what has waited, and bring the accounts up to date; to be called often."""
+        for track in self._tracks.values():
+            self._append_waiting(track, now)
         if self.error is not None:
             return
         try:
@@ -237,6 +267,8 @@ class Recorder:
 
     def close(self, now: Moment) -> None:
         """End the recording."""
+        for track in self._tracks.values():
+            self._append_waiting(track, now, at_last=True)
         if self.error is None:
             self._notice_deleted()
         try:
@@ -266,6 +298,13 @@ class _Track:
 
     sequence: SourceSequence
     part: Part | None = None
+    waiting: list[Batch] = field(default_factory=list)
+    """Readouts of which it is not known yet whether they begin a run: one batch, or none."""
+
+    def take_waiting(self) -> list[Batch]:
+        """Return those that wait, which then wait no more."""
+        waiting, self.waiting = self.waiting, []
+        return waiting
 
 
 def _check_target(path: Path, force: bool) -> None:

@@ -52,7 +52,8 @@ class OpenSource:
         """Return what was lost, and what else was odd, in a line."""
         ledger = self.receiver.ledger
         odd = {"doubled": ledger.duplicates, "reordered": ledger.reordered, "stray": ledger.stray}
-        return "; ".join([str(ledger), *(f"{count} {what}" for what, count in odd.items() if count)])
+        oddities = (f"{count} {what}" for what, count in odd.items() if count)
+        return "; ".join([str(ledger), *oddities, *ledger.remarks])
 
     def account_json(self) -> dict[str, Any]:
         """Return the same for programs."""
