@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 import zmq
 
+from astropix_relay.clients.handover import Handover
 from astropix_relay.configuration.checks import endpoint_problems
 from astropix_relay.configuration.consistency import warnings
 from astropix_relay.configuration.loading import load_config, schema
@@ -65,14 +66,16 @@ def run(
     _refuse_conflict()
     options: dict[str, object] = {"group": group, "port": port, "interface": interface, "publish": publish}
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload has nothing to do yet; by default it would end us
-    checked = _load(config, options)
+    try:
+        checked = _read(config, options)
+    except ConfigError as error:
+        Handover().let_go_all()  # clients are to be refused, and not to wait for a relay that cannot start
+        _fail(str(error), WRONG_INPUT)
     log = _set_up_log(checked)
     _allow_connections()
     try:
-        relay = Relay(checked, lambda: _read(config, options), log.tick)
-    except zmq.ZMQError as error:
-        _fail(f"cannot publish on {checked.publish.endpoint}: {str(error).lower()}", CANNOT_START)
-    except (OSError, ConfigError) as error:
+        relay = Relay(checked, lambda: _read(config, options), log)
+    except (OSError, ConfigError, zmq.ZMQError) as error:
         _fail(f"cannot start: {_text(error)}", CANNOT_START)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: relay.stop())
@@ -161,6 +164,7 @@ def _text(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    logs.finish()
     print(message, file=sys.stderr)
     raise typer.Exit(code)
 

@@ -15,6 +15,7 @@ import select
 import socket
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
+from functools import lru_cache
 
 __all__ = [
     "JournalFormatter",
@@ -27,7 +28,7 @@ __all__ = [
     "store_fds",
 ]
 
-SEND_TIMEOUT_S = 0.1
+SEND_TIMEOUT_S = 0.02
 """How long a notification waits for room in the manager's queue: a stuck one must not stop the relay."""
 
 FIRST_LISTEN_FD = 3
@@ -45,7 +46,8 @@ def notify(
 ) -> bool:
     """Send one notification to the service manager.
 
-    Through a new socket each time, as sd_notify(3) does: the manager may have replaced its own.
+    Each is sent to the manager's address, as sd_notify(3) does: the manager may have replaced its socket. Ours
+    is the same each time, so that it needs no descriptor when none is free.
 
     Parameters
     ----------
@@ -67,14 +69,18 @@ def notify(
         return False
     lines = (f"{name}={' '.join(str(value).splitlines())}" for name, value in assignments.items())
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(SEND_TIMEOUT_S)
-        try:
-            sock.connect(address)
-            sock.sendmsg(["\n".join(lines).encode()], rights)
-        except UNREACHABLE:
-            return False
+    try:
+        _notifications().sendmsg(["\n".join(lines).encode()], rights, 0, address)
+    except UNREACHABLE:
+        return False
     return True
+
+
+@lru_cache(maxsize=1)
+def _notifications() -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.settimeout(SEND_TIMEOUT_S)
+    return sock
 
 
 def _socket_address(text: str) -> str | None:

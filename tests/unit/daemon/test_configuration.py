@@ -110,7 +110,7 @@ BROKEN = {
     ),
     "unheard-of key": (
         "publish:\n  zzz: 1\n",
-        ["2:3: publish.zzz: unknown key; known are endpoint, subscriber_queue, max_clients, max_delay"],
+        ["2:3: publish.zzz: unknown key; known are endpoint, subscriber_queue, max_clients, never_refuse, max_delay"],
     ),
     "merge key": (
         "log:\n  <<: {level: info}\n",

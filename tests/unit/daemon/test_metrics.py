@@ -21,8 +21,8 @@ TURNS = Turns()
 
 def sample(**changes):
     stream = StreamSample("astropix", REPORT, 80, 9000, SocketMemory(512, 4096, 5), {"silence": 2})
-    door = DoorSample("publish", 2, 3, 4, {"full": 5})
-    whole = Sample(0.0, "1.2", 77, [stream], [door], 6, 8, {"ok": 9}, TURNS.counts, TURNS.total_s, 10)
+    door = DoorSample("publish", 2, 3, 4, {"full": 5}, {"too much sent": 12})
+    whole = Sample(0.0, "1.2", 77, [stream], [door], 6, 8, {"ok": 9}, TURNS.counts, TURNS.total_s, 13, 14, 10)
     return whole._replace(**changes)
 
 

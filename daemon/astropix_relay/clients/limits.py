@@ -1,0 +1,137 @@
+"""What a connection may send, and which addresses are refused for a while. Pure.
+
+libzmq limits a message, never a connection: it keeps the frames of an unfinished message, and every topic that
+is subscribed to, without end. So each connection has an allowance of bytes; `guard` ends those that exceed it,
+and `gate` refuses an address whose connections were ended that way again and again.
+"""
+
+import ipaddress
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+CUTS, CUTS_WITHIN_S = 3, 60.0  # so many connections cut in so long make a ban
+FIRST_BAN_S = 60.0
+LONGEST_BAN_S = 3600.0
+_FORGET_S = 600.0  # after the end of a ban: the next one is a first one again
+_MAX_ADDRESSES = 10_000  # remembered at a time, some 10 MB; beyond, the longest silent is forgotten
+_EXPLAINED_PER_S = 5  # refusals of one address that are explained by the handshake; others just end
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Allowance(NamedTuple):
+    """The bytes that a connection may send."""
+
+    start: int
+    """At once, the handshake included."""
+    per_s: float
+    """More for each second of its age."""
+    most: int
+    """However old it is; what it earns comes on top."""
+
+    def bytes_at(self, age_s: float, earned: int = 0) -> float:
+        """Return how many bytes the connection may have sent at this age."""
+        return min(self.start + self.per_s * age_s, self.most) + earned
+
+
+class Candidate(NamedTuple):
+    """A connection that may still be in its handshake."""
+
+    fd: int
+    sent: int
+    """Bytes that came."""
+    beside: int
+    """Connections of the same host."""
+
+
+def to_cut(candidates: Sequence[Candidate], count: int, more: int, handshake_bytes: int) -> list[int]:
+    """Return which connections have to go for newer ones; `candidates` begin with the oldest.
+
+    Those that have said less than a handshake in their time, and `more` of them than have to; where these are
+    too few, those of the hosts with the most connections: one that floods us is not to push out another's only
+    one.
+    """
+    silent = [one.fd for one in candidates if one.sent < handshake_bytes][: count + more]
+    others = sorted((one for one in candidates if one.sent >= handshake_bytes), key=lambda one: -one.beside)
+    return silent + [one.fd for one in others[: max(0, count - len(silent))]]
+
+
+def host_of(address: str) -> str:
+    """Return what counts as one client's host: an IPv4 address, or the /64 network of an IPv6 one."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    if parsed.is_loopback:
+        return str(parsed)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+class _Record:
+    """What is known of one host."""
+
+    def __init__(self) -> None:
+        self.cuts: deque[float] = deque(maxlen=CUTS)
+        self.until_s = float("-inf")
+        self.length_s = 0.0
+        self.explained: deque[float] = deque(maxlen=_EXPLAINED_PER_S)
+
+
+class Bans:
+    """The hosts whose new connections are refused for a while.
+
+    Parameters
+    ----------
+    never
+        Addresses and networks that are never refused.
+    """
+
+    def __init__(self, never: Iterable[str] = ()) -> None:
+        self._never: list[Network] = [ipaddress.ip_network(text) for text in never]
+        self._hosts: dict[str, _Record] = {}  # the one that was cut last is the last
+
+    def cut(self, address: str, now_s: float) -> float | None:
+        """Note that a connection was cut; return for how many seconds its host is refused from now on."""
+        host = host_of(address)
+        record = self._hosts.pop(host, None) or _Record()
+        self._hosts[host] = record
+        while len(self._hosts) > _MAX_ADDRESSES:
+            del self._hosts[next(iter(self._hosts))]
+        record.cuts.append(now_s)
+        is_often = len(record.cuts) == CUTS and now_s - record.cuts[0] < CUTS_WITHIN_S
+        if not is_often or now_s < record.until_s or self._is_exempt(host):
+            return None
+        again = now_s < record.until_s + _FORGET_S
+        record.length_s = min(LONGEST_BAN_S, 2 * record.length_s) if again else FIRST_BAN_S
+        record.until_s = now_s + record.length_s
+        record.cuts.clear()
+        return record.length_s
+
+    def is_banned(self, address: str, now_s: float) -> bool:
+        """Return whether a new connection from this address is refused."""
+        record = self._hosts.get(host_of(address))
+        return record is not None and now_s < record.until_s
+
+    def explains(self, address: str, now_s: float) -> bool:
+        """Return whether a refused connection may go on to where it is told why: not in a flood of them."""
+        record = self._hosts.get(host_of(address))
+        if record is None:
+            return True
+        explained = record.explained
+        if len(explained) == explained.maxlen and now_s - explained[0] < 1:
+            return False
+        explained.append(now_s)
+        return True
+
+    def count(self, now_s: float) -> int:
+        """Return how many hosts are refused now."""
+        return sum(now_s < record.until_s for record in self._hosts.values())
+
+    def _is_exempt(self, host: str) -> bool:
+        network = ipaddress.ip_network(host)
+        return any(network.version == n.version and network.overlaps(n) for n in self._never)
