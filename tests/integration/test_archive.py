@@ -36,11 +36,8 @@ class OpenGate:
         self.guard = self.door = self
         self.earned = 0
 
-    def open_door(self, sock, name, allowance):
+    def open_door(self, sock, name, listener, allowance):
         return self
-
-    def listens_on(self, endpoint):
-        self.endpoint = endpoint
 
     def earn(self, fd, size):
         self.earned += size

@@ -92,7 +92,7 @@ class Archive:
         }.items():
             self._socket.setsockopt(option, value)
         self._guard = gate.guard
-        self.door = gate.open_door(self._socket, "history", _ALLOWANCE)
+        self.door = gate.open_door(self._socket, "history", listener, _ALLOWANCE)
         try:
             listener.bind(self._socket)
         except OSError:
@@ -100,7 +100,6 @@ class Archive:
             raise
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         """The address in use."""
-        self.door.listens_on(self.endpoint)
 
     @property
     def port(self) -> int | None:

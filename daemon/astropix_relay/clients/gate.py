@@ -21,8 +21,8 @@ from zmq.utils import z85
 
 from astropix_relay.clients.connections import HANDSHAKE_MS
 from astropix_relay.clients.guard import Cut, Guard
-from astropix_relay.clients.limits import Allowance, Bans, to_cut
-from astropix_relay.configuration.addresses import tcp_address
+from astropix_relay.clients.handover import Listener
+from astropix_relay.clients.limits import FLOOD_PER_S, Allowance, Bans, Network, Pace, to_cut
 from astropix_stream.keys import KeyPair
 
 _log = logging.getLogger(__name__)
@@ -30,9 +30,8 @@ _log = logging.getLogger(__name__)
 # An open connection that is older has finished it; half a second for ZeroMQ to close those that did not.
 _PROVEN_S = HANDSHAKE_MS / 1000 + 0.5
 # In one turn of the loop: a flood of connections must not stop readouts.
-_MAX_ANSWERS = 100  # 5 ms
-_MAX_EVENTS = 1000
-_MAX_EVENTS_S = 0.004
+_MAX_ANSWERS, _MAX_ANSWERS_S = 1000, 0.008
+_MAX_EVENTS, _MAX_EVENTS_S = 1000, 0.008
 _MAX_CUTS = 1000
 _EVENT = struct.Struct("=HI")  # of a monitor: the event and its value
 
@@ -56,7 +55,7 @@ _PROTOCOL_ERRORS: dict[int, str] = {
 }
 FAILURES = (
     *("timeout", "aborted", "protocol", "wrong server key", "other security"),
-    *("full", "unknown key", "provider", "refused address"),
+    *("full", "unknown key", "provider", "refused address", "pace"),
 )
 """Why clients do not come in; docs/operating.md explains each."""
 TOO_MUCH, CROWDED = "too much sent", "too many connections"
@@ -154,23 +153,19 @@ class DoorSample(NamedTuple):
 class Door:
     """One guarded socket: its connections, and the handshakes that failed there, by cause."""
 
-    def __init__(self, name: str, monitor: "zmq.Socket[bytes]", allowance: Allowance) -> None:
+    def __init__(
+        self, name: str, monitor: "zmq.Socket[bytes]", listener: Listener, allowance: Allowance
+    ) -> None:
         self.name = name
         self.monitor = monitor
+        self.listener = listener
         self.allowance = allowance
-        self.port = 0
-        """The TCP port; 0 for `ipc://`, whose connections have no number of bytes to ask for."""
         self.connections = Connections()
         self.accepted = 0
         self.failed: Counter[str] = Counter(dict.fromkeys(FAILURES, 0))
         """Handshakes that failed, by cause."""
         self.cut: Counter[str] = Counter(dict.fromkeys(CUT_CAUSES, 0))
         """Connections that were cut, by cause."""
-
-    def listens_on(self, endpoint: str) -> None:
-        """Note where the socket is bound."""
-        address = tcp_address(endpoint)
-        self.port = address.port if address else 0
 
     def sample(self, now_s: float) -> DoorSample:
         """Return what there is to watch."""
@@ -222,6 +217,8 @@ class Gate:
         self._pair = pair
         self._handshake_bytes = _HANDSHAKE_BYTES if pair is None else _HANDSHAKE_BYTES_CURVE
         self.bans = Bans(never_refuse)
+        self._pace = Pace()
+        self._are_shut_out: list[Network] = []
         # Half of the descriptors, since the guard has a copy of each.
         fds, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._max_connections = max(_RESERVED_FDS, (fds - _RESERVED_FDS) // 2)
@@ -230,15 +227,19 @@ class Gate:
         self._zap.setsockopt(zmq.LINGER, 0)
         self._zap.bind(_ZAP)
 
-    def open_door(self, sock: "zmq.Socket[bytes]", name: str, allowance: Allowance) -> Door:
+    def open_door(
+        self, sock: "zmq.Socket[bytes]", name: str, listener: Listener, allowance: Allowance
+    ) -> Door:
         """Guard a socket that is not yet bound.
 
         Parameters
         ----------
         sock
-            The socket; when it is bound, tell the door where (`Door.listens_on`).
+            The socket.
         name
             For logs and metrics.
+        listener
+            What binds it.
         allowance
             What each connection may send.
         """
@@ -254,7 +255,7 @@ class Gate:
         # A full queue would block ZeroMQ's own thread; the events of a flood are small, and soon read.
         monitor.setsockopt(zmq.RCVHWM, 0)
         monitor.connect(address)
-        self.doors[name] = Door(name, monitor, allowance)
+        self.doors[name] = Door(name, monitor, listener, allowance)
         return self.doors[name]
 
     def filenos(self) -> list[int]:
@@ -268,9 +269,13 @@ class Gate:
         # First the events: a connection is accepted before ZeroMQ asks for it, and is watched before it is in.
         self.pending = not self._take_events(now_s)
         self._make_room(now_s)
+        self._shut_out(now_s)
         if self.pending:
             return
+        until_s = time.monotonic() + _MAX_ANSWERS_S
         for _ in range(_MAX_ANSWERS):
+            if time.monotonic() > until_s:
+                break
             try:
                 frames = self._zap.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
@@ -319,13 +324,10 @@ class Gate:
     def _accepted(self, door: Door, fd: int, now_s: float) -> None:
         door.accepted += 1
         door.connections.accepted(fd, now_s)
-        if not door.port:
+        if not door.listener.port:  # `ipc://`: the kernel does not count the bytes of a Unix socket
             return
-        address = self.guard.watch(fd, door.name, door.port, door.allowance, now_s)
+        address = self.guard.watch(fd, door.name, door.listener.port, door.allowance, now_s)
         if address is None:  # it has ended already, or there is no descriptor to watch it by
-            door.connections.ending(fd)
-        elif self.bans.is_banned(address, now_s) and not self.bans.explains(address, now_s):
-            self.guard.end(fd)
             door.connections.ending(fd)
 
     def _make_room(self, now_s: float) -> None:
@@ -342,12 +344,25 @@ class Gate:
             crowded.connections.ending(fd)
             crowded.cut[CROWDED] += 1
 
+    def _shut_out(self, now_s: float) -> None:
+        """Have the kernel drop the attempts of hosts that come too fast to be answered."""
+        hosts = self.bans.shut_out(now_s)
+        if hosts == self._are_shut_out:
+            return
+        new = [str(host) for host in hosts if host not in self._are_shut_out]
+        self._are_shut_out = hosts
+        for door in self.doors.values():
+            door.listener.drop_from(hosts)
+        for host in new:
+            _log.warning("%s: tries to connect more than %d times a second: not answered", host, FLOOD_PER_S)
+
     def _take_cuts(self, now_s: float) -> None:
         """Note which connections the guard has cut, and refuse whose connections are cut too often."""
         for _ in range(min(_MAX_CUTS, len(self.guard.cuts))):
             cut: Cut = self.guard.cuts.popleft()
             self.doors[cut.door].cut[TOO_MUCH] += 1
             _log.warning("%s: cut a connection from %s that sent %d bytes where %d are allowed", *cut)
+            self._pace.cut()
             ban_s = self.bans.cut(cut.address, now_s)
             if ban_s is not None:
                 _log.warning(
@@ -365,8 +380,11 @@ class Gate:
             verdict = Admission(b"400", "its address is refused for a while", "refused address")
         else:
             verdict = self._judge(door, mechanism, frames[8:], now_s)
+        if not verdict.cause and not self._pace.lets_in(now_s) and not self.guard.knows(address, now_s):
+            verdict = Admission(b"300", "too many came that were cut; try again", "pace")
         if verdict.cause:
             door.failed[verdict.cause] += 1
+            self.bans.refused(address, now_s)
             _log.warning("%s: refused a client from %s: %s", domain, address, verdict.who)
         else:
             door.connections.let_in(now_s)

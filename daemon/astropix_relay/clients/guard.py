@@ -27,6 +27,7 @@ _BYTES_RECEIVED = struct.Struct(
 _EVENTS = (
     select.EPOLLIN | select.EPOLLET
 )  # once for each arrival, also while libzmq has not read the last one
+_KNOWN_S = 60.0  # an attacker would have been cut
 _MAX_READY = 64  # connections looked at before new arrivals are taken in
 
 
@@ -126,6 +127,13 @@ class Guard:
         watched = self._watched.get(fd)
         if watched is not None:
             watched.shut_down()
+
+    def knows(self, address: str, now_s: float) -> bool:
+        """Return whether a connection of this host has been in for a while."""
+        host = host_of(address)
+        if not self._of_host[host]:
+            return False
+        return any(one.host == host and now_s - one.since_s > _KNOWN_S for one in self._watched.values())
 
     def candidates(self, fds: list[int]) -> list[Candidate]:
         """Return what these connections have sent; without those that have been ended already."""

@@ -9,13 +9,13 @@ import logging
 import os
 import socket
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import zmq
 
 from astropix_relay.clients import connections
-from astropix_relay.configuration.addresses import tcp_address
-from astropix_relay.host import holders, systemd
+from astropix_relay.configuration.addresses import Address, tcp_address
+from astropix_relay.host import holders, packet_filter, systemd
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Handover:
 
     Sockets are known by a name and what they are made of: one that the configuration would make otherwise now
     is not taken over. What the configuration no longer names is let go before anything is bound
-    (`let_go_except`), and a start that fails lets go of everything (`let_go_all`): nothing kept can contradict
+    (`let_go_except`), and a start that fails lets go of everything (`let_go_all`), so that nothing kept contradicts
     a later configuration.
     """
 
@@ -109,7 +109,7 @@ def _label(name: str, made_of: tuple[object, ...]) -> str:
 
 
 class Listener:
-    """Where a ZeroMQ socket listens; under systemd, by a TCP socket that is kept over a restart.
+    """Where a ZeroMQ socket listens; of TCP, by a socket of ours, which systemd keeps over a restart.
 
     libzmq closes the descriptor that it is given, so that it gets a copy, and sets no buffers on it.
 
@@ -125,22 +125,33 @@ class Listener:
     Raises
     ------
     OSError
-        Under systemd: the endpoint cannot be bound.
+        The endpoint cannot be bound; the text names it, and who holds it.
+
+    Attributes
+    ----------
+    port : int
+        The TCP port; 0 for an endpoint that is not TCP.
     """
 
     def __init__(self, endpoint: str, handover: Handover, key: str = "endpoint") -> None:
         self.endpoint = endpoint
         self._key = key
+        self._socket: socket.socket | None = None
+        self.port = 0
         address = tcp_address(endpoint)
-        self._kept: socket.socket | None = None
-        if address is None or not address.port or not systemd.is_manager_there():
+        if address is None:
             return
+        kept = handover.take(LISTENER, endpoint) if address.port else None
         try:
-            self._kept = handover.take(LISTENER, endpoint) or _listen(address.host, address.port)
+            self._socket = kept or _listen(address.host, address.port)
         except OSError as error:
             raise self._explained(error.errno or 0, error.strerror or str(error)) from None
-        _set_buffers(self._kept)
-        handover.keep(self._kept, LISTENER, endpoint)
+        _set_buffers(self._socket)
+        self.drop_from([])
+        self.port = self._socket.getsockname()[1]
+        self.endpoint = f"tcp://{Address(address.host, self.port)}"
+        if address.port and systemd.is_manager_there():
+            handover.keep(self._socket, LISTENER, endpoint)
 
     def bind(self, sock: "zmq.Socket[bytes]") -> None:
         """Bind a ZeroMQ socket, for the first time or again.
@@ -148,21 +159,29 @@ class Listener:
         Raises
         ------
         OSError
-            The endpoint cannot be bound; the text names it, and who holds it.
+            The endpoint cannot be bound.
         """
+        if self._socket is not None:
+            sock.setsockopt(zmq.USE_FD, os.dup(self._socket.fileno()))
         try:
-            if self._kept is None:
-                sock.bind(self.endpoint)
-                # With port 0, to be bound there again
-                self.endpoint = sock.getsockopt_string(zmq.LAST_ENDPOINT)
-                return
-            sock.setsockopt(zmq.USE_FD, os.dup(self._kept.fileno()))
-            try:
-                sock.bind(self.endpoint)
-            finally:
-                sock.setsockopt(zmq.USE_FD, -1)  # a later bind would use it too
+            sock.bind(self.endpoint)
         except zmq.ZMQError as error:
-            raise self._explained(error.errno, zmq.strerror(error.errno)) from None
+            number = error.errno or 0
+            raise self._explained(number, zmq.strerror(number)) from None
+        finally:
+            sock.setsockopt(zmq.USE_FD, -1)  # a later bind would use it too
+
+    def drop_from(self, hosts: Sequence[packet_filter.Network]) -> None:
+        """Have the kernel drop what comes from these hosts, but for connections that exist."""
+        if self._socket is None:
+            return
+        try:
+            if hosts:
+                packet_filter.drop_from(self._socket, hosts)
+            else:
+                packet_filter.drop_from_none(self._socket)
+        except OSError as error:
+            _log.warning("%s: cannot have the kernel drop floods: %s", self.endpoint, error.strerror)
 
     def _explained(self, number: int, text: str) -> OSError:
         address = tcp_address(self.endpoint)
@@ -174,8 +193,8 @@ class Listener:
 
     def close(self) -> None:
         """Close our copy; the one that systemd keeps goes on listening."""
-        if self._kept is not None:
-            self._kept.close()
+        if self._socket is not None:
+            self._socket.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -15,7 +15,10 @@ FIRST_BAN_S = 60.0
 LONGEST_BAN_S = 3600.0
 _FORGET_S = 600.0  # after the end of a ban: the next one is a first one again
 _MAX_ADDRESSES = 10_000  # remembered at a time, some 10 MB; beyond, the longest silent is forgotten
-_EXPLAINED_PER_S = 5  # refusals of one address that are explained by the handshake; others just end
+_PACE_MOST, _PACE_PER_S = 256, 64  # clients at once, as after a restart of the relay, and then each second
+_PACE_OF_A_CUT = 16  # a cut connection counts as so many clients
+FLOOD_PER_S = 200  # refusals of one host in a second; beyond, the kernel drops its attempts
+SHUT_OUT_S = 10.0
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -67,9 +70,12 @@ def host_of(address: str) -> str:
         return str(parsed)
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
-    if parsed.is_loopback:
-        return str(parsed)
     return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def network_of(host: str) -> Network:
+    """Return what `host_of` returned as a network."""
+    return ipaddress.ip_network(host)
 
 
 class _Record:
@@ -79,7 +85,8 @@ class _Record:
         self.cuts: deque[float] = deque(maxlen=CUTS)
         self.until_s = float("-inf")
         self.length_s = 0.0
-        self.explained: deque[float] = deque(maxlen=_EXPLAINED_PER_S)
+        self.second_s, self.refused = float("-inf"), 0
+        self.shut_out_until_s = float("-inf")
 
 
 class Bans:
@@ -93,15 +100,13 @@ class Bans:
 
     def __init__(self, never: Iterable[str] = ()) -> None:
         self._never: list[Network] = [ipaddress.ip_network(text) for text in never]
-        self._hosts: dict[str, _Record] = {}  # the one that was cut last is the last
+        self._hosts: dict[str, _Record] = {}  # the one that was told of last is the last
+        self._shut_out: dict[str, float] = {}
 
     def cut(self, address: str, now_s: float) -> float | None:
         """Note that a connection was cut; return for how many seconds its host is refused from now on."""
         host = host_of(address)
-        record = self._hosts.pop(host, None) or _Record()
-        self._hosts[host] = record
-        while len(self._hosts) > _MAX_ADDRESSES:
-            del self._hosts[next(iter(self._hosts))]
+        record = self._record(host)
         record.cuts.append(now_s)
         is_often = len(record.cuts) == CUTS and now_s - record.cuts[0] < CUTS_WITHIN_S
         if not is_often or now_s < record.until_s or self._is_exempt(host):
@@ -117,21 +122,59 @@ class Bans:
         record = self._hosts.get(host_of(address))
         return record is not None and now_s < record.until_s
 
-    def explains(self, address: str, now_s: float) -> bool:
-        """Return whether a refused connection may go on to where it is told why: not in a flood of them."""
-        record = self._hosts.get(host_of(address))
-        if record is None:
-            return True
-        explained = record.explained
-        if len(explained) == explained.maxlen and now_s - explained[0] < 1:
-            return False
-        explained.append(now_s)
-        return True
+    def refused(self, address: str, now_s: float) -> None:
+        """Note that a client of this address was refused, for whatever cause."""
+        host = host_of(address)
+        record = self._record(host)
+        if now_s - record.second_s >= 1:
+            record.second_s, record.refused = now_s, 0
+        record.refused += 1
+        if record.refused > FLOOD_PER_S and not self._is_exempt(host):
+            record.shut_out_until_s = max(record.until_s, now_s + SHUT_OUT_S)
+            self._shut_out[host] = record.shut_out_until_s
+
+    def shut_out(self, now_s: float) -> list[Network]:
+        """Return the hosts whose attempts come too fast to be answered one by one."""
+        for host in [host for host, until_s in self._shut_out.items() if now_s >= until_s]:
+            del self._shut_out[host]
+        return [network_of(host) for host in self._shut_out]
 
     def count(self, now_s: float) -> int:
         """Return how many hosts are refused now."""
         return sum(now_s < record.until_s for record in self._hosts.values())
 
+    def _record(self, host: str) -> _Record:
+        record = self._hosts.pop(host, None) or _Record()
+        self._hosts[host] = record
+        while len(self._hosts) > _MAX_ADDRESSES:
+            del self._hosts[next(iter(self._hosts))]
+        return record
+
     def _is_exempt(self, host: str) -> bool:
-        network = ipaddress.ip_network(host)
+        network = network_of(host)
         return any(network.version == n.version and network.overlaps(n) for n in self._never)
+
+
+class Pace:
+    """How fast clients are let in: slower after connections were cut, whatever their addresses.
+
+    Each client that is let in is a walk through all topics when it leaves, so that a flood of clients that each
+    bring topics must be slow, also where each comes from another address.
+    """
+
+    def __init__(self) -> None:
+        self._credit = float(_PACE_MOST)
+        self._at_s = float("-inf")
+
+    def cut(self) -> None:
+        """Note that a connection was cut."""
+        self._credit = max(0.0, self._credit - _PACE_OF_A_CUT)
+
+    def lets_in(self, now_s: float) -> bool:
+        """Return whether one more client may come in now, and note it if so."""
+        self._credit = min(_PACE_MOST, self._credit + (now_s - self._at_s) * _PACE_PER_S)
+        self._at_s = now_s
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True

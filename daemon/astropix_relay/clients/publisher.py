@@ -69,7 +69,7 @@ class Publisher:
         }.items():
             self._socket.setsockopt(option, value)
         self.greet(hello)
-        self.door = gate.open_door(self._socket, "publish", _ALLOWANCE)
+        self.door = gate.open_door(self._socket, "publish", listener, _ALLOWANCE)
         self.subscriptions = 0
         self.pending = False
         self.ignored = 0
@@ -81,7 +81,6 @@ class Publisher:
             raise
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         """The address in use; with port 0 in the configuration, the one that the kernel chose."""
-        self.door.listens_on(self.endpoint)
 
     def greet(self, hello: bytes) -> None:
         """Set what each new connection is told."""

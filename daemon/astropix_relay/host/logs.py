@@ -102,14 +102,14 @@ def _write_to_stderr(data: bytes) -> None:
             writable.poll()
 
 
-class SummingHandler(logging.StreamHandler[TextIO]):
+class SummingHandler(logging.StreamHandler["TextIO | QueuedStream"]):
     """Writes the first of equal problems, and each minute how many more there were.
 
     Problems are warnings and errors; equal are those of one sentence about one thing: the text before its
     values are filled in, and the first value. The loop calls `tick` each second.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: "TextIO | QueuedStream | None" = None) -> None:
         super().__init__(stream)
         self._problems: dict[tuple[object, ...], _Problem] = {}
         self._dropped_told = 0
