@@ -110,7 +110,7 @@ class SummingHandler(logging.StreamHandler["TextIO | QueuedStream"]):
     """
 
     def __init__(self, stream: "TextIO | QueuedStream | None" = None) -> None:
-        super().__init__(stream)
+        super().__init__(stream)  # type: ignore[arg-type]
         self._problems: dict[tuple[object, ...], _Problem] = {}
         self._dropped_told = 0
 
