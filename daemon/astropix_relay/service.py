@@ -27,7 +27,7 @@ from astropix_relay.configuration.loading import Changes, differences
 from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.core import StreamCore
 from astropix_relay.history import History
-from astropix_relay.host import logs, queues, systemd
+from astropix_relay.host import logs, queues, reloads, systemd
 from astropix_relay.inlet import REJOIN_CAUSES, Inlet
 from astropix_relay.metrics import Sample, StreamSample, Turns
 from astropix_relay.metrics_server import MetricsServer
@@ -43,6 +43,7 @@ _ATTEND_INTERVAL_S = 0.1
 # first of them costs 20 us, as much as 10 readouts in a batch. After fewer, a rest may be a wake for nothing.
 _FEW = 20
 _MAX_READS = 16  # of one socket before the others have their turn
+_REFUSED = "reload refused: the old configuration stays"
 _FLUSH_S = 0.5  # for what is queued at the end to leave
 
 
@@ -271,14 +272,17 @@ class Relay:
         systemd.notify_reloading()
         try:
             new = self._load()
-            clients = load_clients(self.config.security) if self.config.security else {}
+            security = self.config.security
+            clients = load_clients(security, refuse_broken=True) if security else {}
         except (ConfigError, OSError) as error:
             for line in str(error).splitlines():
                 _log.error("%s", line, extra=logs.ALWAYS)
-            _log.error("reload refused: the old configuration stays", extra=logs.ALWAYS)
+            _log.error("%s", _REFUSED, extra=logs.ALWAYS)
+            reloads.answer(f"{error}\n{_REFUSED}")
         else:
             self._take_up(differences(self.config, new), new.streams)
             self._take_up_clients(clients)
+            reloads.answer("")
         systemd.notify(READY=1)
 
     def _take_up(self, changes: Changes, streams: tuple[StreamConfig, ...]) -> None:

@@ -10,7 +10,9 @@ from astropix_stream import zeromq
 
 HANDSHAKE_MS = 3000  # a connection that says nothing is closed
 BACKLOG = 1024  # connections that wait to be accepted; in a flood a newcomer must not wait for seconds
-CLIENT_SEND_BUFFER = 1 << 20  # bytes in the kernel, per connection; left to itself Linux grows it to 4 MiB
+# Bytes in the kernel, per connection: it takes twice as much, `consistency.KERNEL_BUFFER`. Left to itself Linux
+# grows it to 4 MiB.
+CLIENT_SEND_BUFFER = 768 << 10
 # Bytes in the kernel that wait to be read, per connection: a flood is held back in the client's own host.
 CLIENT_RECEIVE_BUFFER = 4 << 10
 _REBIND_S = 2.0

@@ -144,7 +144,7 @@ class Config(_Section):
     publish: Annotated[PublishConfig, Absent] = PublishConfig()
     history: Annotated[HistoryConfig, Absent] = HistoryConfig()
     memory_budget: Annotated[int, Size("1MiB", "1TiB")] = 1024 * MiB
-    """Bound of max_clients x (subscriber_queue + 2 MiB of answers) + streams x history.size."""
+    """Bound of max_clients x (subscriber_queue + 5 MiB of answers and kernel) + streams x history.size."""
     metrics: Annotated[MetricsConfig, Absent] = MetricsConfig()
     security: Annotated[SecurityConfig | None, Absent] = None
     log: Annotated[LogConfig, Absent] = LogConfig()

@@ -45,10 +45,10 @@ class Holder(NamedTuple):
     @property
     def name(self) -> str:
         """The program's name; of one in Python, the script's."""
-        words = [Path(word).name for word in self.command]
-        if len(words) > 1 and words[0].startswith("python") and not words[1].startswith("-"):
-            return words[1]
-        return words[0] if words else "a program"
+        words = list(self.command)
+        if words and Path(words[0]).name.startswith("python"):  # its options are no name, but for -m's value
+            words = [word for word in words[1:] if not word.startswith("-")] or words
+        return Path(words[0]).name if words else "a program"
 
 
 def parse_listening(table: str) -> Iterator[Listening]:
