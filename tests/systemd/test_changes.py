@@ -1,7 +1,7 @@
 """`systemctl restart` after a change: whatever valid configuration follows another, the relay is up.
 
-What systemd keeps over a restart belongs to the configuration before. Nothing of it may keep the next one from
-starting, and where a stream is the same, nothing is lost.
+What systemd keeps over a restart belongs to the configuration before. Nothing of it may keep the next one
+from starting, and where a stream is the same, nothing is lost.
 """
 
 import itertools
@@ -55,7 +55,8 @@ def draw(chance: random.Random) -> str:
         chance.choice(options) for options in (STREAMS, PUBLISH, HISTORY, METRICS, SECURITY)
     )
     lines = "\n".join(f"  {stream}" for stream in streams)
-    return f"streams:\n{lines}\npublish: {{endpoint: '{publish}'}}\nhistory: {history}\nmetrics: {metrics}\n{security}\n"
+    rest = f"publish: {{endpoint: '{publish}'}}\nhistory: {history}\nmetrics: {metrics}\n{security}\n"
+    return f"streams:\n{lines}\n{rest}"
 
 
 def configurations(count: int) -> list[str]:
@@ -104,7 +105,7 @@ def test_any_configuration_follows_any_other(relay: Unit) -> None:
         assert relay.show("NRestarts") == "0", (text, relay.journal()[-5:])
         endpoints = 1 if "size: 0" in text else 2
         kept = len(re.findall("name:", text)) + endpoints
-        wait_until(lambda: int(relay.show("NFileDescriptorStore")) == kept)
+        wait_until(lambda kept=kept: int(relay.show("NFileDescriptorStore")) == kept)
         if took_s > UP_S:
             slow.append(took_s)
     assert len(slow) <= 3, "on a machine shared with others a start may be slow now and then"

@@ -1,4 +1,4 @@
-"""What every listening socket of the relay asks of its connections, so that no peer can hold one without end."""
+"""What every listening socket asks of its connections, so that no peer can hold one without end."""
 
 import errno
 import time
@@ -10,8 +10,8 @@ from astropix_stream import zeromq
 
 HANDSHAKE_MS = 3000  # a connection that says nothing is closed
 BACKLOG = 1024  # connections that wait to be accepted; in a flood a newcomer must not wait for seconds
-# Bytes in the kernel, per connection: it takes twice as much, `consistency.KERNEL_BUFFER`. Left to itself Linux
-# grows it to 4 MiB.
+# Bytes in the kernel, per connection: it takes twice as much, `consistency.KERNEL_BUFFER`. Left to itself
+# Linux grows it to 4 MiB.
 CLIENT_SEND_BUFFER = 768 << 10
 # Bytes in the kernel that wait to be read, per connection: a flood is held back in the client's own host.
 CLIENT_RECEIVE_BUFFER = 4 << 10

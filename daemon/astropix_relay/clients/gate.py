@@ -36,7 +36,7 @@ _MAX_EVENTS, _MAX_EVENTS_S = 1000, 0.008
 _MAX_CUTS = 1000
 _EVENT = struct.Struct("=HI")  # of a monitor: the event and its value
 
-# Connections in their handshake, at each door: some 20 MiB. At 5000 connections/s each still has 0.8 s for it.
+# Connections in their handshake, at each door: some 20 MiB. At 5000 connections/s each has 0.8 s for it.
 _MAX_IN_HANDSHAKE = 4096
 _RESERVED_FDS = 160  # descriptors for all else that the relay opens
 _MORE, _LOOKED_AT = (
@@ -106,7 +106,7 @@ class Connections:
         self._ending.clear()
 
     def oldest_young(self, now_s: float, count: int) -> list[int]:
-        """Return descriptors of those that may be in their handshake still and are not ending, oldest first."""
+        """Return those that may be in their handshake still and are not ending, the oldest first."""
         proven_before_s = now_s - _PROVEN_S
         young = (
             fd for fd, since_s in self._since.items() if since_s >= proven_before_s and fd not in self._ending
@@ -267,7 +267,7 @@ class Gate:
     def attend(self, now_s: float) -> None:
         """Answer those who want to come in, within reason; where some were left, `pending` is true."""
         self._take_cuts(now_s)
-        # First the events: a connection is accepted before ZeroMQ asks for it, and is watched before it is in.
+        # First the events: a connection is accepted before ZeroMQ asks for it, and watched before it is in.
         self.pending = not self._take_events(now_s)
         self._make_room(now_s)
         self._shut_out(now_s)

@@ -29,8 +29,8 @@ class Handover:
 
     Sockets are known by a name and what they are made of: one that the configuration would make otherwise now
     is not taken over. What the configuration no longer names is let go before anything is bound
-    (`let_go_except`), and a start that fails lets go of everything (`let_go_all`), so that nothing kept contradicts
-    a later configuration.
+    (`let_go_except`), and a start that fails lets go of everything (`let_go_all`), so that nothing that was
+    kept contradicts a later configuration.
     """
 
     def __init__(self) -> None:

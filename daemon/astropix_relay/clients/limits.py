@@ -1,8 +1,8 @@
 """What a connection may send, and which addresses are refused for a while. Pure.
 
-libzmq limits a message, never a connection: it keeps the frames of an unfinished message, and every topic that
-is subscribed to, without end. So each connection has an allowance of bytes; `guard` ends those that exceed it,
-and `gate` refuses an address whose connections were ended that way again and again.
+libzmq limits a message, never a connection: it keeps the frames of an unfinished message, and every topic
+that is subscribed to, without end. So each connection has an allowance of bytes. `guard` ends those that
+exceed it, and `gate` refuses an address whose connections were ended that way again and again.
 """
 
 import ipaddress
@@ -52,8 +52,7 @@ def to_cut(candidates: Sequence[Candidate], count: int, more: int, handshake_byt
     """Return which connections have to go for newer ones; `candidates` begin with the oldest.
 
     Those that have said less than a handshake in their time, and `more` of them than have to; where these are
-    too few, those of the hosts with the most connections: one that floods us is not to push out another's only
-    one.
+    too few, those of the hosts with the most connections: a flood is not to push out another host's only one.
     """
     silent = [one.fd for one in candidates if one.sent < handshake_bytes][: count + more]
     others = sorted((one for one in candidates if one.sent >= handshake_bytes), key=lambda one: -one.beside)
@@ -158,8 +157,8 @@ class Bans:
 class Pace:
     """How fast clients are let in: slower after connections were cut, whatever their addresses.
 
-    Each client that is let in is a walk through all topics when it leaves, so that a flood of clients that each
-    bring topics must be slow, also where each comes from another address.
+    Each client that is let in is a walk through all topics when it leaves. So clients that each bring topics must
+    come slowly, even if each comes from another address.
     """
 
     def __init__(self) -> None:

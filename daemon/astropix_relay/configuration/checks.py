@@ -1,4 +1,4 @@
-"""What only the host can tell of a configuration: it looks at interfaces, and binds endpoints for a moment."""
+"""What only the host can tell of a configuration: looks at interfaces, binds endpoints for a moment."""
 
 import contextlib
 import difflib

@@ -1,7 +1,7 @@
 """The relay's log: one line an event; a problem that repeats is said once, then summed up each minute.
 
-Logging never waits: a thread writes what is queued, and what finds the queue full is dropped and counted. So a
-journal that hangs, a pipe that nobody reads and a full disk cost lines of the log, and no readout.
+Logging never waits: a thread writes what is queued, and what finds the queue full is dropped and counted. So
+a journal that hangs, a pipe that nobody reads and a full disk cost lines of the log, and no readout.
 """
 
 import atexit
@@ -51,7 +51,8 @@ class QueuedStream(io.TextIOBase):
         self._is_writing = False
         self._changed = threading.Condition()
         # A daemon: one that cannot write does not keep the process.
-        threading.Thread(target=self._run, name="log", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
 
     def write(self, text: str) -> int:
         """Queue a text."""
@@ -74,10 +75,19 @@ class QueuedStream(io.TextIOBase):
         with self._changed:
             return self._changed.wait_for(lambda: not self._texts and not self._is_writing, timeout_s)
 
+    def close(self) -> None:
+        """Write what is queued, within a deadline, and end the thread; a second call does nothing."""
+        super().close()
+        with self._changed:
+            self._changed.notify_all()
+        self._thread.join(_FINISH_S)
+
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._texts)
+                self._changed.wait_for(lambda: self._texts or self.closed)
+                if not self._texts:
+                    return
                 data = self._texts.popleft()
                 self._size -= len(data)
                 self._is_writing = True

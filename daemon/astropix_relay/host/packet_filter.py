@@ -9,6 +9,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 MAX_HOSTS = 500  # a program has at most 4096 instructions, and one host takes at most 5
@@ -74,7 +75,5 @@ def drop_from(sock: socket.socket, hosts: Iterable[Network]) -> None:
 
 def drop_from_none(sock: socket.socket) -> None:
     """Take everything again."""
-    try:
+    with suppress(FileNotFoundError):  # there was none
         sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
-    except FileNotFoundError:  # there was none
-        pass

@@ -1,4 +1,4 @@
-"""A reload that is answered: asked for by SIGHUP, answered by a datagram through the unit's runtime directory.
+"""A reload that is answered: asked for by SIGHUP, answered through the unit's runtime directory.
 
 `systemctl reload` fails where its command does; a signal alone tells nobody whether the relay took the new
 configuration. So the command binds a socket in the directory that only the service's user can enter

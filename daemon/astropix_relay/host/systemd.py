@@ -46,8 +46,8 @@ def notify(
 ) -> bool:
     """Send one notification to the service manager.
 
-    Each is sent to the manager's address, as sd_notify(3) does: the manager may have replaced its socket. Ours
-    is the same each time, so that it needs no descriptor when none is free.
+    Each is sent to the manager's address, as sd_notify(3) does: the manager may have replaced its socket.
+    Ours is the same each time, so that it needs no descriptor when none is free.
 
     Parameters
     ----------
