@@ -65,7 +65,10 @@ CUT_CAUSES = (TOO_MUCH, CROWDED)
 
 
 class Admission(NamedTuple):
-    """An answer to ZeroMQ: its status code, and who the client is or why it is refused."""
+    """An answer to ZeroMQ: its status code, and who the client is or why it is refused.
+
+    400 will not pass by itself: a key that is not on the list. 500 may; 300 is sent to floods, and tells nothing.
+    """
 
     status: bytes
     who: str = ""
@@ -379,7 +382,7 @@ class Gate:
         request, domain, address, mechanism = frames[3], frames[4].decode(), frames[5].decode(), frames[7]
         door = self.doors[domain]
         if self.bans.is_banned(address, now_s):
-            verdict = Admission(b"400", "its address is refused for a while", "refused address")
+            verdict = Admission(b"500", "its address is refused for a while", "refused address")
         else:
             verdict = self._judge(door, mechanism, frames[8:], now_s)
         if not verdict.cause and not self._pace.lets_in(now_s) and not self.guard.knows(address, now_s):
@@ -400,7 +403,7 @@ class Gate:
         if (self._pair is not None) != (mechanism == b"CURVE"):
             verdict = Admission(b"400", f"it speaks {mechanism.decode()}", "other security")
         if not verdict.cause and door.connections.clients(now_s) >= self._max_clients:
-            return Admission(b"400", f"{self._max_clients} clients are in (publish.max_clients)", "full")
+            return Admission(b"500", f"{self._max_clients} clients are in (publish.max_clients)", "full")
         return verdict
 
     def _judge_key(self, key: bytes) -> Admission:

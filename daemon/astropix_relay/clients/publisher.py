@@ -21,7 +21,7 @@ _MAX_INCOMING = 320  # bytes of a subscription, or of a command in the handshake
 _INCOMING_MESSAGES = 16  # subscriptions that wait to be read, per connection
 # Subscriptions read in one turn of the loop: a flood of them must not stop readouts.
 _MAX_TAKEN, _MAX_TAKEN_S = 1000, 0.005
-# What a client may send. A RelayReceiver sends 137 bytes without encryption, FIXME with it. Each topic is
+# What a client may send. A RelayReceiver sends 137 bytes without encryption, 663 with it. Each topic is
 # remembered, at some 40 times its size if it is random; and the end of a connection takes libzmq a walk
 # through all topics of all clients, so that a total matters more than a rate.
 _ALLOWANCE = Allowance(start=4 << 10, per_s=64, most=16 << 10)
