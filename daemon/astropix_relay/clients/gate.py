@@ -67,7 +67,7 @@ CUT_CAUSES = (TOO_MUCH, CROWDED)
 class Admission(NamedTuple):
     """An answer to ZeroMQ: its status code, and who the client is or why it is refused.
 
-    400 will not pass by itself: a key that is not on the list. 500 may; 300 is sent to floods, and tells nothing.
+    400 will not pass by itself: a key that is not on the list. 500 may. 300 is for floods, and tells nothing.
     """
 
     status: bytes
@@ -223,9 +223,15 @@ class Gate:
         self.bans = Bans(never_refuse)
         self._pace = Pace()
         self._are_shut_out: list[Network] = []
-        # Half of the descriptors, since the guard has a copy of each.
         fds, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._max_connections = max(_RESERVED_FDS, (fds - _RESERVED_FDS) // 2)
+        # The guard has a copy of each, and as many may have been accepted before we hear of them.
+        at_once = max(fds // 4, 2 * max_clients)
+        self._max_connections = min(at_once, (fds - _RESERVED_FDS) // 2)
+        if 2 * max_clients > self._max_connections:
+            needed = 4 * max_clients + _RESERVED_FDS
+            _log.warning(
+                "publish.max_clients: %d need %d descriptors; the limit is %d", max_clients, needed, fds
+            )
         self.guard = Guard()
         self._zap = context.socket(zmq.ROUTER)
         self._zap.setsockopt(zmq.LINGER, 0)

@@ -157,8 +157,8 @@ class Bans:
 class Pace:
     """How fast clients are let in: slower after connections were cut, whatever their addresses.
 
-    Each client that is let in is a walk through all topics when it leaves. So clients that each bring topics must
-    come slowly, even if each comes from another address.
+    Each client that is let in is a walk through all topics when it leaves. So clients that each bring topics
+    must come slowly, even if each comes from another address.
     """
 
     def __init__(self) -> None:
