@@ -28,7 +28,7 @@ from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.core import StreamCore
 from astropix_relay.history import History
 from astropix_relay.host import logs, queues, reloads, systemd
-from astropix_relay.inlet import REJOIN_CAUSES, Inlet
+from astropix_relay.inlet import Inlet
 from astropix_relay.metrics import Sample, StreamSample, Turns
 from astropix_relay.metrics_server import MetricsServer
 from astropix_stream import __version__, clock, wire
@@ -434,7 +434,7 @@ class Relay:
 def _sample_stream(stream: _Stream, now: clock.Moment) -> StreamSample:
     inlet, core = stream
     report = core.report(now)
-    rejoins = {cause: inlet.rejoins[cause] for cause in REJOIN_CAUSES}
+    rejoins = {cause: inlet.rejoins[cause] for cause in Cause}
     return StreamSample(core.name, report, core.messages, core.bytes, inlet.memory(), rejoins)
 
 

@@ -9,10 +9,11 @@ import os
 from contextlib import contextmanager
 
 from matrix.bench import RELAY, Child, MiB, descriptors, memory, wait
-from matrix.rows import row
+from matrix.rows import Broken, row
 
 GUARD = "astropix_relay/clients/guard.py"
 GATE = "astropix_relay/clients/gate.py"
+CONNECTIONS = "astropix_relay/clients/connections.py"
 LIMIT_S = 0.05
 RATE_HZ = 500
 
@@ -55,6 +56,13 @@ def flood(name, kind):
         GUARD,
         "        if sent > allowed:",
         "        if sent > allowed + (1 << 40):",
+        # Without the guard these alone keep a storm within bounds; so they are broken, too.
+        also=(
+            Broken(
+                "astropix_relay/clients/publisher.py", "_INCOMING_MESSAGES = 16", "_INCOMING_MESSAGES = 0"
+            ),
+            Broken(CONNECTIONS, "CLIENT_RECEIVE_BUFFER = 4 << 10", "CLIENT_RECEIVE_BUFFER = 4 << 20"),
+        ),
     )
     def attack(bench):
         with under_attack(bench, kind):
@@ -74,6 +82,7 @@ flood("subscribe and unsubscribe", "storm")
     GATE,
     "        if too_many <= 0:",
     "        if too_many <= 1 << 40:",
+    also=(Broken(GUARD, "if error.errno in (errno.EMFILE, errno.ENFILE):", "if error.errno == -1:"),),
 )
 def silent(bench):
     config = bench.directory / "few.yaml"
@@ -138,7 +147,11 @@ def stderr_blocked(bench):
         bench.relay_host, "sh", "-c", 'exec "$@" 2>"$0"', fifo, RELAY, "run", "--config", config
     )
     try:
-        client = bench.start_monitors()
+        try:
+            client = bench.start_monitors()
+        except AssertionError:
+            bench.true("a subscriber is served", False)
+            return
         daq = bench.start_daq(rate=RATE_HZ)
         wait(bench.long(60, 4))
         sent = daq.stop()

@@ -1,8 +1,8 @@
 """Ends connections that send more than they may, from a thread of its own.
 
 The loop may be inside libzmq, busy with what such a client sent; so a thread watches. It sleeps until a
-client sends something, which honest ones hardly do, and asks the kernel how many bytes came in all (TCP_INFO).
-Where that is too much it shuts the connection down; libzmq then finds that its peer has left.
+client sends something, which honest ones hardly do, and asks the kernel how many bytes came (TCP_INFO). Where
+that is too much it shuts the connection down; libzmq then finds that its peer has left.
 
 Connections are known by libzmq's descriptors. The guard has a copy of each, which the gate has it close when
 ZeroMQ tells that the connection has ended: until then the peer sees no end of it.
