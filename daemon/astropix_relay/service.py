@@ -33,6 +33,7 @@ from astropix_relay.metrics import Sample, StreamSample, Turns
 from astropix_relay.metrics_server import MetricsServer
 from astropix_stream import __version__, clock, wire
 from astropix_stream.errors import ConfigError
+from astropix_stream.multicast.rejoining import Cause
 
 _log = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ class Relay:
 
     def _open(self, opened: contextlib.ExitStack, config: Config) -> None:
         """Open everything; what is opened last is closed first."""
+        opened.enter_context(systemd.reserved())
         self._handover.let_go_except(
             (config.publish.endpoint, config.history_endpoint()), (stream.name for stream in config.streams)
         )
@@ -434,7 +436,7 @@ class Relay:
 def _sample_stream(stream: _Stream, now: clock.Moment) -> StreamSample:
     inlet, core = stream
     report = core.report(now)
-    rejoins = {cause: inlet.rejoins[cause] for cause in Cause}
+    rejoins = {str(cause): inlet.rejoins[cause] for cause in Cause}
     return StreamSample(core.name, report, core.messages, core.bytes, inlet.memory(), rejoins)
 
 

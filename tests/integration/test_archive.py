@@ -8,7 +8,6 @@ import zmq
 
 from astropix_relay.clients import connections
 from astropix_relay.clients.archive import Archive
-from astropix_relay.clients.gate import Gate
 from astropix_relay.clients.handover import Handover, Listener
 from astropix_relay.history import History
 from astropix_stream import wire

@@ -25,6 +25,7 @@ KEY_PATIENCE_S = 1.0
 """A key that is not on the list does not come back by itself; the list may be on its way."""
 KEY_REFUSED = 400
 """The status code of a relay whose list does not hold our key; 500 is one that cannot take us now."""
+_FOR_A_WHILE = "refuses our address for a while (its log says which)"
 _MAX_BROKEN_OFF = 3  # handshakes in a row; one may be a relay that was just stopped
 
 
@@ -70,7 +71,7 @@ class Handshakes:
         if event is HandshakeEnd.FAILED_AUTH:
             full = "it has as many clients as it takes (publish.max_clients)"
             if value >= 500:
-                return f"{full}, refuses our address for a while, or could not look up its list: its log says"
+                return f"it could not look up its list of clients, or {full}, or it {_FOR_A_WHILE}"
             return f"our key is not in its list, or {full}" if self._encrypted else full
         if event is HandshakeEnd.OTHER_SECURITY:
             return (

@@ -7,9 +7,10 @@ import os
 import socket
 from pathlib import Path
 
-from astropix_relay.configuration.addresses import Address, is_address, tcp_address
+from astropix_relay.configuration.addresses import Address, tcp_address
 from astropix_relay.configuration.model import Config
 from astropix_relay.host import holders
+from astropix_stream.addresses import is_address
 from astropix_stream.errors import explain
 
 

@@ -6,7 +6,7 @@ import socket
 import pytest
 import zmq
 
-from astropix_relay.clients.handover import Handover, Listener
+from astropix_relay.clients.handover import Handover, Listener, stream_name
 from astropix_relay.host import systemd
 
 
@@ -27,13 +27,7 @@ def store(monkeypatch):
     monkeypatch.setattr(systemd, "store_fds", keep)
     monkeypatch.setattr(systemd, "remove_fds", forget)
     monkeypatch.setattr(systemd, "listen_fds", lambda: {label: [os.dup(fd)] for label, fd in kept.items()})
-    monkeypatch.setattr(handover.systemd, "is_manager_there", lambda: True)
-    monkeypatch.setattr(handover.systemd, "barrier", lambda timeout_s: True)
-    monkeypatch.setattr(handover.systemd, "store_fds", keep)
-    monkeypatch.setattr(handover.systemd, "remove_fds", forget)
-    monkeypatch.setattr(
-        handover.systemd, "listen_fds", lambda: {label: [os.dup(fd)] for label, fd in kept.items()}
-    )
+    monkeypatch.setattr(systemd, "barrier", lambda timeout_s: True)
     yield kept
     for fd in kept.values():
         os.close(fd)
@@ -100,8 +94,8 @@ def test_what_is_not_named_any_more_is_let_go_before_the_port_is_bound(store, tc
 def test_a_stream_that_stays_is_kept_and_one_that_is_gone_is_not(store):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         before = Handover()
-        before.keep(sock, handover.stream_name("one"), 1)
-        before.keep(sock, handover.stream_name("two"), 2)
+        before.keep(sock, stream_name("one"), 1)
+        before.keep(sock, stream_name("two"), 2)
     after = Handover()
     after.let_go_except([], ["one"])
     assert [label.partition("/")[0] for label in store] == ["stream one"]
@@ -110,7 +104,7 @@ def test_a_stream_that_stays_is_kept_and_one_that_is_gone_is_not(store):
 
 def test_a_start_that_fails_lets_go_of_all_that_it_has(store, tcp_port):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        Handover().keep(sock, handover.stream_name("one"), 1)
+        Handover().keep(sock, stream_name("one"), 1)
     after = Handover()
     Listener(f"tcp://127.0.0.1:{tcp_port}", after).close()
     assert len(store) == 2
