@@ -72,9 +72,9 @@ class Sample(NamedTuple):
     requests: Mapping[str, int]
     turns: Sequence[int]
     turns_s: float
-    refused_addresses: int
-    dropped_log_lines: int
     reassembly_failures: int | None
+    refused_addresses: int = 0
+    dropped_log_lines: int = 0
 
 
 def metrics(sample: Sample) -> Iterator[Metric]:

@@ -1,5 +1,6 @@
 """The relay's history endpoint on real sockets: what it answers, and what no client can do to it."""
 
+import contextlib
 import select
 import time
 
@@ -24,8 +25,20 @@ def context():
         yield context
 
 
-def listener(endpoint):
-    return Listener(endpoint, Handover())
+@pytest.fixture
+def listener():
+    with contextlib.ExitStack() as opened:
+
+        def make(endpoint):
+            made = Listener(endpoint, Handover())
+            opened.callback(made.close)
+            return made
+
+        yield make
+
+
+def open_gate():
+    return OpenGate()
 
 
 class OpenGate:
@@ -52,9 +65,9 @@ def history():
 
 
 @pytest.fixture
-def archive(context, history):
+def archive(context, history, listener):
     histories = {"astropix": history, "other": History(1 << 20)}
-    archive = Archive(context, listener("tcp://127.0.0.1:0"), RELAY_ID, histories, OpenGate())
+    archive = Archive(context, listener("tcp://127.0.0.1:0"), RELAY_ID, histories, open_gate())
     yield archive
     archive.close()
 
@@ -186,9 +199,9 @@ def test_a_frame_larger_than_any_request_ends_its_connection(context, archive, c
     )
 
 
-def test_an_endpoint_in_use_is_named(context, archive):
+def test_an_endpoint_in_use_is_named(context, archive, listener):
     with pytest.raises(
         OSError, match=f"cannot listen on {archive.endpoint}: address already in use, held by"
     ):
-        Archive(context, listener(archive.endpoint), 1, {}, OpenGate())
+        Archive(context, listener(archive.endpoint), 1, {}, open_gate())
     assert archive.port == int(archive.endpoint.rpartition(":")[2])

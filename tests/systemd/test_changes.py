@@ -10,6 +10,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -95,6 +96,10 @@ def restart(relay: Unit) -> float:
     return time.monotonic() - before
 
 
+def keeps(relay: Unit, count: int) -> bool:
+    return int(relay.show("NFileDescriptorStore")) == count
+
+
 def test_any_configuration_follows_any_other(relay: Unit) -> None:
     """Thirty changes, one after the other: up each time, at once, and with nothing left over."""
     slow = []
@@ -105,7 +110,7 @@ def test_any_configuration_follows_any_other(relay: Unit) -> None:
         assert relay.show("NRestarts") == "0", (text, relay.journal()[-5:])
         endpoints = 1 if "size: 0" in text else 2
         kept = len(re.findall("name:", text)) + endpoints
-        wait_until(lambda kept=kept: int(relay.show("NFileDescriptorStore")) == kept)
+        wait_until(partial(keeps, relay, kept))
         if took_s > UP_S:
             slow.append(took_s)
     assert len(slow) <= 3, "on a machine shared with others a start may be slow now and then"

@@ -14,6 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from types import MappingProxyType
 from typing import NamedTuple
 
 import zmq
@@ -151,7 +152,7 @@ class DoorSample(NamedTuple):
     connections: int
     accepted: int
     failed: Mapping[str, int]
-    cut: Mapping[str, int]
+    cut: Mapping[str, int] = MappingProxyType({})
 
 
 class Door:

@@ -51,4 +51,4 @@ if "APX_WATCHDOG" in os.environ:
 
         turns.note = watch
 
-    metrics.Turns.__init__ = _watched
+    setattr(metrics.Turns, "__init__", _watched)  # noqa: B010
