@@ -15,12 +15,13 @@ RELOAD = systemctl daemon-reload && systemctl restart systemd-sysctl
 STOP   = systemctl stop 'astropix-relay@*'
 endif
 
-.PHONY: demo test unit coverage bench docs faults faults-mutants soak commands conformance screenshots lint format clean \
-    install uninstall
+.PHONY: demo demo-cluster test unit coverage bench docs faults faults-mutants soak commands conformance screenshots lint format clean \
+    install install-bridge uninstall
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo   simulator, relay and subscriber on the loopback interface, until Ctrl-C'
+	@echo 'make demo-cluster   the same into a log of three NATS nodes, and a page that reads it; a key kills a node'
 	@echo 'make test   every test (those of networks need root and iproute2, those of the page chromium; skipped without)'
 	@echo 'make unit   the fast tests only'
 	@echo 'make coverage   each file of the pure core by its own unit tests; fails below 95 % (WORDS="wire relay")'
@@ -44,6 +45,9 @@ $(VENV)/ready: pyproject.toml
 
 demo: $(VENV)/ready
 	$(BIN)/apx demo
+
+demo-cluster: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m demo_cluster
 
 # Most tests wait more than they work, so that two go side by side; those that fill the machine follow alone.
 test: $(VENV)/ready
@@ -116,12 +120,26 @@ install:
 	install -m 644 config/90-astropix-relay.conf $(SYSCTL)
 	$(RELOAD)
 
+# Beside the relay or without it: the bridge into a NATS log, in the same venv.
+BRIDGE_CONFIG := $(DESTDIR)/etc/astropix-bridge
+BRIDGE_UNIT   := $(DESTDIR)/usr/local/lib/systemd/system/astropix-bridge@.service
+
+install-bridge:
+	test ! -e $(DESTDIR)$(PREFIX) || test -e $(DESTDIR)$(PREFIX)/pyvenv.cfg
+	umask 022 && $(PYTHON) -m venv $(DESTDIR)$(PREFIX)
+	umask 022 && $(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet '.[nats]'
+	cd $(DESTDIR)$(PREFIX) && sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g' pyvenv.cfg $$(grep -lI . bin/*)
+	install -d $(BRIDGE_CONFIG) $(dir $(BRIDGE_UNIT))
+	test -e $(BRIDGE_CONFIG)/bridge.yaml || install -m 644 config/bridge.yaml $(BRIDGE_CONFIG)
+	sed 's|/opt/astropix-relay/|$(PREFIX)/|' 'config/astropix-bridge@.service' | install -m 644 /dev/stdin '$(BRIDGE_UNIT)'
+	$(RELOAD)
+
 # What the operator wrote stays: the configuration, drop-ins, keys.
 uninstall:
 	test ! -e $(DESTDIR)$(PREFIX) || test -e $(DESTDIR)$(PREFIX)/pyvenv.cfg
 	$(STOP)
 	rm -rf $(DESTDIR)$(PREFIX)
-	rm -f '$(UNIT)' $(SYSCTL) $(DESTDIR)/etc/systemd/system/*.wants/astropix-relay@*.service
+	rm -f '$(UNIT)' '$(BRIDGE_UNIT)' $(SYSCTL) $(DESTDIR)/etc/systemd/system/*.wants/astropix-relay@*.service
 	$(RELOAD)
 
 clean:

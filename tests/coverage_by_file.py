@@ -3,7 +3,8 @@
 What a file's own tests do not reach was reached by chance elsewhere, and nobody looked at what came out. The
 pure core is what import-linter's contract in pyproject.toml lists. The tests of ``counting/ledger.py`` are
 ``tests/unit/counting/test_ledger.py``, and ``test_ledger_*.py`` beside it; where there are none, those of its
-package, ``tests/unit/test_counting.py``. The daemon's are in ``tests/unit/daemon``.
+package, ``tests/unit/test_counting.py``. The daemons' are in ``tests/unit/daemon``,
+``bridge``, and what they share in ``shared``.
 """
 
 import argparse
@@ -23,7 +24,12 @@ import coverage
 ROOT = Path(__file__).parents[1]
 UNIT = ROOT / "tests/unit"
 CONTRACT = "What calls itself pure"
-PACKAGES = {"astropix_stream": (ROOT / "client", UNIT), "astropix_relay": (ROOT / "daemon", UNIT / "daemon")}
+PACKAGES = {
+    "astropix_stream": (ROOT / "client", UNIT),
+    "astropix_relay": (ROOT / "daemon", UNIT / "daemon"),
+    "astropix_bridge": (ROOT / "daemon", UNIT / "bridge"),
+    "astropix_daemon": (ROOT / "daemon", UNIT / "shared"),
+}
 ENOUGH = 95.0  # per cent of lines and branches together
 # Still below that, and being written at present: take each out of here with its tests.
 IN_WORK = {
@@ -55,7 +61,9 @@ def has_code(path):
 
 def own_tests(path):
     """Return the test files of a source file."""
-    source, unit = next(pair for pair in PACKAGES.values() if path.is_relative_to(pair[0]))
+    source, unit = next(
+        (root, unit) for package, (root, unit) in PACKAGES.items() if path.is_relative_to(root / package)
+    )
     inside = list(path.relative_to(source).with_suffix("").parts[1:])  # without the package's name
     if inside[-1] == "__init__":
         inside.pop()
@@ -64,7 +72,8 @@ def own_tests(path):
         folder = unit.joinpath(*inside)
         if found := [*folder.glob(f"test_{name}.py"), *sorted(folder.glob(f"test_{name}_*.py"))]:
             return tuple(found)
-    return ()
+    # The checked configuration is one thing, which the relay's own tests look at from all sides.
+    return (UNIT / "daemon/test_configuration.py",) if unit.name == "shared" else ()
 
 
 def run_tests(tests, files, data):

@@ -57,6 +57,12 @@ def canonical(address: str) -> str:
     return str(ipaddress.ip_address(address))
 
 
+def unmapped(address: str) -> str:
+    """Return an IPv4 address as such, where IPv6 has it mapped into its own: ``::ffff:10.0.0.2``."""
+    head, _, ipv4 = address.rpartition(":")
+    return ipv4 if head.lower() == "::ffff" and is_address(ipv4) else address
+
+
 def joined(host: str, port: int) -> str:
     """Write a host and a port as one text, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

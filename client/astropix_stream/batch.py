@@ -31,6 +31,13 @@ class Run:
     last_timestamp: int
 
 
+class Position(NamedTuple):
+    """Where a readout stands in what one start of a relay has published."""
+
+    relay_id: int
+    sequence: int
+
+
 class RunStart(NamedTuple):
     """From this position on, the readouts just received belong to this run.
 
@@ -107,6 +114,8 @@ class Batch:
         The runs that begin among them, and at which readout.
     duplicates
         A mask, one byte a readout: 1 where the same readout had come before. Empty where none had.
+    position
+        The relay's number of the first of them, those of the others follow; None where no relay gave one.
     """
 
     source: Source
@@ -118,6 +127,7 @@ class Batch:
     recovered: bool = False
     runs: Sequence[RunStart] = ()
     duplicates: bytes = b""
+    position: Position | None = None
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -165,6 +175,7 @@ class Batch:
             ends=[at - skip for at in self.ends[begin:end]],
             runs=(),
             duplicates=self.duplicates[begin:end],
+            position=self.position and Position(self.position.relay_id, self.position.sequence + begin),
         )
 
 

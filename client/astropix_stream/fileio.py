@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import IO, Any, Literal, Self, TypeAlias, overload
 
 from astropix_stream.errors import ConfigError, FormatError
-from astropix_stream.fmt import HEADER_SIZE, AstroPix4Readout, split, uid_to_readout_class
+from astropix_stream.fmt import HEADER_SIZE, Readout, split, uid_to_readout_class
 
 __all__ = [
     "LENGTH",
@@ -50,7 +50,8 @@ class FileHeader(Mapping[str, Any]):
     Parameters
     ----------
     readout_class : type or int
-        Class of the readouts in the file, `AstroPix4Readout`; or their uid, of which there need be no class.
+        Class of the readouts in the file, such as `AstroPix4Readout`; or their uid, of which there need be
+        no class.
     content : mapping
         Anything that JSON can hold. The key ``readout_uid`` is set to that of the kind.
 
@@ -62,7 +63,7 @@ class FileHeader(Mapping[str, Any]):
         The file does not say its kind, as those of spring 2025: it is taken for AstroPix 4.
     """
 
-    def __init__(self, readout_class: type[AstroPix4Readout] | int, content: Mapping[str, Any]) -> None:
+    def __init__(self, readout_class: type[Readout[Any]] | int, content: Mapping[str, Any]) -> None:
         self.readout_uid = readout_class if isinstance(readout_class, int) else readout_class.uid()
         self.is_assumed = False
         uid = {"readout_uid": self.readout_uid}
@@ -93,7 +94,7 @@ class FileHeader(Mapping[str, Any]):
         header.is_assumed = "readout_uid" not in content
         return header
 
-    def readout_class(self) -> type[AstroPix4Readout]:
+    def readout_class(self) -> type[Readout[Any]]:
         """Give the class of the readouts in the file.
 
         Raises
@@ -193,7 +194,7 @@ class ApxReader(_ApxFile):
         except FormatError as error:
             self.close()
             raise FormatError(f"{self._path}: {error}") from None
-        self._make: Callable[[bytes, int, int], AstroPix4Readout] | None = None
+        self._make: Callable[[bytes, int, int], Readout[Any]] | None = None
         self._datagrams = self._walk()
         if self.header.is_assumed:
             _log.warning(
@@ -204,7 +205,7 @@ class ApxReader(_ApxFile):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> AstroPix4Readout:
+    def __next__(self) -> Readout[Any]:
         if self._make is None:
             self._make = self.header.readout_class().from_fields
         raw, readout_id, timestamp = next(self._datagrams)

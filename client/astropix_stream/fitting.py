@@ -2,10 +2,7 @@
 
 from typing import Any
 
-from astropix_stream.fmt import HIT_SIZE, AstroPix4Hit, AstroPix4Readout, reverse_bit_order
-
-_NAMES = {4000: "AstroPix 4", 3000: "AstroPix 3", 3100: "A-STEP"}
-_IDLE = b"\xbc\xff"
+from astropix_stream.fmt import Readout, kind_of
 
 SAMPLE = 100  # readouts with data, after which it is judged
 _LEAST_DECODED = 0.5  # of their bytes: all in a real run of AstroPix 4, 0.14 in one of AstroPix 3
@@ -13,7 +10,7 @@ _LEAST_DECODED = 0.5  # of their bytes: all in a real run of AstroPix 4, 0.14 in
 
 def describe(uid: int) -> str:
     """Return a kind's name and uid, for people."""
-    return f"{_NAMES[uid]} ({uid})" if uid in _NAMES else f"kind {uid}"
+    return str(kind_of(uid))
 
 
 def misfit(readout_class: Any, uid: int | None) -> str:
@@ -51,28 +48,25 @@ class Doubt:
         self.open = True
         self._readouts = self._bytes = self._decoded = 0
 
-    def note(self, readout: AstroPix4Readout) -> bool:
+    def note(self, readout: Readout[Any]) -> bool:
         """Note a readout; return whether the doubt is told for the first time."""
-        size = len(readout.data().translate(None, _IDLE))
-        if not self.open or not size:
+        if not self.open:
+            return False
+        decoded, size = readout.explained()
+        if not size:
             return False
         self._readouts += 1
         self._bytes += size
-        self._decoded += sum(len(_bytes_of(hit).translate(None, _IDLE)) for hit in readout.hits())
+        self._decoded += decoded
         if self._readouts < SAMPLE:
             return False
         self.open = False
         if self._decoded >= _LEAST_DECODED * self._bytes:
             return False
-        kind = _NAMES[type(readout).uid()]
+        kind = kind_of(readout.uid()).name
         share = round(100 * (1 - self._decoded / self._bytes))
         self.text = (
             f"{share} % of the bytes of the first {SAMPLE} readouts belong to no hit of {kind}; "
             f"is this {kind}?"
         )
         return True
-
-
-def _bytes_of(hit: AstroPix4Hit) -> bytes:
-    """Return a hit as the board sent it."""
-    return reverse_bit_order(hit.bits.to_bytes(HIT_SIZE, "big"))

@@ -62,14 +62,20 @@ class Joiner:
         if duplicate:
             readout.decode()
             return
-        readout.decode(self._extra_for(readout.readout_id, begins_run))
+        readout.decode(self.extra_for(readout.readout_id, begins_run=begins_run))
         self.note(readout.readout_id, readout.extra_bytes())
 
     def note(self, readout_id: int, extra: bytes | None = None) -> None:
         """Note a readout that needs nothing, and what it leaves to the next."""
         self._last_id, self._extra = readout_id, extra
 
-    def _extra_for(self, readout_id: int, begins_run: bool) -> bytes | None:
+    @property
+    def pending(self) -> bool:
+        """Whether the latest readout left something to the next."""
+        return bool(self._extra)
+
+    def extra_for(self, readout_id: int, *, begins_run: bool = False) -> bytes | None:
+        """Return what a readout that comes now may complete; None for nothing."""
         if not self._extra:
             return None
         is_next = readout_id == (self._last_id + 1) & _U32
@@ -99,7 +105,7 @@ def decoded(
 
 
 class Following:
-    """Decodes those readouts of a batch that may give or take bytes, where another decoder has done the rest.
+    """Follows those readouts of a batch that may give or take bytes, where another decoder has done the rest.
 
     Parameters
     ----------
@@ -111,14 +117,27 @@ class Following:
         self._joiner, self._run_starts, self._duplicates = joiner, run_starts, duplicates
         self._last = -1  # position of the latest readout that the joiner knows of
 
-    def decode(self, some: Sequence[Decodable], positions: Sequence[int], readout_ids: Any) -> None:
-        """Decode some readouts; `readout_ids` are those of all in the batch."""
-        for i, readout in zip(positions, some, strict=True):
-            is_duplicate = self._is_duplicate(i)
-            if not is_duplicate:
-                self._pass_by(i - 1, readout_ids)
-                self._last = i
-            self._joiner.decode(readout, begins_run=i in self._run_starts, duplicate=is_duplicate)
+    @property
+    def pending(self) -> bool:
+        """Whether the readout before the batch left something to the next."""
+        return self._joiner.pending
+
+    def take(self, i: int, readout_ids: Any) -> bytes | None:
+        """Return what the readout at a position may complete; None for nothing.
+
+        The readouts in between, and those before the first, are taken for such that leave nothing.
+        `readout_ids` are those of all in the batch.
+        """
+        if self.is_duplicate(i):
+            return None
+        self._pass_by(i - 1, readout_ids)
+        return self._joiner.extra_for(int(readout_ids[i]), begins_run=i in self._run_starts)
+
+    def give(self, i: int, readout_ids: Any, extra: bytes | None) -> None:
+        """Note what a readout, for which `take` was called, leaves to the next."""
+        if not self.is_duplicate(i):
+            self._joiner.note(int(readout_ids[i]), extra)
+            self._last = i
 
     def end(self, readout_ids: Any) -> None:
         """Leave the joiner after the last readout."""
@@ -126,11 +145,12 @@ class Following:
 
     def _pass_by(self, i: int, readout_ids: Any) -> None:
         """Tell the joiner of the latest readout up to `i`, if it was not decoded here: it leaves nothing."""
-        while i > self._last and self._is_duplicate(i):
+        while i > self._last and self.is_duplicate(i):
             i -= 1
         if i > self._last:
             self._joiner.note(int(readout_ids[i]))
             self._last = i
 
-    def _is_duplicate(self, i: int) -> bool:
+    def is_duplicate(self, i: int) -> bool:
+        """Tell whether a readout came before."""
         return bool(self._duplicates) and bool(self._duplicates[i])

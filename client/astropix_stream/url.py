@@ -1,4 +1,4 @@
-"""Where readouts come from, as a person writes it: ``udp://GROUP:PORT`` or ``tcp://HOST:PORT``.
+"""Where readouts come from, as a person writes it: ``udp://GROUP:PORT``, ``tcp://HOST:PORT``, ``nats://…``.
 
 =======================================================  ==================================================
 ``udp://239.1.1.1:5007``                                 a multicast group
@@ -7,6 +7,9 @@
 ``tcp://relay:5556``                                     a relay with one stream
 ``tcp://relay:5556?stream=astropix``                     one stream of a relay
 ``…?server_key=relay.key&key_file=me.key_secret``        a relay with encryption: its key, and ours
+``nats://host:4222?stream=astropix&start=oldest``        a log, from its first readout on
+``nats://one:4222,two:4222,three:4222``                  the same log, by several servers
+``nats://host?creds=me.creds&ca=ca.pem``                 with credentials, over TLS; see `log.access.Access`
 =======================================================  ==================================================
 """
 
@@ -36,8 +39,26 @@ SCHEMES = {
         ("stream", "server_key", "key_file"),
         says_kind=True,
     ),
+    "nats": Scheme(
+        "astropix_stream.log.receiver:NatsReceiver.from_url",
+        (
+            "stream",
+            "site",
+            "start",
+            "domain",
+            "creds",
+            "nkey",
+            "user",
+            "password_file",
+            "ca",
+            "cert",
+            "cert_key",
+        ),
+        says_kind=True,
+    ),
 }
-_EXAMPLE = "write udp://239.1.1.1:5007 or tcp://relay:5556?stream=astropix"
+_EXAMPLE = "write udp://239.1.1.1:5007, tcp://relay:5556?stream=astropix or nats://host:4222?stream=astropix"
+NATS_PORT = 4222
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +69,22 @@ class SourceUrl:
     host: str
     port: int
     options: dict[str, Any] = field(default_factory=dict)
+    others: tuple[tuple[str, int], ...] = ()
+    """Further hosts and ports of the same log."""
+    user: str = ""
+    password: str = field(default="", repr=False)
 
     @property
     def endpoint(self) -> str:
         """The address as ZeroMQ writes it: tcp://HOST:PORT."""
-        return f"{self.scheme}://{addresses.joined(self.host, self.port)}"
+        return f"{self.scheme}://{','.join(addresses.joined(*server) for server in self.servers)}"
 
-    def __str__(self) -> str:
+    @property
+    def servers(self) -> tuple[tuple[str, int], ...]:
+        """Every host and port."""
+        return ((self.host, self.port), *self.others)
+
+    def __str__(self) -> str:  # never with user and password
         from urllib.parse import urlencode  # noqa: PLC0415  (`sock` imports this module: a DAQ does not pay)
 
         options = urlencode(self.options, safe=":")
@@ -71,20 +101,58 @@ def parse_url(url: str) -> SourceUrl:
     """
     from urllib.parse import urlsplit  # noqa: PLC0415
 
+    full, url = url, _without_password(url)  # as it is told to people
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(full)
+        if parts.scheme == "nats":
+            return _parse_log(url, parts.netloc, parts.path, parts.fragment, parts.query)
         host, port = parts.hostname, parts.port
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError(f"{url!r}: {str(error).lower()}; {_EXAMPLE}") from None
     if parts.scheme not in SCHEMES:
-        known = " or ".join(f"{scheme}://" for scheme in SCHEMES)
+        *schemes, last = (f"{scheme}://" for scheme in SCHEMES)
+        known = f"{', '.join(schemes)} or {last}"
         raise ConfigError(f"{url!r}: a source begins with {known}; {_EXAMPLE}")
     if not host or not port or parts.path or parts.fragment or "@" in parts.netloc:
         raise ConfigError(f"{url!r}: a source is {parts.scheme}://HOST:PORT; {_EXAMPLE}")
     options = _parse_options(url, parts.scheme, parts.query)
     if parts.scheme == "udp":
         addresses.check_address(host, port)
+        host = addresses.canonical(host)
+        if "source" in options and addresses.is_address(options["source"]):
+            options["source"] = addresses.canonical(options["source"])
     return SourceUrl(parts.scheme, host, port, options)
+
+
+def _without_password(url: str) -> str:
+    import re  # noqa: PLC0415
+
+    return re.sub(r"//[^/?#]*@", "//", url)
+
+
+def _parse_log(url: str, netloc: str, path: str, fragment: str, query: str) -> SourceUrl:
+    """Check the URL of a log, which may name several servers, a user and a password."""
+    from urllib.parse import unquote, urlsplit  # noqa: PLC0415
+
+    userinfo, at, hosts = netloc.rpartition("@")
+    user, colon, password = userinfo.partition(":")
+    if (at and not (user and colon and password)) or path.strip("/") or fragment:
+        raise ConfigError(f"{url!r}: a log is nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT]; {_EXAMPLE}")
+    servers = []
+    for one in hosts.split(","):
+        try:
+            parts = urlsplit(f"nats://{one}")
+            port = NATS_PORT if parts.port is None else parts.port
+        except ValueError as error:
+            raise ConfigError(f"{url!r}: {str(error).lower()}; {_EXAMPLE}") from None
+        if not parts.hostname or not port:
+            raise ConfigError(f"{url!r}: a log is nats://HOST:PORT[,HOST:PORT]; {_EXAMPLE}")
+        servers.append((parts.hostname, port))
+    (host, port), *others = servers
+    options = _parse_options(url, "nats", query)
+    return SourceUrl("nats", host, port, options, tuple(others), unquote(user), unquote(password))
 
 
 def _parse_options(url: str, scheme: str, query: str) -> dict[str, Any]:

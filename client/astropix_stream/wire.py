@@ -223,7 +223,7 @@ def parse_message(frames: Sequence[bytes]) -> DataMessage | BeatMessage | Hello:
     stream, kind = parse_topic(frames[0])
     header = parse_message_header(frames[1])
     if kind == "beat":
-        return BeatMessage(stream, header, _parse_json_object(frames[2]))
+        return BeatMessage(stream, header, parse_report(frames[2]))
     if header.count == 0:
         raise WireError("a data message without readouts")
     return DataMessage(stream, header, frames[2])
@@ -441,6 +441,11 @@ def parse_stride(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MAX_STRIDE:
         raise WireError(f"a stride of {value!r}")
     return value
+
+
+def parse_report(text: bytes) -> dict[str, Any]:
+    """Return what a beat's payload says; a `WireError` if it is no JSON object."""
+    return _parse_json_object(text)
 
 
 def _parse_json_object(text: bytes) -> dict[str, Any]:

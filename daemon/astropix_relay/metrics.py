@@ -109,6 +109,12 @@ def metrics(sample: Sample) -> Iterator[Metric]:
         )
 
 
+def states(sample: Sample) -> Iterator[str]:
+    """Yield a line on each stream, for /healthz."""
+    for stream in sample.streams:
+        yield f"{stream.name}: {stream.report['state']}"
+
+
 Values = Sequence[tuple[Sequence[str], float]]
 
 

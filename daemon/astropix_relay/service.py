@@ -16,21 +16,21 @@ from typing import Any, NamedTuple
 
 import zmq
 
+from astropix_daemon.addresses import parse_listen_address
+from astropix_daemon.metrics_server import MetricsServer
 from astropix_relay.clients import connections
 from astropix_relay.clients.archive import Archive
 from astropix_relay.clients.gate import Gate
 from astropix_relay.clients.handover import Handover, Listener
 from astropix_relay.clients.publisher import Publisher
 from astropix_relay.clients.security import Clients, load_clients, load_secret
-from astropix_relay.configuration.addresses import parse_listen_address
 from astropix_relay.configuration.loading import Changes, differences
 from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.core import StreamCore
 from astropix_relay.history import History
 from astropix_relay.host import logs, queues, reloads, systemd
 from astropix_relay.inlet import Inlet
-from astropix_relay.metrics import Sample, StreamSample, Turns
-from astropix_relay.metrics_server import MetricsServer
+from astropix_relay.metrics import Sample, StreamSample, Turns, metrics, states
 from astropix_stream import __version__, clock, wire
 from astropix_stream.errors import ConfigError
 from astropix_stream.multicast.rejoining import Cause
@@ -186,7 +186,8 @@ class Relay:
 
     def run(self) -> None:
         """Relay until `stop` is called; then publish what still waits, and close."""
-        _log.info("publishing on %s", self.publisher.endpoint)
+        endpoint = self.publisher.endpoint
+        _log.info("publishing on %s%s", endpoint, connections.families(endpoint))
         try:
             while not self._stopping:
                 if self._reload_asked:
@@ -440,13 +441,13 @@ def _sample_stream(stream: _Stream, now: clock.Moment) -> StreamSample:
     return StreamSample(core.name, report, core.messages, core.bytes, inlet.memory(), rejoins)
 
 
-def _open_metrics(config: Config) -> MetricsServer | None:
+def _open_metrics(config: Config) -> MetricsServer[Sample] | None:
     """Serve metrics; a relay that cannot, such as the second one on a host, relays all the same."""
     listen = config.metrics.listen
     if listen is None:
         return None
     try:
-        server = MetricsServer(parse_listen_address(listen))
+        server = MetricsServer(parse_listen_address(listen), metrics, states)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         _log.warning("no metrics: cannot listen on %s (metrics.listen): %s", listen, reason)

@@ -1,6 +1,7 @@
 """What is timed in this process: sending, decoding to objects, decoding to columns."""
 
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from astropix_stream import fmt
 from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.columns import decode_columns
 from astropix_stream.fileio import apx_open
-from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.fmt import ASTEP, ASTROPIX3, ASTROPIX4, AstroPix4Readout
 from astropix_stream.multicast import interfaces, sockets
 from astropix_stream.sock import MulticastSender
 from bench.chain import Address
@@ -80,6 +81,33 @@ def decode(scale, _):
         columns.theirs.append(plain)
     objects.note, columns.note = (f"{public}; {1e6 / row.figure:,.0f} hits/s" for row in (objects, columns))
     return [objects, columns]
+
+
+def decode_kinds(scale, _):
+    """Each kind of readout beside AstroPix 4: a byte of readouts with as many hits, as boards send them."""
+    count = max(50, scale.calls // 20)
+    payloads = {
+        kind: b"".join(
+            readout.to_bytes()
+            for _, readout in islice(
+                Detector(seed=1, hits=6 / (1 + kind.half_hits), kind=kind).readouts(), count
+            )
+        )
+        for kind in (ASTROPIX4, ASTROPIX3, ASTEP)
+    }
+    rows = [
+        Row(f"decode_columns, a byte of {kind.name}", ASTROPIX4.name, "ns", "≤ 1.0 ×", most=1.0)
+        for kind in (ASTROPIX3, ASTEP)
+    ]
+    for _ in range(scale.rounds):
+        ours = {
+            kind: 1000 * timed_us(lambda raw=raw, kind=kind: decode_columns(raw, kind)) / len(raw)
+            for kind, raw in payloads.items()
+        }
+        for row, kind in zip(rows, (ASTROPIX3, ASTEP), strict=True):
+            row.ours.append(ours[kind])
+            row.theirs.append(ours[ASTROPIX4])
+    return rows
 
 
 def decode_plainly(data):

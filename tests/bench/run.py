@@ -20,6 +20,7 @@ BENCHMARKS = {
     "multicast_receiver": receiver_rows.multicast_receiver,
     "send": code_rows.send,
     "decode": code_rows.decode,
+    "decode_kinds": code_rows.decode_kinds,
     "monitor": monitor_rows.page,
     "relay_memory": relay_rows.memory,
 }

@@ -11,7 +11,7 @@ import pytest
 
 from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.fileio import FileHeader, apx_open
-from astropix_stream.fmt import AstroPix4Hit, AstroPix4Readout
+from astropix_stream.fmt import AstroPix4Hit, AstroPix4Readout, find_kind
 from astropix_stream.sock import MulticastReceiver
 from programs import Program
 
@@ -178,6 +178,56 @@ def test_simulated_readouts_are_printed(here, url):
     assert "nothing lost of 20" in program.stderr
 
 
+@pytest.mark.parametrize("kind", ["astropix4", "astropix3", "astep"])
+def test_each_kind_is_simulated(here, url, kind):
+    with receiving(url, "--count", 10, "--timeout", 10, "--json") as program:
+        done = run("simulate", *here, "--kind", kind, "--chips", 3, "--count", 10, "--rate", 500, "--seed", 1)
+        assert program.wait() == 0
+    assert f"simulated readouts of {find_kind(kind)}, not those of a detector" in done.stderr
+    detector = Detector(seed=1, rate=500, kind=find_kind(kind), chips=3)
+    data = [bytes.fromhex(json.loads(line)["data"]) for line in program.stdout.splitlines()]
+    assert data == [one.data().rstrip(b"\xff") for _, one in islice(detector.readouts(), 10)]
+
+
+def test_simulated_readouts_stay_on_this_machine(group, port):
+    """Without --interface: the same group is that of a real DAQ."""
+    there = f"udp://{group}:{port}?interface=127.0.0.1"
+    with receiving(there, "--count", 3, "--timeout", 10) as program:
+        done = run("simulate", "--group", group, "--port", port, "--count", 3)
+        assert program.wait() == 0
+    assert f"sending to {group}:{port} from 127.0.0.1 (lo)" in done.stderr
+
+
+def test_simulated_readouts_to_another_machine_need_an_interface():
+    done = run("simulate", "--group", "192.0.2.7", "--count", 1)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "apx: simulated readouts to 192.0.2.7, which is not this machine: name the --interface\n"
+    )
+
+
+def test_a_simulated_file_says_so(tmp_path):
+    path = tmp_path / "run.apx"
+    words = ("simulate", "--kind", "astropix3", "--output", path, "--seed", 5)
+    done = run(*words, "--count", 20)
+    assert (done.returncode, done.stdout) == (
+        0, f"20 simulated readouts of AstroPix 3 (3000) written to {path}\n",
+    )  # fmt: skip
+    with apx_open(path) as file:
+        assert file.header["readout_uid"] == 3000
+        assert file.header["simulated"] == {"seed": 5, "rate": 100.0, "hits": 3.0, "chips": 1}
+        readouts = list(file)
+    assert [readout.readout_id for readout in readouts] == list(range(20))
+    assert readouts[1].timestamp - readouts[0].timestamp == 10_000_000
+    for more, told in (("--count", 1), f"{path} exists"), ((), "a file needs an end"):
+        again = run(*words, *more)
+        assert again.returncode == 2
+        assert told in again.stderr
+    assert json.loads(run(*words, "--count", 1, "--force", "--json").stdout) == {
+        "file": str(path), "readouts": 1, "readout_uid": 3000,
+    }  # fmt: skip
+
+
 def test_readouts_as_json(here, url, group, port):
     with receiving(url, "--count", 5, "--timeout", 10, "--json") as program:
         run("simulate", *here, "--count", 5, "--seed", 1)
@@ -210,7 +260,7 @@ def test_a_hit_split_between_readouts_is_put_together(group, port, url, tmp_path
     with receiving(url, "--count", 2, "--timeout", 10, "--hits") as program:
         run("send", tmp_path / "run.apx", *here)
         assert program.wait() == 0
-    assert "hit 0 of readout 1: chip 0, row 0, column 9, TOT 224.10 us" in program.stdout
+    assert "hit 0 of readout 1: chip 0, column 9, row 0, TOT 224.10 us" in program.stdout
     assert "ORPHAN_BYTES_MATCHED" in program.stdout
 
 

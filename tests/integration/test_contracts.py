@@ -17,8 +17,13 @@ BREAKING = {
         "What calls itself pure reaches no socket",
     ),
     "astropix_stream/keys.py": ("import astropix_relay.core", "The library never imports the daemon"),
+    "astropix_relay/core.py": ("import astropix_bridge", "The relay is passive"),
+    "astropix_bridge/__init__.py": (
+        "import astropix_relay.core",
+        "The bridge is a client of the relay, no part of it",
+    ),
     "astropix_stream/fileio.py": ("import numpy", "The DAQ side needs the standard library alone"),
-    "astropix_stream/fmt.py": ("from astropix_stream import wire", "The floors of the library"),
+    "astropix_stream/fmt/framing.py": ("from astropix_stream import wire", "The floors of the library"),
     "astropix_relay/history.py": ("from astropix_relay import core", "The floors of the daemon"),
     "astropix_stream/cli/files/tables.py": (
         "from astropix_stream.cli import convert\nfrom astropix_stream.cli import files",
@@ -29,8 +34,7 @@ BREAKING = {
 
 @pytest.fixture
 def tree(tmp_path):
-    for package in ("client/astropix_stream", "daemon/astropix_relay"):
-        source = REPOSITORY / package
+    for source in (REPOSITORY / "client/astropix_stream", *(REPOSITORY / "daemon").glob("astropix_*")):
         shutil.copytree(source, tmp_path / source.name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
     return tmp_path

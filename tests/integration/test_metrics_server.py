@@ -12,9 +12,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from astropix_relay.configuration.addresses import Address
-from astropix_relay.metrics import Sample, StreamSample, Turns
-from astropix_relay.metrics_server import MAX_CLIENTS, MAX_REQUEST, REQUEST_S, MetricsServer
+from astropix_daemon.addresses import Address
+from astropix_daemon.metrics_server import MAX_CLIENTS, MAX_REQUEST, REQUEST_S, MetricsServer
+from astropix_relay.metrics import Sample, StreamSample, Turns, metrics, states
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.multicast.sockets import SocketMemory
 
@@ -35,7 +35,7 @@ def sample(at_s=None):
 
 @pytest.fixture
 def server():
-    server = MetricsServer(Address("127.0.0.1", 0))
+    server = MetricsServer(Address("127.0.0.1", 0), metrics, states)
     server.sample = sample()
     yield server
     server.close()
@@ -260,7 +260,7 @@ def test_closing_waits_for_no_client(server, port):
 def test_an_idle_one_closes_at_once():
     took_s = []
     for _ in range(5):
-        server = MetricsServer(Address("127.0.0.1", 0))
+        server = MetricsServer(Address("127.0.0.1", 0), metrics, states)
         begin_s = time.monotonic()
         server.close()
         took_s.append(time.monotonic() - begin_s)
@@ -283,11 +283,11 @@ def test_without_descriptors_it_waits_and_goes_on(server, port, monkeypatch):
 
 
 def test_ipv6():
-    server = MetricsServer(Address("::1", 0))
+    server = MetricsServer(Address("::1", 0), metrics, states)
     assert server.url.startswith("http://[::1]:")
     server.close()
 
 
 def test_a_port_that_is_taken(port):
     with pytest.raises(OSError, match="in use"):
-        MetricsServer(Address("127.0.0.1", port))
+        MetricsServer(Address("127.0.0.1", port), metrics, states)

@@ -19,6 +19,8 @@ def test_both_packages_are_in_it_with_their_types(wheel):
     assert {"astropix_stream/py.typed", "astropix_relay/py.typed"} <= set(names)
     assert {name.split("/")[0] for name in names} <= {
         "astropix_stream",
+        "astropix_bridge",
+        "astropix_daemon",
         "astropix_relay",
         "zz_astropix_analysis_names.pth",
         f"{wheel.name.split('-py3')[0]}.dist-info",

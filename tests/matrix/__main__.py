@@ -11,6 +11,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from matrix import log_rows  # noqa: F401  (its rows)
 from matrix.bench import Bench, Died
 from matrix.mutants import ROOT, break_lines
 from matrix.rows import ROWS

@@ -73,6 +73,7 @@ class Got:
         self.corrupt = outcome["corrupt"]
         self.malformed = outcome["malformed"]
         self.rejected = Told(outcome["rejected"])
+        self.rejoins = Told(outcome["rejoins"])
         self.serials = [first + i for first, count in outcome["ranges"] for i in range(count)]
         self.unique = set(self.serials)
 

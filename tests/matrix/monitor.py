@@ -48,6 +48,7 @@ class Monitor(threading.Thread):
                 # Told nowhere in public.
                 "malformed": subscription.malformed if subscription else 0,
                 "rejected": dict(getattr(receiver, "rejected", {})),
+                "rejoins": dict(getattr(receiver, "rejoins", {})),
             }
 
     def read(self, receiver):

@@ -4,11 +4,16 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CODE = {"astropix_stream": ROOT / "client", "astropix_relay": ROOT / "daemon"}
+CODE = {
+    "astropix_stream": ROOT / "client",
+    "astropix_bridge": ROOT / "daemon",
+    "astropix_daemon": ROOT / "daemon",
+    "astropix_relay": ROOT / "daemon",
+}
 
 
 def break_lines(lines, directory):
-    """Copy both packages to a directory for PYTHONPATH, and break lines there."""
+    """Copy the packages to a directory for PYTHONPATH, and break lines there."""
     tree = Path(directory, "broken")
     for package, source in CODE.items():
         shutil.copytree(source / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -7,6 +7,7 @@ import inspect
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -308,7 +309,7 @@ def subscriber_stopped(bench):
 @row(
     "connection cut",
     "astropix_stream/relay/receiver.py",
-    "self._subscribed = False\n            self._subscribe(sock)",
+    "self._subscribed = False\n        self._subscribe(sock)",
     "self._subscribe(sock)",
 )
 def connection_cut(bench):
@@ -338,8 +339,8 @@ def connection_cut(bench):
 @row(
     "relay killed with SIGKILL and restarted",
     SUBSCRIPTION,
-    "missing = (ahead - 1) // self._stride - self._missed",
-    "missing = ahead // self._stride - self._missed",
+    "missing = (ahead - 1) // self._readouts.stride - self._missed",
+    "missing = ahead // self._readouts.stride - self._missed",
 )
 def relay_killed(bench):
     relay = bench.start_relay()
@@ -387,6 +388,45 @@ def daq_restarted(bench):
     bench.equal("runs, by the relay's beat", got.totals["runs"], runs)
     bench.counted = f"{got.totals['runs']} runs, 0 lost: relay, client and direct receiver"
     bench.recovered = "nothing was lost"
+    bench.stop_relay(relay)
+
+
+@row(
+    "interface deleted and made again",
+    "astropix_stream/multicast/joined.py",
+    "sockets.join(sock, self.wanted.group, interface, source)",
+    "self._has_joined or sockets.join(sock, self.wanted.group, interface, source)",
+)
+def interface_made_again(bench):
+    relay = bench.start_relay()
+    client, witness = bench.start_monitors(), bench.start_witness()
+    nic, rate = bench.front[bench.relay_host], 1000
+    daq = bench.start_daq(rate=rate)
+    times, limit = bench.long(5, 2), 0.0
+    for _ in range(times):
+        wait(1)
+        began_s = time.monotonic()
+        nic.delete()
+        wait(1.5)
+        nic.create()
+        limit += (time.monotonic() - began_s + 3.0) * rate  # joined again within 3 s
+        for program in (relay, witness.program):
+            program.wait_for("joined 239.1.1.1:5007 again on eth0")
+    wait(1)
+    sent = daq.stop()
+    (got,), (direct,) = client.finish(0), witness.finish(0)  # how many is not known here
+    bench.injected = f"{times} times, for 1.5 s each; {sent} readouts sent (the DAQ's own count)"
+    for who, received in (("client", got), ("witness", direct)):
+        missing = sent - len(received.unique)
+        bench.true(f"{who}: some were sent meanwhile", missing > 1.5 * rate * times * 0.9)
+        bench.true(f"{who}: {missing} missing, at most {limit:.0f}", missing < limit)
+        bench.equal(f"{who}: before the socket", received.lost_at["before_socket"], missing)
+        nothing_but(bench, who, received, lost=missing)
+        bench.true(f"{who}: in order", received.is_in_order())
+    bench.equal("witness: rejoins", direct.rejoins, {"interface": times})
+    bench.counted = f"{got.ledger['lost']} lost by the relay, {direct.ledger['lost']} by the receiver; "
+    bench.counted += f"{times} rejoins"
+    bench.recovered = "joined again within 3 s, by both"
     bench.stop_relay(relay)
 
 

@@ -58,7 +58,7 @@ def test_a_silent_network(net):
     bridged(monitor)
     checks, summary = examine(monitor, UDP)
     assert faults(checks) == {"nothing-arrives"}, told(checks)
-    assert summary["first"]["command"] == f"apx simulate --group {GROUP} --port {PORT}"
+    assert summary["first"]["command"] == f"apx simulate --group {GROUP} --port {PORT} --interface INTERFACE"
 
 
 def test_a_container(net):

@@ -82,7 +82,7 @@ MISTAKES = [
     (["send", "{dir}"], "Is a directory"),
     (["send", "{other}"], "not an .apx file"),
     (["receive"], "Missing argument 'URL"),
-    (["receive", "239.1.1.1:5007"], "a source begins with udp:// or tcp://"),
+    (["receive", "239.1.1.1:5007"], "a source begins with udp://, tcp:// or nats://"),
     (["receive", "udp://239.1.1.1:5007?interface=eth77"], "no interface is called 'eth77'"),
     (["receive", "udp://239.1.1.1:5007", "tcp://relay"], "tcp://HOST:PORT"),
     (["receive", "udp://239.1.1.1:5007", "--count", "0"], "--count"),

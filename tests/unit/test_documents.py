@@ -13,7 +13,12 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 WORKFLOWS = [*(ROOT / ".github/workflows").glob("*.yml")]
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-PACKAGES = ("client/astropix_stream", "daemon/astropix_relay")
+PACKAGES = (
+    "client/astropix_stream",
+    "daemon/astropix_bridge",
+    "daemon/astropix_daemon",
+    "daemon/astropix_relay",
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -1,5 +1,6 @@
 """Whether a class fits the readouts: by what is said of them, and by what decodes."""
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.fileio import apx_open
 from astropix_stream.fitting import SAMPLE, Doubt, describe, misfit
-from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.fmt import ASTEP, ASTROPIX3, AstroPix4Readout, kind_of
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -68,6 +69,22 @@ def test_bytes_without_hits_are_doubted_once_after_a_hundred():
     assert doubt.text.startswith(
         "100 % of the bytes of the first 100 readouts belong to no hit of AstroPix 4"
     )
+
+
+@pytest.mark.parametrize("kind", [ASTROPIX3, ASTEP])
+def test_readouts_of_each_kind_are_not_doubted_and_others_are(kind):
+    readouts = [readout for _, readout in islice(Detector(seed=1, kind=kind).readouts(), 3 * SAMPLE)]
+    doubt = Doubt()
+    assert not any(map(doubt.note, readouts))
+    assert not doubt.open
+    doubt = Doubt()
+    others = [AstroPix4Readout(readout.data(), 0, 0) for readout in readouts]
+    assert sum(map(doubt.note, others)) == 1
+
+
+def test_an_unknown_kind_is_not_doubted():
+    doubt = Doubt()
+    assert not any(doubt.note(kind_of(77).readout_class(b"abc", i, 0)) for i in range(2 * SAMPLE))
 
 
 @pytest.mark.shared

@@ -41,8 +41,8 @@ def test_right_ones(url, expected):
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [
-        ("239.1.1.1:5007", "begins with udp:// or tcp://"),
-        ("ucp://239.1.1.1:5007", "begins with udp:// or tcp://"),
+        ("239.1.1.1:5007", "begins with udp://, tcp:// or nats://"),
+        ("ucp://239.1.1.1:5007", "begins with udp://, tcp:// or nats://"),
         ("udp://239.1.1.1", "udp://HOST:PORT"),
         ("udp://:5007", "udp://HOST:PORT"),
         ("udp://239.1.1.1:5007/x", "udp://HOST:PORT"),

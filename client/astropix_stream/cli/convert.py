@@ -30,7 +30,7 @@ def command(
     ],
     *,
     keep_duplicates: options.KeepDuplicates = False,
-    any_kind: options.AnyKind = False,
+    kind: options.KindOption = None,
     force: options.Force = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
@@ -44,7 +44,7 @@ def command(
         raise ConfigError(f"{table} exists: choose another name, or overwrite it with --force")
     converted = Converted(str(table))
     with Reading(file) as reading:
-        readout_class = reading.readout_class(any_kind=any_kind)
+        readout_class = reading.readout_class(kind)
         with replacement(table) as path, open_table(path, table.suffix, readout_class) as rows:
             converted.convert(reading, rows, keep_duplicates=keep_duplicates)
         trouble = reading.trouble

@@ -20,6 +20,7 @@ EXAMPLES = (
     "Examples:\n\n"
     "apx doctor  (udp://239.1.1.1:5007, as a program that names nothing would join it)\n\n"
     "apx doctor 'udp://239.1.1.1:5007?interface=eth1' --relay tcp://relay:5556\n\n"
+    "apx doctor 'nats://host:4222?stream=astropix'\n\n"
     "sudo apx doctor udp://239.1.1.1:5007 --listen 130  (long enough to miss a querier)\n\n"
     "A record of --json is a check; the last one says what to try first."
 )
@@ -33,7 +34,7 @@ def command(
         str | None,
         typer.Argument(
             metavar="[URL]",
-            help="udp://GROUP:PORT or tcp://RELAY:PORT; by default the documented group.",
+            help="udp://GROUP:PORT, tcp://RELAY:PORT or nats://HOST:PORT; by default the documented group.",
             show_default=False,
         ),
     ] = None,
@@ -82,8 +83,9 @@ def _examine(
 ) -> Iterator[tuple[str, list[Verdict]]]:
     yield "this installation", examination.examine_environment()
     for source in sources:
-        if source.scheme == "tcp":
-            yield str(source), examination.examine_relay(source)
+        if source.scheme != "udp":
+            examine = examination.examine_relay if source.scheme == "tcp" else examination.examine_log
+            yield str(source), examine(source)
             continue
         if not quiet:
             print(f"listening to {source} for {listen_s:g} s ...", file=sys.stderr)

@@ -65,7 +65,7 @@ def command(
             help="Begin with what a relay's history still holds, with what comes now, or N readouts ago.",
         ),
     ] = "oldest",
-    any_kind: options.AnyKind = False,
+    kind: options.KindOption = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -90,7 +90,7 @@ def command(
         snapshots=snapshot,
         every_s=every,
         start=start,
-        any_kind=any_kind,
+        kind=kind,
         announce=announce,
     )
     print(json.dumps(export.state(view)) if as_json else words.summary(view))

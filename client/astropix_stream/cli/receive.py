@@ -15,7 +15,7 @@ from astropix_stream.cli.terminal import ending, options
 from astropix_stream.cli.terminal.sources import OpenSource, Sources
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fitting import Doubt
-from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.fmt import Readout
 from astropix_stream.joining import Joiner, decoded
 
 EXAMPLES = (
@@ -32,7 +32,7 @@ def command(
     *,
     hits: Annotated[bool, typer.Option("--hits", help="Decode, and print every hit.")] = False,
     keep_duplicates: options.KeepDuplicates = False,
-    any_kind: options.AnyKind = False,
+    kind: options.KindOption = None,
     count: options.Count = None,
     timeout: options.Timeout = None,
     key: options.Key = None,
@@ -45,8 +45,8 @@ def command(
     With --hits, duplicates are left out: the same readout once more. Exits with 1 if nothing came within
     --timeout, or not as many as --count.
     """
-    with Sources(options.with_keys(urls, key, server_key), timeout) as sources:
-        how = How(hits, as_json, keep_duplicates, any_kind)
+    with Sources(options.with_keys(urls, key, server_key), timeout, kind) as sources:
+        how = How(hits, as_json, keep_duplicates)
         reception = Printer(sources, how)
         interrupted, timed_out = False, None
         try:
@@ -72,7 +72,6 @@ class How(NamedTuple):
     hits: bool
     as_json: bool
     keep_duplicates: bool
-    any_kind: bool
 
 
 class Printer:
@@ -82,7 +81,6 @@ class Printer:
         self._sources = sources
         self._hits, self._as_json = how.hits, how.as_json
         self._keep_duplicates = how.keep_duplicates or not how.hits
-        self._any_kind = how.any_kind
         self._label = len(sources) > 1
         # A hit may be split between a readout and the next one of the same DAQ.
         self._joiners: defaultdict[tuple[OpenSource, Source], Joiner] = defaultdict(Joiner)
@@ -105,15 +103,15 @@ class Printer:
                 print(line)
             self.readouts += 1
 
-    def _decoded(self, source: OpenSource, batch: Batch) -> Iterator[AstroPix4Readout]:
+    def _decoded(self, source: OpenSource, batch: Batch) -> Iterator[Readout[Any]]:
         """Make readouts of a batch, and decode them if hits are wanted."""
         if not self._keep_duplicates:
             self.left_out += sum(batch.duplicates)
             batch = batch.without_duplicates()
+        readout_class = source.kind.readout_class
         if not self._hits:
-            yield from map(AstroPix4Readout.from_bytes, batch.datagrams())
+            yield from map(readout_class.from_bytes, batch.datagrams())
             return
-        readout_class = source.readout_class(any_kind=self._any_kind)
         readouts = readout_class.from_payload(batch.payload, batch.ends, batch.readout_ids, batch.timestamps)
         joiner = self._joiners[source, batch.source]
         for readout in decoded(readouts, joiner, batch.run_starts, batch.duplicates):
@@ -122,23 +120,19 @@ class Printer:
                 ending.log.warning("%s: %s", source, self._doubts[source].text)
             yield readout
 
-    def _lines(self, source: OpenSource, batch: Batch, readout: AstroPix4Readout) -> Iterator[str]:
+    def _lines(self, source: OpenSource, batch: Batch, readout: Readout[Any]) -> Iterator[str]:
         return (
             map(json.dumps, self._records(source, batch, readout))
             if self._as_json
             else self._texts(source, readout)
         )
 
-    def _texts(self, source: OpenSource, readout: AstroPix4Readout) -> Iterator[str]:
+    def _texts(self, source: OpenSource, readout: Readout[Any]) -> Iterator[str]:
         yield f"{source}: {readout}" if self._label else str(readout)
         if self._hits:
-            yield from (f"  {hit}" for hit in readout.hits())
-            if status := readout.decoding_status():
-                yield f"  decoding: {status}"
+            yield from (f"  {text}" for text in readout.hits_as_text(clean=False))
 
-    def _records(
-        self, source: OpenSource, batch: Batch, readout: AstroPix4Readout
-    ) -> Iterator[dict[str, Any]]:
+    def _records(self, source: OpenSource, batch: Batch, readout: Readout[Any]) -> Iterator[dict[str, Any]]:
         origin = {"url": str(source), "source": str(batch.source), "received_ns": batch.received_ns}
         if not self._hits:
             yield origin | {

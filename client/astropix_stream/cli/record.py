@@ -20,6 +20,7 @@ EXAMPLES = (
     "Examples:\n\n"
     "apx record 'udp://239.1.1.1:5007?interface=eth1' run.apx\n\n"
     "apx record tcp://relay:5556 night.apx --split runs --split 1GiB\n\n"
+    "apx record nats://host:4222 shift.apx --from 2026-11-28T10:00 --to 2026-11-28T18:00\n\n"
     "Beside run.apx is run.json: counts, and what was lost where. A new file gets a number: run-2.apx."
 )
 
@@ -46,6 +47,15 @@ def command(
             help="Kind of the readouts, where no relay says it: 4000 (AstroPix 4, the default), 3000, 3100.",
         ),
     ] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="oldest|N|TIME", help="Of a log: begin there, not with what comes now."
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Of a log: end with what was received then.")
+    ] = None,
     force: options.Force = False,
     count: options.Count = None,
     seconds: options.Seconds = None,
@@ -61,7 +71,8 @@ def command(
     the last second. Exits with 1 if nothing was recorded, or something could not be written.
     """
     splitting = parse_splitting(split or ())
-    with Sources(options.with_keys([url], key, server_key), timeout) as sources:
+    urls, until_ns = options.with_times(options.with_keys([url], key, server_key), begin, until)
+    with Sources(urls, timeout) as sources:
         (source,) = sources
         recorder = Recorder(
             file,
@@ -75,7 +86,7 @@ def command(
         interrupted, late = False, None
         try:
             sources.wait_ready()
-            interrupted = recording.run(count, seconds)
+            interrupted = recording.run(count, seconds, until_ns)
         except KeyboardInterrupt:
             interrupted = True
         except ReceiveTimeout as error:
@@ -121,8 +132,10 @@ class Recording:
         self._recorder = recorder
         self._begin_s = time.monotonic()
 
-    def run(self, count: int | None, seconds: float | None) -> bool:
+    def run(self, count: int | None, seconds: float | None, until_ns: int | None = None) -> bool:
         """Record so many readouts or seconds, or until the disk is full; return whether Ctrl-C came first.
+
+        With `until_ns`, ns since the Unix epoch, until what the relay received then or later.
 
         Ctrl-C waits for a readout that was read to be written.
         """
@@ -131,6 +144,8 @@ class Recording:
         with ending.deferred() as asked, progress.open_display(count) as display:
             for arrived in self._sources.rounds():
                 for _, batch in arrived:
+                    if until_ns is not None and batch.received_ns >= until_ns:
+                        return False
                     recorder.take(batch, clock.now(), None if count is None else count - recorder.readouts)
                 now = clock.now()
                 recorder.tick(now)
@@ -138,9 +153,14 @@ class Recording:
                     display.show(now.s, recorder.readouts, self._note())
                 if recorder.error is not None or recorder.readouts == count or now.s >= end_s:
                     return False
+                if until_ns is not None and not arrived and now.ns >= until_ns and self._caught_up():
+                    return False
                 if asked.is_set():
                     return True
         return False
+
+    def _caught_up(self) -> bool:
+        return all(getattr(source.receiver, "caught_up", True) for source in self._sources)
 
     def _note(self) -> str:
         lost = sum(source.receiver.ledger.lost for source in self._sources)

@@ -22,6 +22,8 @@ class State(StrEnum):
 
     NO_NETWORK = "no network"
     """The membership or the interface is gone, or the relay cannot be reached."""
+    NO_LOG = "no log"
+    """The log cannot be reached, or there is none."""
     LOSING = "losing"
     """Readouts were lost in the last 10 s."""
     LAGGING = "lagging"

@@ -25,7 +25,7 @@ NOTHING_ARRIVES = Fault(
     "group or port or with a TTL of 0, or a switch or router on the way does not forward the group.",
     "look whether the DAQ sends, and where to; in its place send something on its host",
     {
-        ON_NETWORK: "apx simulate --group {group} --port {port}",
+        ON_NETWORK: "apx simulate --group {group} --port {port} --interface INTERFACE",
         ON_THIS_HOST: "apx simulate --group {group} --port {port} --interface {interface} --ttl 0",
     },
 )

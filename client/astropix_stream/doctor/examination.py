@@ -11,6 +11,8 @@ from astropix_stream.doctor import (
     firewall,
     host,
     joining,
+    log,
+    log_probe,
     path,
     probe,
     querier,
@@ -80,6 +82,17 @@ class Facts:
 def examine_environment() -> list[Verdict]:
     """Examine what holds of every source."""
     return [environment.judge_packages(distributions.conflict(), distributions.imported_as())]
+
+
+def examine_log(source: SourceUrl) -> list[Verdict]:
+    """Examine a log.
+
+    Raises
+    ------
+    ConfigError
+        A file that the source names cannot be read, or no client for NATS is installed.
+    """
+    return log.judge(log_probe.ask(source))
 
 
 def examine_relay(source: SourceUrl) -> list[Verdict]:

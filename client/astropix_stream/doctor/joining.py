@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from astropix_stream import errors
+from astropix_stream.addresses import canonical
 from astropix_stream.doctor.verdict import Fault, Mark, Verdict, fine, unknown
 
 PROGRAM_KNOWN, PROGRAM_UNKNOWN = "to end it", "to see which it is"
@@ -40,7 +41,7 @@ NOT_A_MEMBER = Fault(
     "the kernel has forgotten that {group} was joined on {interface}",
     "The socket joined, but /proc/net/igmp does not list the group: the interface lost its protocol for a "
     "moment (moved to another namespace, its MTU changed).",
-    "switch the interface off and on, then start the program again",
+    "switch the interface off and on; receivers and the relay then join again by themselves",
     "sudo ip link set {interface} down\nsudo ip link set {interface} up",
     blocks=True,
 )
@@ -75,6 +76,7 @@ def parse_udp(text: str, group: str, port: int) -> list[Owner]:
     They are bound to the group or to any address. The last column is what the kernel dropped on each.
     """
     found = []
+    group = canonical(group)
     for line in text.splitlines()[1:]:
         fields = line.split()
         packed, _, number = fields[1].partition(":")

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from astropix_stream import keys, wire, zeromq
+from astropix_stream import addresses, keys, names, wire, zeromq
 from astropix_stream.doctor import relay
 from astropix_stream.doctor.relay import Answers, HandshakeResult
 from astropix_stream.errors import WireError
@@ -48,25 +48,24 @@ def ask(source: SourceUrl, step_s: float = STEP_S) -> Answers:
     """
     options = source.options
     own_keys = keys.read_client_keys(options.get("server_key"), options.get("key_file"))
-    answers = Answers(source, addresses=_resolve(source), has_key=own_keys is not None)
-    if not answers.addresses:
-        return answers
+    answers = Answers(source, addresses=names.resolve(source.host), has_key=own_keys is not None)
+    tried: list[Answers] = []
+    for address in answers.addresses:  # as a receiver does: each in turn, until one leads to a relay
+        tried.append(_try(replace(answers, address=address), own_keys, step_s))
+        if tried[-1].hello is not None:
+            break
+    return max(tried, key=relay.progress, default=answers)
+
+
+def _try(answers: Answers, own_keys: keys.ClientKeys | None, step_s: float) -> Answers:
     answers = _connect(answers, step_s)
     return _subscribe(answers, own_keys, step_s) if relay.is_let_in(answers) else answers
 
 
-def _resolve(source: SourceUrl) -> tuple[str, ...]:
-    try:
-        found = socket.getaddrinfo(source.host, source.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return ()
-    return tuple(dict.fromkeys(str(address[4][0]) for address in found))
-
-
 def _connect(answers: Answers, step_s: float) -> Answers:
-    """Connect by TCP alone: the kernel's answer is more precise than ZeroMQ's, which tries for ever."""
+    """Connect by TCP alone: the kernel's answer is more precise than ZeroMQ's, which tries without end."""
     try:
-        with socket.create_connection((answers.source.host, answers.source.port), step_s) as connection:
+        with socket.create_connection((answers.address, answers.source.port), step_s) as connection:
             greeting = _exchange_greetings(connection)
     except OSError as error:
         return replace(answers, connect_error=error)
@@ -89,7 +88,7 @@ def _subscribe(answers: Answers, own_keys: keys.ClientKeys | None, step_s: float
         for option, value in {
             zmq.MAXMSGSIZE: zeromq.MAX_MESSAGE,
             zmq.HANDSHAKE_IVL: int(step_s * 1000),
-            zmq.IPV6: int(any(":" in address for address in answers.addresses)),
+            zmq.IPV6: int(":" in answers.address),
         }.items():
             sock.setsockopt(option, value)
         sock.subscribe(wire.HELLO_TOPIC)
@@ -97,7 +96,7 @@ def _subscribe(answers: Answers, own_keys: keys.ClientKeys | None, step_s: float
             own_keys.set_on(sock)
         monitor = sock.get_monitor_socket()
         try:
-            sock.connect(answers.source.endpoint)
+            sock.connect(f"tcp://{addresses.joined(answers.address, answers.source.port)}")
             answers = replace(answers, handshake=_wait_for_handshake(monitor, step_s))
         finally:
             sock.disable_monitor()

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from astropix_stream import errors
+from astropix_stream.addresses import is_address
 from astropix_stream.counting.state import QUIET_AFTER_S
 from astropix_stream.doctor.path import with_option
 from astropix_stream.doctor.verdict import Fault, Verdict, fine
@@ -163,6 +164,8 @@ class Answers:
         The relay's URL.
     addresses
         What the name stands for; empty if it is unknown.
+    address
+        That of them which led furthest; what follows is of this one.
     connect_error
         Why TCP did not connect.
     mechanism
@@ -184,6 +187,7 @@ class Answers:
 
     source: SourceUrl
     addresses: tuple[str, ...] = ()
+    address: str = ""
     connect_error: OSError | None = None
     mechanism: str | None = None
     has_key: bool = False
@@ -210,6 +214,18 @@ def parse_greeting(greeting: bytes) -> str:
     return greeting[_MECHANISM].rstrip(b"\0").decode("ascii", "replace")
 
 
+def progress(answers: Answers) -> int:
+    """Return how many steps of the way were reached."""
+    return sum(
+        (
+            answers.connect_error is None,
+            bool(answers.mechanism),
+            answers.handshake is HandshakeResult.SUCCEEDED,
+            answers.hello is not None,
+        )
+    )
+
+
 def is_let_in(answers: Answers) -> bool:
     """Return whether a handshake can succeed: both sides want keys, or both do not."""
     return answers.mechanism == ("CURVE" if answers.has_key else "NULL")
@@ -229,8 +245,8 @@ def judge_name(answers: Answers) -> Verdict | None:
     host = answers.source.host
     if not answers.addresses:
         return UNKNOWN_NAME.found("name", host=host)
-    if host in answers.addresses:
-        return None  # it was an address
+    if is_address(host):
+        return None
     return fine("name", f"{host} is {', '.join(answers.addresses)}")
 
 
@@ -240,7 +256,8 @@ def judge_connection(answers: Answers) -> Verdict | None:
         return None
     error = answers.connect_error
     if error is None:
-        return fine("connection", f"{answers.endpoint} takes connections")
+        at = f" at {answers.address}" if len(answers.addresses) > 1 else ""
+        return fine("connection", f"{answers.endpoint} takes connections{at}")
     if error.errno == errno.ECONNREFUSED:
         return NOTHING_LISTENS.found("connection", endpoint=answers.endpoint, port=answers.source.port)
     reason = "no answer in time" if isinstance(error, TimeoutError) else errors.explain(error)

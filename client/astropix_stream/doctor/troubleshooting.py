@@ -9,7 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from string import Formatter
 
 from astropix_stream import errors
-from astropix_stream.doctor import arrivals, environment, firewall, joining, path, querier, relay, settings
+from astropix_stream.doctor import (
+    arrivals,
+    environment,
+    firewall,
+    joining,
+    log,
+    path,
+    querier,
+    relay,
+    settings,
+)
 from astropix_stream.doctor.verdict import Fault
 
 _CHAPTERS: Sequence[tuple[str, Sequence[Fault]]] = (
@@ -21,6 +31,7 @@ _CHAPTERS: Sequence[tuple[str, Sequence[Fault]]] = (
     ("What arrives", arrivals.FAULTS),
     ("Switches", querier.FAULTS),
     ("The relay", relay.FAULTS),
+    ("The log", log.FAULTS),
 )
 
 _BEGINNING = """\
@@ -31,6 +42,7 @@ _BEGINNING = """\
 ```sh
 apx doctor 'udp://239.1.1.1:5007'            # on a monitor of the detector's network
 apx doctor 'tcp://relay:5556?stream=astropix'  # on a monitor of another network
+apx doctor 'nats://host:4222?stream=astropix'  # for what a log keeps
 ```
 
 Here is each thing that it can say, why it is so, and what to do. Words in capitals stand for what it fills

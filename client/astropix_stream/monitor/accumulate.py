@@ -20,8 +20,9 @@ from astropix_stream.counting.losses import Loss
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import LOSING_FOR_S, QUIET_AFTER_S, State
 from astropix_stream.fitting import SAMPLE, Doubt
-from astropix_stream.fmt import AstroPix4Readout, split
+from astropix_stream.fmt import ASTROPIX4, Kind, split
 from astropix_stream.joining import Joiner
+from astropix_stream.monitor.geometry import Geometry, geometry_of
 from astropix_stream.monitor.histograms import Histograms
 from astropix_stream.monitor.rates import RateHistory
 
@@ -202,11 +203,14 @@ class Accumulator:
         When the page began.
     source
         Where the readouts come from, as a person wrote it.
+    kind
+        What the readouts are, unless `set_kind` tells of another.
     """
 
-    def __init__(self, now: Moment, source: str = "") -> None:
+    def __init__(self, now: Moment, source: str = "", kind: Kind = ASTROPIX4) -> None:
         self.began = now
         self.source = source
+        self._kind = kind
         self.runs: list[RunData] = []
         """In the order in which they began."""
         self.present: RunData | None = None
@@ -224,6 +228,20 @@ class Accumulator:
         self._last_loss: Loss | None = None
         self._readouts_at: Counter[int] = Counter()  # by second, of this turn
         self._hits_at: Counter[int] = Counter()
+
+    @property
+    def geometry(self) -> Geometry:
+        """That of the present run; before the first, that of the kind that is expected."""
+        return self.present.counts.geometry if self.present else geometry_of(self._kind)
+
+    def set_kind(self, kind: Kind) -> None:
+        """Take the readouts to come for those of a kind; with another than before, a run begins."""
+        if kind != self._kind:
+            self._kind = kind
+            self._current.clear()
+            self._joiners.clear()
+            self._doubt = Doubt()
+            self.present = None
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
         """Take in batches in order of arrival; those of a run are decoded together."""
@@ -286,7 +304,8 @@ class Accumulator:
                 run.until = tally
         self._run_count += 1
         began_ns = self._received_ns(arrival)
-        run = RunData(self._run_count, source, first_id, first_timestamp, began_ns, tally)
+        counts = Histograms(geometry_of(self._kind))
+        run = RunData(self._run_count, source, first_id, first_timestamp, began_ns, tally, counts=counts)
         self.runs.append(run)
         self._current[source] = run
         self._forget_oldest(arrival.at)
@@ -324,9 +343,10 @@ class Accumulator:
         begins = np.cumsum([0, *map(len, segments[:-1])])
         payload = b"".join([segment.payload for segment in segments])
         if self._doubt.open:
-            self._note_kind(payload)
+            self._note_kind(payload, segments[0].run.counts.geometry.kind)
         decoded = decode_batch(
             payload,
+            segments[0].run.counts.geometry.kind,
             joiner=self._joiner(source),
             run_starts={
                 begin for begin, one in zip(begins.tolist(), segments, strict=True) if one.begins_run
@@ -351,10 +371,10 @@ class Accumulator:
         """Why the readouts may be of another kind than they are decoded as; empty if nothing says so."""
         return self._doubt.text
 
-    def _note_kind(self, payload: bytes) -> None:
+    def _note_kind(self, payload: bytes, kind: Kind) -> None:
         """Look at the first readouts, whether they are of the kind that they are decoded as."""
         for raw, _, _ in islice(split(payload), SAMPLE):
-            if self._doubt.note(AstroPix4Readout.from_bytes(raw)):
+            if self._doubt.note(kind.readout_class.from_bytes(raw)):
                 _log.warning("%s: %s", self.source, self._doubt.text)
 
     def _note_rates(self) -> None:
@@ -416,7 +436,7 @@ class Accumulator:
         """Return the state of the stream: that of the receiver, unless we lose what it received."""
         state = self.reception.state
         skipping = now.s - self._skipped_at_s < LOSING_FOR_S
-        return State.LOSING if skipping and state is not State.NO_NETWORK else state
+        return State.LOSING if skipping and state not in (State.NO_NETWORK, State.NO_LOG) else state
 
     def age_s(self, now: Moment) -> float | None:
         """Return the age of the last readout; None before the first."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.fmt import AstroPix4Readout, Kind
 from astropix_stream.monitor import server
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.feed import Feed
@@ -26,7 +26,7 @@ def run(
     snapshots: Path | None = None,
     every_s: float = 60.0,
     start: StartOption = "oldest",
-    any_kind: bool = False,
+    kind: Kind | None = None,
     announce: Callable[[str], None] = print,
 ) -> View:
     """Show what comes from some source until Ctrl-C; return the last view of it.
@@ -40,9 +40,9 @@ def run(
     snapshots, every_s
         Where to write pictures and numbers, and how often; None: nowhere.
     start
-        With what to begin, of a relay that has history: see `relay.RelayReceiver`.
-    any_kind
-        Decode as AstroPix 4 even what a relay says to be another kind of readouts.
+        With what to begin, of a relay that has history or of a log: see `relay.RelayReceiver`.
+    kind
+        What the readouts are; None takes the relay's word for it, and AstroPix 4 without.
     announce
         Is told the page's URL once it can be opened.
 
@@ -55,9 +55,10 @@ def run(
     ways = [parse_url(url) for url in urls]
     # Two histories that come beside each other are more than what merges them can put in order.
     source = _with_start(ways[0], start) if len(ways) == 1 else ways
-    receiver = open_receiver(AstroPix4Readout, source, any_kind=any_kind)
+    # The page follows the kind that the relay says; so the receiver is to take any.
+    receiver = open_receiver(AstroPix4Readout, source, any_kind=True)
     with ExitStack() as stack:
-        feed = stack.enter_context(Feed(receiver, " and ".join(map(str, ways))))
+        feed = stack.enter_context(Feed(receiver, " and ".join(map(str, ways)), kind))
         if snapshots is not None:
             stack.enter_context(Snapshots(feed, snapshots, every_s))
         server.serve(feed, site, announce)
@@ -65,5 +66,5 @@ def run(
 
 
 def _with_start(url: SourceUrl, start: StartOption) -> SourceUrl:
-    """Let a relay begin there; multicast has nothing but what comes."""
-    return url if url.scheme == "udp" else replace(url, options={**url.options, "start": start})
+    """Let a relay or a log begin there; multicast has nothing but what comes."""
+    return url if url.scheme == "udp" else replace(url, options={"start": start, **url.options})

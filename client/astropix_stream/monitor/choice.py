@@ -3,37 +3,38 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-
-from astropix_stream.errors import ConfigError
-from astropix_stream.monitor.histograms import (
-    CHIPS,
-    COLUMNS,
-    ROWS,
-    TOT_BIN_US,
-    TOT_BINS,
-    Pixel,
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
 )
 
+from astropix_stream.errors import ConfigError
+from astropix_stream.monitor.geometry import DEFAULT, Geometry, Pixel, chip_value
+
 MAX_MASKED = 1024
-MAX_TOT_US = TOT_BINS * TOT_BIN_US
+MAX_TOT_US = 100_000.0  # a number; which bins there are depends on the kind
 
 
-def _pixel(text: Any) -> Any:
-    """Read chip/column/row."""
-    try:
-        chip, column, row = (int(part) for part in text.split("/"))
-    except (AttributeError, ValueError):
-        raise ValueError(f"{text!r} is not a pixel: write chip/column/row, such as 0/9/3") from None
-    if not (0 <= chip < CHIPS and 0 <= column < COLUMNS and 0 <= row < ROWS):
-        raise ValueError(f"{text!r}: chip, column and row go from 0 to 31")
-    return Pixel(chip, column, row)
+def _geometry(info: ValidationInfo) -> Geometry:
+    geometry: Geometry = (info.context or {}).get("geometry", DEFAULT)
+    return geometry
 
 
-def _pixels(value: Any) -> Any:
+def _chip(value: Any, info: ValidationInfo) -> int | None:
+    return None if value is None or value == "" else _geometry(info).read_chip(value)
+
+
+def _pixels(value: Any, info: ValidationInfo) -> Any:
     """Read pixels from a text with spaces or commas, or from a list of texts."""
     texts = value.replace(",", " ").split() if isinstance(value, str) else value
-    return sorted({_pixel(text) for text in texts}) if isinstance(texts, list) else texts
+    if not isinstance(texts, list):
+        return texts
+    return sorted({_geometry(info).read_pixel(text) for text in texts})
 
 
 def _none_if_empty(value: Any) -> Any:
@@ -44,7 +45,6 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
-Chip = Annotated[int, Field(ge=0, lt=CHIPS)]
 Number = Annotated[int | None, BeforeValidator(_none_if_empty)]
 
 
@@ -58,13 +58,15 @@ class Choice(BaseModel):
     compare
         Number of a run to draw as an outline over it.
     chip
-        None takes all chips together.
+        As a number of `geometry`; None takes all chips together.
     quantity, log
         What the hit map shows, and whether its colours are logarithmic.
     window_min
         Minutes of rates.
     tot_from, tot_to, tot_bins
-        Axis of the TOT spectrum in µs.
+        Axis of the TOT spectrum in µs; without an end, as far as the kind of readouts has it at first.
+    tot_of
+        Of what the TOT spectrum is, where a pixel is two half hits.
     masked
         Pixels left out of the view.
     frozen
@@ -77,12 +79,13 @@ class Choice(BaseModel):
 
     run: Number = None
     compare: Number = None
-    chip: Annotated[Chip | None, BeforeValidator(_none_if_empty)] = None
+    chip: Annotated[int | None, BeforeValidator(_chip)] = None
     quantity: Literal["hits", "tot"] = "hits"
     log: bool = False
     window_min: Annotated[Literal[1, 10, 60, 1440], BeforeValidator(_whole)] = 10
     tot_from: Annotated[float, Field(ge=0.0, le=MAX_TOT_US)] = 0.0
-    tot_to: Annotated[float, Field(ge=0.0, le=MAX_TOT_US)] = 400.0
+    tot_to: Annotated[float | None, Field(ge=0.0, le=MAX_TOT_US), BeforeValidator(_none_if_empty)] = None
+    tot_of: Literal["pixels", "halves"] = "pixels"
     tot_bins: Annotated[int, Field(ge=1, le=1000)] = 100
     masked: Annotated[tuple[Pixel, ...], BeforeValidator(_pixels), Field(max_length=MAX_MASKED)] = ()
     frozen: bool = False
@@ -90,13 +93,25 @@ class Choice(BaseModel):
 
     @model_validator(mode="after")
     def _check_range(self) -> "Choice":
-        if self.tot_to - self.tot_from < TOT_BIN_US:
-            raise ValueError(f"the TOT range ends {TOT_BIN_US} µs or more after it begins")
+        if self.tot_to is not None and self.tot_to <= self.tot_from:
+            raise ValueError("the TOT range ends after it begins")
         return self
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the choice as `read` takes it, chips and pixels as a person writes them."""
+        chip = None if self.chip is None else chip_value(self.chip)
+        return self.model_dump(mode="json") | {"chip": chip, "masked": [str(pixel) for pixel in self.masked]}
+
     @classmethod
-    def read(cls, values: str | Mapping[str, Any]) -> "Choice":
+    def read(cls, values: str | Mapping[str, Any], geometry: Geometry = DEFAULT) -> "Choice":
         """Check what came from a browser (JSON) or from a URL's query.
+
+        Parameters
+        ----------
+        values
+            As texts, or as JSON.
+        geometry
+            Which chips and pixels there are.
 
         Raises
         ------
@@ -104,7 +119,10 @@ class Choice(BaseModel):
             One line that says what is wrong.
         """
         try:
-            return cls.model_validate_json(values) if isinstance(values, str) else cls.model_validate(values)
+            context = {"geometry": geometry}
+            if isinstance(values, str):
+                return cls.model_validate_json(values, context=context)
+            return cls.model_validate(values, context=context)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "choice"

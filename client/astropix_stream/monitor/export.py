@@ -3,11 +3,13 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from astropix_stream import __version__, numbers
+from astropix_stream.monitor.geometry import chip_value
 from astropix_stream.monitor.view import PROBLEMS, View
 
 Rows: TypeAlias = Iterator[Sequence[Any]]
@@ -20,6 +22,7 @@ def state(view: View) -> dict[str, Any]:
         "program": f"astropix-relay {__version__}",
         "time": numbers.iso(view.now.ns),
         "source": status.source,
+        "kind": {"uid": view.geometry.kind.uid, "name": view.geometry.kind.name},
         "state": status.state.value,
         "state_text": status.state_text,
         "doubt": status.doubt,
@@ -31,7 +34,12 @@ def state(view: View) -> dict[str, Any]:
         "run": run(view),
         "runs": [{"number": label.number, "text": label.text} for label in status.runs],
         "hot_pixels": [
-            {"chip": hot.pixel.chip, "column": hot.pixel.column, "row": hot.pixel.row, "hits": hot.hits}
+            {
+                "chip": chip_value(hot.pixel.chip),
+                "column": hot.pixel.column,
+                "row": hot.pixel.row,
+                "hits": hot.hits,
+            }
             for hot in view.hot
         ],
         "ledger": status.ledger.to_json(),
@@ -72,9 +80,15 @@ def histograms(view: View) -> dict[str, Any]:
         "time": numbers.iso(view.now.ns),
         "source": view.status.source,
         "run": run(view),
-        "choice": view.choice.model_dump(mode="json", exclude={"frozen", "reset"})
-        | {"masked": [str(pixel) for pixel in view.choice.masked]},
-        "chips": list(view.chips),
+        "kind": {"uid": view.geometry.kind.uid, "name": view.geometry.kind.name},
+        "choice": {
+            name: value for name, value in view.choice.to_json().items() if name not in ("frozen", "reset")
+        },
+        "chips": [chip_value(chip) for chip in view.chips],
+        "pixels": view.pixels,
+        "unpaired": view.unpaired,
+        "rows": view.rows.tolist(),
+        "columns": view.columns.tolist(),
         "hit_map": view.hit_map.tolist(),
         "mean_tot_us": [[_number(value) for value in row] for row in view.mean_tot_us.tolist()],
         "tot_edges_us": [round(edge, 3) for edge in view.tot_edges_us.tolist()],
@@ -101,8 +115,9 @@ def _hit_map(view: View) -> Rows:
 
 def _tot(view: View) -> Rows:
     edges = view.tot_edges_us.tolist()
+    places = 1 if view.geometry.bin_us >= 0.1 else 3
     for left, right, hits in zip(edges, edges[1:], view.tot.tolist(), strict=False):
-        yield f"{left:.1f}", f"{right:.1f}", hits
+        yield f"{left:.{places}f}", f"{right:.{places}f}", hits
 
 
 def _rates(view: View) -> Rows:
@@ -121,12 +136,17 @@ def _problems(view: View) -> Rows:
     yield from zip(PROBLEMS, view.problems.tolist(), strict=True)
 
 
+def _profiles(view: View) -> Rows:
+    yield from ((n, *pair) for n, pair in enumerate(zip_longest(view.rows, view.columns, fillvalue=0)))
+
+
 _TABLES: dict[str, tuple[tuple[str, ...], Callable[[View], Rows]]] = {
     "hit_map": (("column", "row", "hits", "mean_tot_us", "masked"), _hit_map),
     "tot": (("tot_from_us", "tot_to_us", "hits"), _tot),
     "rates": (("time", "readouts_per_s", "hits_per_s", "lost"), _rates),
     "per_readout": (("hits", "readouts"), _per_readout),
     "problems": (("problem", "readouts"), _problems),
+    "profiles": (("row_or_column", "rows", "columns"), _profiles),
 }
 TABLES = tuple(_TABLES)
 
@@ -156,5 +176,6 @@ def _head(view: View) -> Iterable[tuple[str, Any]]:
         yield "run", "none yet"
         return
     yield from head.items()
-    yield "chip", "all" if view.choice.chip is None else view.choice.chip
+    yield "kind", view.geometry.kind
+    yield "chip", "all" if view.choice.chip is None else chip_value(view.choice.chip)
     yield "masked", " ".join(map(str, view.choice.masked)) or "none"

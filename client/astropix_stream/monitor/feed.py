@@ -14,8 +14,10 @@ from typing import Any, Self
 
 from astropix_stream import clock
 from astropix_stream.errors import ReceiveTimeout, RefusedError
+from astropix_stream.fmt import ASTROPIX4, Kind, kind_of
 from astropix_stream.monitor.accumulate import Accumulator, Arrival, Reception
 from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.geometry import Geometry
 from astropix_stream.monitor.view import Reset, View, make_view, take_reset
 from astropix_stream.receiving.receiver import Receiver
 
@@ -33,6 +35,8 @@ class Feed:
         The feed owns it from now on, and closes it.
     source
         Where the readouts come from, as a person wrote it.
+    kind
+        What the readouts are; None takes the relay's word for it, and AstroPix 4 without.
 
     Attributes
     ----------
@@ -40,9 +44,10 @@ class Feed:
         Why it ended by itself; None as long as it goes on.
     """
 
-    def __init__(self, receiver: Receiver[Any], source: str) -> None:
+    def __init__(self, receiver: Receiver[Any], source: str, kind: Kind | None = None) -> None:
         self.source = source
-        self._accumulator = Accumulator(clock.now(), source)
+        self._kind = kind
+        self._accumulator = Accumulator(clock.now(), source, kind or ASTROPIX4)
         self._views: dict[tuple[Choice, Reset | None], View] = {}  # of this turn
         self._lock = threading.Lock()
         self.error: Exception | None = None
@@ -70,6 +75,11 @@ class Feed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def geometry(self) -> Geometry:
+        """That of the kind of readouts of the present run."""
+        return self._accumulator.geometry
 
     def view(self, choice: Choice, reset: Reset | None = None) -> View:
         """Return what a viewer sees; those who want the same share it."""
@@ -134,7 +144,10 @@ class Feed:
     def _turn(self) -> None:
         reception = self._reception
         arrivals = self._inbox.take()
+        uid = self._receiver.readout_uid
         with self._lock:
+            if arrivals and self._kind is None and uid is not None:
+                self._accumulator.set_kind(kind_of(uid))
             self._accumulator.take(arrivals)
             self._accumulator.note(reception)
             self._views.clear()
@@ -190,7 +203,7 @@ def trouble(receiver: Receiver[Any]) -> str:
     """Return why no readout can arrive; nothing if one can."""
     report = getattr(receiver, "report", None) or {}
     if not receiver.connected:
-        return f"{receiver} is not heard"
+        return str(getattr(receiver, "trouble", "")) or f"{receiver} is not heard"
     if report.get("joined") is False:
         return f"the relay does not receive: {str(report.get('membership', ''))[:200]}"
     return ""

@@ -11,44 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astropix_stream import columns
-from astropix_stream.fmt import CLOCK_MHZ, Decoding
+from astropix_stream.fmt import Decoding
+from astropix_stream.monitor.geometry import DEFAULT, TOT_BINS, Geometry, Pixel
 
 Ints: TypeAlias = NDArray[np.int64]
 
-CHIPS, ROWS, COLUMNS = (
-    32,
-    32,
-    32,
-)  # what the fields of a hit can hold; a chip of today has 13 rows, 16 columns
-PIXELS = CHIPS * ROWS * COLUMNS
-TOT_BIN_TICKS = 4  # 0.2 µs: fine beside the 5 µs width of an injection peak, and 16 KiB a pixel
-TOT_BINS = 4096  # up to 819.2 µs; the rare longer TOT is in the hit map only
-TOT_BIN_US = TOT_BIN_TICKS / CLOCK_MHZ
 MAX_SPECTRA = 2048  # pixels with a spectrum of their own: 32 MiB, and yet ten chips of 13 x 16
 MAX_PER_READOUT = 255  # the last bin also holds readouts with more hits
 
 
-class Pixel(NamedTuple):
-    """A pixel's place."""
+class _Places(NamedTuple):
+    """Pixels that were hit: their chips, flat numbers, and ticks of TOT."""
 
-    chip: int
-    column: int
-    row: int
-
-    @property
-    def number(self) -> int:
-        """Its index in flat arrays."""
-        return (self.chip * ROWS + self.row) * COLUMNS + self.column
-
-    @classmethod
-    def of(cls, number: int) -> "Pixel":
-        """Return the pixel with this index."""
-        chip, place = divmod(number, ROWS * COLUMNS)
-        row, column = divmod(place, COLUMNS)
-        return cls(chip, column, row)
-
-    def __str__(self) -> str:
-        return f"{self.chip}/{self.column}/{self.row}"
+    chips: Ints
+    pixels: Ints
+    ticks: Ints
 
 
 class Histograms:
@@ -56,29 +33,47 @@ class Histograms:
 
     The system gives zeroed memory a page at a time, as it is written to: what no hit touches costs nothing.
 
+    Parameters
+    ----------
+    geometry
+        Of the kind of readouts; where hits are half hits, the map and the TOT of pixels are of those that
+        were put together (`columns.match_pixels`).
+
     Attributes
     ----------
     readouts, hits
-        How many were decoded.
+        How many were decoded; of half hits, these.
+    pixels, unpaired
+        Pixels that were hit, and half hits without a partner.
     hit_map, tot_ticks
-        Shape (32, 32, 32), by chip, row, column: hits, and the sum of their TOT in ticks of 50 ns.
+        By chip, row, column (`Geometry.shape`): pixels hit, and the sum of their TOT in ticks.
     spectra
-        Shape (32, 4096), by chip: hits by TOT, in bins of 0.2 µs.
+        By chip: pixels by TOT, in `TOT_BINS` bins. That of two half hits is that of the row.
+    half_spectra, rows, columns
+        By chip: half hits by TOT, and by row and column; empty where there are none.
     per_readout
         Shape (256,): readouts by the number of their hits; the last bin holds those with more, too.
     problems
         Shape (8,): readouts with each status bit of `fmt.Decoding`.
+    first_fpga, last_fpga
+        FPGA timestamps of the first and the latest hit, in ticks; None where hits have none.
     """
 
-    def __init__(self) -> None:
-        self.readouts = 0
-        self.hits = 0
-        self.hit_map = np.zeros((CHIPS, ROWS, COLUMNS), np.int64)
-        self.tot_ticks = np.zeros((CHIPS, ROWS, COLUMNS), np.int64)
-        self.spectra = np.zeros((CHIPS, TOT_BINS), np.int64)
+    def __init__(self, geometry: Geometry = DEFAULT) -> None:
+        self.geometry = geometry
+        self.readouts = self.hits = self.pixels = self.unpaired = 0
+        self.hit_map = np.zeros(geometry.shape, np.int64)
+        self.tot_ticks = np.zeros(geometry.shape, np.int64)
+        self.spectra = np.zeros((geometry.chips, TOT_BINS), np.int64)
+        halves = geometry.chips if geometry.half_hits else 0
+        self.half_spectra = np.zeros((halves, TOT_BINS), np.int64)
+        self.rows = np.zeros((halves, geometry.lines), np.int64)
+        self.columns = np.zeros((halves, geometry.lines), np.int64)
         self.per_readout = np.zeros(MAX_PER_READOUT + 1, np.int64)
         self.problems = np.zeros(len(Decoding), np.int64)
-        self._slots = np.full(PIXELS, -1, np.int32)
+        self.first_fpga: int | None = None
+        self.last_fpga: int | None = None
+        self._slots = np.full(self.hit_map.size, -1, np.int32)
         self._used_slots = 0
         self._pixel_spectra = np.zeros((MAX_SPECTRA, TOT_BINS), np.uint32)
 
@@ -91,23 +86,63 @@ class Histograms:
         )
         for bit in range(len(Decoding)):
             self.problems[bit] += np.count_nonzero(batch.statuses & (1 << bit))
-        if len(batch.hits):
-            self._add_hits(batch.hits)
+        if not len(batch.hits):
+            return
+        self._note_fpga(batch.hits)
+        if self.geometry.half_hits:
+            self._add_halves(batch.hits)
+            owners = np.repeat(np.arange(len(batch.hit_counts)), batch.hit_counts)
+            found = columns.match_pixels(batch.hits, self.geometry.kind, owners)
+            self.unpaired += found.unpaired
+            self._add_pixels(self._places(found.table, "tot_row_us"))
+        else:
+            self._add_pixels(self._places(batch.hits, "tot_us"))
 
-    def _add_hits(self, hits: NDArray[Any]) -> None:
-        chips = hits["chip_id"].astype(np.int64)
-        pixels = (chips * ROWS + hits["row"]) * COLUMNS + hits["column"]
-        ticks = (hits["ts_dec2"] - hits["ts_dec1"]).astype(np.int64)
-        self.hit_map += np.bincount(pixels, minlength=PIXELS).reshape(self.hit_map.shape)
-        sums = np.bincount(pixels, weights=ticks, minlength=PIXELS)  # as floats, exact up to 2^53
+    def _note_fpga(self, hits: NDArray[Any]) -> None:
+        if "fpga_timestamp" in (hits.dtype.names or ()):
+            times = hits["fpga_timestamp"]
+            self.first_fpga = int(times[0]) if self.first_fpga is None else self.first_fpga
+            self.last_fpga = int(times[-1])
+
+    def _places(self, table: NDArray[Any], tot: str) -> _Places:
+        """Return where the hits of a table are; those outside of all chips are left out."""
+        geometry, names = self.geometry, table.dtype.names or ()
+        if "row" not in names or "column" not in names:
+            table = table[:0]
+            rows = places = np.zeros(0, np.int64)
+        else:
+            rows, places = table["row"].astype(np.int64), table["column"].astype(np.int64)
+        chips = geometry.chips_of(table)
+        ticks = geometry.ticks_of(table[tot]) if tot in names else np.zeros(len(table), np.int64)
+        limits = zip((chips, rows, places), geometry.shape, strict=True)
+        inside = np.logical_and.reduce([(values >= 0) & (values < limit) for values, limit in limits])
+        if not inside.all():
+            chips, rows, places, ticks = chips[inside], rows[inside], places[inside], ticks[inside]
+        pixels = (chips * geometry.shape[1] + rows) * geometry.shape[2] + places
+        return _Places(chips, pixels, ticks)
+
+    def _add_pixels(self, places: _Places) -> None:
+        chips, pixels, ticks = places
+        self.pixels += len(pixels)
+        size = self.hit_map.size
+        self.hit_map += np.bincount(pixels, minlength=size).reshape(self.hit_map.shape)
+        sums = np.bincount(pixels, weights=ticks, minlength=size)  # as floats, exact up to 2^53
         self.tot_ticks += sums.astype(np.int64).reshape(self.tot_ticks.shape)
-        bins = ticks // TOT_BIN_TICKS
-        inside = bins < TOT_BINS
+        bins = ticks // self.geometry.bin_ticks
+        inside = (bins >= 0) & (bins < TOT_BINS)
         chips, pixels, bins = chips[inside], pixels[inside], bins[inside]
         np.add.at(self.spectra, (chips, bins), 1)
         slots = self._slots_of(pixels)
         known = slots >= 0
         np.add.at(self._pixel_spectra, (slots[known], bins[known]), 1)
+
+    def _add_halves(self, hits: NDArray[Any]) -> None:
+        chips, places = self.geometry.chips_of(hits), hits["location"]
+        for axis, chosen in ((self.rows, hits["is_column"] == 0), (self.columns, hits["is_column"] == 1)):
+            np.add.at(axis, (chips[chosen], places[chosen]), 1)
+        bins = self.geometry.ticks_of(hits["tot_us"]) // self.geometry.bin_ticks
+        inside = bins < TOT_BINS
+        np.add.at(self.half_spectra, (chips[inside], bins[inside]), 1)
 
     def _slots_of(self, pixels: Ints) -> NDArray[np.int32]:
         """Return where the spectrum of each pixel is; -1 once there is no place for more."""
@@ -124,19 +159,25 @@ class Histograms:
         chips = list(chips)
         total: Ints = self.spectra[chips].sum(axis=0)
         for pixel in without:
-            slot = self._slots[pixel.number]
-            if pixel.chip in chips and slot >= 0:
+            if pixel.chip not in chips or not self.geometry.contains(pixel):
+                continue
+            if (slot := self._slots[self.geometry.number_of(pixel)]) >= 0:
                 total -= self._pixel_spectra[slot]
         return total
 
     def copy(self) -> "Histograms":
         """Return the counts as they are now."""
-        twin = Histograms()
+        twin = Histograms(self.geometry)
         twin.readouts, twin.hits, twin._used_slots = self.readouts, self.hits, self._used_slots
+        twin.pixels, twin.unpaired = self.pixels, self.unpaired
+        twin.first_fpga, twin.last_fpga = self.first_fpga, self.last_fpga
         for mine, its in (
             (self.hit_map, twin.hit_map),
             (self.tot_ticks, twin.tot_ticks),
             (self.spectra, twin.spectra),
+            (self.half_spectra, twin.half_spectra),
+            (self.rows, twin.rows),
+            (self.columns, twin.columns),
             (self.per_readout, twin.per_readout),
             (self.problems, twin.problems),
             (self._slots, twin._slots),

@@ -61,7 +61,11 @@ class Page:
         document.title = f"AstroPix: {feed.source}"
         document.template = _TEMPLATE
         document.template_variables.update(
-            theme=theme.name, version=__version__, bokeh_version=bokeh.__version__
+            theme=theme.name,
+            version=__version__,
+            bokeh_version=bokeh.__version__,
+            tot_range_us=f"{feed.geometry.tot_range_us:g}",
+            tot_limit_us=f"{feed.geometry.tot_limit_us:g}",
         )
         document.config.reconnect_session = document.config.notify_connection_status = False
         figures = list(self._plots.figures().values())
@@ -79,7 +83,7 @@ class Page:
 
     def _read_wish(self, attr: str, old: str, new: str) -> None:
         try:
-            choice = Choice.read(new)
+            choice = Choice.read(new, self._feed.geometry)
         except ConfigError as error:
             self._error = str(error)
             return

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from astropix_stream import numbers
 from astropix_stream.monitor import words
 from astropix_stream.monitor.themes import LIGHT, Theme
-from astropix_stream.monitor.view import PROBLEMS, USUAL_PROBLEMS, View
+from astropix_stream.monitor.view import View, shown_problems
 
 _SIZE_IN = (14, 8.5)
 _DPI = 100
@@ -32,7 +32,8 @@ def draw(view: View, theme: Theme = LIGHT) -> bytes:
         2, 1, squeeze=False, height_ratios=(2, 1)
     ).flat  # each with margins of its own
     panels = above.subplot_mosaic([["map", "rates"], ["map", "tot"]], width_ratios=(2, 3))
-    panels |= below.subplot_mosaic([["per_readout", "problems"]])
+    profiles = ["profiles"] if view.geometry.half_hits else []
+    panels |= below.subplot_mosaic([["per_readout", *profiles, "problems"]])
     for panel in panels.values():
         _style(panel, theme)
     _draw_map(panels["map"], view, theme)
@@ -40,6 +41,8 @@ def draw(view: View, theme: Theme = LIGHT) -> bytes:
     _draw_tot(panels["tot"], view, theme)
     _draw_per_readout(panels["per_readout"], view, theme)
     _draw_problems(panels["problems"], view, theme)
+    if profiles:
+        _draw_profiles(panels["profiles"], view, theme)
     file = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(file, format="png", metadata={"Description": words.caption(view)})
@@ -50,7 +53,7 @@ def _headline(view: View) -> str:
     status, said = view.status, words.run_words(view)
     return (
         f"{status.source}: {status.state}, {numbers.iso(view.now.ns)}\n{said['run']}, {said['run_text']}; "
-        f"{said['readouts']} readouts, {said['hits']} hits\n{said['holds']}"
+        f"{said['readouts']} readouts, {said['hits']} {said['hits_name'].lower()}\n{said['holds']}"
     )
 
 
@@ -106,9 +109,15 @@ def _draw_per_readout(panel: Axes, view: View, theme: Theme) -> None:
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
+def _draw_profiles(panel: Axes, view: View, theme: Theme) -> None:
+    panel.stairs(view.rows, color=theme.readouts, label="rows")
+    panel.stairs(view.columns, color=theme.hits, linestyle="--", label="columns")
+    panel.set(xlabel="row or column", ylabel="half hits")
+    panel.legend(frameon=False)
+
+
 def _draw_problems(panel: Axes, view: View, theme: Theme) -> None:
-    found = dict(zip(PROBLEMS, view.problems.tolist(), strict=True))
-    shown = {name: count for name, count in found.items() if count or name in USUAL_PROBLEMS}
+    shown = shown_problems(view)
     bars = panel.barh(list(shown), list(shown.values()), color=theme.lost)
     panel.bar_label(bars, [f" {numbers.grouped(count)}" for count in shown.values()])
     panel.invert_yaxis()

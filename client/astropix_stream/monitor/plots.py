@@ -21,8 +21,9 @@ from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
 
 from astropix_stream import numbers
+from astropix_stream.monitor.geometry import DEFAULT
 from astropix_stream.monitor.themes import Theme
-from astropix_stream.monitor.view import PROBLEMS, USUAL_PROBLEMS, View
+from astropix_stream.monitor.view import View, problem_names, shown_problems
 
 _TOOLS = "pan,box_zoom,wheel_zoom,reset"
 _NO_DATA: dict[str, Any] = {}
@@ -43,6 +44,7 @@ class Plots:
         self.rates = Rates(theme)
         self.per_readout = PerReadout(theme)
         self.problems = Problems(theme)
+        self.profiles = Profiles(theme)
 
     def figures(self) -> dict[str, figure]:
         """Return each figure by its name, which is also that of its data in the export."""
@@ -52,6 +54,7 @@ class Plots:
             "rates": self.rates.figure,
             "per_readout": self.per_readout.figure,
             "problems": self.problems.figure,
+            "profiles": self.profiles.figure,
         }
 
     def update(self, view: View) -> None:
@@ -61,6 +64,7 @@ class Plots:
         self.rates.update(view)
         self.per_readout.update(view)
         self.problems.update(view)
+        self.profiles.update(view)
 
 
 def _figure(theme: Theme, name: str, x_label: str, y_label: str, **options: Any) -> figure:
@@ -99,6 +103,14 @@ def _from_zero(room: float = 0.08) -> DataRange1d:
     return DataRange1d(start=0, range_padding=room, only_visible=True)
 
 
+def _style_legend(fig: figure, theme: Theme) -> None:
+    legend = fig.legend
+    legend.location, legend.orientation = "top_left", "horizontal"
+    legend.background_fill_alpha, legend.border_line_color = 0.0, None
+    legend.label_text_color, legend.label_text_font_size = theme.text, f"{theme.tick_px}px"
+    legend.padding = legend.margin = 2
+
+
 def _counts_on(axis: Any) -> None:
     """Label a count axis with whole numbers, 20 000 as 20k."""
     axis.formatter = CustomJSTickFormatter(
@@ -120,8 +132,8 @@ class HitMap:
             "hit_map",
             "column",
             "row",
-            x_range=Range1d(-0.5, 15.5, bounds=(-0.5, 31.5)),
-            y_range=Range1d(-0.5, 12.5, bounds=(-0.5, 31.5)),
+            x_range=Range1d(-0.5, DEFAULT.kind.columns - 0.5),
+            y_range=Range1d(-0.5, DEFAULT.kind.rows - 0.5),
         )
         fig.grid.visible = False
         fig.title.update(
@@ -169,13 +181,20 @@ class HitMap:
         }
         y, x = np.nonzero(view.masked)
         self._masked.data = {"x": x, "y": y}
-        self._set_extent(rows, columns)
+        self._set_extent(view, rows, columns)
         self._set_colours(shown, view)
 
-    def _set_extent(self, rows: int, columns: int) -> None:
+    def _set_extent(self, view: View, rows: int, columns: int) -> None:
         if self.figure.x_range.reset_end != columns - 0.5 or self.figure.y_range.reset_end != rows - 0.5:
-            for axis, size in ((self.figure.x_range, columns), (self.figure.y_range, rows)):
-                axis.update(start=-0.5, end=size - 0.5, reset_start=-0.5, reset_end=size - 0.5)
+            _, most_rows, most_columns = view.geometry.shape
+            for axis, size, most in (
+                (self.figure.x_range, columns, most_columns),
+                (self.figure.y_range, rows, most_rows),
+            ):
+                axis.update(
+                    start=-0.5, end=size - 0.5, reset_start=-0.5, reset_end=size - 0.5,
+                    bounds=(-0.5, most - 0.5),
+                )  # fmt: skip
 
     def _set_colours(self, shown: Any, view: View) -> None:
         mapper = self._log if view.choice.log else self._linear
@@ -275,12 +294,8 @@ class Rates:
             days="%d %b %H:%M", strip_leading_zeros=False,
         )  # fmt: skip
         fig.xaxis.ticker.desired_num_ticks = 5
-        legend = fig.legend
-        self._lost_label = legend.items[0]
-        legend.location, legend.orientation = "top_left", "horizontal"
-        legend.background_fill_alpha, legend.border_line_color = 0.0, None
-        legend.label_text_color, legend.label_text_font_size = theme.text, f"{theme.tick_px}px"
-        legend.padding = legend.margin = 2
+        self._lost_label = fig.legend.items[0]
+        _style_legend(fig, theme)
         _counts_on(fig.yaxis)
 
     def update(self, view: View) -> None:
@@ -338,7 +353,7 @@ class Problems:
         self.figure = fig = _figure(
             theme, "problems", "readouts", "",
             x_range=DataRange1d(start=0, range_padding=0.15, default_span=10),
-            y_range=list(reversed(USUAL_PROBLEMS)),
+            y_range=list(reversed(problem_names(DEFAULT).values())),
         )  # fmt: skip
         self._bars = ColumnDataSource({"name": [], "readouts": [], "text": []})
         bars = fig.hbar(
@@ -356,13 +371,48 @@ class Problems:
 
     def update(self, view: View) -> None:
         """Show another view."""
-        found = dict(zip(PROBLEMS, view.problems.tolist(), strict=True))
-        shown = [name for name in PROBLEMS if found[name] or name in USUAL_PROBLEMS]
-        counts = [found[name] for name in shown]
+        shown = shown_problems(view)
+        factors = list(reversed(shown))
+        if factors != self.figure.y_range.factors:
+            self.figure.y_range.factors = factors
         self._bars.data = {
-            "name": shown,
-            "readouts": counts,
-            "text": [numbers.grouped(count) for count in counts],
+            "name": list(shown),
+            "readouts": list(shown.values()),
+            "text": [numbers.grouped(count) for count in shown.values()],
         }
-        if len(shown) != len(self.figure.y_range.factors):
-            self.figure.y_range.factors = shown[::-1]
+
+
+class Profiles:
+    """Half hits by row and by column; shown where a hit is one of these."""
+
+    def __init__(self, theme: Theme) -> None:
+        self.figure = fig = _figure(
+            theme, "profiles", "row or column", "half hits",
+            x_range=Range1d(-0.5, 0.5), y_range=Range1d(0, 1),
+        )  # fmt: skip  # a range that follows its data complains while the card is hidden
+        self._lines = ColumnDataSource({"n": [], "rows": [], "columns": []})
+        rows = fig.step(
+            "n", "rows", source=self._lines, mode="center", color=theme.readouts, line_width=2,
+            legend_label="rows",
+        )  # fmt: skip
+        fig.step(
+            "n", "columns", source=self._lines, mode="center", color=theme.hits, line_width=2,
+            line_dash="4 2", legend_label="columns",
+        )  # fmt: skip
+        tips = [("row or column", "@n"), ("rows", "@rows{0,0}"), ("columns", "@columns{0,0}")]
+        fig.add_tools(HoverTool(renderers=[rows], tooltips=tips, mode="vline"))
+        _style_legend(fig, theme)
+        _counts_on(fig.axis)
+
+    def update(self, view: View) -> None:
+        """Show another view."""
+        rows, columns = view.rows, view.columns
+        size = max(len(rows), len(columns))
+        high = 1.25 * max(1, *rows.tolist(), *columns.tolist()) if size else 1  # room for the legend
+        self.figure.x_range.update(end=size - 0.5, reset_end=size - 0.5)
+        self.figure.y_range.update(end=high, reset_end=high)
+        self._lines.data = {
+            "n": np.arange(size),
+            "rows": np.pad(rows, (0, size - len(rows))),
+            "columns": np.pad(columns, (0, size - len(columns))),
+        }

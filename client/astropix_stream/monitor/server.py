@@ -216,7 +216,7 @@ class _Handler(RequestHandler):
 
     def view(self) -> View:
         try:
-            choice = Choice.read(self._query())
+            choice = Choice.read(self._query(), self._feed.geometry)
         except ConfigError as error:
             raise HTTPError(400, str(error)) from None
         return self._feed.view(choice)

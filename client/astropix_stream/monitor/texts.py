@@ -42,7 +42,7 @@ def state(word: State, *, age_s: float | None, lag_s: float, trouble: str) -> st
     """Return what stands beside the word of the state."""
     last = "no readout yet" if age_s is None else f"last readout {numbers.age(age_s)} ago"
     match word:
-        case State.NO_NETWORK:
+        case State.NO_NETWORK | State.NO_LOG:
             return f"{trouble}; {last}"
         case State.LOSING:
             return f"readouts were lost in the last 10 s; {last}"

@@ -68,4 +68,5 @@ SIGNS = {
     State.LAGGING: "◔",
     State.LOSING: "▼",
     State.NO_NETWORK: "✕",
+    State.NO_LOG: "✕",
 }

@@ -12,40 +12,22 @@ from astropix_stream.batch import Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.state import State
-from astropix_stream.fmt import CLOCK_MHZ, Decoding
+from astropix_stream.fmt import Decoding, problem_name
 from astropix_stream.monitor import texts
 from astropix_stream.monitor.accumulate import Account, Accumulator, RunData, Tally
 from astropix_stream.monitor.choice import Choice
-from astropix_stream.monitor.histograms import (
-    COLUMNS,
-    ROWS,
-    TOT_BIN_US,
-    TOT_BINS,
-    Histograms,
-    Pixel,
-)
+from astropix_stream.monitor.geometry import TOT_BINS, Geometry, Pixel
+from astropix_stream.monitor.histograms import Histograms
 from astropix_stream.monitor.rates import Series
 
 Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 
-CHIP_ROWS, CHIP_COLUMNS = 13, 16  # of the AstroPix 4; the map grows if a hit tells of more
 _HOT_FACTOR = 3.0  # times the median of the pixels around it, which no beam spot wider than a pixel reaches
 _HOT_SIGMA = 5.0  # of its own count, so that chance makes no pixel hot
 MAX_HOT = 12  # listed
 
-PROBLEMS = tuple(bit.name.replace("_", " ").lower() for bit in Decoding)
-#: Those that our decoder can find; the others are shown only if they occur.
-USUAL_PROBLEMS = tuple(
-    PROBLEMS[bit]
-    for bit in (
-        Decoding.ORPHAN_BYTES_MATCHED,
-        Decoding.ORPHAN_BYTES_DROPPED,
-        Decoding.ORPHAN_BYTES_NOT_USED,
-        Decoding.VALID_EXTRA_BYTES,
-        Decoding.INCOMPLETE_HIT_DROPPED,
-    )
-)
+PROBLEMS = tuple(problem_name(bit) for bit in Decoding)
 
 
 class HotPixel(NamedTuple):
@@ -69,13 +51,20 @@ class Reset:
 class _Counts:
     """The counts of a run since a reset, or as a whole."""
 
-    def __init__(self, run: RunData | None, reset: Reset | None) -> None:
-        self._all = run.counts if run else Histograms()
+    def __init__(self, run: RunData | None, reset: Reset | None, geometry: Geometry) -> None:
+        self._all = run.counts if run else Histograms(geometry)
         self._before = reset.counts if reset else None
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._all, name)
         return value if self._before is None else value - getattr(self._before, name)
+
+    @property
+    def fpga(self) -> tuple[int, int] | None:
+        """First and latest time of the FPGA, in ticks; the first since a reset is the last before it."""
+        first = self._all.first_fpga if self._before is None else self._before.last_fpga
+        last = self._all.last_fpga
+        return None if first is None or last is None else (first, last)
 
     def spectrum(self, chips: Sequence[int], without: Sequence[Pixel] = ()) -> Ints:
         value = self._all.spectrum(chips, without)
@@ -124,16 +113,24 @@ class View:
         The run that is shown; None before the first readout.
     compared
         The run drawn as an outline.
+    geometry
+        Of the kind of readouts that the run has.
     readouts, hits
-        Of the run, since its begin or the reset.
+        Of the run, since its begin or the reset; half hits, where there are such.
+    pixels, unpaired
+        Pixels that were hit, and half hits without a partner.
+    fpga
+        First and latest time of the FPGA, in ticks; None where there is none.
     since
         That in words.
     account
         What of it is held, and what was missed.
     chips
         Chips that have hits.
+    rows, columns
+        Half hits of the chips that are shown, by row and by column; empty where there are none.
     hit_map, mean_tot_us, masked
-        By row and column: hits, their mean TOT (NaN without hits), whether the pixel is masked.
+        By row and column: pixels hit, their mean TOT (NaN without hits), whether the pixel is masked.
     tot_edges_us, tot, tot_outline
         TOT spectrum without the masked pixels; the outline is that of the compared run, times `scale`.
     tot_outside
@@ -155,11 +152,17 @@ class View:
     status: StreamStatus
     run: RunData | None
     compared: RunData | None
+    geometry: Geometry
     readouts: int
     hits: int
+    pixels: int
+    unpaired: int
+    fpga: tuple[int, int] | None
     since: str
     account: Account
     chips: tuple[int, ...]
+    rows: Ints
+    columns: Ints
     hit_map: Ints
     mean_tot_us: Floats
     masked: NDArray[np.bool_]
@@ -226,73 +229,123 @@ def make_view(accumulator: Accumulator, choice: Choice, now: Moment, reset: Rese
     run = find_run(accumulator, choice.run)
     if run is None or reset is None or reset.run != run.number:
         reset = None
-    counts = _Counts(run, reset)
+    geometry = run.counts.geometry if run else accumulator.geometry
+    choice = _settled(choice, geometry)
+    counts = _Counts(run, reset, geometry)
     compared = next((other for other in accumulator.runs if other.number == choice.compare), None)
-    every = np.flatnonzero(counts.hit_map.any(axis=(1, 2))).tolist()
+    if compared is not None and compared.counts.geometry != geometry:
+        compared = None  # of another kind of readouts
+    chips_hit = counts.hit_map.any(axis=(1, 2))
+    if geometry.half_hits:
+        chips_hit |= counts.rows.any(axis=1) | counts.columns.any(axis=1)
+    every = np.flatnonzero(chips_hit).tolist()
     chips = every if choice.chip is None else [choice.chip]
-    hit_map, ticks, masked = _map(counts, chips, choice.masked)
+    hit_map, ticks, masked = _map(counts, geometry, chips, choice.masked)
     with np.errstate(invalid="ignore"):
-        mean_tot_us = ticks / hit_map / CLOCK_MHZ
-    edges, bins = _tot_axis(choice)
-    tot = _rebin(counts.spectrum(chips, choice.masked), bins)
+        mean_tot_us = ticks / hit_map / geometry.kind.clock_mhz
+    edges, bins = _tot_axis(choice, geometry)
+    spectrum = _spectrum(counts, chips, choice)
+    tot = _rebin(spectrum, bins)
     scale = counts.readouts / compared.counts.readouts if compared and compared.counts.readouts else 0.0
     tot_outline, per_readout_outline = _outlines(compared, chips, choice, bins)
+    rows, columns = (_profile(lines, geometry, chips) for lines in (counts.rows, counts.columns))
+    counted = rows.sum() + columns.sum() if choice.tot_of == "halves" else hit_map.sum()
     return View(
         choice=choice,
         now=now,
         status=make_status(accumulator, now),
         run=run,
         compared=compared,
+        geometry=geometry,
         readouts=counts.readouts,
         hits=counts.hits,
+        pixels=counts.pixels,
+        unpaired=counts.unpaired,
+        fpga=counts.fpga,
         since=_since(run, reset, now),
         account=accumulator.account(run, reset.tally if reset else None) if run else Account(0, {}, 0),
         chips=tuple(every),
+        rows=rows,
+        columns=columns,
         hit_map=hit_map,
         mean_tot_us=mean_tot_us,
         masked=masked,
         tot_edges_us=edges,
         tot=tot,
         tot_outline=tot_outline * scale,
-        tot_outside=int(hit_map.sum() - tot.sum()),
+        tot_outside=int(counted - tot.sum()),
         per_readout=_trim(counts.per_readout),
         per_readout_outline=per_readout_outline * scale,
         problems=counts.problems,
         scale=scale,
-        hot=_find_hot(counts.hit_map, chips),
+        hot=_find_hot(counts.hit_map, geometry, chips),
         series=accumulator.rates.last(60.0 * choice.window_min, now.s),
     )
 
 
+def _settled(choice: Choice, geometry: Geometry) -> Choice:
+    """Fill in what depends on the kind of readouts, and leave out what it does not have."""
+    changes: dict[str, Any] = {}
+    if choice.tot_to is None:
+        changes["tot_to"] = max(geometry.tot_range_us, choice.tot_from + geometry.bin_us)
+    if not geometry.half_hits:
+        changes["tot_of"] = "pixels"
+    if choice.chip is not None and choice.chip >= geometry.chips:
+        changes["chip"] = None
+    return choice.model_copy(update=changes)
+
+
+def _spectrum(counts: Any, chips: Sequence[int], choice: Choice) -> Ints:
+    """Return the TOT of pixels without the masked ones, or of half hits."""
+    if choice.tot_of == "halves":
+        halves: Ints = counts.half_spectra[list(chips)].sum(axis=0)
+        return halves
+    pixels: Ints = counts.spectrum(chips, choice.masked)
+    return pixels
+
+
+def _profile(lines: Ints, geometry: Geometry, chips: Sequence[int]) -> Ints:
+    """Sum rows or columns over chips, and leave out what no chip has, unless there are hits."""
+    if not geometry.half_hits:
+        return np.zeros(0, np.int64)
+    profile: Ints = lines[list(chips)].sum(axis=0)
+    size = max(geometry.kind.rows, geometry.kind.columns)
+    return profile if profile[size:].any() else profile[:size]
+
+
 def _map(
-    counts: _Counts, chips: Sequence[int], masked: Sequence[Pixel]
+    counts: _Counts, geometry: Geometry, chips: Sequence[int], masked: Sequence[Pixel]
 ) -> tuple[Ints, Ints, NDArray[np.bool_]]:
     """Return hits and ticks of some chips without masked pixels, and where all of them are masked."""
-    mask = np.zeros((len(chips), ROWS, COLUMNS), np.bool_)
+    mask = np.zeros((len(chips), *geometry.shape[1:]), np.bool_)
     for pixel in masked:
-        if pixel.chip in chips:
+        if pixel.chip in chips and geometry.contains(pixel):
             mask[chips.index(pixel.chip), pixel.row, pixel.column] = True
     hits = np.where(mask, 0, counts.hit_map[chips]).sum(axis=0)
     ticks = np.where(mask, 0, counts.tot_ticks[chips]).sum(axis=0)
-    rows, columns = _extent(counts.hit_map)
+    rows, columns = _extent(counts.hit_map, geometry)
     gone: NDArray[np.bool_] = np.all(mask, axis=0) & bool(chips)
     return hits[:rows, :columns], ticks[:rows, :columns], gone[:rows, :columns]
 
 
-def _extent(hit_map: Ints) -> tuple[int, int]:
-    """Return the rows and columns to draw."""
-    rows = CHIP_ROWS if not hit_map[:, CHIP_ROWS:].any() else ROWS
-    columns = CHIP_COLUMNS if not hit_map[:, :, CHIP_COLUMNS:].any() else COLUMNS
+def _extent(hit_map: Ints, geometry: Geometry) -> tuple[int, int]:
+    """Return the rows and columns to draw: those of a chip, unless a hit tells of more."""
+    kind, (_, rows, columns) = geometry.kind, geometry.shape
+    if kind.rows and not hit_map[:, kind.rows :].any():
+        rows = kind.rows
+    if kind.columns and not hit_map[:, :, kind.columns :].any():
+        columns = kind.columns
     return rows, columns
 
 
-def _tot_axis(choice: Choice) -> tuple[Floats, Ints]:
+def _tot_axis(choice: Choice, geometry: Geometry) -> tuple[Floats, Ints]:
     """Return the edges of the bins in µs, and as whole bins of the histograms, so that none is split."""
-    first = int(choice.tot_from / TOT_BIN_US + 0.5)
-    last = min(TOT_BINS, int(choice.tot_to / TOT_BIN_US + 0.5))
+    width, end = geometry.bin_us, choice.tot_to or geometry.tot_range_us
+    first = min(TOT_BINS - 1, int(choice.tot_from / width + 0.5))
+    last = max(first + 1, min(TOT_BINS, int(end / width + 0.5)))
     step = max(1, -(-(last - first) // choice.tot_bins))
     bins = np.unique(np.arange(first, last + step, step).clip(max=TOT_BINS))
-    return bins * TOT_BIN_US, bins
+    return bins * width, bins
 
 
 def _rebin(spectrum: Ints, bins: Ints) -> Ints:
@@ -306,7 +359,7 @@ def _outlines(
     """Return TOT spectrum and hits per readout of the compared run."""
     if compared is None:
         return np.zeros(0), np.zeros(0)
-    tot = _rebin(compared.counts.spectrum(chips, choice.masked), bins)
+    tot = _rebin(_spectrum(compared.counts, chips, choice), bins)
     return tot.astype(np.float64), _trim(compared.counts.per_readout).astype(np.float64)
 
 
@@ -316,10 +369,22 @@ def _trim(counts: Ints) -> Ints:
     return counts[: max(10, int(found[-1]) + 1 if len(found) else 0)]
 
 
-def _find_hot(hit_map: Ints, chips: Sequence[int]) -> tuple[HotPixel, ...]:
+def problem_names(geometry: Geometry) -> dict[str, str]:
+    """Return what the kind of readouts calls its usual status bits, by their general names."""
+    return {problem_name(bit): name for bit, name in geometry.kind.problems}
+
+
+def shown_problems(view: View) -> dict[str, int]:
+    """Return readouts by what was wrong with them: all that is usual for the kind, and what else there is."""
+    names = problem_names(view.geometry)
+    found = zip(PROBLEMS, view.problems.tolist(), strict=True)
+    return {names.get(name, name): count for name, count in found if count or name in names}
+
+
+def _find_hot(hit_map: Ints, geometry: Geometry, chips: Sequence[int]) -> tuple[HotPixel, ...]:
     """Find the pixels that stand out from those around them: a beam spot does not, its slopes are gentle."""
     found = []
-    rows, columns = _extent(hit_map)
+    rows, columns = _extent(hit_map, geometry)
     total = int(hit_map[chips].sum())
     for chip in chips:
         pixels = hit_map[chip, :rows, :columns]

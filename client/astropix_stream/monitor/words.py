@@ -4,6 +4,7 @@ from typing import Any
 
 from astropix_stream import numbers
 from astropix_stream.monitor import texts
+from astropix_stream.monitor.geometry import chip_name, chip_value
 from astropix_stream.monitor.themes import SIGNS
 from astropix_stream.monitor.view import View
 
@@ -25,13 +26,16 @@ def run_words(view: View) -> dict[str, Any]:
     """Return what is said of the run that is shown."""
     status, run, account = view.status, view.run, view.account
     return {
-        "shown": view.choice.model_dump(mode="json") | {"masked": " ".join(map(str, view.choice.masked))},
+        "shown": view.choice.to_json() | {"masked": " ".join(map(str, view.choice.masked))},
         "run": f"run {run.number}" if run else "no run yet",
         "run_text": run_text(view),
         "ids": f"ids {numbers.grouped(run.first_id)} to {numbers.grouped(run.last_id)}" if run else "",
         "readouts": numbers.grouped(view.readouts),
         "hits": numbers.grouped(view.hits),
-        "hits_text": f"{view.hits / view.readouts:.2f} a readout" if view.readouts else "",
+        "hits_name": hits_name(view),
+        "hits_text": hits_text(view),
+        "kind": kind_words(view),
+        "fpga": fpga_text(view),
         "readouts_per_s": numbers.figure(status.readouts_per_s),
         "hits_per_s": numbers.figure(status.hits_per_s),
         "live_fraction": numbers.percentage(account.live_fraction) if run else "–",
@@ -46,7 +50,7 @@ def run_words(view: View) -> dict[str, Any]:
         ),
         "caption": caption(view),
         "runs": [{"value": label.number, "text": label.text} for label in status.runs],
-        "chips": list(view.chips),
+        "chips": [{"value": chip_value(chip), "text": chip_name(chip)} for chip in view.chips],
         "compared": compared_text(view),
         "outside": outside_text(view),
         "hot_text": "" if view.hot else "No pixel stands out from those around it.",
@@ -60,6 +64,43 @@ def run_words(view: View) -> dict[str, Any]:
             for hot in view.hot
         ],
     }
+
+
+def kind_words(view: View) -> dict[str, Any]:
+    """Return what the page's controls depend on."""
+    geometry = view.geometry
+    return {
+        "name": geometry.kind.name,
+        "half_hits": geometry.half_hits,
+        "tot_range_us": geometry.tot_range_us,
+        "tot_limit_us": geometry.tot_limit_us,
+        "pixel": "layer.chip/column/row" if geometry.layers else "chip/column/row",
+    }
+
+
+def hits_name(view: View) -> str:
+    """Return what hits are called."""
+    return "Half hits" if view.geometry.half_hits else "Hits"
+
+
+def hits_text(view: View) -> str:
+    """Return how many hits a readout has, or pixels that were put together."""
+    if view.geometry.half_hits:
+        return f"{_counted(view.pixels, 'pixel')}, {numbers.grouped(view.unpaired)} unpaired"
+    if not view.geometry.kind.known:
+        return f"{view.geometry.kind}: not decoded"
+    return f"{view.hits / view.readouts:.2f} a readout" if view.readouts else ""
+
+
+def fpga_text(view: View) -> str:
+    """Return the FPGA's time at the first and the latest hit: in ticks, or in seconds if one is known."""
+    if view.fpga is None:
+        return ""
+    first, last = view.fpga
+    tick_ns = getattr(view.geometry.kind.readout_class, "TICK_NS", None)
+    if tick_ns is None:
+        return f"FPGA time {numbers.grouped(first)} to {numbers.grouped(last)} ticks"
+    return f"FPGA time {first * tick_ns / 1e9:.3f} to {last * tick_ns / 1e9:.3f} s"
 
 
 def run_text(view: View) -> str:
@@ -76,7 +117,7 @@ def caption(view: View) -> str:
     run = view.run
     if run is None:
         return f"{view.status.source}, no readout yet"
-    chip = "" if view.choice.chip is None else f", chip {view.choice.chip}"
+    chip = "" if view.choice.chip is None else f", {chip_name(view.choice.chip)}"
     masked = (
         f", {numbers.counted(len(view.choice.masked), 'pixel', group=True)} masked"
         if view.choice.masked

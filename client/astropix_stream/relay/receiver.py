@@ -1,5 +1,6 @@
 """Receive a stream of readouts from a relay, over ZeroMQ: for monitors on networks without multicast."""
 
+import contextlib
 import itertools
 import logging
 import math
@@ -10,7 +11,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from astropix_stream import clock, fitting, keys, zeromq
-from astropix_stream.batch import Batch
+from astropix_stream.batch import Batch, Position
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
@@ -19,6 +20,7 @@ from astropix_stream.relay.patience import Patience
 from astropix_stream.relay.recovery import TIMEOUT_S
 from astropix_stream.relay.refusals import HandshakeEnd, Handshakes
 from astropix_stream.relay.subscription import Start, Subscription
+from astropix_stream.relay.way import Way
 from astropix_stream.url import SourceUrl
 from astropix_stream.wire import HELLO_TOPIC, stream_prefix
 
@@ -31,6 +33,7 @@ LOST_AFTER_S = 5.0  # the same: the connection is given up
 _FIRST_LOOK_S = 0.1  # longest wait until the relay was heard: a refusal is to be told soon
 _QUEUE_MESSAGES = 1000  # that wait here for the program; at most 64 KiB each
 _RECONNECT_MS, _RECONNECT_MAX_MS = 100, 500  # so that little is to be recovered when a relay is back
+_CONNECT_MS = 2000  # for an address to answer, where there is another one to try
 _HANDSHAKES = {
     int(zmq.EVENT_HANDSHAKE_SUCCEEDED): HandshakeEnd.SUCCEEDED,
     int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): HandshakeEnd.FAILED_AUTH,
@@ -51,7 +54,8 @@ class RelayReceiver(Receiver[R]):
     readout_class
         Class of the readouts to return: `fmt.AstroPix4Readout`, or any with ``from_bytes(bytes)``.
     endpoint
-        The relay's address: ``tcp://HOST:PORT``. Several relays of the same readouts are for `open_receiver`.
+        The relay's address: ``tcp://HOST:PORT``. Of a name with several addresses, IPv6 and IPv4, each is
+        tried. Several relays of the same readouts are for `open_receiver`.
     stream
         The stream's name; by default the only one that the relay has.
     timeout
@@ -65,7 +69,8 @@ class RelayReceiver(Receiver[R]):
     recover_timeout
         Seconds that a page of history may take while the relay is heard; meanwhile what is live waits.
     start
-        With what to begin: ``'live'``, the ``'oldest'`` that history holds, or the latest N readouts.
+        With what to begin: ``'live'``, the ``'oldest'`` that history holds, or the latest N readouts; or the
+        `batch.Position` at which an earlier receiver ended.
     server_key, key_file
         For a relay with encryption: its public key (the 40 characters, or the file with them), and our file
         NAME.key_secret, which none but its owner may read.
@@ -109,6 +114,8 @@ class RelayReceiver(Receiver[R]):
         self._endpoint = endpoint
         self._any_kind = any_kind
         self._misfit = ""
+        self._way = Way(endpoint)
+        self._connected_to: str | None = None
         self._subscription = Subscription(
             stream, stride=stride, recover=recover, recover_timeout=recover_timeout, start=start
         )
@@ -123,9 +130,15 @@ class RelayReceiver(Receiver[R]):
         self._history: zmq.Socket[bytes] | None = None  # once something was missing
         self._awaiting = False
         try:
-            self._socket, self._monitor = self._connect()
+            self._socket, self._monitor = self._open_sockets()
         except BaseException:
             self._context.term()
+            raise
+        self._way.begin(clock.now().s, prompt=True)
+        try:
+            self._go()
+        except BaseException:
+            self.close()
             raise
 
     @classmethod
@@ -169,6 +182,17 @@ class RelayReceiver(Receiver[R]):
         return None if hello is None else hello.streams.get(self._subscription.stream or "")
 
     @property
+    def reported(self) -> Position | None:
+        """The relay's number that was next to be given when it sent `report`; None before it."""
+        return self._subscription.reported
+
+    @property
+    def streams(self) -> dict[str, int] | None:
+        """The relay's streams, each with its kind of readouts (a uid); None before the relay has greeted."""
+        hello = self._subscription.hello
+        return None if hello is None else hello.streams
+
+    @property
     def ledger(self) -> Ledger:
         """What was delivered so far, and what was lost where."""
         return self._subscription.ledger()
@@ -193,6 +217,8 @@ class RelayReceiver(Receiver[R]):
 
     def _trouble(self) -> str:
         hello, stream = self._subscription.hello, self._subscription.stream
+        if self._way.address is None:
+            return f"no address is known for the name {self._way.host!r}"
         if hello is None:
             return "nothing answers there, or it is not a relay"
         if stream not in hello.streams:
@@ -207,7 +233,6 @@ class RelayReceiver(Receiver[R]):
             zmq.MAXMSGSIZE: zeromq.MAX_MESSAGE,
             zmq.RECONNECT_IVL: _RECONNECT_MS,
             zmq.RECONNECT_IVL_MAX: _RECONNECT_MAX_MS,
-            zmq.IPV6: int(zeromq.needs_ipv6(self._endpoint)),
         }.items():
             sock.setsockopt(option, value)
         if self._keys is not None:
@@ -217,26 +242,46 @@ class RelayReceiver(Receiver[R]):
     def _open_monitor(self, sock: "zmq.Socket[bytes]") -> "zmq.Socket[bytes]":
         """Return a socket that tells of the handshakes of `sock`."""
         address = f"inproc://handshakes-{next(_numbers)}"
-        sock.monitor(address, sum(_HANDSHAKES))
+        sock.monitor(address, sum(_HANDSHAKES) | zmq.EVENT_CLOSED)
         monitor = self._context.socket(zmq.PAIR)
         monitor.setsockopt(zmq.RCVHWM, 0)  # a full queue would block ZeroMQ's own thread
         monitor.connect(address)
         return monitor
 
-    def _connect(self) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
+    def _stop_monitor(self) -> None:
+        """Let ZeroMQ tell nothing more; its own thread would wait without end for somebody to read it."""
+        self._socket.monitor(None, 0)
+
+    def _open_sockets(self) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
+        """Return the socket that is to be connected, and what tells of its connections."""
         sock = self._open_socket(zmq.SUB)
         monitor = self._open_monitor(sock)
-        try:
-            sock.setsockopt(zmq.SUBSCRIBE, HELLO_TOPIC)
-            self._subscribed = False
-            self._subscribe(sock)
-            sock.connect(self._endpoint)
-        except zmq.ZMQError as error:
-            sock.close()
-            monitor.close()
-            raise ConfigError(f"{self._endpoint!r} is not tcp://HOST:PORT: {error}") from None
-        self._watch(sock)
+        sock.setsockopt(zmq.SUBSCRIBE, HELLO_TOPIC)
+        self._subscribed = False
+        self._subscribe(sock)
+        self._connected_to = None
+        for one in (sock, monitor):
+            self._watch(one)
         return sock, monitor
+
+    def _go(self) -> None:
+        """Connect to the address that is to be tried, if one is known, and to no other."""
+        address = self._way.address
+        if address is None or address == self._connected_to:
+            return
+        if self._connected_to is not None:
+            with contextlib.suppress(zmq.ZMQError):
+                self._socket.disconnect(self._connected_to)
+        self._connect(self._socket, address)
+        self._connected_to = address
+
+    def _connect(self, sock: "zmq.Socket[bytes]", address: str) -> None:
+        sock.setsockopt(zmq.IPV6, int(zeromq.needs_ipv6(address)))
+        sock.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_MS if self._way.several else 0)
+        try:
+            sock.connect(address)
+        except zmq.ZMQError as error:
+            raise ConfigError(f"{self._endpoint!r} is not tcp://HOST:PORT: {error}") from None
 
     def _subscribe(self, sock: "zmq.Socket[bytes]") -> None:
         """Subscribe to the stream, once its name is known."""
@@ -249,7 +294,9 @@ class RelayReceiver(Receiver[R]):
         return self.connected and (self.report or {}).get("joined") is not False
 
     def _watched_fds(self) -> list[int]:
-        return [_fd(sock) for sock in self._sockets()]
+        lookup = self._way.lookup
+        fds = [_fd(sock) for sock in (*self._sockets(), self._monitor)]
+        return fds if lookup is None else [*fds, lookup.fileno()]
 
     def _sockets(self) -> "list[zmq.Socket[bytes]]":
         return [self._socket] if self._history is None else [self._socket, self._history]
@@ -267,16 +314,17 @@ class RelayReceiver(Receiver[R]):
         sock.close()
 
     def _close(self) -> None:
-        for sock in self._sockets():
+        self._stop_monitor()
+        for sock in (*self._sockets(), self._monitor):
             sock.close()
-        self._monitor.close()
+        self._way.close()
         self._context.term()
 
     def _check_kind(self) -> None:
         """Refuse readouts that the class would decode to hits that no pixel had."""
         self._misfit = "" if self._any_kind else fitting.misfit(self._readout_class, self.readout_uid)
         if self._misfit:
-            raise ConfigError(f"{self}: {self._misfit}; any_kind=True (--any-kind) takes them all the same")
+            raise ConfigError(f"{self}: {self._misfit}; any_kind=True takes them all the same")
 
     def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
         if self._misfit:
@@ -295,6 +343,8 @@ class RelayReceiver(Receiver[R]):
         poller = zmq.Poller()
         for sock in self._sockets():
             poller.register(sock, zmq.POLLIN)
+        if self._way.several:  # where one fails, the next is not to wait
+            poller.register(self._monitor, zmq.POLLIN)
         poller.poll(math.ceil(wait_s * 1000))
 
     def _drain(self) -> list[Batch]:
@@ -306,7 +356,7 @@ class RelayReceiver(Receiver[R]):
         if self._drained:
             batches += self._subscription.tick(now)
             if not batches:
-                self._check_refused(now.s)
+                self._look_for_way(now.s)
             self._check_heard(now.s)
         return batches
 
@@ -357,7 +407,7 @@ class RelayReceiver(Receiver[R]):
             if self._history is not None:
                 self._drop(self._history)
             self._history = self._open_socket(zmq.DEALER)
-            self._history.connect(f"{self._endpoint.rpartition(':')[0]}:{self._subscription.history_port}")
+            self._connect(self._history, self._way.beside(self._subscription.history_port or 0))
             self._watch(self._history)
         self._history.send(request, zmq.NOBLOCK)
         self._awaiting = True
@@ -368,21 +418,32 @@ class RelayReceiver(Receiver[R]):
         self._silence.renew(now_s)
         if not self._connected:
             self._connected = True
+            self._way.worked(now_s)
             _log.info("receiving from %s", self)
 
-    def _check_refused(self, now_s: float) -> None:
+    def _look_for_way(self, now_s: float) -> None:
+        """Take up what is told of connections, and go to the next address where one leads nowhere."""
+        if self._way.look(now_s):
+            self._go()
         while True:
             try:
                 event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 break
-            self._handshakes.note(_handshake(event["event"], event["value"]), event["value"], now_s)
+            kind, value = int(event["event"]), int(event["value"])
+            succeeded = kind == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            # Of a connection given up for another one, the end is told, too.
+            of_this_one = event["endpoint"].decode(errors="replace") == self._connected_to
+            if kind != zmq.EVENT_CLOSED and (succeeded or self._way.is_last or not of_this_one):
+                self._handshakes.note(_handshake(kind, value), value, now_s)
+            if not succeeded and of_this_one and self._way.failed(now_s):
+                self._go()
         reason = self._handshakes.take_refusal(now_s)
         if reason is not None:
             raise RefusedError(f"{self}: the relay does not let us in: {reason}")
 
     def _check_heard(self, now_s: float) -> None:
-        """Connect anew to a relay that was not heard for 5 s: a dead peer may look like a silent one."""
+        """Connect again to a relay that was not heard for 5 s: a dead peer may look like a silent one."""
         self._absent = self._absence.spent(now_s)
         if not self._silence.spent(now_s):
             return
@@ -390,11 +451,20 @@ class RelayReceiver(Receiver[R]):
             _log.warning("%s: not heard for %.0f s; connecting again", self, LOST_AFTER_S)
         self._connected = False
         self._silence.renew(now_s)
-        for sock in self._sockets():
+        self._stop_monitor()
+        for sock in (*self._sockets(), self._monitor):
             self._drop(sock)
-        self._monitor.close()
         self._history = None
-        self._socket, self._monitor = self._connect()
+        self._socket, self._monitor = self._open_sockets()
+        if not self._way.failed(now_s):
+            self._begin_lookup(now_s)
+        self._go()
+
+    def _begin_lookup(self, now_s: float) -> None:
+        """Look the name up again: the relay may have moved."""
+        self._way.begin(now_s)
+        if self._readiness is not None and self._way.lookup is not None:
+            self._readiness.watch(self._way.lookup.fileno())
 
     def __str__(self) -> str:
         stream = self._subscription.stream

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from astropix_stream import wire
-from astropix_stream.batch import Batch, Source
+from astropix_stream.batch import Batch, Position, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Counts, Ledger, StreamLedger, place_counts
 from astropix_stream.counting.losses import Loss, Losses
@@ -20,7 +20,7 @@ from astropix_stream.counting.sequencing import PLAUSIBLE_JUMP, distance
 from astropix_stream.errors import ConfigError, WireError
 from astropix_stream.relay.recovery import TIMEOUT_S, Inquiry, Window
 
-Start = Literal["live", "oldest"] | int
+Start = Literal["live", "oldest"] | int | Position
 
 _HEARD_S = 2.0  # a beat is due each second
 
@@ -39,7 +39,8 @@ class Subscription:
     recover_timeout
         Seconds to wait for a page of history, while what is live is held back.
     start
-        With what to begin: 'live', the 'oldest' that history holds, or the latest N readouts.
+        With what to begin: 'live', the 'oldest' that history holds, or the latest N readouts. With a
+        `Position`: where an earlier subscription ended; the oldest if the relay was started since.
 
     Raises
     ------
@@ -61,12 +62,14 @@ class Subscription:
                 wire.check_stream_name(stream)
             except WireError as error:
                 raise ConfigError(str(error)) from None
-        if start not in ("live", "oldest") and not (isinstance(start, int) and start >= 0):
+        if start not in ("live", "oldest") and not isinstance(start, Position) and not _is_count(start):
             raise ConfigError(f"start is 'live', 'oldest' or a number of readouts, not {start!r}")
         self.stream = stream
         self.hello: wire.Hello | None = None
         self.report: dict[str, Any] | None = None
         """The relay's latest word on the stream: the JSON of its beat."""
+        self.reported: Position | None = None
+        """The number that was next to be given when it said so."""
         self.ready = False
         """A beat or a data message has come: the subscription works."""
         self.malformed = 0
@@ -152,6 +155,7 @@ class Subscription:
         self._note_relay_counts(counts, now)
         self._take_stride(stride)
         self.report = message.report
+        self.reported = Position(message.header.relay_id, message.header.sequence)
         self._last_ns = now.ns
         return batches
 
@@ -268,7 +272,7 @@ class Subscription:
             return []
         batches: list[Batch] = []
         if self._relay_id is None:
-            self._join(header.sequence)
+            self._join(header.relay_id, header.sequence)
         else:
             batches = self._release(Place.RELAY_TO_CLIENT, now)  # its history is gone with it
             self._follow_restart()
@@ -276,9 +280,12 @@ class Subscription:
         self.ready = True
         return batches
 
-    def _join(self, sequence: int) -> None:
+    def _join(self, relay_id: int, sequence: int) -> None:
         """Begin where we were told to; the first message tells where the stream is now."""
-        back = self._start if isinstance(self._start, int) else sequence if self._start == "oldest" else 0
+        if isinstance(self._start, Position):
+            back = sequence - (self._start.sequence if self._start.relay_id == relay_id else 0)
+        else:
+            back = self._start if isinstance(self._start, int) else sequence if self._start == "oldest" else 0
         self._expected = self._joined_at = max(0, sequence - back)
         self._live_from = self._seen = sequence
 
@@ -362,4 +369,10 @@ class Subscription:
 
 def _batch(header: wire.Header, payload: bytes) -> Batch:
     columns = wire.walk_payload(payload, header.count)
-    return Batch(header.source, header.received_ns, payload, *columns, bool(header.flags & wire.REPLAYED))
+    position = Position(header.relay_id, header.sequence)
+    replayed = bool(header.flags & wire.REPLAYED)
+    return Batch(header.source, header.received_ns, payload, *columns, replayed, position=position)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import zmq
 
+from astropix_daemon import listening
 from astropix_stream import zeromq
 
 HANDSHAKE_MS = 3000  # a connection that says nothing is closed
@@ -31,8 +32,20 @@ def options(endpoint: str) -> dict[int, int]:
         zmq.BACKLOG: BACKLOG,
         zmq.SNDBUF: CLIENT_SEND_BUFFER,
         zmq.RCVBUF: CLIENT_RECEIVE_BUFFER,
-        zmq.IPV6: int(zeromq.needs_ipv6(endpoint)),
+        zmq.IPV6: int(needs_ipv6(endpoint)),
     }
+
+
+def needs_ipv6(endpoint: str) -> bool:
+    """Return whether ZeroMQ is to listen on IPv6: on such an address, or on all, and then on IPv4 too."""
+    return zeromq.needs_ipv6(endpoint) or (endpoint.startswith("tcp://*:") and listening.has_ipv6())
+
+
+def families(endpoint: str) -> str:
+    """Return in words who can connect to the endpoint of a socket that listens on all addresses, else ''."""
+    if endpoint.startswith("tcp://[::]:"):
+        return " (all addresses, IPv6 and IPv4)"
+    return " (all addresses of IPv4; none of IPv6)" if endpoint.startswith("tcp://0.0.0.0:") else ""
 
 
 def rebind(sock: "zmq.Socket[bytes]", endpoint: str, bind: Callable[["zmq.Socket[bytes]"], None]) -> None:

@@ -24,6 +24,7 @@ from astropix_relay.clients.connections import HANDSHAKE_MS
 from astropix_relay.clients.guard import Cut, Guard
 from astropix_relay.clients.handover import Listener
 from astropix_relay.clients.limits import FLOOD_PER_S, Allowance, Bans, Network, Pace, to_cut
+from astropix_stream.addresses import unmapped
 from astropix_stream.keys import KeyPair
 
 _log = logging.getLogger(__name__)
@@ -386,7 +387,12 @@ class Gate:
     def _answer(self, frames: list[bytes], now_s: float) -> bool:
         """Answer ZeroMQ's question for one client; return whether it is let in."""
         # identity, empty, version, request, domain, address, client's identity, mechanism, credentials
-        request, domain, address, mechanism = frames[3], frames[4].decode(), frames[5].decode(), frames[7]
+        request, domain, address, mechanism = (
+            frames[3],
+            frames[4].decode(),
+            unmapped(frames[5].decode()),
+            frames[7],
+        )
         door = self.doors[domain]
         if self.bans.is_banned(address, now_s):
             verdict = Admission(b"500", "its address is refused for a while", "refused address")

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 
 import zmq
 
+from astropix_daemon import listening
+from astropix_daemon.addresses import Address, tcp_address
 from astropix_relay.clients import connections
-from astropix_relay.configuration.addresses import Address, tcp_address
 from astropix_relay.host import holders, packet_filter, systemd
 
 _log = logging.getLogger(__name__)
@@ -198,12 +199,10 @@ class Listener:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    sock = listening.open_bound(host, port)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _set_buffers(sock)
-        sock.bind(("" if host == "*" else host, port))
         sock.listen(connections.BACKLOG)
     except BaseException:
         sock.close()

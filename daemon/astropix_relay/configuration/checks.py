@@ -1,13 +1,13 @@
 """What only the host can tell of a configuration: looks at interfaces, binds endpoints for a moment."""
 
-import contextlib
 import difflib
 import errno
 import os
 import socket
 from pathlib import Path
 
-from astropix_relay.configuration.addresses import Address, tcp_address
+from astropix_daemon import listening
+from astropix_daemon.addresses import tcp_address
 from astropix_relay.configuration.model import Config
 from astropix_relay.host import holders
 from astropix_stream.addresses import is_address
@@ -57,7 +57,7 @@ def _bind_problem(endpoint: str, file: Path | None) -> str | None:
         if address is None:
             _check_directory(Path(endpoint.removeprefix("ipc://")).parent)
         else:
-            _bind(address)
+            listening.open_bound(address.host, address.port).close()
     except OSError as error:
         if error.errno != errno.EADDRINUSE or address is None:
             return explain(error)
@@ -72,15 +72,6 @@ def _runs(command: tuple[str, ...], file: Path | None) -> bool:
     """Whether a command is that of a relay with this configuration."""
     is_relay = any(Path(word).name in ("astropix-relay", "astropix_relay") for word in command[:3])
     return is_relay and file is not None and any(Path(word) == file for word in command[3:])
-
-
-def _bind(address: Address) -> None:
-    host = "0.0.0.0" if address.host == "*" else address.host  # what libzmq makes of it
-    where = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    family, _, _, _, sockaddr = where[0]
-    with contextlib.closing(socket.socket(family)) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as libzmq: old connections do not count
-        sock.bind(sockaddr)
 
 
 def _check_directory(directory: Path) -> None:

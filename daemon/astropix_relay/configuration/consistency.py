@@ -8,18 +8,17 @@ import ipaddress
 import itertools
 from collections.abc import Iterator
 
-from astropix_relay.configuration.addresses import tcp_address
-from astropix_relay.configuration.marks import KeyPath
-from astropix_relay.configuration.mistakes import dotted
+from astropix_daemon.addresses import tcp_address
+from astropix_daemon.checking import Finding
+from astropix_daemon.marks import KeyPath
+from astropix_daemon.mistakes import dotted
+from astropix_daemon.quantities import Size
 from astropix_relay.configuration.model import Config, StreamConfig
-from astropix_relay.configuration.quantities import Size
 from astropix_stream.addresses import is_address, is_multicast, is_of_one_link
 from astropix_stream.wire import MAX_PAGE
 
 KERNEL_BUFFER = 3 << 19
 """Most bytes that the kernel holds for one connection to us: twice `connections.CLIENT_SEND_BUFFER`."""
-
-Finding = tuple[list[KeyPath], str]
 
 
 def warnings(config: Config) -> list[str]:

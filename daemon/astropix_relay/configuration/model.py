@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from astropix_relay.configuration.addresses import (
+from astropix_daemon.addresses import (
     Address,
     Endpoint,
     GroupAddress,
@@ -15,7 +15,7 @@ from astropix_relay.configuration.addresses import (
     SourceAddress,
     tcp_address,
 )
-from astropix_relay.configuration.quantities import Duration, Size, show
+from astropix_daemon.quantities import Duration, Size, show
 from astropix_stream.wire import check_stream_name
 
 MiB = 1 << 20

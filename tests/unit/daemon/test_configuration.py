@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from astropix_daemon.marks import parse
+from astropix_daemon.mistakes import ConfigMistakes
 from astropix_relay.configuration.consistency import warnings
 from astropix_relay.configuration.loading import FLAGS, default_config, differences, load_config, schema
-from astropix_relay.configuration.marks import parse
-from astropix_relay.configuration.mistakes import ConfigMistakes
 from astropix_relay.configuration.model import Config, SecurityConfig, StreamConfig
 from astropix_stream.errors import ConfigError, WireError
 from astropix_stream.wire import check_stream_name
@@ -499,6 +499,48 @@ metrics: {listen: null}
     assert config.publish.max_delay == 0.05
     assert config.history_endpoint() is None
     assert config.metrics.listen is None
+
+
+@pytest.mark.parametrize(
+    "name", ["eth0", "eth0.100", "enx001122334455", "the-network-of-the-detector", "eth0:1", "eth0:daq"]
+)
+def test_every_name_of_an_interface_is_taken(name):
+    """Its own, an alternative one, the label of an address."""
+    assert load_config(f"streams: [{{interface: '{name}'}}]").streams[0].interface == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["10.0.0.1:5007", "10.0.0", "fe80::zz", "eth0:", ":1", "a:b:c", "eth0:much-too-long", "x" * 128, "a/b"],
+)
+def test_what_is_no_name_of_an_interface(name):
+    (mistake,) = mistakes(f"streams: [{{interface: '{name}'}}]")
+    assert "is neither an address nor the name of an interface" in mistake
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "overlap"),
+    [
+        ("*:6000", "[::1]:6000", True),
+        ("*:6000", "127.0.0.1:6000", True),
+        ("[::]:6000", "127.0.0.1:6000", True),
+        ("0.0.0.0:6000", "127.0.0.1:6000", True),
+        ("0.0.0.0:6000", "[::1]:6000", False),
+        ("[0::1]:6000", "[::1]:6000", True),
+        ("127.0.0.1:6000", "[::1]:6000", False),
+        ("*:6000", "127.0.0.1:6002", False),
+    ],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_endpoints_overlap_where_one_takes_in_the_other(one, other, overlap, swapped):
+    publish, listen = (other, one) if swapped else (one, other)
+    text = (
+        f"publish: {{endpoint: 'tcp://{publish}'}}\nmetrics: {{listen: '{listen}'}}\nhistory: {{size: 0}}\n"
+    )
+    if overlap:
+        assert "overlap" in mistakes(text)[0]
+    else:
+        assert load_config(text).metrics.listen == listen
 
 
 @pytest.mark.parametrize(

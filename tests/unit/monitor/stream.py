@@ -4,7 +4,7 @@ from astropix_stream.batch import Batch, Source
 from astropix_stream.cli.playing.simulation import pack_hit
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger, StreamLedger
-from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.fmt import ASTROPIX4, AstroPix4Readout
 from astropix_stream.monitor.accumulate import Accumulator, Arrival, Reception
 
 DAQ = Source("10.0.0.1", 4711)
@@ -25,8 +25,8 @@ def readout(readout_id, timestamp, hits=((3, 5, 100),), chip=0, tail=b""):
 class Stream:
     """Gives an accumulator what a receiver would."""
 
-    def __init__(self, source="tcp://relay:5556"):
-        self.accumulator = Accumulator(moment(0), source)
+    def __init__(self, source="tcp://relay:5556", kind=ASTROPIX4):
+        self.accumulator = Accumulator(moment(0), source, kind)
         self._ledger = StreamLedger()
 
     def tell(self, after_s, ledger=None, **says):

@@ -28,9 +28,9 @@ def test_batches_of_one_turn_are_decoded_together(monkeypatch):
     """A call costs 0.12 ms however few readouts it gets: one readout a message must not cost 0.12 ms each."""
     calls = []
 
-    def decode(raw, **options):
+    def decode(raw, *more, **options):
         calls.append(len(raw))
-        return decode_batch(raw, **options)
+        return decode_batch(raw, *more, **options)
 
     monkeypatch.setattr("astropix_stream.monitor.accumulate.decode_batch", decode)
     stream = Stream()

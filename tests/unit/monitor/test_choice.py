@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from astropix_stream.errors import ConfigError
 from astropix_stream.monitor.choice import Choice
-from astropix_stream.monitor.histograms import Pixel
+from astropix_stream.monitor.geometry import Pixel
 
 # What assets/monitor.js sends: a form's values are texts.
 FROM_BROWSER = {

@@ -8,6 +8,7 @@ import pytest
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.state import State
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
+from astropix_stream.fmt import ASTEP, ASTROPIX3, ASTROPIX4
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.feed import Feed, Inbox, trouble
 from unit.monitor.stream import Stream, readout
@@ -20,6 +21,7 @@ class ListReceiver:
         self._gives = list(gives)
         self.ledger = Ledger()
         self.connected = True
+        self.readout_uid: int | None = None
         self.report = None
         self.state, self.age_s, self.lag_s = State.LIVE, None, 0.0
         self.closed_in = None
@@ -162,3 +164,12 @@ def test_what_the_receiver_says_is_on_the_page():
     status = feed.view(Choice()).status
     assert status.state is State.NO_NETWORK
     assert status.state_text.startswith("a list is not heard; last readout 7")
+
+
+def test_the_kind_is_what_the_relay_says_unless_a_person_says_otherwise():
+    for kind, uid, shown in ((None, 3000, ASTROPIX3), (ASTEP, 3000, ASTEP), (None, None, ASTROPIX4)):
+        receiver: Any = ListReceiver(*batches(3))
+        receiver.readout_uid = uid
+        with Feed(receiver, "a list", kind) as feed:
+            assert receiver.idle.wait(10)
+        assert feed.view(Choice()).geometry.kind == feed.geometry.kind == shown

@@ -9,15 +9,11 @@ from hypothesis import strategies as st
 
 from astropix_stream.columns import decode_batch
 from astropix_stream.fmt import ROLLOVER, Decoding
-from astropix_stream.monitor.histograms import (
-    MAX_PER_READOUT,
-    MAX_SPECTRA,
-    TOT_BIN_TICKS,
-    TOT_BINS,
-    Histograms,
-    Pixel,
-)
+from astropix_stream.monitor.geometry import DEFAULT, TOT_BINS, Pixel
+from astropix_stream.monitor.histograms import MAX_PER_READOUT, MAX_SPECTRA, Histograms
 from unit.monitor.stream import readout
+
+TOT_BIN_TICKS = DEFAULT.bin_ticks
 
 ticks = st.integers(0, 2 * TOT_BINS * TOT_BIN_TICKS) | st.integers(0, ROLLOVER - 1)
 hits = st.lists(st.tuples(st.integers(0, 31), st.integers(0, 31), ticks), max_size=5)
@@ -50,8 +46,8 @@ def test_equal_to_a_walk_over_the_hits(batches):
 
 
 def test_a_pixel_has_one_number():
-    assert all(Pixel.of(number).number == number for number in range(32 * 32 * 32))
-    assert Pixel.of(Pixel(3, 9, 12).number) == Pixel(3, 9, 12)
+    assert all(DEFAULT.number_of(DEFAULT.pixel_of(number)) == number for number in range(32 * 32 * 32))
+    assert DEFAULT.pixel_of(DEFAULT.number_of(Pixel(3, 9, 12))) == Pixel(3, 9, 12)
     assert str(Pixel(3, 9, 12)) == "3/9/12"
 
 
@@ -88,7 +84,7 @@ def test_noise_everywhere_takes_no_more_spectra_than_allowed():
         counts.add(decode_batch([readout(0, 0, places, chip=chip)]))
     assert counts.hit_map.sum() == 4 * 1024
     assert counts.spectrum(range(4)).sum() == 4 * 1024
-    known = [Pixel.of(number) for number in range(4 * 1024)]
+    known = [DEFAULT.pixel_of(number) for number in range(4 * 1024)]
     assert counts.spectrum(range(4), known).sum() == 4 * 1024 - MAX_SPECTRA
 
 

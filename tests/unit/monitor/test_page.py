@@ -22,6 +22,10 @@ class StandingFeed:
         self.stream = Stream()
         self.views = 0
 
+    @property
+    def geometry(self):
+        return self.stream.accumulator.geometry
+
     def view(self, choice, reset=None):
         self.views += 1
         return make_view(self.stream.accumulator, choice, moment(10), reset)

@@ -5,10 +5,11 @@ import pytest
 
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.state import State
-from astropix_stream.monitor import words
+from astropix_stream.fmt import ASTEP, ASTROPIX4, AStepReadout, kind_of
+from astropix_stream.monitor import export, geometry, words
 from astropix_stream.monitor.choice import Choice
-from astropix_stream.monitor.histograms import Pixel
-from astropix_stream.monitor.view import make_view, take_reset
+from astropix_stream.monitor.geometry import Pixel
+from astropix_stream.monitor.view import make_view, shown_problems, take_reset
 from unit.monitor.stream import OTHER_DAQ, Stream, losing, moment, readout
 
 LATER = moment(10)
@@ -16,7 +17,7 @@ EVERY = [(row, column, 200) for row in range(13) for column in range(16)]
 
 
 def view_of(stream, at=LATER, reset=None, **choice):
-    return make_view(stream.accumulator, Choice.read(choice), at, reset)
+    return make_view(stream.accumulator, Choice.read(choice, stream.accumulator.geometry), at, reset)
 
 
 def said_of(stream, at=LATER, **choice):
@@ -218,3 +219,106 @@ class TestWords:
         import json
 
         json.dumps(said_of(stream, masked="0/12/5", compare=1), allow_nan=False)
+
+
+class TestHalfHits:
+    """The map is of pixels, and half hits have profiles and a spectrum of their own."""
+
+    @pytest.fixture
+    def stream(self):
+        stream = Stream(kind=ASTEP)
+        # Pixels of column 32 and row 13 on chip 3 of layer 2, and a row alone on chip 0 of layer 1.
+        frames = half(2, 3, 1, 32, 100) + half(2, 3, 0, 13, 110) + half(1, 0, 0, 7, 200, time=9)
+        stream.send([AStepReadout(frames, i, i) for i in range(10)], 1.0)
+        return stream
+
+    def test_numbers(self, stream):
+        view = view_of(stream)
+        assert (view.readouts, view.hits, view.pixels, view.unpaired) == (10, 30, 10, 10)
+        assert view.hit_map.shape == (35, 35)
+        assert view.hit_map[13, 32] == view.hit_map.sum() == 10
+        assert view.mean_tot_us[13, 32] == pytest.approx(1.1)
+        assert view.rows[[7, 13]].tolist() == [10, 10]
+        assert view.columns[32] == view.columns.sum() == 10
+        assert [geometry.chip_value(chip) for chip in view.chips] == ["1.0", "2.3"]
+        assert view.fpga == (5, 9)
+
+    def test_the_spectrum_is_of_pixels_or_of_half_hits(self, stream):
+        assert view_of(stream).tot_edges_us[-1] == 40
+        assert view_of(stream, tot_to=4, tot_bins=40).tot.nonzero()[0].tolist() == [11]
+        halves = view_of(stream, tot_of="halves", tot_to=4, tot_bins=40)
+        assert halves.tot[[10, 11, 20]].tolist() == [10, 10, 10]
+        assert halves.tot_outside == 0
+        assert view_of(stream, tot_of="halves", tot_to=1.5).tot_outside == 10
+
+    def test_one_chip_and_a_mask(self, stream):
+        chip = view_of(stream, chip="1.0")
+        assert (chip.hit_map.sum(), chip.rows.sum(), chip.columns.sum()) == (0, 10, 0)
+        assert view_of(stream, masked="2.3/32/13").hit_map.sum() == 0
+        assert view_of(stream, masked="2.3/32/13", chip="2.3").masked[13, 32]
+
+    def test_words(self, stream):
+        said = said_of(stream, chip="2.3")
+        assert (said["hits_name"], said["hits_text"]) == ("Half hits", "10 pixels, 10 unpaired")
+        assert said["chips"] == [
+            {"value": "1.0", "text": "layer 1, chip 0"}, {"value": "2.3", "text": "layer 2, chip 3"},
+        ]  # fmt: skip
+        assert said["shown"]["chip"] == "2.3"
+        assert said["fpga"] == "FPGA time 5 to 9 ticks"
+        assert "layer 2, chip 3" in said["caption"]
+        assert said["kind"]["half_hits"]
+
+    def test_a_tick_that_is_known(self):
+        kind = ASTEP.configured(tick_ns=1e9)
+        stream = Stream(kind=kind)
+        stream.send([kind.readout_class(half(1, 0, 0, 7, 200, time=9), 0, 0)], 1.0)
+        assert said_of(stream)["fpga"] == "FPGA time 9.000 to 9.000 s"
+
+    def test_a_reset(self, stream):
+        reset = take_reset(stream.accumulator, Choice(), moment(3))
+        stream.send([AStepReadout(half(1, 0, 0, 8, 200, time=11), 10, 10)], 4.0)
+        view = view_of(stream, reset=reset)
+        assert (view.hits, view.pixels, view.unpaired, view.rows.sum(), view.fpga) == (1, 0, 1, 1, (9, 11))
+
+    def test_problems_have_the_names_of_the_kind(self, stream):
+        stream.send([AStepReadout(b"\x06\x01aaaaa", 10, 10)], 4.0)
+        assert shown_problems(view_of(stream)) == {
+            "frame from two readouts": 0, "frame not completed": 0, "begins within a frame": 0,
+            "ends within a frame": 0, "noise between frames": 0, "bad frame": 1,
+        }  # fmt: skip
+
+    def test_locations_that_no_chip_has(self, stream):
+        stream.send([AStepReadout(half(1, 0, 0, 60, 200), 10, 10)], 4.0)
+        assert len(view_of(stream).rows) == 64
+
+    def test_a_run_of_another_kind_follows(self, stream):
+        stream.accumulator.set_kind(ASTROPIX4)
+        stream.run(11, 5, 5.0)
+        view = view_of(stream, compare=1)
+        assert (view.run.number, view.readouts, view.hit_map.shape) == (2, 5, (13, 16))
+        assert view.compared is None  # its chips have other pixels
+        assert view_of(stream, run=1).hit_map.shape == (35, 35)
+
+    def test_export(self, stream):
+        value = export.histograms(view_of(stream))
+        assert value["kind"] == {"uid": 3100, "name": "A-STEP"}
+        assert (value["chips"], value["pixels"], value["unpaired"]) == (["1.0", "2.3"], 10, 10)
+        text = export.table(view_of(stream), "profiles")
+        assert "# kind: A-STEP (3100)\n" in text
+        assert text.splitlines()[-28:][0] == "7,10,0"
+
+
+def half(layer, chip, is_column, location, tot, time=5):
+    """Return a frame."""
+    return bytes(
+        [10, layer, chip << 3 | 4, is_column << 7 | location, 0, tot >> 8, tot & 0xFF, time, 0, 0, 0]
+    )
+
+
+def test_an_unknown_kind_counts_readouts_and_says_that_it_decodes_nothing():
+    kind = kind_of(5000)
+    stream = Stream(kind=kind)
+    stream.send([kind.readout_class(b"\xe0" * 8, i, i) for i in range(3)], 1.0)
+    view = view_of(stream)
+    assert (view.readouts, view.hits, view.hit_map.sum()) == (3, 0, 0)
+    assert said_of(stream)["hits_text"] == "kind 5000: not decoded"

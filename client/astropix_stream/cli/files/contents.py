@@ -9,7 +9,7 @@ from astropix_stream.batch import Batch
 from astropix_stream.cli.files.reading import Reading
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import FileHeader
-from astropix_stream.fmt import AstroPix4Readout, Decoding
+from astropix_stream.fmt import Decoding, Readout
 from astropix_stream.joining import Joiner, decoded
 
 
@@ -122,7 +122,7 @@ class _Walk:
     """Adds readouts to the contents."""
 
     def __init__(
-        self, contents: Contents, readout_class: type[AstroPix4Readout] | None, *, keep_duplicates: bool
+        self, contents: Contents, readout_class: type[Readout[Any]] | None, *, keep_duplicates: bool
     ) -> None:
         self._contents = contents
         self._joiner = Joiner()
@@ -153,7 +153,7 @@ class _Walk:
             self._contents.longest_pause_ns = max(self._contents.longest_pause_ns, pause_ns)
         self._previous_ns = timestamp
 
-    def _decode(self, batch: Batch, readout_class: type[AstroPix4Readout]) -> None:
+    def _decode(self, batch: Batch, readout_class: type[Readout[Any]]) -> None:
         contents = self._contents
         readouts = readout_class.from_payload(batch.payload, batch.ends, batch.readout_ids, batch.timestamps)
         for readout in decoded(readouts, self._joiner, batch.run_starts, batch.duplicates):

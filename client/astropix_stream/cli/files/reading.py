@@ -5,15 +5,14 @@ from contextlib import AbstractContextManager
 from itertools import accumulate, islice
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from astropix_stream import fitting
 from astropix_stream.batch import Batch
 from astropix_stream.cli.files.sequence import Sequence
 from astropix_stream.cli.terminal import ending
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import ApxReader
-from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.fmt import Kind, Readout
 from astropix_stream.wire import NO_SOURCE
 
 T = TypeVar("T")
@@ -47,32 +46,29 @@ class Reading(AbstractContextManager["Reading"]):
         self.header = self._reader.header
         self.sequence = Sequence()
 
-    def readout_class(self, *, any_kind: bool = False) -> type[AstroPix4Readout]:
+    def readout_class(self, kind: Kind | None = None) -> type[Readout[Any]]:
         """Return the class to decode the readouts with; warn if the file does not say it.
 
         Parameters
         ----------
-        any_kind
-            Take AstroPix 4 where there is no class for the kind that the file says.
+        kind
+            What a person says that they are; None believes the file.
 
         Raises
         ------
         FormatError
-            There is none.
+            There is no class for what the file says.
         """
+        if kind is not None:
+            return kind.readout_class
         if self.header.is_assumed:
             ending.log.warning(
                 "%s: the header does not say the kind of readouts; taken for AstroPix 4 (4000)", self.path
             )
         try:
             return self.header.readout_class()
-        except FormatError:
-            if any_kind:
-                return AstroPix4Readout
-            uid = self.header.readout_uid
-            raise FormatError(
-                f"{self.path}: {fitting.misfit(AstroPix4Readout, uid)}; --any-kind decodes them all the same"
-            ) from None
+        except FormatError as error:
+            raise FormatError(f"{self.path}: {error}; say with --kind what to take them for") from None
 
     def datagrams(self) -> Iterator[tuple[bytes, int, int]]:
         """Iterate over the bytes of the whole readouts, their readout_ids and timestamps (ns)."""

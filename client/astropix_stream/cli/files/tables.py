@@ -15,12 +15,12 @@ from typing import Any
 from astropix_stream.batch import Batch
 from astropix_stream.cli.terminal.ending import Problem
 from astropix_stream.errors import ConfigError
-from astropix_stream.fmt import AstroPix4Hit, AstroPix4Readout
+from astropix_stream.fmt import Readout, kind_of_class
 from astropix_stream.joining import Joiner, decoded
 
 
 class Table(AbstractContextManager["Table"], ABC):
-    """A file of hits; a row each, the columns those of `AstroPix4Hit.ATTRIBUTE_NAMES`."""
+    """A file of hits; a row each, the columns those of the hits' `ATTRIBUTE_NAMES`."""
 
     @abstractmethod
     def write(self, batch: Batch) -> int:
@@ -39,12 +39,12 @@ class Table(AbstractContextManager["Table"], ABC):
 class CsvTable(Table):
     """Comma-separated values, with a line of names."""
 
-    def __init__(self, path: Path, readout_class: type[AstroPix4Readout]) -> None:
+    def __init__(self, path: Path, readout_class: type[Readout[Any]]) -> None:
         self._readout_class = readout_class
         self._joiner = Joiner()
         self._file = path.open("w", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow(AstroPix4Hit.ATTRIBUTE_NAMES)
+        self._writer.writerow(readout_class.HIT_CLASS.ATTRIBUTE_NAMES)
 
     def write(self, batch: Batch) -> int:
         """Append the hits of some readouts."""
@@ -64,24 +64,29 @@ class CsvTable(Table):
 class Columns:
     """Decodes readouts with NumPy."""
 
-    def __init__(self) -> None:
+    def __init__(self, readout_class: type[Readout[Any]]) -> None:
         self._columns: Any = _import("astropix_stream.columns")
         self._joiner = Joiner()
-        self.nothing = self._columns.decode_batch(b"").hits
+        self._kind = kind_of_class(readout_class)
+        self.nothing = self._columns.decode_batch(b"", self._kind).hits
 
     def decode(self, batch: Batch) -> Any:
         """Return the hits as a structured array."""
         return self._columns.decode_batch(
-            batch.payload, joiner=self._joiner, run_starts=batch.run_starts, duplicates=batch.duplicates
+            batch.payload,
+            self._kind,
+            joiner=self._joiner,
+            run_starts=batch.run_starts,
+            duplicates=batch.duplicates,
         ).hits
 
 
 class NpzTable(Table):
     """NumPy's archive: an array for each column. It is collected in memory."""
 
-    def __init__(self, path: Path, readout_class: type[AstroPix4Readout]) -> None:
+    def __init__(self, path: Path, readout_class: type[Readout[Any]]) -> None:
         self._numpy: Any = _import("numpy")
-        self._columns = Columns()
+        self._columns = Columns(readout_class)
         self._file = path.open("wb")
         self._chunks = [self._columns.nothing]
 
@@ -100,10 +105,10 @@ class NpzTable(Table):
 class ParquetTable(Table):
     """Apache Parquet."""
 
-    def __init__(self, path: Path, readout_class: type[AstroPix4Readout]) -> None:
+    def __init__(self, path: Path, readout_class: type[Readout[Any]]) -> None:
         self._arrow: Any = _import("pyarrow")
         parquet: Any = _import("pyarrow.parquet")
-        self._columns = Columns()
+        self._columns = Columns(readout_class)
         self._writer = parquet.ParquetWriter(path, self._make(self._columns.nothing).schema)
 
     def _make(self, hits: Any) -> Any:
@@ -128,7 +133,7 @@ _KINDS: dict[str, type[CsvTable] | type[NpzTable] | type[ParquetTable]] = {
 }
 
 
-def open_table(path: Path, kind: str, readout_class: type[AstroPix4Readout]) -> Table:
+def open_table(path: Path, kind: str, readout_class: type[Readout[Any]]) -> Table:
     """Open a table to write.
 
     Parameters

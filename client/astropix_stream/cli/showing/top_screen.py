@@ -25,6 +25,7 @@ _COLOURS = {
     State.LAGGING: "yellow",
     State.LOSING: "bold red",
     State.NO_NETWORK: "bold white on red",
+    State.NO_LOG: "bold white on red",
 }
 # Least width of the terminal for each column; what matters most stays longest.
 _NUMBERS = (("readouts/s", 0), ("hits/s", 90), ("bytes/s", 110), ("lag", 80), ("last readout", 60))

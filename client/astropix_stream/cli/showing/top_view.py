@@ -8,7 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any
 
-from astropix_stream import fitting, numbers
+from astropix_stream import numbers
 from astropix_stream.batch import Batch, Source, concatenated
 from astropix_stream.cli.terminal import ending
 from astropix_stream.cli.terminal.sources import OpenSource
@@ -16,7 +16,7 @@ from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.state import QUIET_AFTER_S, State
 from astropix_stream.fitting import SAMPLE, Doubt
-from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.fmt import ASTROPIX4, Kind, Readout
 from astropix_stream.joining import Joiner, decoded
 
 _MAX_SOURCES = 64  # whose split hits are put together: forged ones must not fill the memory
@@ -46,18 +46,18 @@ class Hits:
             self._batches.setdefault(batch.source, []).append(batch)
             self._gathered += size
 
-    def tick(self) -> bool:
-        """Decode what was gathered; return whether it is doubted, for the first time, that these are hits."""
+    def tick(self, kind: Kind = ASTROPIX4) -> bool:
+        """Decode what was gathered; return whether its kind is doubted, for the first time."""
         doubted = False
         found = 0
         for source, batches in self._batches.items():
             batch = concatenated(batches)
             if self.doubt.open:
                 first = batch.part(0, min(len(batch), SAMPLE))
-                doubted |= any(list(map(self.doubt.note, _readouts(first))))
+                doubted |= any(list(map(self.doubt.note, _readouts(first, kind))))
             if len(self._joiners) >= _MAX_SOURCES:
                 self._joiners.clear()
-            found += self._count(batch, self._joiners.setdefault(source, Joiner()))
+            found += self._count(batch, kind, self._joiners.setdefault(source, Joiner()))
         if self._gathered:
             self.count += round(found * self._arrived / self._gathered)
         self._batches.clear()
@@ -65,23 +65,24 @@ class Hits:
         return doubted
 
 
-def _readouts(batch: Batch) -> list[AstroPix4Readout]:
-    return AstroPix4Readout.from_payload(batch.payload, batch.ends, batch.readout_ids, batch.timestamps)
+def _readouts(batch: Batch, kind: Kind) -> list[Readout[Any]]:
+    make = kind.readout_class.from_payload
+    return make(batch.payload, batch.ends, batch.readout_ids, batch.timestamps)
 
 
-def _counter() -> tuple[int, Callable[[Batch, Joiner], int]]:
+def _counter() -> tuple[int, Callable[[Batch, Kind, Joiner], int]]:
     """Return how many bytes to decode each second, and the function that counts their hits."""
     try:
         from astropix_stream import columns  # noqa: PLC0415  (an extra of the wheel)
     except ImportError:
         return 64 << 10, _count_plainly
-    return 2 << 20, lambda batch, joiner: len(
-        columns.decode_batch(batch.payload, joiner=joiner, run_starts=batch.run_starts).hits
+    return 2 << 20, lambda batch, kind, joiner: len(
+        columns.decode_batch(batch.payload, kind, joiner=joiner, run_starts=batch.run_starts).hits
     )
 
 
-def _count_plainly(batch: Batch, joiner: Joiner) -> int:
-    return sum(len(readout.hits()) for readout in decoded(_readouts(batch), joiner, batch.run_starts))
+def _count_plainly(batch: Batch, kind: Kind, joiner: Joiner) -> int:
+    return sum(len(readout.hits()) for readout in decoded(_readouts(batch, kind), joiner, batch.run_starts))
 
 
 class Row:
@@ -101,7 +102,7 @@ class Row:
     readout_rate, hit_rate, byte_rate : float
         Per second, over the last three.
     decodes : bool
-        Whether hits are counted: not those of a kind that is not AstroPix 4.
+        Whether hits are counted: not those of an unknown kind of readouts.
     state, lag_s, age_s, ledger
         As of the last tick; `age_s` is None before the first readout.
     """
@@ -129,8 +130,9 @@ class Row:
     def tick(self, now: Moment) -> None:
         """Measure the rates, and ask the receiver."""
         receiver = self.source.receiver
-        self.decodes = not fitting.misfit(AstroPix4Readout, receiver.readout_uid)
-        if self.decodes and self._hits.tick():
+        kind = self.source.kind
+        self.decodes = kind.known
+        if self.decodes and self._hits.tick(kind):
             ending.log.warning("%s: %s", self.source, self._hits.doubt.text)
         counts = self.readouts, self._hits.count, self.bytes
         self.readout_rate, self.hit_rate, self.byte_rate = (

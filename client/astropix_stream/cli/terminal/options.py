@@ -3,12 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from astropix_stream.cli.terminal import ending
+from astropix_stream.errors import ConfigError
+from astropix_stream.fmt import Kind, find_kind
 from astropix_stream.url import SourceUrl, parse_url
 
 
@@ -40,6 +43,15 @@ def fraction(text: str | float) -> float:
     return number
 
 
+def _kind(text: str | Kind) -> Kind:
+    if isinstance(text, Kind):
+        return text
+    try:
+        return find_kind(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 def _debug(wanted: bool) -> None:
     if wanted:
         ending.show_details()
@@ -55,10 +67,6 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist
 KeepDuplicates = Annotated[
     bool,
     typer.Option("--keep-duplicates", help="Keep readouts that came a second time; else they are left out."),
-]
-AnyKind = Annotated[
-    bool,
-    typer.Option("--any-kind", help="Decode as AstroPix 4 even what is said to be another kind of readouts."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON, one line a record.")]
 
@@ -100,19 +108,30 @@ Reorder = Annotated[
     ),
 ]
 
+KindOption = Annotated[
+    Kind | None,
+    typer.Option(
+        "--kind", parser=_kind, metavar="KIND",
+        help="What the readouts are, whatever is said of them: astropix4, astropix3, astep, or a uid.",
+        show_default=False,
+    ),
+]  # fmt: skip
+
 Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Files, .apx.", show_default=False)]
 Urls = Annotated[
     list[str],
     typer.Argument(
         metavar="URL",
-        help="Where from: udp://GROUP:PORT or tcp://RELAY:PORT; several for A and B.",
+        help="Where from: udp://GROUP:PORT, tcp://RELAY:PORT or nats://HOST:PORT; several for A and B.",
         show_default=False,
     ),
 ]
 Url = Annotated[
     str,
     typer.Argument(
-        metavar="URL", help="Where from: udp://GROUP:PORT or tcp://RELAY:PORT.", show_default=False
+        metavar="URL",
+        help="Where from: udp://GROUP:PORT, tcp://RELAY:PORT or nats://HOST:PORT.",
+        show_default=False,
     ),
 ]
 Key = Annotated[
@@ -138,8 +157,32 @@ def with_keys(urls: Sequence[str], key: Path | None, server_key: Path | None) ->
         return list(urls)
     given = {"key_file": key, "server_key": server_key}
     named = {name: str(path) for name, path in given.items() if path is not None}
-    return [str(_with_options(parse_url(url), named)) for url in urls]
+    parsed = [(url, parse_url(url)) for url in urls]
+    return [str(_with_options(source, named)) if source.scheme == "tcp" else url for url, source in parsed]
+
+
+def with_times(
+    urls: Sequence[str], begin: str | None, until: str | None
+) -> tuple[list[str | SourceUrl], int | None]:
+    """Put what --from says into the URLs of logs; return them, and ns since the Unix epoch of what --to says.
+
+    Raises
+    ------
+    ConfigError
+        A time is none, or a source is no log.
+    """
+    sources = [parse_url(url) for url in urls]
+    given = "--from" if begin is not None else "--to" if until is not None else ""
+    if given and (other := next((source for source in sources if source.scheme != "nats"), None)):
+        raise ConfigError(f"{given} is for a log, nats://HOST:PORT; {other} has only what comes")
+    if begin is not None:
+        sources = [replace(source, options={**source.options, "start": begin}) for source in sources]
+    try:
+        end_ns = None if until is None else int(datetime.fromisoformat(until).timestamp() * 1e9)
+    except ValueError:
+        raise ConfigError(f"--to {until!r}: write a time such as 2026-11-28T10:00") from None
+    return list(sources), end_ns
 
 
 def _with_options(source: SourceUrl, more: dict[str, str]) -> SourceUrl:
-    return replace(source, options={**more, **source.options}) if source.scheme == "tcp" else source
+    return replace(source, options={**more, **source.options})

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from astropix_stream import fitting, numbers
+from astropix_stream import numbers
 from astropix_stream.batch import Batch
-from astropix_stream.errors import ConfigError, FormatError, ReceiveTimeout
-from astropix_stream.fmt import AstroPix4Readout, uid_to_readout_class
+from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.fmt import ASTROPIX4, AstroPix4Readout, Kind, kind_of
 from astropix_stream.opening import open_receiver
 from astropix_stream.receiving.receiver import Receiver
 from astropix_stream.url import SourceUrl, parse_url
@@ -23,10 +23,11 @@ _log = logging.getLogger(__name__)
 
 
 class OpenSource:
-    """A URL and its receiver."""
+    """A URL and its receiver; `kind` is what a person says that its readouts are."""
 
-    def __init__(self, url: SourceUrl) -> None:
+    def __init__(self, url: SourceUrl, kind: Kind | None = None) -> None:
         self.url = url
+        self._kind = kind
         self.receiver: Receiver[AstroPix4Readout] = open_receiver(AstroPix4Readout, url, any_kind=True)
 
     def wait_ready(self, timeout_s: float | None) -> None:
@@ -39,30 +40,13 @@ class OpenSource:
                 raise
             _log.warning("%s; still trying", error)
 
-    def readout_class(self, *, any_kind: bool) -> type[AstroPix4Readout]:
-        """Return the class to decode the readouts with, once one has arrived.
-
-        Parameters
-        ----------
-        any_kind
-            Take AstroPix 4 where there is no class for the kind that the relay says.
-
-        Raises
-        ------
-        ConfigError
-            There is none.
-        """
+    @property
+    def kind(self) -> Kind:
+        """The kind of the readouts that arrive: what was said, what the relay says, or AstroPix 4."""
+        if self._kind is not None:
+            return self._kind
         uid = self.receiver.readout_uid
-        if uid is None:
-            return AstroPix4Readout
-        try:
-            return uid_to_readout_class(uid)
-        except FormatError:
-            if any_kind:
-                return AstroPix4Readout
-            raise ConfigError(
-                f"{self}: {fitting.misfit(AstroPix4Readout, uid)}; --any-kind decodes them all the same"
-            ) from None
+        return ASTROPIX4 if uid is None else kind_of(uid)
 
     def account(self) -> str:
         """Return what was lost, and what else was odd, in a line."""
@@ -87,14 +71,18 @@ class Sources:
         Checked, or as `source.parse_url` takes them.
     timeout_s
         Seconds without a readout from any, after which `rounds` raises; None: never.
+    kind
+        What the readouts are, whatever a relay says.
     """
 
-    def __init__(self, urls: Sequence[str | SourceUrl], timeout_s: float | None = None) -> None:
+    def __init__(
+        self, urls: Sequence[str | SourceUrl], timeout_s: float | None = None, kind: Kind | None = None
+    ) -> None:
         self._timeout_s = timeout_s
         self._open: list[OpenSource] = []
         try:
             for url in [parse_url(url) if isinstance(url, str) else url for url in urls]:
-                self._open.append(OpenSource(url))
+                self._open.append(OpenSource(url, kind))
         except BaseException:
             self.close()
             raise

@@ -100,11 +100,26 @@ globalThis.apx = (() => {
   function showRun(words) {
     fill(find("[name=run]"), words.runs)
     fill(find("[name=compare]"), words.runs)
-    fill(find("[name=chip]"), words.chips.map((chip) => ({value: chip, text: `chip ${chip}`})))
+    fill(find("[name=chip]"), words.chips)
+    showKind(words.kind)
     find("[data-several-chips]").hidden = words.chips.length < 2 && find("[name=chip]").value == ""
     find(".live").classList.toggle("whole", words.whole)
     find("#whole").hidden = extra.reset == 0
     showHot(words.hot)
+  }
+
+  // The axis of TOT depends on the kind of readouts, which a page that was opened early learns late.
+  function showKind(kind) {
+    document.body.classList.toggle("half-hits", kind.half_hits)
+    for (const element of findAll("[data-half-hits]")) element.hidden = !kind.half_hits
+    setText("pixel", kind.pixel)
+    const from = find("[name=tot_from]"), to = find("[name=tot_to]")
+    if (+to.max == kind.tot_limit_us) return
+    from.max = to.max = kind.tot_limit_us
+    if (to.value == to.defaultValue || !to.checkValidity()) to.value = kind.tot_range_us
+    if (!from.checkValidity()) from.value = 0
+    to.defaultValue = kind.tot_range_us
+    send()
   }
 
   // Options change in place, so that an open list stays open and the focus stays where it is.

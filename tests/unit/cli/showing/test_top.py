@@ -18,7 +18,7 @@ from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
-from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.fmt import ASTEP, ASTROPIX3, AstroPix4Readout
 
 READOUTS = [readout for _, readout in islice(Detector(seed=3, hits=5).readouts(), 200)]
 RAW = [readout.to_bytes() for readout in READOUTS]
@@ -59,6 +59,15 @@ def test_a_split_hit_is_counted_and_those_of_duplicates_are_not(hits):
     assert hits.count == 2
 
 
+@pytest.mark.parametrize("kind", [ASTROPIX3, ASTEP])
+def test_hits_of_each_kind_are_counted(hits, kind):
+    readouts = [readout for _, readout in islice(Detector(seed=3, kind=kind).readouts(), 100)]
+    hits.take(batch([readout.to_bytes() for readout in readouts]))
+    hits.tick(kind)
+    assert 400 < hits.count < 700
+    assert not hits.doubt.text
+
+
 class Receiver:
     readout_uid: int | None = None
     state, lag_s, age_s = State.LIVE, 0.25, 0.5
@@ -66,8 +75,9 @@ class Receiver:
 
 
 class Opened(OpenSource):
-    def __init__(self):
+    def __init__(self, kind=None):
         self.receiver: Any = Receiver()
+        self._kind = kind
 
     def __str__(self):
         return "udp://239.1.1.1:5007?interface=eth1"
@@ -96,11 +106,11 @@ def test_a_row_has_rates_and_what_the_receiver_says(row):
 
 
 def test_hits_of_another_kind_are_not_counted(row, capsys):
-    row.source.receiver.readout_uid = 3000
+    row.source.receiver.readout_uid = 77
     row.take(batch(RAW))
     row.tick(Moment(4.0, 0))
     record = row.to_json(Moment(4.0, 77))
-    assert (record["hits_per_s"], record["readout_uid"], record["readouts"]) == (None, 3000, 400)
+    assert (record["hits_per_s"], record["readout_uid"], record["readouts"]) == (None, 77, 400)
     Lines([row]).show(Moment(4.0, 77))
     assert "100/s readouts, unknown hits" in capsys.readouterr().out
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from astropix_stream.columns import HIT_DTYPE, decode_batch, decode_columns
+from astropix_stream.columns import HIT_DTYPE, decode_batch, decode_columns, hit_dtype
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import apx_open
-from astropix_stream.fmt import MAX_DATA, AstroPix4Hit, AstroPix4Readout, Decoding
+from astropix_stream.fmt import ASTROPIX4, MAX_DATA, AstroPix4Hit, AstroPix4Readout, Decoding
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = Path(__file__).parents[4] / "shared" / "data"
 
 thorough = settings(deadline=None, max_examples=300)
 
@@ -50,8 +50,8 @@ def rows(readouts):
     return [tuple(hit.attribute_values()) for readout in readouts for hit in readout.decode()]
 
 
-def check(batch, readouts):
-    assert batch.hits.dtype == HIT_DTYPE
+def check(batch, readouts, kind=ASTROPIX4):
+    assert batch.hits.dtype == hit_dtype(kind)
     assert [tuple(row) for row in batch.hits.tolist()] == rows(readouts)
     assert batch.readout_ids.tolist() == [readout.readout_id for readout in readouts]
     assert batch.timestamps.tolist() == [readout.timestamp for readout in readouts]

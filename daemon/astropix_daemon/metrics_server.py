@@ -1,4 +1,4 @@
-"""Serves the metrics and /healthz over HTTP, from threads that cannot hold up the relay.
+"""Serves the metrics and /healthz over HTTP, from threads that cannot hold up the daemon.
 
 prometheus_client writes the metrics, wsgiref parses the requests; here is what keeps clients within bounds.
 Whatever they do, there are at most `MAX_CLIENTS` of them, each is cut off after `REQUEST_S` or `MAX_REQUEST`
@@ -13,16 +13,16 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, make_wsgi_app
 from prometheus_client.registry import Collector
 
-from astropix_relay.configuration.addresses import Address
-from astropix_relay.metrics import Sample, metrics
+from astropix_daemon import listening
+from astropix_daemon.addresses import Address
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -39,13 +39,28 @@ _WRITE_BUFFER = 64 << 10  # an answer in one piece
 _RETRY_S = 0.1  # until the next try, while no connection can be accepted for want of descriptors
 
 
-class MetricsServer(Collector):
+class Sample(Protocol):
+    """Everything there is to watch at one moment."""
+
+    @property
+    def at_s(self) -> float:
+        """When that was, by the monotonic clock."""
+
+
+S = TypeVar("S", bound=Sample)
+
+
+class MetricsServer(Collector, Generic[S]):
     """Serves the latest sample on /metrics and /healthz.
 
     Parameters
     ----------
     address
         Where to listen.
+    metrics
+        Yields the metrics of a sample.
+    states
+        Yields a line for /healthz on each stream of a sample.
 
     Raises
     ------
@@ -53,8 +68,14 @@ class MetricsServer(Collector):
         The address cannot be bound.
     """
 
-    def __init__(self, address: Address) -> None:
-        self.sample: Sample | None = None
+    def __init__(
+        self,
+        address: Address,
+        metrics: Callable[[S], Iterator[Metric]],
+        states: Callable[[S], Iterable[str]],
+    ) -> None:
+        self._of, self._states = metrics, states
+        self.sample: S | None = None
         """The latest; the loop replaces it."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
@@ -76,7 +97,7 @@ class MetricsServer(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics; for prometheus_client."""
-        return iter(()) if self.sample is None else metrics(self.sample)
+        return iter(()) if self.sample is None else self._of(self.sample)
 
     def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer GET, and HEAD as GET without its body, which prometheus_client's app refuses."""
@@ -107,8 +128,7 @@ class MetricsServer(Collector):
         if age_s > STALE_S:
             return HTTPStatus.SERVICE_UNAVAILABLE, f"the loop has not turned for {age_s:.0f} s"
         # A missing interface is no reason to restart: only words.
-        states = (f"{stream.name}: {stream.report['state']}" for stream in sample.streams)
-        return HTTPStatus.OK, "\n".join(("ok", *states))
+        return HTTPStatus.OK, "\n".join(("ok", *self._states(sample)))
 
     def close(self) -> None:
         """Stop, and cut clients off; a second call does nothing."""
@@ -133,12 +153,16 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     def __init__(self, address: Address, app: "WSGIApplication") -> None:
         self._connections: set[socket.socket] = set()
         self._closing = threading.Event()
-        self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        super().__init__(("" if address.host == "*" else address.host, address.port), _Handler)
+        self.address_family, host = listening.address_to_bind(address.host)
+        super().__init__((host, address.port), _Handler)
         self.set_app(app)
 
     def server_bind(self) -> None:
         """Bind, without asking the DNS for our name as HTTPServer does."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(self.server_address[0] != "::")
+            )
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()

@@ -9,8 +9,8 @@ from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from astropix_relay.configuration.quantities import show
-from astropix_stream.addresses import check_address, is_address, is_multicast, joined
+from astropix_daemon.quantities import show
+from astropix_stream.addresses import canonical, check_address, is_address, is_multicast, joined
 from astropix_stream.errors import ConfigError
 
 
@@ -22,9 +22,13 @@ class Address(NamedTuple):
 
     def overlaps(self, other: "Address") -> bool:
         """Whether the two cannot both be bound."""
-        everywhere = {"*", "0.0.0.0", "::"}
-        hosts = {self.host, other.host}
-        return self.port == other.port != 0 and (len(hosts) == 1 or bool(hosts & everywhere))
+        if self.port != other.port or not self.port:
+            return False
+        return self.host == other.host or self._covers(other) or other._covers(self)
+
+    def _covers(self, other: "Address") -> bool:
+        """Whether this takes in every address of the other's kind: `*` and `::` those of IPv4 too."""
+        return self.host in {"*", "::"} or (self.host == "0.0.0.0" and ":" not in other.host)
 
     def is_loopback(self) -> bool:
         """Whether only programs on this host can connect."""
@@ -50,7 +54,7 @@ def parse_listen_address(text: str) -> Address:
         raise ConfigError(f"{show(host)} is not an address: write 127.0.0.1, [::1] or * (all addresses)")
     if port and not 1024 <= port <= 65535:
         raise ConfigError(f"port {port} is not from 1024 to 65535 (those below are root's)")
-    return Address(host, port)
+    return Address(host if host == "*" else canonical(host), port)
 
 
 def tcp_address(endpoint: str) -> Address | None:
@@ -74,11 +78,18 @@ def _check_source(text: str) -> str:
     return str(ipaddress.ip_address(text))
 
 
+# The kernel's rule for a name, less what is surely a mistyped address. An alternative name may have 127
+# characters, and the label of an address is the interface's name and more behind a colon, 15 in all.
+_INTERFACE_NAME = re.compile(
+    r"(?![0-9.]+(:|$))"
+    r"([!-.0-9;-~]{1,127}|(?=.{3,15}$)[!-.0-9;-~]+:[!-.0-9;-~]+)"
+)
+
+
 def _check_interface(text: str) -> str:
     if is_address(text):
         return str(ipaddress.ip_address(text))
-    # The kernel's rule for a name, less what is surely a mistyped address.
-    if not re.fullmatch(r"[!-.0-9;-~]{1,15}", text) or re.fullmatch(r"[0-9.]+", text):
+    if not _INTERFACE_NAME.fullmatch(text):
         raise ValueError(f"{show(text)} is neither an address nor the name of an interface")
     return text
 

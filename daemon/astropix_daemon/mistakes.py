@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from astropix_relay.configuration.marks import Document, KeyPath, Position
-from astropix_relay.configuration.quantities import show
+from astropix_daemon.marks import Document, KeyPath, Position
+from astropix_daemon.quantities import show
 from astropix_stream.errors import ConfigError
 
 
@@ -57,7 +57,7 @@ class Report:
     def add(self, paths: Iterable[KeyPath], message: str, *, at_key: bool = False) -> None:
         """Report a mistake that `paths` have part in, at the first of them that a person wrote."""
         places = self.document.keys if at_key else self.document.values
-        paths = list(paths)
+        paths = [self._of_option(path) for path in paths]
         path = next((path for path in paths if path in self.options or path in places), paths[0])
         if path in self.options:
             self.add_option(self.options[path], message=message)
@@ -68,6 +68,10 @@ class Report:
             (known.line, known.column, known.path) == (*place, dotted(path)) for known in self.mistakes
         ):
             self.mistakes.append(Mistake(self.file, *place, dotted(path), message))
+
+    def _of_option(self, path: KeyPath) -> KeyPath:
+        """Return the path of the option that gave what stands at a path; the path itself if none did."""
+        return next((path[:length] for length in range(len(path)) if path[:length] in self.options), path)
 
     def add_option(self, *names: str, message: str) -> None:
         """Report a mistake in command-line options."""

@@ -1,0 +1,1 @@
+"""What our daemons share: a configuration that is checked as a whole, and metrics over HTTP."""

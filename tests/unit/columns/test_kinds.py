@@ -1,0 +1,193 @@
+"""Columns of each kind hold what decode() gives, on any bytes; and their pixels what pairing gives."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from astropix_stream.columns import decode_batch, decode_columns, hit_dtype, match_pixels
+from astropix_stream.errors import ConfigError
+from astropix_stream.fileio import apx_open
+from astropix_stream.fmt import (
+    ASTEP,
+    ASTROPIX3,
+    ASTROPIX4,
+    MAX_DATA,
+    AStepReadout,
+    AstroPix3Readout,
+    AstroPix4Readout,
+    kind_of,
+    pair_half_hits,
+)
+from unit.columns.test_columns import check
+from unit.fmt.test_astep import ONE, bad, frame_like, whole
+from unit.fmt.test_kinds import MINE
+from unit.fmt.test_walk import hit_like
+
+SHARED = Path(__file__).parents[4] / "shared" / "data"
+
+thorough = settings(deadline=None, max_examples=200)
+
+LARGE = ASTEP.configured(timestamp_bytes=8)
+FRAMED4 = ASTEP.configured(hit_size=8)
+good_frames = st.lists(st.one_of(whole, whole, bad), max_size=6).map(b"".join)
+framed = st.lists(
+    st.one_of(
+        st.sampled_from([10, 13, 14]).flatmap(
+            lambda length: st.binary(min_size=length - 1, max_size=length - 1).map(
+                lambda rest: bytes([length, 1]) + rest
+            )
+        ),
+        st.binary(max_size=5),
+    ),
+    max_size=6,
+).map(b"".join)
+DATA = {
+    ASTROPIX3: st.one_of(hit_like(AstroPix3Readout), st.binary(max_size=60)),
+    ASTEP: st.one_of(good_frames, good_frames, frame_like),
+    LARGE: framed,
+    FRAMED4: framed,
+    MINE: st.lists(st.sampled_from([b"H\x20", b"\xbc", b"H", b"\x01"]), max_size=9).map(b"".join),
+    kind_of(5000): st.binary(max_size=20),
+}
+
+
+def some_readouts(kind):
+    made = st.builds(kind.readout_class, DATA[kind], st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1))
+    return st.tuples(st.just(kind), st.lists(made, max_size=6))
+
+
+cases = st.sampled_from(list(DATA)).flatmap(some_readouts)
+
+
+def fresh(readouts):
+    return [type(one)(one.data(), one.readout_id, one.timestamp) for one in readouts]
+
+
+@thorough
+@given(cases)
+@example((ASTEP, [AStepReadout(ONE, 0, 0), AStepReadout(b"", 1, 0), AStepReadout(ONE[:3], 2, 0)]))
+def test_columns_agree_with_decode(case):
+    kind, readouts = case
+    raw = b"".join(readout.to_bytes() for readout in readouts)
+    check(decode_batch(raw, kind), readouts, kind)
+    check(decode_batch(raw, kind.readout_class), readouts, kind)
+    if readouts:
+        check(decode_batch(iter(fresh(readouts))), readouts, kind)
+    check(decode_batch(fresh(readouts), kind), readouts, kind)
+
+
+@thorough
+@given(cases)
+def test_hits_put_together_from_two_readouts_are_kept(case):
+    kind, readouts = case
+    extra = None
+    for readout in readouts:
+        readout.decode(extra)
+        extra = readout.extra_bytes()
+    check(decode_batch(readouts, kind), readouts, kind)
+
+
+@thorough
+@given(
+    st.sampled_from([ASTROPIX3, ASTEP]),
+    st.lists(
+        st.lists(
+            st.tuples(
+                st.integers(0, 1), st.sampled_from([1, 2, 35]), st.sampled_from([0, 1, 255]),
+                st.integers(100, 125), st.sampled_from([0, 0, 1]), st.sampled_from([1, 1, 2]),
+                st.sampled_from([4, 4, 4, 3]),
+            ),
+            max_size=40,
+        ),
+        max_size=3,
+    ),
+)  # fmt: skip
+def test_pixels_agree_with_pairing(kind, halves):
+    """Crowded readouts, in which half hits contend for partners."""
+    readouts = [make_readout(kind, i, some) for i, some in enumerate(halves)]
+    batch = decode_batch(readouts, kind)
+    owners = np.repeat(np.arange(len(readouts)), batch.hit_counts)
+    expected = [pair_half_hits(readout.decode(), kind.pixel_rule) for readout in readouts]
+    found = match_pixels(batch.hits, kind, owners)
+    compare(found, [pixel for pixels, _ in expected for pixel in pixels], sum(left for _, left in expected))
+    assert found.owners.tolist() == [i for i, (pixels, _) in enumerate(expected) for _ in pixels]
+    every = [hit for readout in readouts for hit in readout.decode()]
+    compare(match_pixels(batch.hits, kind), *pair_half_hits(every, kind.pixel_rule))
+
+
+def make_readout(kind, readout_id, halves):
+    data = b""
+    for is_column, location, ts, tot, chip, layer, payload in halves:
+        half = bytes([chip << 3 | payload, is_column << 7 | location, ts, tot >> 8, tot & 0xFF])
+        if kind is ASTEP:
+            data += bytes([10, layer]) + half + bytes([readout_id, 0, 0, 0])
+        else:
+            data += bytes(int(f"{byte:08b}"[::-1], 2) for byte in half) + b"\xbc"
+    return kind.readout_class(data, readout_id, 9)
+
+
+def compare(found, pixels, unpaired):
+    assert found.unpaired == unpaired
+    table = found.table
+    assert table["column"].tolist() == [pixel.column for pixel in pixels]
+    assert table["row"].tolist() == [pixel.row for pixel in pixels]
+    assert table["chip_id"].tolist() == [pixel.chip_id for pixel in pixels]
+    for name in table.dtype.names:
+        if name in ("layer", "readout_id", "timestamp", "fpga_timestamp"):
+            assert table[name].tolist() == [getattr(pixel.row_hit, name) for pixel in pixels]
+    for axis in ("column", "row"):
+        halves = [getattr(pixel, f"{axis}_hit") for pixel in pixels]
+        assert table[f"ts_{axis}"].tolist() == [half.ts for half in halves]
+        assert table[f"tot_{axis}_us"].tolist() == [half.tot_us for half in halves]
+
+
+def test_where_a_hit_is_a_pixel_there_is_nothing_to_match():
+    with pytest.raises(ConfigError, match="AstroPix 4 has no half hits"):
+        match_pixels(decode_columns(b""), ASTROPIX4)
+
+
+def test_readouts_of_several_kinds_are_refused():
+    three, four = AstroPix3Readout(b"", 0, 0), AstroPix4Readout(b"", 0, 0)
+    with pytest.raises(
+        ConfigError, match="of one kind are decoded together, not of AstroPix3Readout, AstroP"
+    ):
+        decode_columns([three, four])
+    with pytest.raises(ConfigError, match="readouts of AstroPix4Readout are decoded together, not"):
+        decode_columns([three], ASTROPIX4)
+    assert decode_columns([], ASTROPIX3).dtype == hit_dtype(ASTROPIX3)
+
+
+def test_an_unknown_kind_has_readouts_and_no_hits():
+    kind = kind_of(5000)
+    batch = decode_batch(AstroPix4Readout(b"\xe0" * 8, 3, 4).to_bytes(), kind)
+    assert batch.readout_ids.tolist() == [3]
+    assert batch.hits.dtype.names == ("readout_id", "timestamp", "decoding_order")
+    assert len(batch.hits) == 0
+
+
+@pytest.mark.parametrize("kind", [ASTROPIX3, ASTEP])
+@pytest.mark.parametrize(
+    "piece", [b"\x20", b"\x20\xbc", b"\x20" * 5 + b"\xbc" * 999 + b"\0", b"\x0a", b"\x0a\x01", ONE, ONE[:-1]]
+)
+def test_columns_take_linear_time(kind, piece):
+    readouts = [kind.readout_class(piece * (MAX_DATA // len(piece)), 0, 0) for _ in range(3)]
+    begin = time.process_time()
+    hits = decode_columns(readouts)
+    match_pixels(hits, kind)
+    assert time.process_time() - begin < 3
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not SHARED.is_dir(), reason="there is no ../shared/data")
+def test_the_real_runs():
+    with apx_open(SHARED / "run_20250729_astropix3.apx") as run:
+        readouts = list(run)
+    check(decode_batch(fresh(readouts)), readouts, ASTROPIX3)
+    frames = AStepReadout((SHARED / "astep_20250820.bin").read_bytes(), 0, 0)
+    batch = decode_batch([frames])
+    check(batch, [frames], ASTEP)
+    assert len(match_pixels(batch.hits, ASTEP).table) == 221
