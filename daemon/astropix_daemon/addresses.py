@@ -102,12 +102,22 @@ def _check_endpoint(text: str) -> str:
     return f"tcp://{parse_listen_address(text.removeprefix('tcp://'))}"
 
 
+def _check_network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError(
+            f"{show(text)} is neither an address nor a network, such as 192.0.2.7 or 192.0.2.0/24"
+        ) from None
+
+
 _ENDPOINT_PATTERN = {"pattern": r"^(tcp://(\*|[0-9.]+|\[[0-9a-fA-F:.]+\]):(0|[0-9]{4,5})|ipc://.+)$"}
 _GROUP_EXAMPLES = {"examples": ["239.1.1.1", "ff15::1"]}
 
 GroupAddress = Annotated[str, AfterValidator(_check_group), Field(json_schema_extra=_GROUP_EXAMPLES)]
 PortNumber = Annotated[int, Field(strict=True, ge=1024, le=65535)]
 SourceAddress = Annotated[str, AfterValidator(_check_source)]
+NetworkAddress = Annotated[str, AfterValidator(_check_network)]
 InterfaceName = Annotated[str, AfterValidator(_check_interface)]
 Endpoint = Annotated[str, AfterValidator(_check_endpoint), Field(json_schema_extra=_ENDPOINT_PATTERN)]
 ListenAddress = Annotated[str, AfterValidator(lambda text: str(parse_listen_address(text)))]

@@ -3,20 +3,24 @@
 import contextlib
 import json
 import logging
+import os
 import resource
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 import zmq
 
-from astropix_relay.configuration.checks import endpoint_problems
+from astropix_relay.clients.handover import Handover
+from astropix_relay.clients.security import exposed_secret, has_secret, load_clients, load_secret
+from astropix_relay.configuration.checks import endpoint_problems, interface_problems
 from astropix_relay.configuration.consistency import warnings
 from astropix_relay.configuration.loading import load_config, schema
-from astropix_relay.configuration.model import Config
-from astropix_relay.host import logs, systemd
+from astropix_relay.configuration.model import Config, SecurityConfig
+from astropix_relay.host import logs, reloads, systemd
 from astropix_relay.service import Relay
 from astropix_stream import __version__, distributions, keys
 from astropix_stream.errors import ConfigError
@@ -25,6 +29,7 @@ _log = logging.getLogger("astropix_relay")
 
 CANNOT_START = 1
 WRONG_INPUT = 2
+RELOAD_TIMEOUT_S = 20.0
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,14 +70,16 @@ def run(
     _refuse_conflict()
     options: dict[str, object] = {"group": group, "port": port, "interface": interface, "publish": publish}
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload has nothing to do yet; by default it would end us
-    checked = _load(config, options)
+    try:
+        checked = _read(config, options)
+    except ConfigError as error:
+        Handover().let_go_all()  # clients are to be refused, and not to wait for a relay that cannot start
+        _fail(str(error), WRONG_INPUT)
     log = _set_up_log(checked)
     _allow_connections()
     try:
-        relay = Relay(checked, lambda: _read(config, options), log.tick)
-    except zmq.ZMQError as error:
-        _fail(f"cannot publish on {checked.publish.endpoint}: {str(error).lower()}", CANNOT_START)
-    except (OSError, ConfigError) as error:
+        relay = Relay(checked, lambda: _read(config, options), log)
+    except (OSError, ConfigError, zmq.ZMQError) as error:
         _fail(f"cannot start: {_text(error)}", CANNOT_START)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: relay.stop())
@@ -84,12 +91,62 @@ def run(
 
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="Configuration file.")]) -> None:
-    """Check a configuration file: all mistakes at once, each with its line and column."""
+    """Check a configuration file: all mistakes at once, each with its line and column.
+
+    Keys, interfaces and endpoints are looked at as a start would.
+    """
     config = _load(file, {})
-    # What cannot be bound is a warning: a relay that runs holds its own endpoints.
-    for warning in (*warnings(config), *endpoint_problems(config)):
+    for warning in (*warnings(config), *interface_problems(config), *endpoint_problems(config, file)):
         print(f"warning: {warning}", file=sys.stderr)
+    if config.security is not None:
+        try:
+            _check_keys(config.security, file.stem)
+        except ConfigError as error:
+            _fail(str(error), WRONG_INPUT)
     print(f"{file}: right, with {len(config.streams)} stream{'s' * (len(config.streams) != 1)}")
+
+
+def _check_keys(security: SecurityConfig, instance: str) -> None:
+    """Read the keys as a start does.
+
+    Raises
+    ------
+    ConfigError
+        They are not right, a line for each.
+    """
+    logging.basicConfig(format="warning: %(message)s")
+    wrong = [exposed_secret(instance)]
+    for load in (load_secret, partial(load_clients, refuse_broken=True)):
+        try:
+            load(security)
+        except ConfigError as error:
+            wrong.append(str(error))
+    if security.secret_key is None and not os.environ.get("CREDENTIALS_DIRECTORY"):
+        wrong.pop(1)  # only the service has it
+        if not has_secret(instance):
+            wrong.append(
+                f"no secret key for the service: there is no astropix-relay.{instance}.key_secret in "
+                "/etc/credstore (see docs/operating.md)"
+            )
+    if texts := [text for text in wrong if text]:
+        raise ConfigError("\n".join(texts))
+
+
+@app.command(hidden=True)
+def reload(
+    config: Annotated[Path, typer.Option(help="The relay's configuration file.")],
+    pid: Annotated[int, typer.Argument(help="The relay's process.")],
+) -> None:
+    """Have a relay reload, and fail if it refuses. For ExecReload= in the service's unit."""
+    _load(config, {})
+    try:
+        answer = reloads.request(pid, RELOAD_TIMEOUT_S)
+    except TimeoutError:
+        _fail(f"the relay did not answer within {RELOAD_TIMEOUT_S:.0f} s: see its journal", CANNOT_START)
+    except OSError as error:
+        _fail(f"cannot ask process {pid} to reload: {_text(error)}", CANNOT_START)
+    if answer:
+        _fail(answer, WRONG_INPUT)
 
 
 @app.command("schema")
@@ -161,6 +218,7 @@ def _text(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    logs.finish()
     print(message, file=sys.stderr)
     raise typer.Exit(code)
 

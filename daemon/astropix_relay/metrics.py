@@ -19,6 +19,7 @@ from prometheus_client.core import (
 
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
+from astropix_stream.multicast.intake import Rejection
 
 if TYPE_CHECKING:  # their modules reach sockets
     from astropix_relay.clients.gate import DoorSample
@@ -72,6 +73,8 @@ class Sample(NamedTuple):
     turns: Sequence[int]
     turns_s: float
     reassembly_failures: int | None
+    refused_addresses: int = 0
+    dropped_log_lines: int = 0
 
 
 def metrics(sample: Sample) -> Iterator[Metric]:
@@ -92,6 +95,10 @@ def metrics(sample: Sample) -> Iterator[Metric]:
     )
     requests = [((status,), count) for status, count in sample.requests.items()]
     yield _counter("history_requests", "Requests for history, by the answer.", ["status"], requests)
+    text = "Addresses whose new connections are refused for a while."
+    yield _gauge("refused_addresses", text, [], [((), sample.refused_addresses)])
+    text = "Lines of the log that were dropped since nobody read it."
+    yield _counter("dropped_log_lines", text, [], [((), sample.dropped_log_lines)])
     yield _turns(sample)
     if sample.reassembly_failures is not None:
         yield _counter(
@@ -148,7 +155,7 @@ def _stream_counters(streams: Sequence[StreamSample]) -> Iterator[Metric]:
         "Datagrams that the kernel dropped because the receive buffer was full.",
         [r["kernel_dropped"] for r in reports],
     )
-    rejected = [r["rejected"] for r in reports]
+    rejected = [dict.fromkeys(map(str, Rejection), 0) | dict(r["rejected"]) for r in reports]
     yield by_kind("rejected_datagrams", "Datagrams that were no readout.", "reason", rejected)
     missing = [_places(r["totals"]) for r in reports]
     yield by_kind("missing_readouts", "Readouts that the DAQ sent and we did not get.", "place", missing)
@@ -220,6 +227,8 @@ def _door_metrics(doors: Sequence["DoorSample"]) -> Iterator[Metric]:
     yield _counter("accepted_connections", "TCP connections so far.", label, accepted)
     failed = [((d.name, cause), count) for d in doors for cause, count in d.failed.items()]
     yield _counter("failed_handshakes", "Clients that did not come in.", ["endpoint", "cause"], failed)
+    cut = [((d.name, cause), count) for d in doors for cause, count in d.cut.items()]
+    yield _counter("cut_connections", "Connections that the relay ended.", ["endpoint", "cause"], cut)
 
 
 def _turns(sample: Sample) -> Metric:

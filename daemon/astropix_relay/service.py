@@ -12,7 +12,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import zmq
 
@@ -28,11 +28,12 @@ from astropix_relay.configuration.loading import Changes, differences
 from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.core import StreamCore
 from astropix_relay.history import History
-from astropix_relay.host import logs, queues, systemd
+from astropix_relay.host import logs, queues, reloads, systemd
 from astropix_relay.inlet import Inlet
 from astropix_relay.metrics import Sample, StreamSample, Turns, metrics, states
 from astropix_stream import __version__, clock, wire
 from astropix_stream.errors import ConfigError
+from astropix_stream.multicast.rejoining import Cause
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ _ATTEND_INTERVAL_S = 0.1
 # first of them costs 20 us, as much as 10 readouts in a batch. After fewer, a rest may be a wake for nothing.
 _FEW = 20
 _MAX_READS = 16  # of one socket before the others have their turn
-_FLUSH_S = 1.0  # for what is queued at the end to leave
+_REFUSED = "reload refused: the old configuration stays"
+_FLUSH_S = 0.5  # for what is queued at the end to leave
 
 
 class _Stream(NamedTuple):
@@ -66,25 +68,24 @@ class Relay:
         What to relay, and where to publish it.
     load
         Returns the configuration anew, for `reload`.
-    each_second
-        Called by the loop.
+    log
+        Sums up problems; the loop has it do so each second.
 
     Raises
     ------
     OSError
-        A stream's socket cannot be opened, for a reason that will not pass by itself.
-    zmq.ZMQError
-        The publisher's endpoint cannot be bound; an `OSError` if it is that of history.
+        An endpoint cannot be bound, or a stream's socket cannot be opened for a reason that will not pass by
+        itself.
     """
 
     def __init__(
         self,
         config: Config,
         load: Callable[[], Config] | None = None,
-        each_second: Callable[[], None] = lambda: None,
+        log: logs.SummingHandler | None = None,
     ) -> None:
         self.config = config
-        self._each_second = each_second
+        self._log = log
         self._turns = Turns()
         # 53 bits, since JSON numbers lose the rest in many languages
         self.relay_id = secrets.randbits(53)
@@ -100,38 +101,50 @@ class Relay:
         self._reload_asked = False
         self._removed: dict[str, _Stream] = {}
         self._handover = Handover()
-        with contextlib.ExitStack() as opened:
-            context: zmq.Context[zmq.Socket[bytes]] = opened.enter_context(
-                zmq.Context(connections.IO_THREADS)
-            )
-            self._wake, self._waker = socket.socketpair()
-            self._wake.setblocking(False)
-            opened.callback(self._wake.close)
-            opened.callback(self._waker.close)
-            self.gate = self._open_gate(context, config)
-            opened.callback(self.gate.close)
-            size = config.history.size
-            self.histories = {stream.name: History(size) for stream in config.streams} if size else {}
-            self.archive = self._open_archive(opened, context, config)
-            self.publisher = self._open_publisher(opened, context, config)
-            self.streams = [self._open_stream(stream) for stream in config.streams]
-            opened.callback(self._close_inlets)
-            self._check_inlets(starting=True)
-            self._handover.close_rest()
-            self.metrics = _open_metrics(config)
-            if self.metrics is not None:
-                opened.callback(self.metrics.close)
-            self._opened = opened.pop_all()
+        try:
+            with contextlib.ExitStack() as opened:
+                self._open(opened, config)
+                self._opened = opened.pop_all()
+        except BaseException:
+            self._handover.let_go_all()
+            raise
+
+    def _open(self, opened: contextlib.ExitStack, config: Config) -> None:
+        """Open everything; what is opened last is closed first."""
+        opened.enter_context(systemd.reserved())
+        self._handover.let_go_except(
+            (config.publish.endpoint, config.history_endpoint()), (stream.name for stream in config.streams)
+        )
+        context: zmq.Context[zmq.Socket[bytes]] = opened.enter_context(zmq.Context(connections.IO_THREADS))
+        self._wake, self._waker = socket.socketpair()
+        self._wake.setblocking(False)
+        opened.callback(self._wake.close)
+        opened.callback(self._waker.close)
+        # Closed after the publisher: what is on its way to subscribers waits for nothing.
+        self.metrics = _open_metrics(config)
+        if self.metrics is not None:
+            opened.callback(self.metrics.close)
+        self.gate = self._open_gate(context, config)
+        opened.callback(self.gate.close)
+        size = config.history.size
+        self.histories = {stream.name: History(size) for stream in config.streams} if size else {}
+        self.archive = self._open_archive(opened, context, config)
+        self.publisher = self._open_publisher(opened, context, config)
+        self.streams = [self._open_stream(stream) for stream in config.streams]
+        opened.callback(self._close_inlets)
+        self._check_inlets(starting=True)
+        self._handover.close_rest()
 
     def _open_gate(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Gate:
-        max_clients, security = config.publish.max_clients, config.security
+        publish, security = config.publish, config.security
+        options: dict[str, Any] = {"max_clients": publish.max_clients, "never_refuse": publish.never_refuse}
         if security is None:
-            return Gate(context, max_clients=max_clients)
+            return Gate(context, **options)
         self._clients = load_clients(security)
-        return Gate(context, max_clients=max_clients, pair=load_secret(security), provider=self._clients.get)
+        return Gate(context, **options, pair=load_secret(security), provider=self._clients.get)
 
-    def _open_listener(self, opened: contextlib.ExitStack, endpoint: str) -> Listener:
-        listener = Listener(endpoint, self._handover)
+    def _open_listener(self, opened: contextlib.ExitStack, endpoint: str, key: str) -> Listener:
+        listener = Listener(endpoint, self._handover, key)
         opened.callback(listener.close)
         return listener
 
@@ -141,16 +154,15 @@ class Relay:
         endpoint = config.history_endpoint()
         if endpoint is None:
             return None
-        archive = Archive(
-            context, self._open_listener(opened, endpoint), self.relay_id, self.histories, self.gate
-        )
+        listener = self._open_listener(opened, endpoint, "history.endpoint")
+        archive = Archive(context, listener, self.relay_id, self.histories, self.gate)
         opened.callback(archive.close)
         return archive
 
     def _open_publisher(
         self, opened: contextlib.ExitStack, context: "zmq.Context[zmq.Socket[bytes]]", config: Config
     ) -> Publisher:
-        listener = self._open_listener(opened, config.publish.endpoint)
+        listener = self._open_listener(opened, config.publish.endpoint, "publish.endpoint")
         queue = config.publish.subscriber_queue
         publisher = Publisher(context, listener, self._hello(), queue, self.gate)
         opened.callback(publisher.close)
@@ -228,6 +240,8 @@ class Relay:
             requests={} if self.archive is None else self.archive.requests(),
             turns=tuple(self._turns.counts),
             turns_s=self._turns.total_s,
+            refused_addresses=self.gate.bans.count(now.s),
+            dropped_log_lines=0 if self._log is None else self._log.dropped,
             reassembly_failures=queues.reassembly_failures(),
         )
 
@@ -261,14 +275,17 @@ class Relay:
         systemd.notify_reloading()
         try:
             new = self._load()
-            clients = load_clients(self.config.security) if self.config.security else {}
+            security = self.config.security
+            clients = load_clients(security, refuse_broken=True) if security else {}
         except (ConfigError, OSError) as error:
             for line in str(error).splitlines():
                 _log.error("%s", line, extra=logs.ALWAYS)
-            _log.error("reload refused: the old configuration stays", extra=logs.ALWAYS)
+            _log.error("%s", _REFUSED, extra=logs.ALWAYS)
+            reloads.answer(f"{error}\n{_REFUSED}")
         else:
             self._take_up(differences(self.config, new), new.streams)
             self._take_up_clients(clients)
+            reloads.answer("")
         systemd.notify(READY=1)
 
     def _take_up(self, changes: Changes, streams: tuple[StreamConfig, ...]) -> None:
@@ -361,7 +378,8 @@ class Relay:
             self._turns.count()
             if self.metrics is not None:
                 self.metrics.sample = self.sample()
-            self._each_second()
+            if self._log is not None:
+                self._log.tick()
             # Here, in the loop's own thread, it says that the loop goes on.
             systemd.notify(WATCHDOG=1, STATUS=self.status())
 
@@ -401,7 +419,7 @@ class Relay:
             if self.archive is not None:
                 for _, core in self.streams:
                     core.settle()  # into the histories that are asked
-                self.archive.answer_one()
+                self.archive.answer()
         self._beat()
         self._answer_subscriptions()  # after the last send, which may have taken in what the descriptor tells
         self._due_s = min(self._answer_due_s(now_s), self._next_check_s, *self._beats_due_s())
@@ -419,7 +437,8 @@ class Relay:
 def _sample_stream(stream: _Stream, now: clock.Moment) -> StreamSample:
     inlet, core = stream
     report = core.report(now)
-    return StreamSample(core.name, report, core.messages, core.bytes, inlet.memory(), dict(inlet.rejoins))
+    rejoins = {str(cause): inlet.rejoins[cause] for cause in Cause}
+    return StreamSample(core.name, report, core.messages, core.bytes, inlet.memory(), rejoins)
 
 
 def _open_metrics(config: Config) -> MetricsServer[Sample] | None:

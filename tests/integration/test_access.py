@@ -185,12 +185,12 @@ class TestNobodyAnswers:
     def test_nobody_comes_in(self, context, files, encrypted, killed):
         pair = keys.read_pair(files / "relay.key_secret") if encrypted else None
         gate = Gate(context, max_clients=64, pair=pair, provider=lambda key: "anyone")
-        publisher = Publisher(
-            context, Listener("tcp://127.0.0.1:0", Handover()), b"apx/hello\0{}", 1 << 20, gate
-        )
+        listener = Listener("tcp://127.0.0.1:0", Handover())
+        publisher = Publisher(context, listener, b"apx/hello\0{}", 1 << 20, gate)
         with ExitStack() as opened:
             opened.callback(gate.close)
             opened.callback(publisher.close)
+            opened.callback(listener.close)
             if killed:
                 gate._zap.close()
             options = {"server_key": files / "relay.key", "key_file": files / "alice.key_secret"}

@@ -12,10 +12,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
@@ -185,6 +186,7 @@ def booted(tree: Path, *, binds: dict[Path, str]) -> Iterator[Container]:
         _control_group() as group,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications,
         Path(scratch, "console").open("w+") as console,
+        ExitStack() as opened,
     ):
         notifications.bind(f"{scratch}/notify")
         environ = {"NOTIFY_SOCKET": f"{scratch}/notify", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
@@ -204,6 +206,7 @@ def booted(tree: Path, *, binds: dict[Path, str]) -> Iterator[Container]:
         ) as nspawn:
             try:
                 container = Container(_wait_for_boot(notifications, nspawn, console))
+                opened.enter_context(_read_on(notifications))
                 # A membership on lo needs both.
                 container.run("ip", "link", "set", "lo", "multicast", "on")
                 container.run("ip", "route", "add", "239.0.0.0/8", "dev", "lo")
@@ -236,6 +239,29 @@ def _wait_for_boot(notifications: socket.socket, nspawn: "subprocess.Popen[bytes
         with suppress(TimeoutError):
             said |= dict(line.split("=", 1) for line in notifications.recv(4096).decode().splitlines())
     return int(said["X_NSPAWN_LEADER_PID"])
+
+
+@contextmanager
+def _read_on(notifications: socket.socket) -> Iterator[None]:
+    """Read what PID 1 says after boot, too: with a full queue it waits for room, and everything with it.
+
+    systemd tells its state for each service that starts or stops; after 40 minutes of tests it hung.
+    """
+    stopping = threading.Event()
+
+    def read() -> None:
+        while not stopping.is_set():
+            with suppress(TimeoutError):
+                notifications.recv(4096)
+
+    notifications.settimeout(0.2)
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        reader.join()
 
 
 def _stop(nspawn: "subprocess.Popen[bytes]") -> None:

@@ -106,3 +106,18 @@ def test_the_tests_of_every_platform_are_there():
     names = (ROOT / "tests/unit/everywhere.txt").read_text().splitlines()
     assert names == sorted(set(names))
     assert all((ROOT / name).is_file() for name in names)
+
+
+def test_each_claim_of_security_names_a_test_that_exists():
+    text = (ROOT / "docs/security.md").read_text()
+    holds = text.split("## What holds")[1].split("\nMeasured with")[0]
+    points = holds.split("\n- ")[1:]
+    assert len(points) > 10
+    for point in points:
+        named = re.findall(r"<!-- test: (\S+) -->", point)
+        assert named, f"no test behind: {point[:60]}"
+        for name in named:
+            file, *path = name.split("::")
+            source = (ROOT / file).read_text()
+            for step in path:
+                assert re.search(rf"^ *(?:def|class) {step}\b", source, re.MULTILINE), name

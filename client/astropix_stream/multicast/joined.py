@@ -138,10 +138,13 @@ class JoinedSocket:
         """Join if that is still to do, and again if the membership is gone, or may be; never raises."""
         if self._namespace != _namespace():
             return  # this thread has entered another network; what it sees there is not of this socket
+        if not _can_look():
+            return
         try:
             self.join(now_s)
         except OSError as error:
-            self.note_trouble(error)
+            if _can_look():
+                self.note_trouble(error)
 
     def join(self, now_s: float) -> None:
         """Do what `look` does; for the first time, to be told why not.
@@ -156,8 +159,11 @@ class JoinedSocket:
         if self.heard:
             self.heard, self._heard_s, self._silence_told = False, now_s, False
         interface = self._find_interface()
-        self._note_link(interface)
+        has_link = interfaces.has_link(interface)
         cause = self._why_rejoin(interface, now_s) if self._is_member else None
+        if self._has_joined and (cause or not has_link) and not _can_look():
+            return
+        self._note_link(interface, has_link)
         if cause or not self._is_member:
             self._join(interface, cause, now_s)
 
@@ -216,8 +222,8 @@ class JoinedSocket:
                 return replace(joined_on, name=name)
         return None
 
-    def _note_link(self, interface: Interface) -> None:
-        had_link, self._has_link = self._has_link, interfaces.has_link(interface)
+    def _note_link(self, interface: Interface, has_link: bool) -> None:
+        had_link, self._has_link = self._has_link, has_link
         if had_link and not self._has_link:
             _log.warning("%sthe link of %s is down", self._who, interface)
         elif self._has_link and not had_link:
@@ -286,6 +292,19 @@ def _holds_datagrams(sock: socket.socket) -> bool:
         sock.recv(1, socket.MSG_PEEK)
     except OSError as error:
         return error.errno == errno.EMSGSIZE  # Windows, of a datagram that is larger
+    return True
+
+
+def _can_look() -> bool:
+    """Return whether a descriptor is free.
+
+    Every look at interfaces takes one. Without one the kernel's answers read as *no such interface*, which
+    must not make us leave a group that is joined.
+    """
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+    except OSError:
+        return False
     return True
 
 

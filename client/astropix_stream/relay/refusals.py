@@ -21,6 +21,11 @@ class HandshakeEnd(Enum):
 # A client that was in before may find its own dead connection in its place, until the relay's keepalive
 # (11 s) or its retransmissions (15 s) end that.
 REFUSAL_PATIENCE_S = 20.0
+KEY_PATIENCE_S = 1.0
+"""A key that is not on the list does not come back by itself; the list may be on its way."""
+KEY_REFUSED = 400
+"""The status code of a relay whose list does not hold our key; 500 is one that cannot take us now."""
+_FOR_A_WHILE = "refuses our address for a while (its log says which)"
 _MAX_BROKEN_OFF = 3  # handshakes in a row; one may be a relay that was just stopped
 
 
@@ -39,6 +44,7 @@ class Handshakes:
         self._broken_off = 0
         self._since_s: float | None = None
         self._reason = ""
+        self._patience_s = REFUSAL_PATIENCE_S
 
     def note(self, event: HandshakeEnd, value: int, now_s: float) -> None:
         """Note how a handshake ended."""
@@ -48,13 +54,15 @@ class Handshakes:
         reason = self._explain(event, value)
         if reason:
             self._reason = reason
+            is_key = self._encrypted and event is HandshakeEnd.FAILED_AUTH and value == KEY_REFUSED
+            self._patience_s = KEY_PATIENCE_S if is_key else REFUSAL_PATIENCE_S
             self._since_s = now_s if self._since_s is None else self._since_s
 
     def take_refusal(self, now_s: float) -> str | None:
         """Return why we are refused, once for each refusal; None as long as there is hope."""
         if self._since_s is None or not self._reason:
             return None
-        if self._was_in and now_s - self._since_s < REFUSAL_PATIENCE_S:
+        if self._was_in and now_s - self._since_s < min(self._patience_s, REFUSAL_PATIENCE_S):
             return None
         reason, self._reason = self._reason, ""
         return reason
@@ -63,7 +71,7 @@ class Handshakes:
         if event is HandshakeEnd.FAILED_AUTH:
             full = "it has as many clients as it takes (publish.max_clients)"
             if value >= 500:
-                return "it could not look up its list of clients"
+                return f"it could not look up its list of clients, or {full}, or it {_FOR_A_WHILE}"
             return f"our key is not in its list, or {full}" if self._encrypted else full
         if event is HandshakeEnd.OTHER_SECURITY:
             return (

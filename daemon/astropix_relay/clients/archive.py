@@ -1,10 +1,11 @@
 """The relay's ROUTER socket: answers requests for history, one page at a time.
 
-Served from the same loop as what is live, at most one request in each turn, so that any number of clients
-that replay cost a live readout one copy of a page; and no faster than leaves the processor to what is live.
+Served from the same loop as what is live, at most one page in each turn, so that any number of clients that
+replay cost a live readout one copy of a page; and no faster than leaves the processor to what is live.
 None can make the relay queue more than a page for it, besides the one that is leaving.
 """
 
+import contextlib
 import math
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ import zmq
 from astropix_relay.clients import connections
 from astropix_relay.clients.gate import Gate
 from astropix_relay.clients.handover import Listener
+from astropix_relay.clients.limits import Allowance
 from astropix_relay.history import History, HistoryPage
 from astropix_stream import wire
 from astropix_stream.errors import WireError
@@ -24,6 +26,12 @@ _OTHER_RELAY = b"the relay was restarted: the history of that relay_id is gone"
 _MAX_INCOMING = 1024  # bytes of a frame; a request has at most 104, a handshake with encryption some 300
 _INCOMING_MESSAGES = 4  # requests that wait to be read, per connection; beyond, TCP holds them back
 _OUTGOING_MESSAGES = 1  # answers that wait to leave, per connection
+# What a client may send. Beside what it earns: four requests may wait for their answers, and 8 KiB in libzmq
+# and in the kernel; of a message's frames, which libzmq keeps until the last, 12000 take 1 MiB.
+_ALLOWANCE = Allowance(start=24 << 10, per_s=64, most=40 << 10)
+_EARNED = 512  # bytes for each request that was read; the largest has 150, with encryption 300
+# Requests read in one turn of the loop: those of clients that do not read are cheap, but many.
+_MAX_REQUESTS, _MAX_ANSWERING_S = 128, 0.005
 # To all clients together: 1 MiB each 5 ms. Without a limit 20 clients on one host took 0.8 GB/s and both of
 # its processors, and the p99 of what is live rose from 1 to 30 ms.
 _BYTES_PER_S = 200e6
@@ -69,7 +77,7 @@ class Archive:
         self._listener = listener
         self._relay_id = relay_id
         self._histories = histories
-        self.answered: Counter[AnswerStatus] = Counter()
+        self.answered: Counter[AnswerStatus] = Counter(dict.fromkeys(AnswerStatus, 0))
         self.unwanted = 0
         self._waiting = False
         self._rest_until_s = 0.0
@@ -83,14 +91,13 @@ class Archive:
             zmq.MAXMSGSIZE: _MAX_INCOMING,
         }.items():
             self._socket.setsockopt(option, value)
-        self.door = gate.guard(self._socket, "history")
+        self._guard = gate.guard
+        self.door = gate.open_door(self._socket, "history", listener, _ALLOWANCE)
         try:
             listener.bind(self._socket)
-        except zmq.ZMQError as error:
+        except OSError:
             self._socket.close()
-            raise OSError(
-                error.errno, f"cannot serve history on {listener.endpoint}: {str(error).lower()}"
-            ) from None
+            raise
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         """The address in use."""
 
@@ -101,29 +108,42 @@ class Archive:
         return int(endpoint.rpartition(":")[2]) if endpoint.startswith("tcp://") else None
 
     def fileno(self) -> int:
-        """Return ZeroMQ's descriptor: it tells that `answer_one` should be called, and only once."""
+        """Return ZeroMQ's descriptor: it tells that `answer` should be called, and only once."""
         return int(self._socket.getsockopt(zmq.FD))
 
     def due_s(self) -> float:
-        """Return when to call `answer_one` again, whatever the descriptor says; it tells only once."""
+        """Return when to call `answer` again, whatever the descriptor says; it tells only once."""
         return self._rest_until_s if self._waiting else math.inf
 
-    def answer_one(self) -> None:
-        """Answer the next request, if there is one and it is time."""
-        self._waiting = bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+    def answer(self) -> None:
+        """Answer requests, if there are some and it is time, until a page is on its way to a client.
+
+        ZeroMQ takes them from one client after the other, so that each gets its share. A client that does
+        not read gets no answer more, and costs neither a page nor the time that one takes to leave.
+        """
         now_s = time.monotonic()
-        if not self._waiting or now_s < self._rest_until_s:
-            return
-        identity, *request = self._socket.recv_multipart(zmq.NOBLOCK)
-        envelope = [identity, b""] if request[:1] == [b""] else [identity]
-        answer, body = answer_request(request[len(envelope) - 1 :], self._relay_id, self._histories)
-        self._rest_until_s = now_s + len(body) / _BYTES_PER_S  # sent or not: to find it takes time, too
-        try:
-            self._socket.send_multipart([*envelope, wire.pack_answer(answer), body], zmq.NOBLOCK)
+        for _ in range(_MAX_REQUESTS):
+            self._waiting = bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+            if not self._waiting or now_s < self._rest_until_s or time.monotonic() - now_s > _MAX_ANSWERING_S:
+                return
+            self._rest_until_s = now_s + self._answer_next() / _BYTES_PER_S
+
+    def _answer_next(self) -> int:
+        """Answer one request; return how many bytes are on their way."""
+        sender = self._socket.recv(zmq.NOBLOCK, copy=False)
+        request = self._socket.recv_multipart(zmq.NOBLOCK)
+        with contextlib.suppress(zmq.ZMQError):  # of `ipc://`, whose connections are not watched
+            self._guard.earn(int(sender.get(zmq.SRCFD)), _EARNED)
+        try:  # first, since it costs next to nothing where the client does not read
+            self._socket.send(sender, zmq.NOBLOCK | zmq.SNDMORE)
         except zmq.ZMQError:  # EAGAIN: its queue is full; EHOSTUNREACH: it is gone
             self.unwanted += 1
-        else:
-            self.answered[AnswerStatus(answer.status)] += 1
+            return 0
+        envelope = [b""] if request[:1] == [b""] else []
+        answer, body = answer_request(request[len(envelope) :], self._relay_id, self._histories)
+        self._socket.send_multipart([*envelope, wire.pack_answer(answer), body])
+        self.answered[AnswerStatus(answer.status)] += 1
+        return len(body)
 
     def requests(self) -> dict[str, int]:
         """Return the requests so far, each once: by the status of its answer, or as `unwanted`."""

@@ -1,4 +1,4 @@
-"""What every listening socket of the relay asks of its connections, so that no peer can hold one for ever."""
+"""What every listening socket asks of its connections, so that no peer can hold one without end."""
 
 import errno
 import time
@@ -11,7 +11,11 @@ from astropix_stream import zeromq
 
 HANDSHAKE_MS = 3000  # a connection that says nothing is closed
 BACKLOG = 1024  # connections that wait to be accepted; in a flood a newcomer must not wait for seconds
-CLIENT_SEND_BUFFER = 1 << 20  # bytes in the kernel, per connection; left to itself Linux grows it to 4 MiB
+# Bytes in the kernel, per connection: it takes twice as much, `consistency.KERNEL_BUFFER`. Left to itself
+# Linux grows it to 4 MiB.
+CLIENT_SEND_BUFFER = 768 << 10
+# Bytes in the kernel that wait to be read, per connection: a flood is held back in the client's own host.
+CLIENT_RECEIVE_BUFFER = 4 << 10
 _REBIND_S = 2.0
 
 # Threads of the context and which of them serve a socket (bit masks): pages of history, a megabyte each, must
@@ -27,6 +31,7 @@ def options(endpoint: str) -> dict[int, int]:
         zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
         zmq.BACKLOG: BACKLOG,
         zmq.SNDBUF: CLIENT_SEND_BUFFER,
+        zmq.RCVBUF: CLIENT_RECEIVE_BUFFER,
         zmq.IPV6: int(needs_ipv6(endpoint)),
     }
 
@@ -59,7 +64,7 @@ def rebind(sock: "zmq.Socket[bytes]", endpoint: str, bind: Callable[["zmq.Socket
 
     Raises
     ------
-    zmq.ZMQError
+    OSError
         Another program has taken the endpoint in between.
     """
     sock.unbind(endpoint)
@@ -68,7 +73,7 @@ def rebind(sock: "zmq.Socket[bytes]", endpoint: str, bind: Callable[["zmq.Socket
         try:
             bind(sock)
             return
-        except zmq.ZMQError as error:
+        except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline_s:
                 raise
             time.sleep(0.001)

@@ -4,19 +4,27 @@ From outside come only subscriptions, so that everything incoming is kept small 
 the loop by the thread that owns the socket.
 """
 
+import time
+
 import zmq
 
 from astropix_relay.clients import connections
 from astropix_relay.clients.gate import Gate
 from astropix_relay.clients.handover import Listener
+from astropix_relay.clients.limits import Allowance
 from astropix_relay.core import Message
 from astropix_stream import wire
 
 # As plain numbers: the arithmetic of pyzmq's enumerations costs a microsecond each time.
 _SNDMORE, _POLLIN = int(zmq.SNDMORE), int(zmq.POLLIN)
-_MAX_INCOMING = 1024  # bytes of a subscription; without a limit a 10 MB topic costs 500 MB
-_INCOMING_MESSAGES = 1000  # subscriptions that wait to be read, per connection
-_MAX_TAKEN = 1000  # subscriptions read in one turn of the loop, 2 ms: a flood of them must not stop readouts
+_MAX_INCOMING = 320  # bytes of a subscription, or of a command in the handshake; the longest topic has 74
+_INCOMING_MESSAGES = 16  # subscriptions that wait to be read, per connection
+# Subscriptions read in one turn of the loop: a flood of them must not stop readouts.
+_MAX_TAKEN, _MAX_TAKEN_S = 1000, 0.005
+# What a client may send. A RelayReceiver sends 137 bytes without encryption, 663 with it. Each topic is
+# remembered, at some 40 times its size if it is random; and the end of a connection takes libzmq a walk
+# through all topics of all clients, so that a total matters more than a rate.
+_ALLOWANCE = Allowance(start=4 << 10, per_s=64, most=16 << 10)
 
 
 class Publisher:
@@ -37,7 +45,7 @@ class Publisher:
 
     Raises
     ------
-    zmq.ZMQError
+    OSError
         The endpoint cannot be bound.
     """
 
@@ -61,14 +69,14 @@ class Publisher:
         }.items():
             self._socket.setsockopt(option, value)
         self.greet(hello)
-        self.door = gate.guard(self._socket, "publish")
+        self.door = gate.open_door(self._socket, "publish", listener, _ALLOWANCE)
         self.subscriptions = 0
         self.pending = False
         self.ignored = 0
         """Messages from outside that were neither a subscription nor its end."""
         try:
             listener.bind(self._socket)
-        except zmq.ZMQError:
+        except OSError:
             self._socket.close()
             raise
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
@@ -99,7 +107,10 @@ class Publisher:
         Where something was left, `pending` is true: the descriptor does not tell a second time.
         """
         prefixes: list[bytes] = []
+        until_s = time.monotonic() + _MAX_TAKEN_S
         for _ in range(_MAX_TAKEN):
+            if time.monotonic() > until_s:
+                break
             if not int(self._socket.getsockopt(zmq.EVENTS)) & _POLLIN:
                 self.pending = False
                 return prefixes

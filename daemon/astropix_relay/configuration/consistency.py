@@ -17,6 +17,9 @@ from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_stream.addresses import is_address, is_multicast, is_of_one_link
 from astropix_stream.wire import MAX_PAGE
 
+KERNEL_BUFFER = 3 << 19
+"""Most bytes that the kernel holds for one connection to us: twice `connections.CLIENT_SEND_BUFFER`."""
+
 
 def warnings(config: Config) -> list[str]:
     """Return what is allowed but seldom meant, a line each, such as `streams[0].group: …`."""
@@ -111,12 +114,14 @@ def _memory_contradictions(config: Config) -> Iterator[Finding]:
 
     A subscriber has one queue for all streams, but each stream has a history of its own, so that a busy one
     does not push out a quiet one's readouts. A client who asks for history and does not read holds two pages:
-    one that is leaving, one behind it.
+    one that is leaving, one behind it. What the kernel holds of a connection counts for the service as well:
+    twice what is asked for as a send buffer, since the kernel counts its overhead.
     """
     clients, queue = config.publish.max_clients, config.publish.subscriber_queue
     streams, history = len(config.streams), config.history.size
     answers = 2 * MAX_PAGE if history else 0
-    total = clients * (queue + answers) + streams * history
+    kernel = KERNEL_BUFFER * (2 if history else 1)
+    total = clients * (queue + answers + kernel) + streams * history
     if total > config.memory_budget:
         paths: list[KeyPath] = [
             ("memory_budget",),
@@ -124,10 +129,10 @@ def _memory_contradictions(config: Config) -> Iterator[Finding]:
             ("publish", "subscriber_queue"),
             ("history", "size"),
         ]
-        each = Size.format(queue)
-        if answers:
-            each = f"({each} + {Size.format(answers)} of answers)"
-        queues = f"{clients} clients x {each}"
+        parts = [Size.format(queue)]
+        parts += [f"{Size.format(answers)} of answers"] if answers else []
+        parts += [f"{Size.format(kernel)} in the kernel"]
+        queues = f"{clients} clients x ({' + '.join(parts)})"
         histories = f"{streams} stream{'s' * (streams > 1)} x {Size.format(history)} of history"
         budget = Size.format(config.memory_budget)
         yield paths, f"{queues} + {histories} = {Size.format(total)}, more than memory_budget: {budget}"

@@ -10,6 +10,7 @@ from astropix_daemon.addresses import (
     GroupAddress,
     InterfaceName,
     ListenAddress,
+    NetworkAddress,
     PortNumber,
     SourceAddress,
     tcp_address,
@@ -82,6 +83,8 @@ class PublishConfig(_Section):
     """Most bytes that wait for one slow subscriber; what exceeds them, that subscriber loses."""
     max_clients: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 64
     """Connections that are let in; the next one is refused."""
+    never_refuse: tuple[NetworkAddress, ...] = ()
+    """Addresses and networks whose new connections are let in even after others of theirs were cut."""
     max_delay: Annotated[float, Duration("0s", "100ms")] = 0.001
     """Longest time that a readout may wait to be sent together with others."""
 
@@ -141,7 +144,7 @@ class Config(_Section):
     publish: Annotated[PublishConfig, Absent] = PublishConfig()
     history: Annotated[HistoryConfig, Absent] = HistoryConfig()
     memory_budget: Annotated[int, Size("1MiB", "1TiB")] = 1024 * MiB
-    """Bound of max_clients x (subscriber_queue + 2 MiB of answers) + streams x history.size."""
+    """Bound of max_clients x (subscriber_queue + 5 MiB of answers and kernel) + streams x history.size."""
     metrics: Annotated[MetricsConfig, Absent] = MetricsConfig()
     security: Annotated[SecurityConfig | None, Absent] = None
     log: Annotated[LogConfig, Absent] = LogConfig()

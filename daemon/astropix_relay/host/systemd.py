@@ -9,12 +9,13 @@ variables, promised to be stable in sd_notify(3), sd_listen_fds(3), sd_watchdog_
 """
 
 import array
+import contextlib
 import logging
 import os
 import select
 import socket
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
 __all__ = [
     "JournalFormatter",
@@ -27,7 +28,7 @@ __all__ = [
     "store_fds",
 ]
 
-SEND_TIMEOUT_S = 0.1
+SEND_TIMEOUT_S = 0.02
 """How long a notification waits for room in the manager's queue: a stuck one must not stop the relay."""
 
 FIRST_LISTEN_FD = 3
@@ -45,7 +46,8 @@ def notify(
 ) -> bool:
     """Send one notification to the service manager.
 
-    Through a new socket each time, as sd_notify(3) does: the manager may have replaced its own.
+    Through a new socket each time, as sd_notify(3) does, or that of `reserved`; always to the manager's
+    address, since it may have replaced its own socket.
 
     Parameters
     ----------
@@ -67,14 +69,33 @@ def notify(
         return False
     lines = (f"{name}={' '.join(str(value).splitlines())}" for name, value in assignments.items())
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(SEND_TIMEOUT_S)
+    with contextlib.ExitStack() as opened:
+        sock = _reserved[0] if _reserved else opened.enter_context(_open())
         try:
-            sock.connect(address)
-            sock.sendmsg(["\n".join(lines).encode()], rights)
+            sock.sendmsg(["\n".join(lines).encode()], rights, 0, address)
         except UNREACHABLE:
             return False
     return True
+
+
+_reserved: list[socket.socket] = []
+
+
+@contextlib.contextmanager
+def reserved() -> Iterator[None]:
+    """Keep a socket for notifications: what is sent within needs no descriptor, when none is free."""
+    with _open() as sock:
+        _reserved.append(sock)
+        try:
+            yield
+        finally:
+            _reserved.remove(sock)
+
+
+def _open() -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.settimeout(SEND_TIMEOUT_S)
+    return sock
 
 
 def _socket_address(text: str) -> str | None:

@@ -22,3 +22,33 @@ if "APX_CLOCK" in os.environ:
     time.monotonic_ns = lambda: _monotonic_ns() + _shift(0)
     time.time = lambda: _time() + _shift(1) / 1e9
     time.time_ns = lambda: _time_ns() + _shift(1)
+
+if "APX_WATCHDOG" in os.environ:
+    # Say each turn of the relay's loop that is longer than so many seconds, without the time that the loop
+    # waited for a processor: the kernel tells it, and this machine has others to serve.
+    import sys
+
+    from astropix_relay import metrics
+
+    _limit_s = float(os.environ["APX_WATCHDOG"])
+    _begin = metrics.Turns.__init__
+
+    def _watched(turns):
+        _begin(turns)
+        told = os.open("/proc/thread-self/schedstat", os.O_RDONLY)  # now: later there may be no descriptor
+
+        def _waited_s():
+            return int(os.pread(told, 100, 0).split()[1]) / 1e9
+
+        note, before = turns.note, [_waited_s()]
+
+        def watch(seconds):
+            note(seconds)
+            waited = _waited_s()
+            if seconds - (waited - before[0]) > _limit_s:
+                print(f"a turn took {seconds * 1e3:.0f} ms", file=sys.stderr, flush=True)
+            before[0] = waited
+
+        turns.note = watch
+
+    setattr(metrics.Turns, "__init__", _watched)  # noqa: B010

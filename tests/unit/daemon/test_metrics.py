@@ -21,8 +21,8 @@ TURNS = Turns()
 
 def sample(**changes):
     stream = StreamSample("astropix", REPORT, 80, 9000, SocketMemory(512, 4096, 5), {"silence": 2})
-    door = DoorSample("publish", 2, 3, 4, {"full": 5})
-    whole = Sample(0.0, "1.2", 77, [stream], [door], 6, 8, {"ok": 9}, TURNS.counts, TURNS.total_s, 10)
+    door = DoorSample("publish", 2, 3, 4, {"full": 5}, {"too much sent": 12})
+    whole = Sample(0.0, "1.2", 77, [stream], [door], 6, 8, {"ok": 9}, TURNS.counts, TURNS.total_s, 10, 13, 14)
     return whole._replace(**changes)
 
 
@@ -54,6 +54,10 @@ def test_every_figure_of_a_sample_is_there():
         ("missing_readouts_total", "relay_kernel", "astropix"): 4,
         ("missing_readouts_total", "relay_rejected", "astropix"): 3,
         ("rejoins_total", "silence", "astropix"): 2,
+        ("cut_connections_total", "too much sent", "publish"): 12,
+        ("refused_addresses",): 13,
+        ("dropped_log_lines_total",): 14,
+        ("rejected_datagrams_total", "magic", "astropix"): 0,
         ("joined", "astropix"): 1,
         ("lag_seconds", "astropix"): 0.25,
         ("shared_sources", "astropix"): 1,

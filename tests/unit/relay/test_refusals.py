@@ -8,18 +8,27 @@ from astropix_stream.relay.refusals import REFUSAL_PATIENCE_S, HandshakeEnd, Han
 
 
 def test_a_client_that_was_in_hopes_for_20_s():
+    """Its own dead connection may be in its place."""
     follow = Handshakes(encrypted=True)
     follow.note(HandshakeEnd.SUCCEEDED, 0, 0.0)
     for now_s in (10.0, 15.0, 29.9):
-        follow.note(HandshakeEnd.FAILED_AUTH, 400, now_s)
+        follow.note(HandshakeEnd.FAILED_AUTH, 500, now_s)
         assert follow.take_refusal(now_s) is None
-    assert "our key is not in its list" in follow.take_refusal(30.0)
+    assert "as many clients as it takes" in follow.take_refusal(30.0)
     assert follow.take_refusal(31.0) is None
-    follow.note(HandshakeEnd.FAILED_AUTH, 400, 35.0)
+    follow.note(HandshakeEnd.FAILED_AUTH, 500, 35.0)
     assert follow.take_refusal(35.0)
     follow.note(HandshakeEnd.SUCCEEDED, 0, 40.0)
-    follow.note(HandshakeEnd.FAILED_AUTH, 400, 41.0)
+    follow.note(HandshakeEnd.FAILED_AUTH, 500, 41.0)
     assert follow.take_refusal(41.0) is None
+
+
+def test_a_client_whose_key_was_removed_learns_it_soon():
+    follow = Handshakes(encrypted=True)
+    follow.note(HandshakeEnd.SUCCEEDED, 0, 0.0)
+    follow.note(HandshakeEnd.FAILED_AUTH, 400, 10.0)
+    assert follow.take_refusal(10.5) is None, "its file may be on its way"
+    assert "our key is not in its list" in follow.take_refusal(11.1)
 
 
 def test_a_relay_that_stops_is_not_one_that_refuses():

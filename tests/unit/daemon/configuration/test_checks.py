@@ -1,3 +1,4 @@
+import os
 import socket
 
 import pytest
@@ -21,7 +22,10 @@ def test_port_in_use_is_told_with_its_key():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         (problem,) = problems(f"tcp://127.0.0.1:{port}")
-        assert problem.startswith(f"publish.endpoint: tcp://127.0.0.1:{port}: another program listens there")
+        assert problem.startswith(
+            f"publish.endpoint: tcp://127.0.0.1:{port}: another program listens there, "
+        )
+        assert problem.endswith(f" (process {os.getpid()})")
     assert problems(f"tcp://127.0.0.1:{port}") == []
 
 

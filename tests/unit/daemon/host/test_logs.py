@@ -2,6 +2,7 @@
 
 import io
 import logging
+import threading
 
 import pytest
 
@@ -85,3 +86,54 @@ def test_a_traceback_is_written_once(log):
     log.handlers[0].tick(began_s(log) + 61)
     assert sum("Traceback" in line for line in lines(log)) == 1
     assert lines(log)[-1] == "cannot tell (1 more in a minute)"
+
+
+def test_a_reader_that_is_stuck_stops_nobody_and_what_is_dropped_is_told():
+    begun, go_on, written = threading.Event(), threading.Event(), []
+
+    def write(data):
+        begun.set()
+        go_on.wait(20)
+        written.append(data)
+
+    stream = logs.QueuedStream(write)
+    handler = logs.SummingHandler(stream)
+    logger = logging.getLogger("test of a stuck log")
+    logger.propagate = False
+    logger.addHandler(handler)
+    relay_log = logging.getLogger("astropix_relay.host.logs")
+    relay_log.addHandler(handler)
+    try:
+        logger.warning("first")
+        assert begun.wait(20)
+        for i in range(10_000):
+            logger.error("%d: %s", i, "x" * 100)
+        assert 0 < stream.dropped < 10_000
+        handler.tick()
+        assert not stream.finish(0.01), "what cannot be written in time is left"
+        go_on.set()
+        assert stream.finish(20)
+        handler.tick()
+        assert stream.finish(20)
+    finally:
+        logger.removeHandler(handler)
+        relay_log.removeHandler(handler)
+        stream.close()
+    lines = b"".join(written).decode().splitlines()
+    assert lines[0] == "first"
+    numbers = [int(line.partition(":")[0]) for line in lines if line.endswith("x")]
+    assert numbers == sorted(numbers), "in their order"
+    assert lines[-1] == f"{stream.dropped} lines of the log were dropped here: nobody read them"
+    assert len(numbers) + stream.dropped == 10_000
+
+
+def test_a_full_disk_costs_lines_only():
+    def write(data):
+        raise OSError(28, "No space left on device")
+
+    stream = logs.QueuedStream(write)
+    stream.write("a line\n")
+    assert stream.finish(20)
+    assert stream.dropped == 1
+    stream.close()
+    stream.close()

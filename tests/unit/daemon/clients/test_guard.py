@@ -1,0 +1,93 @@
+"""The guard on real connections: it ends those that send too much, and forgets those that ended."""
+
+import socket
+import threading
+import time
+
+import pytest
+
+from astropix_relay.clients.guard import Guard
+from astropix_relay.clients.limits import Allowance
+
+ALLOWANCE = Allowance(start=1000, per_s=0, most=1000)
+
+
+@pytest.fixture
+def guard():
+    guard = Guard()
+    yield guard
+    guard.close()
+    guard.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "guard"]
+
+
+@pytest.fixture
+def pair():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as client,
+        listening.accept()[0] as server,
+    ):
+        client.settimeout(10)
+        yield client, server
+
+
+def watch(guard, server, allowance=ALLOWANCE):
+    return guard.watch(server.fileno(), "publish", server.getsockname()[1], allowance, time.monotonic())
+
+
+def test_who_sends_too_much_is_cut_although_nobody_reads(guard, pair):
+    client, server = pair
+    assert watch(guard, server) == "127.0.0.1"
+    client.sendall(bytes(1000))
+    client.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        client.recv(1)
+    client.settimeout(10)
+    client.sendall(b"!")
+    assert client.recv(1) == b""
+    (cut,) = guard.cuts
+    assert cut == ("publish", "127.0.0.1", 1001, 1000)
+
+
+def test_what_is_earned_counts(guard, pair):
+    client, server = pair
+    watch(guard, server)
+    guard.earn(server.fileno(), 500)
+    client.sendall(bytes(1500))
+    client.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        client.recv(1)
+    assert not guard.cuts
+
+
+def test_the_peer_sees_the_end_once_the_copy_is_closed(guard, pair):
+    client, server = pair
+    watch(guard, server)
+    fd = server.fileno()
+    server.close()
+    guard.forget(fd)
+    assert client.recv(1) == b""
+
+
+def test_a_copy_of_ours_is_never_taken_for_a_connection_of_libzmq(guard, pair):
+    """A descriptor of a connection that ended may be ours by the time that we hear of it."""
+    _, server = pair
+    watch(guard, server)
+    copy = next(iter(guard._by_copy))
+    assert guard.watch(copy, "publish", server.getsockname()[1], ALLOWANCE, 0.0) is None
+
+
+def test_what_is_no_connection_to_the_port_is_left_alone(guard, pair):
+    _, server = pair
+    assert guard.watch(server.fileno(), "publish", 1, ALLOWANCE, 0.0) is None
+    assert guard.watch(10_000, "publish", 1, ALLOWANCE, 0.0) is None
+
+
+def test_an_idle_guard_sleeps(guard, pair):
+    client, server = pair
+    watch(guard, server)
+    client.sendall(b"x")
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.05
