@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from itertools import islice
 
 import pytest
 
 from astropix_relay.configuration.loading import load_config
+from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.errors import ConfigError
 from astropix_stream.fileio import FileHeader, apx_open
-from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.fmt import ASTEP, ASTROPIX3, AstroPix4Readout
 from astropix_stream.opening import open_receiver
 from programs import Program
 from relays import running
@@ -160,3 +162,33 @@ def test_a_file_that_does_not_say_its_kind(tmp_path):
     assert run("convert", path, tmp_path / "hits.csv").stderr == told
     done = run("info", path)
     assert (done.returncode, done.stderr) == (0, told)
+
+
+def test_a_file_of_each_kind_is_converted(tmp_path):
+    for kind, first in ((ASTROPIX3, "chip_id"), (ASTEP, "layer")):
+        path = tmp_path / f"{kind.slug}.apx"
+        run("simulate", "--kind", kind.slug, "--count", 50, "--seed", 1, "--output", path)
+        hits = int(json.loads(run("info", path, "--json").stdout)["hits"])
+        for ending in (".csv", ".npz", ".parquet"):
+            done = run("convert", path, tmp_path / f"{kind.slug}{ending}", "--json")
+            assert json.loads(done.stdout)["hits"] == hits > 200
+        names, *rows = (tmp_path / f"{kind.slug}.csv").read_text().splitlines()
+        assert names.split(",") == list(kind.types)
+        assert names.startswith(first)
+        assert len(rows) == hits
+
+
+def test_multicast_is_decoded_as_a_person_says(group, port, sender):
+    there = f"udp://{group}:{port}?interface=127.0.0.1"
+    detector = Detector(seed=1, kind=ASTEP)
+    with Program(
+        *APX, "receive", there, "--hits", "--kind", "astep", "--count", 20, "--timeout", 10
+    ) as program:
+        program.wait_for("receiving ")
+        hits = 0
+        for _, one in islice(detector.readouts(), 20):
+            sender.send_readout(one)
+            hits += len(one.decode())
+        assert program.wait() == 0
+    assert program.stdout.count("  hit ") == hits
+    assert "layer 1, chip 0, row " in program.stdout

@@ -16,10 +16,12 @@ import pytest
 
 pytest.importorskip("bokeh")
 
+from astropix_relay.configuration.loading import load_config
 from astropix_stream.cli.playing.simulation import Detector
-from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.fmt import ASTEP, AstroPix4Readout, pair_half_hits
 from astropix_stream.monitor import guard
 from programs import TIMEOUT, Program
+from relays import running
 
 APX = (sys.executable, "-m", "astropix_stream.cli")
 
@@ -292,3 +294,30 @@ class TestSnapshots:
             program.wait_for(f"the folder {out} was deleted; it is made again")
             self.wait_for_two(out)
             assert program.stop() == 0
+
+
+def test_the_page_has_the_kind_that_the_relay_says(group, port, sender):
+    """Chips in layers, half hits and pixels, without a word from the person who opens the page."""
+    stream = {"name": "astep", "group": group, "port": port, "interface": "127.0.0.1", "readout_uid": 3100}
+    config = {"streams": [stream], "publish": {"endpoint": "tcp://127.0.0.1:0"}, "metrics": {"listen": None}}
+    detector = Detector(seed=1, kind=ASTEP, chips=12)
+    readouts = [readout for _, readout in islice(detector.readouts(10**18), 300)]
+    hits = sum(len(readout.decode()) for readout in readouts)
+    pixels = sum(len(pair_half_hits(one.hits(), ASTEP.pixel_rule)[0]) for one in readouts)
+    with running(load_config(json.dumps(config))) as relay, monitor(relay.publisher.endpoint) as (_, page):
+        state_when(page, lambda state: state["state"] == "quiet" and "connected" in state["state_text"])
+        for readout in readouts:
+            sender.send_readout(readout)
+            time.sleep(0.0005)  # paces a load; nothing waits for it
+        state = state_when(page, holds(300))
+        assert state["kind"] == {"uid": 3100, "name": "A-STEP"}
+        histograms = json.loads(get(page, "/api/histograms.json"))
+        assert histograms["chips"] == [f"{layer}.{chip}" for layer in (1, 2, 3) for chip in range(4)]
+        assert (state["run"]["hits"], histograms["pixels"]) == (hits, pixels)
+        assert sum(map(sum, histograms["hit_map"])) == pixels
+        assert sum(histograms["rows"]) + sum(histograms["columns"]) == hits
+        chip = json.loads(get(page, "/api/histograms.json?chip=2.3&tot_of=halves"))
+        of_chip = [hit for one in readouts for hit in one.hits() if (hit.layer, hit.chip_id) == (2, 3)]
+        assert sum(chip["tot"]) + chip["tot_outside"] == len(of_chip) > 0
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            get(page, "/api/histograms.json?chip=3")

@@ -238,15 +238,16 @@ def _decode(kind: Kind, readouts: _Readouts, follow: Following) -> Decoded:
     joined, rest = _join(kind, readouts, found, statuses, follow)
     owners = found.owners
     records = decoder.gather(readouts.raw, found.positions)
-    if joined or rest:
-        # The hit from two readouts is the first of the second, and the order of equals is kept.
-        hits = b"".join(joined.values())
-        size = len(hits) // max(1, len(joined))
+    if joined:  # it is the first hit of the second readout
+        hits, seconds = b"".join(joined.values()), np.array([*joined], np.int64)
+        places = np.searchsorted(owners, seconds)
+        first = decoder.gather(hits, np.arange(0, len(hits), len(hits) // len(joined)))
+        records, owners = np.insert(records, places, first), np.insert(owners, places, seconds)
+    if rest:
         counts = [len(readout.find()) for readout in rest]
-        first = decoder.gather(hits, np.arange(0, len(hits), max(1, size)))
-        owners = np.concatenate((np.array([*joined], np.int64), owners, np.repeat(found.unclean, counts)))
+        owners = np.concatenate((owners, np.repeat(found.unclean, counts)))
         order = np.argsort(owners, kind="stable")
-        records, owners = np.concatenate((first, records, decoder.collect(rest)))[order], owners[order]
+        records, owners = np.concatenate((records, decoder.collect(rest)))[order], owners[order]
     hit_counts = np.bincount(owners, minlength=len(statuses))
     table = np.empty(len(records), hit_dtype(kind))
     decoder.fill(table, records)
@@ -271,30 +272,40 @@ def _join(
     joined: dict[int, bytes] = {}
     rest = []
     unclean = set(found.unclean.tolist())
-    split = np.flatnonzero(statuses & (_NOT_USED | _EXTRA)).tolist() if found.orphans is not None else []
-    for i in sorted(unclean.union(split)):
-        extra = follow.take(i, readouts.ids)
+    pieces = _split_pieces(readouts.raw, found, statuses)
+    ids = (
+        readouts.ids.tolist() if unclean or pieces else readouts.ids
+    )  # numbers of NumPy are slow, one by one
+    for i in sorted(unclean.union(pieces)):
+        extra = follow.take(i, ids)
         if i in unclean:
             readout = readouts.at(i, kind)
             readout.find(extra)
             statuses[i] = readout.decoding_status()
-            follow.give(i, readouts.ids, readout.extra_bytes())
+            follow.give(i, ids, readout.extra_bytes())
             rest.append(readout)
             continue
-        status = int(statuses[i])
-        if extra and status & _NOT_USED:
-            hit = extra + _piece(readouts.raw, found.orphans, i).rstrip(IDLE)
+        orphans, left = pieces[i]
+        if extra and orphans:
+            hit = extra + orphans.rstrip(IDLE)
             whole = len(hit) == kind.hit_class.SIZE
-            statuses[i] = status & ~_NOT_USED | (_MATCHED if whole else _DROPPED)
+            statuses[i] ^= _NOT_USED | (_MATCHED if whole else _DROPPED)
             if whole:
                 joined[i] = hit
-        follow.give(i, readouts.ids, _piece(readouts.raw, found.extras, i) or None)
-    follow.end(readouts.ids)
+        follow.give(i, ids, left)
+    follow.end(ids)
     return joined, rest
 
 
-def _piece(raw: bytes, spans: Ints | None, i: int) -> bytes:
-    return b"" if spans is None else raw[spans[i, 0] : spans[i, 1]]
+def _split_pieces(
+    raw: bytes, found: Found, statuses: NDArray[np.uint8]
+) -> dict[int, tuple[bytes, bytes | None]]:
+    """Return the orphans and the extra bytes of the clean readouts that have some."""
+    if found.orphans is None or found.extras is None:
+        return {}
+    split = np.flatnonzero(statuses & (_NOT_USED | _EXTRA))
+    spans = zip(split.tolist(), found.orphans[split].tolist(), found.extras[split].tolist(), strict=True)
+    return {i: (raw[begin:end], raw[first:last] or None) for i, (begin, end), (first, last) in spans}
 
 
 def _leave_to_decode(

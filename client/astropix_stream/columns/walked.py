@@ -91,7 +91,7 @@ class Walked:
         jumps = inner[counts]
         while len(jumps := jumps[nexts[following[jumps]] < after[jumps]]):
             following[jumps] += 1
-        following[nexts[following] >= lasts] = end
+        following[(nexts[following] >= lasts) | is_extra] = end
         return is_hit, is_extra, following
 
     def gather(self, raw: bytes, positions: Ints) -> NDArray[np.uint64]:

@@ -22,6 +22,7 @@ from astropix_stream.fmt import (
     kind_of,
     pair_half_hits,
 )
+from astropix_stream.joining import Joiner, decoded
 from unit.columns.test_columns import check
 from unit.fmt.test_astep import ONE, bad, frame_like, whole
 from unit.fmt.test_kinds import MINE
@@ -78,6 +79,25 @@ def test_columns_agree_with_decode(case):
     if readouts:
         check(decode_batch(iter(fresh(readouts))), readouts, kind)
     check(decode_batch(fresh(readouts), kind), readouts, kind)
+
+
+@thorough
+@given(cases, st.integers(0, 60))
+@example((ASTROPIX3, [AstroPix3Readout(b"\x20\x28\xcc", 0, 0), AstroPix3Readout(b"\x90\x0c", 0, 0)]), 0)
+def test_hits_are_put_together_as_a_joiner_does(case, cut):
+    """Of readouts that follow one another, in two calls; also where the data of one are cut in two."""
+    kind, made = case
+    pieces = [one.data() for one in made]
+    if pieces:
+        pieces[:1] = [pieces[0][:cut], pieces[0][cut:]]
+    readouts = [kind.readout_class(piece, i, 0) for i, piece in enumerate(pieces)]
+    raws = [readout.to_bytes() for readout in readouts]
+    expected = list(decoded([kind.readout_class.from_bytes(raw) for raw in raws], Joiner()))
+    joiner = Joiner()
+    for begin, end in ((0, 1), (1, len(raws))):
+        batch = decode_batch(b"".join(raws[begin:end]), kind, joiner=joiner)
+        check(batch, expected[begin:end], kind)
+    check(decode_batch(readouts, kind), expected, kind)
 
 
 @thorough
