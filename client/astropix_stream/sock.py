@@ -15,10 +15,11 @@ from typing import Any, Protocol, Self, TypeVar
 
 from astropix_stream import clock, errors, fmt
 from astropix_stream.addresses import canonical, check_address, is_multicast, is_of_one_link
-from astropix_stream.batch import Batch, Source
+from astropix_stream.batch import Batch, Drained, Source
 from astropix_stream.counting.ledger import Ledger, StreamLedger, direct_ledger
 from astropix_stream.errors import ClosedError, ConfigError
 from astropix_stream.multicast import interfaces, links, sockets
+from astropix_stream.multicast.datagrams import MIN_WAIT_S, MmsgReader, Reader, fill
 from astropix_stream.multicast.intake import Intake
 from astropix_stream.multicast.joined import JoinedSocket, Wanted
 from astropix_stream.receiving.readiness import wait_readable
@@ -42,9 +43,6 @@ DEFAULT_PORT = 5007
 _CALM_S = 1.0  # without a failure, before it is said to have ended
 # What the kernel may say when the interface that it was told to use is no more, or is down.
 _INTERFACE_GONE = {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH}
-# That a readout may wait for others, where they come fast: a wake costs as much as 20 readouts in a batch,
-# and the receive buffer holds a hundred times as many.
-_GATHER_S = 0.002
 _CHECK_S = 1.0  # between looks at the membership, which take 0.1 ms
 _MAX_READS = 16  # drains before what was read is handed out, so that a flood cannot keep the caller waiting
 
@@ -263,7 +261,6 @@ class MulticastReceiver(Receiver[R]):
         self.granted_buffer = 0
         self._ledger = StreamLedger(stride=stride)
         self._intake = Intake(self._ledger)
-        self._rest_until_s = 0.0
         self._check_at_s = 0.0
         self._changes: socket.socket | None = None  # told of by the kernel, for who waits on `fileno`
         sources = () if source is None else (source,)
@@ -336,48 +333,45 @@ class MulticastReceiver(Receiver[R]):
         self._intake.replace_socket(0 if memory is None else memory.dropped)
 
     def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
-        self._rest(timeout_s)
-        batches = self._drain()
-        if batches or timeout_s == 0.0:
-            return batches
         wait_s = _CHECK_S if timeout_s is None else min(timeout_s, _CHECK_S)
-        if self._joined.socket is None:
-            time.sleep(wait_s)
-        elif wait_readable(self._joined.socket.fileno(), wait_s):
-            return self._drain()
-        return []
-
-    def _rest(self, timeout_s: float | None) -> None:
-        """Let readouts that follow soon gather, so that one wake takes many; a lone one is out already."""
-        left_s = self._gather_s()
-        if left_s > 0 and timeout_s != 0.0:
-            time.sleep(left_s)
-
-    def _gather_s(self) -> float:
-        return max(0.0, self._rest_until_s - time.monotonic())
-
-    def _drain(self) -> list[Batch]:
         reader = self._joined.reader
         if reader is None:  # until the next look opens a socket
             self._check_if_due(clock.now().s)
+            time.sleep(wait_s if self._joined.reader is None else 0.0)
             return []
+        self._rest(wait_s)
+        return self._drain(reader, wait_s)
+
+    def _drain(self, reader: Reader, wait_s: float) -> list[Batch]:
         batches: list[Batch] = []
+        count, full = 0, 0.0
         for _ in range(_MAX_READS if reader.slots > 1 else 1):
             try:
-                drained = reader.read()
+                drained = reader.read() if count else self._wait(reader, wait_s)
             except OSError as error:  # an administrator closed it (`ss -K`), or there is no memory
                 self._joined.fail(error)
                 return batches
             now = clock.now()
             batches += self._intake.take(drained, now)
+            count, full = count + len(drained.sizes), full + fill(drained, self.granted_buffer)
             if drained.exhausted:
-                # Never rest while the socket holds datagrams: its buffer would overflow.
-                self._rest_until_s = now.s + _GATHER_S if batches else 0.0
-                if not batches or now.s >= self._check_at_s:
-                    self._check_if_due(now.s)
                 break
+        # Never rest while the socket holds datagrams: its buffer would overflow.
+        self._gathering.note(now.s, count if drained.exhausted or reader.slots == 1 else 0, full)
+        if not count or now.s >= self._check_at_s:
+            self._check_if_due(now.s)
         self._ledger.tick(now)
         return batches
+
+    def _wait(self, reader: Reader, wait_s: float) -> Drained:
+        """Return what waits, or what comes first."""
+        if isinstance(reader, MmsgReader) and wait_s >= MIN_WAIT_S:
+            return reader.wait(wait_s)
+        drained = reader.read()
+        if drained.sizes or wait_s == 0.0:
+            return drained
+        assert self._joined.socket is not None
+        return reader.read() if wait_readable(self._joined.socket.fileno(), wait_s) else drained
 
     def _check_if_due(self, now_s: float) -> None:
         """Look after the membership each second, and when the kernel tells that the network has changed."""

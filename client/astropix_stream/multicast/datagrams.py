@@ -7,11 +7,13 @@ against the same tests.
 import array
 import ctypes
 import errno
+import mmap
 import os
 import socket
 import struct
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from astropix_stream import fmt, headers
@@ -27,6 +29,12 @@ _CONTROL_SIZE = 24  # CMSG_SPACE(sizeof(u32))
 _IOVECS = struct.Struct("<QQQQ")  # two struct iovec: address and size
 _MAX_SOURCES = 1024  # texts of addresses kept; forged sources must not fill the memory
 _DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0))  # a plain number, not an enumeration
+_WAITFORONE = 0x10000  # wait for the first datagram only (Linux)
+_SO_RCVTIMEO = 20  # on 64-bit Linux
+_TIMEVAL = struct.Struct("=qq")
+_WAIT_STEP_S = 0.002  # a difference that is not worth to tell the kernel of
+MIN_WAIT_S = 0.02  # of `MmsgReader.wait`: the kernel's steps are up to 4 ms there
+_OVERHEAD = 768  # bytes of a receive buffer that the kernel takes for a datagram beyond the datagram's own
 
 
 class Reader(Protocol):
@@ -38,25 +46,44 @@ class Reader(Protocol):
         """Return what waits."""
 
 
-def open_reader(sock: socket.socket) -> Reader:
-    """Return the fastest reader that this platform has."""
+def open_reader(sock: socket.socket, buffer: memoryview | None = None) -> Reader:
+    """Return the fastest reader that this platform has.
+
+    Parameters
+    ----------
+    sock
+        The socket.
+    buffer
+        Where to read to, from `make_buffer`; readers that one thread uses may share it. By default its own.
+    """
     if _recvmmsg is not None:
-        return MmsgReader(sock)
+        return MmsgReader(sock, buffer)
     return RecvReader(sock)
 
 
-def _find_recvmmsg() -> "ctypes._NamedFuncPointer | None":
+def make_buffer() -> memoryview:
+    """Return memory to read datagrams to; what of it is never used takes none of the machine's."""
+    return memoryview(mmap.mmap(-1, SLOTS * SLOT_SIZE))
+
+
+def fill(drained: Drained, buffer_size: int) -> float:
+    """Return how much of a receive buffer of this size what was drained had taken, at most: 1 is all of it."""
+    return (len(drained.payload) + _OVERHEAD * len(drained.sizes)) / max(1, buffer_size)
+
+
+def _find_recvmmsg(library: type[ctypes.CDLL]) -> "ctypes._NamedFuncPointer | None":
     # The struct layouts below are those of 64-bit Linux.
     if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
         return None
-    # PyDLL keeps the interpreter's lock: it never blocks, and to get the lock back could take 5 ms.
-    function = getattr(ctypes.PyDLL(None, use_errno=True), "recvmmsg", None)
+    function = getattr(library(None, use_errno=True), "recvmmsg", None)
     if function is not None:
         function.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
     return function
 
 
-_recvmmsg = _find_recvmmsg()
+# PyDLL keeps the interpreter's lock: a read never blocks, and to get the lock back could take 5 ms.
+_recvmmsg = _find_recvmmsg(ctypes.PyDLL)
+_recvmmsg_waiting = _find_recvmmsg(ctypes.CDLL)
 
 
 class MmsgReader:
@@ -81,9 +108,10 @@ class MmsgReader:
 
     slots = SLOTS
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, buffer: memoryview | None = None) -> None:
         self._socket = sock
-        self._buffer = memoryview(bytearray(SLOTS * SLOT_SIZE))
+        self._wait_s = -1.0  # that the kernel was told; less than 0: the socket does not block
+        self._buffer = make_buffer() if buffer is None else buffer
         self._iovecs = bytearray(SLOTS * _IOVECS.size)
         self._name_size = _NAME_SIZES[sock.family]
         self._names = memoryview(bytearray(SLOTS * self._name_size))
@@ -97,7 +125,6 @@ class MmsgReader:
         self._sizes = words[56 // 4 :: _HEADER_SIZE // 4]
         self._control_sizes = words[40 // 4 :: _HEADER_SIZE // 4]
         self._control_room = memoryview(self._control_sizes.tobytes()).cast("I")
-        self._counts = [struct.Struct("<" + "16xI4x" * n) for n in range(SLOTS + 1)]
         self._sources: dict[bytes, Source] = {}
         # Nearly always all come from the same source as before: then one comparison tells.
         self._one_name = b""
@@ -126,6 +153,7 @@ class MmsgReader:
         self._piece, self._room = piece, SLOT_SIZE - piece
         self._table, self._rest = self._buffer[: SLOTS * piece], self._buffer[SLOTS * piece :]
         self._even_sizes = (piece,) * SLOTS
+        self._one_size = self._even_sizes[:1]
         self._piece_sizes = memoryview(array.array("I", self._even_sizes))
         table = _address(self._buffer)
         rest = table + SLOTS * piece
@@ -137,11 +165,34 @@ class MmsgReader:
     def read(self) -> Drained:
         """Return what waits."""
         assert _recvmmsg is not None
-        n = _recvmmsg(self._socket.fileno(), self._headers_address, SLOTS, _DONTWAIT, None)
+        return self._take(_recvmmsg(self._socket.fileno(), self._headers_address, SLOTS, _DONTWAIT, None))
+
+    def wait(self, timeout_s: float) -> Drained:
+        """Return what waits; if nothing does, wait for it, at most so long: all in one system call.
+
+        `timeout_s` is at least `MIN_WAIT_S`.
+        """
+        assert _recvmmsg_waiting is not None
+        if not -_WAIT_STEP_S < timeout_s - self._wait_s < _WAIT_STEP_S:
+            self._set_wait(timeout_s)
+        return self._take(
+            _recvmmsg_waiting(self._socket.fileno(), self._headers_address, SLOTS, _WAITFORONE, None)
+        )
+
+    def _set_wait(self, timeout_s: float) -> None:
+        if self._wait_s < 0:
+            self._socket.setblocking(True)
+        seconds = int(timeout_s)
+        value = _TIMEVAL.pack(seconds, int((timeout_s - seconds) * 1e6))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVTIMEO, value)
+        self._wait_s = timeout_s
+
+    def _take(self, n: int) -> Drained:
+        """Return what a call has read."""
         if n <= 0:
             return self._nothing(ctypes.get_errno() if n < 0 else 0)
         # The kernel tells the drop counts from the first drop on, so look at the last.
-        drops = self._counts[n].unpack_from(self._controls) if self._control_sizes[n - 1] else ()
+        drops = _drop_counts(n).unpack_from(self._controls) if self._control_sizes[n - 1] else ()
         # It wrote there how much it used. (Into the sizes of the names too, but all here have one size.)
         self._control_sizes[:n] = self._control_room[:n]
         names = self._names[: n * self._name_size].tobytes()
@@ -201,6 +252,12 @@ class MmsgReader:
                 self._sources.clear()
             source = self._sources[name] = _parse_sockaddr(name)
         return source
+
+
+@lru_cache(maxsize=SLOTS)
+def _drop_counts(n: int) -> struct.Struct:
+    """Return what unpacks the drop counts of `n` datagrams."""
+    return struct.Struct("<" + "16xI4x" * n)
 
 
 def _address(buffer: bytearray | memoryview) -> int:

@@ -18,10 +18,12 @@ from astropix_stream.batch import Batch, RunStart
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.state import State, StateTracker
 from astropix_stream.errors import ClosedError, ReceiveTimeout
+from astropix_stream.gathering import Gathering
 from astropix_stream.receiving.readiness import Readiness
 
 _log = logging.getLogger(__name__)
 
+MAX_GATHER_S = 1.0
 MAX_SIZE = 65535  # bytes of the largest readout handed out, header included
 _LOOK_S = 1.0  # between looks at the ledger for new losses: a sum over all sources
 
@@ -67,6 +69,7 @@ class Receiver(ABC, Generic[R]):
         self._told = 0  # of the runs of the first batch, to `on_run`
         self._closed = False
         self._has_paused = True
+        self._gathering = Gathering()
         self._tracker = StateTracker()
         self._look_at_s = float("-inf")
         self.timeout = timeout
@@ -268,9 +271,30 @@ class Receiver(ABC, Generic[R]):
             await awaiting.readable(fds, left_s)
             self._has_paused = True
 
+    @property
+    def gather(self) -> float:
+        """Seconds for which readouts may gather where they come fast, so that one wake takes many; 0 for none.
+
+        Those that are at least half of it apart are handed out at once. A program that looks at readouts ten
+        times a second sets 0.1, and pays less.
+        """
+        return self._gathering.longest_s
+
+    @gather.setter
+    def gather(self, seconds: float) -> None:
+        if not 0 <= seconds <= MAX_GATHER_S:
+            raise ValueError(f"gather is from 0 to {MAX_GATHER_S:g} seconds, not {seconds!r}")
+        self._gathering.longest_s = seconds
+
     def _gather_s(self) -> float:
         """Return for how many seconds to let readouts gather before the next look."""
-        return 0.0
+        return self._gathering.left_s(time.monotonic())
+
+    def _rest(self, timeout_s: float | None) -> None:
+        """Let readouts that follow soon gather, so that one wake takes many; a lone one is out already."""
+        left_s = self._gather_s() if timeout_s is None else min(self._gather_s(), timeout_s)
+        if left_s > 0:
+            time.sleep(left_s)
 
     def fileno(self) -> int:
         """Return a descriptor for `select` and event loops, readable while a readout may be waiting.
