@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from astropix_stream.batch import Drained
 from astropix_stream.fmt import HEADER, HEADER_SIZE, MAGIC
 
 _MAX_COLUMN = 256  # headers unpacked at once: more than are drained at once, few enough to keep what does it
@@ -24,6 +25,19 @@ def header_columns(count: int, stride: int) -> struct.Struct:
     With slices to take a field of all this is 70 ns a readout, where `HEADER` one by one takes 350.
     """
     return struct.Struct("<" + (HEADER.format[1:] + f"{stride - HEADER_SIZE}x") * count)
+
+
+def is_readout(datagram: bytes) -> bool:
+    """Return whether a datagram is a readout."""
+    if len(datagram) < HEADER_SIZE:
+        return False
+    magic, _, _, length = HEADER.unpack_from(datagram)
+    return bool(magic == MAGIC and length == len(datagram) - HEADER_SIZE)
+
+
+def are_readouts(drained: Drained) -> bool:
+    """Return whether all of these datagrams, a few, are readouts."""
+    return all(is_readout(datagram) for datagram in drained.datagrams())
 
 
 def parse_equal_ids(payload: bytes, count: int) -> Sequence[int] | None:

@@ -16,10 +16,12 @@ from typing import Any, Protocol, Self, TypeVar
 from astropix_stream import clock, errors, fmt
 from astropix_stream.addresses import canonical, check_address, is_multicast, is_of_one_link
 from astropix_stream.batch import Batch, Drained, Source
+from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger, StreamLedger, direct_ledger
 from astropix_stream.errors import ClosedError, ConfigError
+from astropix_stream.headers import are_readouts, is_readout
 from astropix_stream.multicast import interfaces, links, sockets
-from astropix_stream.multicast.datagrams import MIN_WAIT_S, MmsgReader, Reader, fill
+from astropix_stream.multicast.datagrams import MIN_WAIT_S, MmsgReader, One, Reader, drained_one, fill
 from astropix_stream.multicast.intake import Intake
 from astropix_stream.multicast.joined import JoinedSocket, Wanted
 from astropix_stream.receiving.readiness import wait_readable
@@ -44,6 +46,7 @@ _CALM_S = 1.0  # without a failure, before it is said to have ended
 # What the kernel may say when the interface that it was told to use is no more, or is down.
 _INTERFACE_GONE = {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH}
 _CHECK_S = 1.0  # between looks at the membership, which take 0.1 ms
+_FEW = 8  # readouts that are handed out first and counted later
 _MAX_READS = 16  # drains before what was read is handed out, so that a flood cannot keep the caller waiting
 
 
@@ -262,6 +265,8 @@ class MulticastReceiver(Receiver[R]):
         self._ledger = StreamLedger(stride=stride)
         self._intake = Intake(self._ledger)
         self._check_at_s = 0.0
+        self._unsettled: list[tuple[Drained | One, float, int]] = []  # handed out, and not counted yet
+        self._first: Drained | None = None  # read already, when the next drain begins
         self._changes: socket.socket | None = None  # told of by the kernel, for who waits on `fileno`
         sources = () if source is None else (source,)
         self._joined = JoinedSocket(
@@ -293,12 +298,14 @@ class MulticastReceiver(Receiver[R]):
     @property
     def ledger(self) -> Ledger:
         """What was delivered so far, and what was lost where."""
+        self._settle()
         self._ledger.tick(clock.now())
         return direct_ledger(self._ledger)
 
     @property
     def rejected(self) -> Counter[str]:
         """Datagrams that were not readouts, by reason (see `intake`)."""
+        self._settle()
         return self._ledger.rejected
 
     def _watched_fds(self) -> list[int]:
@@ -329,6 +336,7 @@ class MulticastReceiver(Receiver[R]):
     def _note_closing(self, sock: socket.socket) -> None:
         if self._readiness is not None:
             self._readiness.forget(sock.fileno())
+        self._settle()
         memory = sockets.socket_memory(sock)
         self._intake.replace_socket(0 if memory is None else memory.dropped)
 
@@ -339,18 +347,69 @@ class MulticastReceiver(Receiver[R]):
             self._check_if_due(clock.now().s)
             time.sleep(wait_s if self._joined.reader is None else 0.0)
             return []
-        self._rest(wait_s)
+        self._settle()
+        if self._first is None:
+            self._rest(wait_s)
         return self._drain(reader, wait_s)
+
+    def _take_few(self, deadline: float | None) -> list[R]:
+        """Wait for readouts; return them if they are few and valid, and leave it to `_settle` to count them.
+
+        One by one and with cold caches, to count a readout costs more than to receive it. What runs begin is
+        of no concern here: who wants to be told of them does not come this way.
+        """
+        reader, now_s = self._joined.reader, time.monotonic()
+        wait_s = _CHECK_S if deadline is None else min(_CHECK_S, deadline - now_s)
+        if not isinstance(reader, MmsgReader) or wait_s < MIN_WAIT_S or self._closed:
+            return []
+        left_s = self._gathering.until_s - now_s
+        if left_s > 0:
+            time.sleep(min(left_s, wait_s))
+        try:
+            one = reader.wait_one(wait_s) if left_s <= 0 else None
+            drained = None if one else reader.wait(wait_s)
+        except OSError as error:  # an administrator closed it (`ss -K`), or there is no memory
+            self._joined.fail(error)
+            return []
+        at_s, at_ns = time.monotonic(), time.time_ns()
+        if one is not None and is_readout(one[0]) and at_s < self._check_at_s:
+            self._gathering.note(at_s, 1)
+            self._unsettled.append((one, at_s, at_ns))
+            try:
+                return [self._from_bytes(one[0])]
+            except Exception as error:
+                self._note_undecodable(error)
+                return []
+        if drained is None:
+            assert one is not None
+            drained = drained_one(*one)
+        if at_s >= self._check_at_s or not 0 < len(drained.sizes) <= _FEW or not are_readouts(drained):
+            self._first = drained
+            return []
+        self._gathering.note(at_s, len(drained.sizes), fill(drained, self.granted_buffer))
+        self._unsettled.append((drained, at_s, at_ns))
+        return self._make(drained.datagrams())
+
+    def _settle(self) -> None:
+        """Count what `_take_few` has handed out."""
+        unsettled, self._unsettled = self._unsettled, []
+        for found, at_s, at_ns in unsettled:
+            now = Moment(at_s, at_ns)
+            drained = found if isinstance(found, Drained) else drained_one(*found)
+            for batch in self._intake.sort(drained, now):
+                self._tracker.received(batch.source, batch.timestamps[-1], now)
+        self._intake.tell()
 
     def _drain(self, reader: Reader, wait_s: float) -> list[Batch]:
         batches: list[Batch] = []
         count, full = 0, 0.0
         for _ in range(_MAX_READS if reader.slots > 1 else 1):
             try:
-                drained = reader.read() if count else self._wait(reader, wait_s)
+                drained = reader.read() if count else self._first or self._wait(reader, wait_s)
             except OSError as error:  # an administrator closed it (`ss -K`), or there is no memory
                 self._joined.fail(error)
                 return batches
+            self._first = None
             now = clock.now()
             batches += self._intake.take(drained, now)
             count, full = count + len(drained.sizes), full + fill(drained, self.granted_buffer)

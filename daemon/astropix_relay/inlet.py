@@ -35,6 +35,8 @@ class Inlet:
         Where its socket is kept over a restart of the relay; by default nowhere.
     closed
         Called with the kernel's drop count of each socket that another one replaces.
+    buffer
+        Where to read to, shared with other inlets of the same thread; by default its own.
     """
 
     def __init__(
@@ -42,14 +44,21 @@ class Inlet:
         config: StreamConfig,
         handover: Handover | None = None,
         closed: Callable[[int], None] = lambda _: None,
+        buffer: memoryview | None = None,
     ) -> None:
         self.config = config
         self._handover = handover or Handover()
         self._closed = closed
         self._made_of: tuple[object, ...] = ()
+        self.granted_buffer = 0
+        """Bytes of the receive buffer that the kernel gave."""
         self._dropped_before = 0  # by the kernel, on sockets that are closed
         self._joined = JoinedSocket(
-            _wanted(config), who=f"{self._name}: ", open_socket=self._open, closing=self._forget_socket
+            _wanted(config),
+            who=f"{self._name}: ",
+            open_socket=self._open,
+            closing=self._forget_socket,
+            buffer=buffer,
         )
 
     @property
@@ -140,7 +149,7 @@ class Inlet:
             config.group, config.port, interface=interface, receive_buffer=config.receive_buffer
         )
         self._handover.keep(sock, self._name, *self._made_of)
-        granted = sockets.buffer_size(sock, socket.SO_RCVBUF)
+        self.granted_buffer = granted = sockets.buffer_size(sock, socket.SO_RCVBUF)
         if granted < config.receive_buffer:
             _log.warning(
                 "%s: the kernel gave a receive buffer of %d bytes where %d were asked; "

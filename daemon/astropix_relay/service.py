@@ -11,7 +11,7 @@ import secrets
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import zmq
@@ -33,6 +33,8 @@ from astropix_relay.inlet import Inlet
 from astropix_relay.metrics import Sample, StreamSample, Turns, metrics, states
 from astropix_stream import __version__, clock, wire
 from astropix_stream.errors import ConfigError
+from astropix_stream.gathering import Gathering
+from astropix_stream.multicast.datagrams import fill, make_buffer
 from astropix_stream.multicast.rejoining import Cause
 
 _log = logging.getLogger(__name__)
@@ -40,10 +42,8 @@ _log = logging.getLogger(__name__)
 _CHECK_INTERVAL_S = 1.0  # between looks at the memberships
 # While readouts come, all else is attended to so often; it takes 60 us, and 140 with cold caches.
 _ATTEND_INTERVAL_S = 0.1
-# Readouts in a drain. After more, the next ones are on their way: rest at once, since to be woken by the
-# first of them costs 20 us, as much as 10 readouts in a batch. After fewer, a rest may be a wake for nothing.
-_FEW = 20
 _MAX_READS = 16  # of one socket before the others have their turn
+_MAX_READY = 64  # descriptors looked at in a turn
 _REFUSED = "reload refused: the old configuration stays"
 _FLUSH_S = 0.5  # for what is queued at the end to leave
 
@@ -90,9 +90,11 @@ class Relay:
         # 53 bits, since JSON numbers lose the rest in many languages
         self.relay_id = secrets.randbits(53)
         self._clients: Clients = {}
-        self._max_delay_s = config.publish.max_delay
+        self._gathering = Gathering(config.publish.max_delay)
+        self._buffer = make_buffer()
+        self._watched: dict[int, _Stream] = {}
+        self._poller: select.epoll | None = None
         self._due_s = 0.0  # when to attend to all else than readouts
-        self._rest_until_s = 0.0
         self._asked = False  # something came from a client
         self._next_check_s = 0.0
         self._told = (time.monotonic(), 0)
@@ -132,6 +134,7 @@ class Relay:
         self.publisher = self._open_publisher(opened, context, config)
         self.streams = [self._open_stream(stream) for stream in config.streams]
         opened.callback(self._close_inlets)
+        opened.callback(self._close_poller)
         self._check_inlets(starting=True)
         self._handover.close_rest()
 
@@ -179,7 +182,7 @@ class Relay:
         core = StreamCore(
             config.name, self.relay_id, stride=config.stride, history=history, history_port=port
         )
-        return _Stream(Inlet(config, self._handover, core.replace_socket), core)
+        return _Stream(Inlet(config, self._handover, core.replace_socket, self._buffer), core)
 
     def _history_port(self) -> int | None:
         return None if self.archive is None else self.archive.port
@@ -192,22 +195,21 @@ class Relay:
             while not self._stopping:
                 if self._reload_asked:
                     self._reload()
+                readable = self._listen(self._due_s)
                 began_s = time.monotonic()
-                count = self._drain()
+                self._drain(readable)
                 now_s = time.monotonic()
                 if now_s >= self._due_s:
                     self._attend()
                     now_s = time.monotonic()
                 self._turns.note(now_s - began_s)
-                if count <= _FEW:
-                    self._listen(self._due_s)
                 # Let readouts that follow soon gather: a burst is then one wake, one system call and one
                 # message. A lone readout has gone out before.
-                left_s = self._rest_until_s - time.monotonic()
+                left_s = self._gathering.left_s(now_s)
                 if left_s > 0:
                     time.sleep(left_s)
             systemd.notify(STOPPING=1)
-            self._drain()
+            self._drain(self.streams)
             self._beat(final=True)
             self.publisher.flush(_FLUSH_S)
         finally:
@@ -341,26 +343,29 @@ class Relay:
             if self.archive is not None:
                 self.archive.drop_clients()
 
-    def _drain(self) -> int:
-        """Publish what waits in the sockets, note until when to let more gather; return how many came."""
-        count = 0
-        for inlet, core in self.streams:
+    def _drain(self, streams: Sequence[_Stream]) -> None:
+        """Publish what waits in these sockets, and note how long to let more gather."""
+        count, full, now_s = 0, 0.0, 0.0
+        emptied = len(streams) < _MAX_READY
+        for inlet, core in streams:
+            filled = 0.0
             for _ in range(_MAX_READS):
                 drained = inlet.read()
                 if drained.sizes:
                     now = clock.now()
                     for message in core.take(drained, now):
                         self.publisher.publish(message)
-                    if not count:
-                        self._rest_until_s = now.s + self._max_delay_s
-                        self._due_s = min(self._due_s, now.s + _ATTEND_INTERVAL_S)
-                    count += len(drained.sizes)
+                    now_s, count = now.s, count + len(drained.sizes)
+                    filled += fill(drained, inlet.granted_buffer)
                 if drained.exhausted:
                     break
             else:
-                # Never rest while a socket holds datagrams: its buffer would overflow.
-                self._rest_until_s = 0.0
-        return count
+                emptied = False
+            full = max(full, filled)
+        if count:
+            self._due_s = min(self._due_s, now_s + _ATTEND_INTERVAL_S)
+        # Never rest while a socket holds datagrams: its buffer would overflow.
+        self._gathering.note(now_s, count if emptied else 0, full)
 
     def _answer_subscriptions(self) -> None:
         for prefix in self.publisher.take_subscriptions():
@@ -390,28 +395,46 @@ class Relay:
             inlet.check(now_s, starting=starting)
             core.membership(inlet.joined, inlet.membership)
             core.kernel_dropped = inlet.memory().dropped
-        self._inlet_fds = {stream.inlet.fileno() for stream in self.streams}
-        self._poller = select.poll()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Watch every descriptor. All anew, since a socket that took another's place has its number."""
+        self._close_poller()
+        self._watched = {
+            fd: stream for stream in self.streams if (fd := stream.inlet.fileno()) is not None
+        }
+        self._poller = select.epoll()
         for fd in (
             self._wake.fileno(),
             self.publisher.fileno(),
             *self.gate.filenos(),
             self.archive and self.archive.fileno(),
-            *self._inlet_fds,
+            *self._watched,
         ):
             if fd is not None:
-                self._poller.register(fd, select.POLLIN)
+                self._poller.register(fd, select.EPOLLIN)
 
-    def _listen(self, until_s: float) -> None:
-        """Wait for the next of whatever comes, and note if it came from a client."""
-        timeout_ms = max(0.0, (until_s - time.monotonic()) * 1000)
-        for fd, _ in self._poller.poll(timeout_ms):
-            if fd not in self._inlet_fds:
+    def _close_poller(self) -> None:
+        if self._poller is not None:
+            self._poller.close()
+
+    def _listen(self, until_s: float) -> list[_Stream]:
+        """Wait for the next of whatever comes; return the streams that have something.
+
+        That something came from a client is noted.
+        """
+        assert self._poller is not None
+        streams = []
+        for fd, _ in self._poller.poll(max(0.0, until_s - time.monotonic()), _MAX_READY):
+            stream = self._watched.get(fd)
+            if stream is None:
                 self._asked, self._due_s = True, 0.0
+            else:
+                streams.append(stream)
+        return streams
 
     def _attend(self) -> None:
         """Do what else there is to do than to pass readouts on: beats, and what clients ask for."""
-        self._listen(0.0)
         now_s = time.monotonic()
         if self._asked or now_s >= self._answer_due_s(now_s):
             self._asked = False

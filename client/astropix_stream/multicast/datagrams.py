@@ -14,7 +14,7 @@ import struct
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from astropix_stream import fmt, headers
 from astropix_stream.batch import NOTHING, SLOT_SIZE, Drained, Source
@@ -86,6 +86,21 @@ _recvmmsg = _find_recvmmsg(ctypes.PyDLL)
 _recvmmsg_waiting = _find_recvmmsg(ctypes.CDLL)
 
 
+One = tuple[bytes, list[tuple[int, int, bytes]], Any]
+"""A datagram, what the kernel says beside, and where it came from, as `socket.recvmsg` returns them."""
+
+
+def drained_one(data: bytes, control: list[tuple[int, int, bytes]], address: Any) -> Drained:
+    """Return one datagram as a drain after which more may wait."""
+    drops = tuple(
+        struct.unpack("I", value)[0]
+        for level, kind, value in control
+        if level == socket.SOL_SOCKET and kind == sockets.SO_RXQ_OVFL
+    )
+    source = Source(address[0].partition("%")[0], address[1])
+    return Drained(data, (len(data),), (source,), drops, False, True)
+
+
 class MmsgReader:
     """Reads up to 128 datagrams with one system call, into buffers made once.
 
@@ -112,6 +127,7 @@ class MmsgReader:
         self._socket = sock
         self._wait_s = -1.0  # that the kernel was told; less than 0: the socket does not block
         self._buffer = make_buffer() if buffer is None else buffer
+        self._one_buffer = (self._buffer[:SLOT_SIZE],)
         self._iovecs = bytearray(SLOTS * _IOVECS.size)
         self._name_size = _NAME_SIZES[sock.family]
         self._names = memoryview(bytearray(SLOTS * self._name_size))
@@ -178,6 +194,19 @@ class MmsgReader:
         return self._take(
             _recvmmsg_waiting(self._socket.fileno(), self._headers_address, SLOTS, _WAITFORONE, None)
         )
+
+    def wait_one(self, timeout_s: float) -> One | None:
+        """Return the first datagram as Python reads it; if none waits, wait for it, as `wait`.
+
+        For a lone one that is a third cheaper than to read the answers of `wait`.
+        """
+        if not -_WAIT_STEP_S < timeout_s - self._wait_s < _WAIT_STEP_S:
+            self._set_wait(timeout_s)
+        try:
+            size, control, _, address = self._socket.recvmsg_into(self._one_buffer, _CONTROL_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return None
+        return self._buffer[:size].tobytes(), control, address
 
     def _set_wait(self, timeout_s: float) -> None:
         if self._wait_s < 0:
@@ -293,10 +322,4 @@ class RecvReader:
                 control = []
         except (BlockingIOError, InterruptedError):
             return NOTHING
-        drops = tuple(
-            struct.unpack("I", value)[0]
-            for level, kind, value in control
-            if level == socket.SOL_SOCKET and kind == sockets.SO_RXQ_OVFL
-        )
-        source = Source(address[0].partition("%")[0], address[1])
-        return Drained(data, (len(data),), (source,), drops, False, True)
+        return drained_one(data, control, address)

@@ -73,6 +73,8 @@ class JoinedSocket:
         Opens a socket for `wanted` on an interface; by default `sockets.open_receiving`.
     opened, closing
         Called with each socket that was opened, and with each that is about to be closed.
+    buffer
+        Where datagrams are read to, from `datagrams.make_buffer`; by default memory of its own.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class JoinedSocket:
         open_socket: Callable[[Interface], socket.socket] | None = None,
         opened: Callable[[socket.socket], None] = lambda _: None,
         closing: Callable[[socket.socket], None] = lambda _: None,
+        buffer: memoryview | None = None,
     ) -> None:
         self.wanted = wanted
         self.rejoins: Counter[str] = Counter()
@@ -94,6 +97,7 @@ class JoinedSocket:
         self._who = who
         self._open_socket = open_socket or self._open_receiving
         self._opened, self._closing = opened, closing
+        self._buffer = buffer
         self._joined_on: Interface | None = None
         self._has_joined = False
         self._has_link = True
@@ -263,7 +267,7 @@ class JoinedSocket:
             self.close_socket()
         if self.socket is None:
             self.socket = self._open_socket(interface)
-            self.reader = open_reader(self.socket)
+            self.reader = open_reader(self.socket, self._buffer)
             self._opened(self.socket)
         return self.socket
 

@@ -8,7 +8,7 @@ import select
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from operator import length_hint
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -36,6 +36,7 @@ class _Own:
 
 
 _OWN: Any = _Own()
+_NONE: Any = object()  # no readout; None could be one
 
 
 class ReadoutLike(Protocol):
@@ -130,11 +131,13 @@ class Receiver(ABC, Generic[R]):
     @property
     def age_s(self) -> float | None:
         """Seconds since the last readout arrived; None before the first."""
+        self._settle()
         return self._tracker.age_s(clock.now())
 
     @property
     def lag_s(self) -> float:
         """Seconds by which readouts arrive later than the fastest of their source in ten minutes."""
+        self._settle()
         return self._tracker.lag_s
 
     def _can_arrive(self) -> bool:
@@ -144,6 +147,17 @@ class Receiver(ABC, Generic[R]):
     @abstractmethod
     def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
         """Wait once, at most `timeout_s` (None: for ever); an empty list does not mean that it passed."""
+
+    def _take_few(self, deadline: float | None) -> list[R]:  # noqa: ARG002
+        """Return readouts on the shortest way, if this receiver has one; nothing if all is to be done."""
+        return []
+
+    def _is_plain(self) -> bool:
+        """Whether readouts are wanted one by one, with nothing told of them beside."""
+        return self.on_run is None and self._readiness is None and not self._batches
+
+    def _settle(self) -> None:
+        """Count what `_take_few` has left to be counted later."""
 
     @abstractmethod
     def _watched_fds(self) -> list[int]:
@@ -174,14 +188,16 @@ class Receiver(ABC, Generic[R]):
         ClosedError
             The receiver is closed.
         """
-        if not self._left():
+        readout = next(self._readouts, _NONE)
+        if readout is _NONE:
             deadline = self._deadline(timeout)
             while not self._left():
-                self._decoded = self._decode(self._next_batch(deadline), max_size)
+                few = self._take_few(deadline) if max_size == MAX_SIZE and self._is_plain() else []
+                self._decoded = few or self._decode(self._next_batch(deadline), max_size)
                 self._readouts = iter(self._decoded)
                 if not self._decoded and not self._batches and _has_passed(deadline):
                     raise self._timeout()  # all that came was refused: that must not go on for ever
-        readout = next(self._readouts)
+            readout = next(self._readouts)
         self._tell_readiness()
         return readout
 
@@ -389,8 +405,11 @@ class Receiver(ABC, Generic[R]):
         """Make readouts of a batch; those that the class refuses are counted and skipped."""
         if self._from_payload is not None and min(len(batch.payload), MAX_SIZE) <= max_size:
             return self._from_payload(batch.payload, batch.ends, batch.readout_ids, batch.timestamps)
+        return self._make(batch.datagrams(), max_size)
+
+    def _make(self, datagrams: Iterable[bytes], max_size: int = MAX_SIZE) -> list[R]:
         readouts, from_bytes = [], self._from_bytes
-        for data in batch.datagrams():
+        for data in datagrams:
             try:
                 if len(data) > max_size:
                     raise ValueError(f"a readout of {len(data)} bytes, more than max_size ({max_size})")

@@ -85,7 +85,7 @@ class PublishConfig(_Section):
     """Connections that are let in; the next one is refused."""
     never_refuse: tuple[NetworkAddress, ...] = ()
     """Addresses and networks whose new connections are let in even after others of theirs were cut."""
-    max_delay: Annotated[float, Duration("0s", "100ms")] = 0.001
+    max_delay: Annotated[float, Duration("0s", "100ms")] = 0.005
     """Longest time that a readout may wait to be sent together with others."""
 
 

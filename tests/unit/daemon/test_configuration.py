@@ -474,7 +474,7 @@ def test_defaults_are_those_of_the_documentation():
     assert (stream.name, stream.group, stream.port, stream.interface) == ("astropix", "239.1.1.1", 5007, None)
     assert (stream.silence, stream.receive_buffer) == (120.0, 8 * MiB)
     assert config.publish.endpoint == "tcp://127.0.0.1:5556"
-    assert (config.publish.subscriber_queue, config.publish.max_delay) == (8 * MiB, 0.001)
+    assert (config.publish.subscriber_queue, config.publish.max_delay) == (8 * MiB, 0.005)
     assert config.history_endpoint() == "tcp://127.0.0.1:5557"
     assert config.metrics.listen == "127.0.0.1:9108"
     assert config.security is None
