@@ -152,6 +152,7 @@ def check_stream_name(name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=1024)
 def data_topic(stream: str) -> bytes:
     """Topic of a stream's readouts."""
     return stream_prefix(stream) + b"data"
@@ -207,6 +208,21 @@ def parse_message_header(data: bytes) -> Header:
     return Header(flags, count, relay_id, sequence, received_ns, Source(unpack_address(address), port))
 
 
+def parse_numbers(data: bytes) -> tuple[int, int, int, int]:
+    """Return flags, count, relay_id and sequence of a header, for who needs no more.
+
+    Raises
+    ------
+    WireError
+        As `parse_message_header`.
+    """
+    if len(data) < MESSAGE_HEADER.size:
+        raise WireError(f"a header of {len(data)} bytes; the protocol's has {MESSAGE_HEADER.size}")
+    magic, version, flags, count, relay_id, sequence, _, _, _ = MESSAGE_HEADER.unpack_from(data)
+    _check_start(magic, MESSAGE_MAGIC, version)
+    return flags, count, relay_id, sequence
+
+
 def parse_message(frames: Sequence[bytes]) -> DataMessage | BeatMessage | Hello:
     """Turn the frames of one received message into a value.
 
@@ -249,6 +265,26 @@ def _shown(data: bytes) -> str:
     data, more = data[:_MAX_SHOWN], "…" if len(data) > _MAX_SHOWN else ""
     readable = data.isascii() and data.decode("ascii").isprintable()
     return (data.decode("ascii") if readable else data.hex(" ")) + more
+
+
+def walk_few(payload: bytes, count: int) -> list[bytes]:
+    """Return the readouts in the payload of a data message, a few of them.
+
+    Raises
+    ------
+    WireError
+        The payload is not `count` readouts, at least one, back to back.
+    """
+    if count == 1 and headers.is_readout(payload):
+        return [payload]
+    begin, datagrams = 0, []
+    _, _, ends = walk_payload(payload, count)
+    for end in ends:
+        datagrams.append(payload[begin:end])
+        begin = end
+    if not datagrams:
+        raise WireError("a data message without readouts")
+    return datagrams
 
 
 def walk_payload(payload: bytes, count: int) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:

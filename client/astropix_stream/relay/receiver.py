@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import logging
 import math
+import time
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -31,6 +32,9 @@ R = TypeVar("R")
 ABSENT_AFTER_S = 3.0  # without a message, where a beat is due each second: it is told
 LOST_AFTER_S = 5.0  # the same: the connection is given up
 _FIRST_LOOK_S = 0.1  # longest wait until the relay was heard: a refusal is to be told soon
+_FEW_FOR_S = 1.0  # between looks at all else, while readouts come one by one
+_MIN_WAIT_S = 0.02  # that is worth to tell ZeroMQ of
+_MANY = 64  # messages taken together, where they come fast
 _QUEUE_MESSAGES = 1000  # that wait here for the program; at most 64 KiB each
 _RECONNECT_MS, _RECONNECT_MAX_MS = 100, 500  # so that little is to be recovered when a relay is back
 _CONNECT_MS = 2000  # for an address to answer, where there is another one to try
@@ -129,6 +133,10 @@ class RelayReceiver(Receiver[R]):
         self._silence.renew(clock.now().s)
         self._history: zmq.Socket[bytes] | None = None  # once something was missing
         self._awaiting = False
+        self._first: list[bytes] | None = None  # read already, when the next drain begins
+        self._heard_s = 0.0  # by `_take_few`, and not noted yet
+        self._few_until_s = 0.0
+        self._receive_timeout_ms = -1
         try:
             self._socket, self._monitor = self._open_sockets()
         except BaseException:
@@ -195,6 +203,7 @@ class RelayReceiver(Receiver[R]):
     @property
     def ledger(self) -> Ledger:
         """What was delivered so far, and what was lost where."""
+        self._settle()
         return self._subscription.ledger()
 
     def wait_ready(self, timeout: float | None = None) -> None:
@@ -262,6 +271,7 @@ class RelayReceiver(Receiver[R]):
         self._connected_to = None
         for one in (sock, monitor):
             self._watch(one)
+        self._receive_timeout_ms = -1
         return sock, monitor
 
     def _go(self) -> None:
@@ -329,12 +339,55 @@ class RelayReceiver(Receiver[R]):
     def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
         if self._misfit:
             self._check_kind()
+        self._settle()
+        self._few_until_s = time.monotonic() + _FEW_FOR_S
+        if self._first is None:
+            self._rest(timeout_s)
         batches = self._drain()
         if batches or timeout_s == 0.0:
             return batches
         self._wait(timeout_s)
         # What is live goes out at once; all else has its turn with the next call.
         return self._take_live(clock.now()) or self._drain()
+
+    def _take_few(self, deadline: float | None) -> list[R]:
+        """Wait for a message; return its readouts if they are a few, and just those that come next.
+
+        All else is looked at once a second, with the heartbeat, or as soon as something else comes.
+        """
+        now_s = time.monotonic()
+        wait_s = _FEW_FOR_S if deadline is None else min(_FEW_FOR_S, deadline - now_s)
+        busy = self._history is not None or self._gathering.until_s > now_s or now_s > self._few_until_s
+        if busy or wait_s < _MIN_WAIT_S or not self._connected or self._misfit or self._closed:
+            return []
+        try:
+            frames = self._receive_next(math.ceil(wait_s * 1000))
+        except zmq.Again:
+            return []
+        now = clock.now()
+        datagrams = self._subscription.take_few(frames, now)
+        if not datagrams:
+            self._first = frames
+            return []
+        self._drained = False
+        self._heard_s = now.s
+        self._gathering.note(now.s, 1)
+        return self._make(datagrams)
+
+    def _receive_next(self, timeout_ms: int) -> list[bytes]:
+        """Return the next message, in one call: to poll first costs as much again."""
+        if timeout_ms != self._receive_timeout_ms:
+            self._receive_timeout_ms = timeout_ms
+            self._socket.setsockopt(zmq.RCVTIMEO, timeout_ms)
+        return self._socket.recv_multipart()
+
+    def _settle(self) -> None:
+        """Count what `_take_few` has handed out."""
+        for batch, now in self._subscription.settle():
+            self._tracker.received(batch.source, batch.timestamps[-1], now)
+        if self._heard_s:
+            self._note_heard(self._heard_s)
+            self._heard_s = 0.0
 
     def _wait(self, timeout_s: float | None) -> None:
         # Between two looks only half of a limit counts as waited for.
@@ -361,18 +414,25 @@ class RelayReceiver(Receiver[R]):
         return batches
 
     def _take_live(self, now: Moment) -> list[Batch]:
+        # As a rule one message at a time: to look for the next one costs as much as to take it in.
+        most, count = _MANY if self._gathering.until_s else 1, 0
         batches: list[Batch] = []
-        while not batches:  # one message at a time: to look for the next one costs as much as to take it in
+        while len(batches) < most:
             try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                frames = self._first or self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return batches
+                break
+            self._first = None
+            count += 1
             self._note_heard(now.s)
-            batches = self._subscription.take(frames, now)
+            taken = self._subscription.take(frames, now)
             self._subscribe(self._socket)
-            if not batches:
+            if not taken:
                 self._check_kind()
-        self._drained = False
+            batches += taken
+        if batches:
+            self._drained = False
+        self._gathering.note(now.s, count if len(batches) < _MANY else 0)
         return batches
 
     def _take_history(self, now: Moment) -> list[Batch]:

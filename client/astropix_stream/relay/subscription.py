@@ -21,6 +21,7 @@ from astropix_stream.relay.recovery import TIMEOUT_S, Inquiry, Window
 
 Start = Literal["live", "oldest"] | int | Position
 
+_FEW = 8  # readouts in a message that is counted later
 _HEARD_S = 2.0  # a beat is due each second
 
 
@@ -95,6 +96,7 @@ class Subscription:
         self._last_ns = 0
         self._resumed: dict[Source, int] = {}  # after a restart: the last readout_id of each source before it
         self._missed = 0  # given up since the last delivery
+        self._unsettled: list[tuple[bytes, bytes, Moment]] = []  # taken by `take_few`, and not counted yet
 
     @property
     def stride(self) -> int:
@@ -114,6 +116,7 @@ class Subscription:
         ConfigError
             The relay has several streams and none was named.
         """
+        self.settle()
         self._heard_s = now.s
         try:
             message = wire.parse_message(frames)
@@ -170,6 +173,42 @@ class Subscription:
         self._seen = max(self._seen, end)
         self._window.add(header.sequence, batch)
         return batches + self._settle(now)
+
+    def take_few(self, frames: Sequence[bytes], now: Moment) -> list[bytes]:
+        """Take in a message if it is a few readouts, live, and just those that come next; return them.
+
+        To count them is left to `settle`: with cold caches that costs more than to take them in. For all
+        other messages, nothing is done and nothing returned: `take` is for these.
+        """
+        if len(frames) != 3 or self._window or self._resumed or self.stream is None:
+            return []
+        topic, header, payload = frames
+        if topic != wire.data_topic(self.stream):
+            return []
+        try:
+            flags, count, relay_id, sequence = wire.parse_numbers(header)
+            if flags or count > _FEW or relay_id != self._relay_id or sequence != self._expected:
+                return []
+            datagrams = wire.walk_few(payload, count)
+        except WireError:
+            return []
+        self._expected += count
+        self._seen = max(self._seen, self._expected)
+        self._missed = 0
+        self._heard_s, self._last_ns = now
+        self._unsettled.append((header, payload, now))
+        return datagrams
+
+    def settle(self) -> list[tuple[Batch, Moment]]:
+        """Count what `take_few` has returned; return it, and when it was taken."""
+        unsettled, self._unsettled = self._unsettled, []
+        settled = []
+        for data, payload, now in unsettled:
+            header = wire.parse_message_header(data)
+            batch = _batch(header, payload)
+            self._readouts.note(batch, Moment(header.received_ns / 1e9, now.ns))
+            settled.append((batch, now))
+        return settled
 
     def request(self, now: Moment) -> bytes | None:
         """Return what to ask of the relay's history now, in a single frame; None for nothing."""
@@ -345,6 +384,7 @@ class Subscription:
 
     def ledger(self) -> Ledger:
         """Return the account as far as it is known."""
+        self.settle()
         totals = self._readouts.totals()
         lost_at = dict(self._lost)
         for place, count in self._relay_losses().items():
