@@ -24,11 +24,14 @@ class Gathering:
     ----------
     until_s : float
         When to look again, monotonic time; in the past for at once.
+    safe_s : float
+        A rest that loses nothing even if meanwhile they come far faster than before; none is longer.
     """
 
     def __init__(self, longest_s: float = GATHER_S) -> None:
         self.longest_s = longest_s
         self.until_s = 0.0
+        self.safe_s = float("inf")
         self._last_s = self._before_s = float("-inf")
         self._count = 0
 
@@ -47,7 +50,7 @@ class Gathering:
         if not count:
             self.until_s = 0.0
             return
-        rest_s, since_s = self.longest_s, now_s - self._last_s
+        rest_s, since_s = min(self.longest_s, self.safe_s), now_s - self._last_s
         apart_s = (now_s - self._before_s) / (self._count + count)
         self._before_s, self._last_s, self._count = self._last_s, now_s, count
         if fill * rest_s > since_s:

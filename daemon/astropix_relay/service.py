@@ -34,7 +34,7 @@ from astropix_relay.metrics import Sample, StreamSample, Turns, metrics, states
 from astropix_stream import __version__, clock, wire
 from astropix_stream.errors import ConfigError
 from astropix_stream.gathering import Gathering
-from astropix_stream.multicast.datagrams import fill, make_buffer
+from astropix_stream.multicast.datagrams import fill, make_buffer, safe_rest_s
 from astropix_stream.multicast.rejoining import Cause
 
 _log = logging.getLogger(__name__)
@@ -403,6 +403,9 @@ class Relay:
         self._watched = {
             fd: stream for stream in self.streams if (fd := stream.inlet.fileno()) is not None
         }
+        self._gathering.safe_s = min(
+            (safe_rest_s(stream.inlet.granted_buffer) for stream in self._watched.values()), default=0.0
+        )
         self._poller = select.epoll()
         for fd in (
             self._wake.fileno(),

@@ -24,6 +24,7 @@ EXAMPLES = (
     "Beside run.apx is run.json: counts, and what was lost where. A new file gets a number: run-2.apx."
 )
 
+_GATHER_S = 0.05  # that readouts may wait before they are written
 _REST_S = 1.0  # at most, for what has arrived when the end comes
 
 
@@ -72,7 +73,7 @@ def command(
     """
     splitting = parse_splitting(split or ())
     urls, until_ns = options.with_times(options.with_keys([url], key, server_key), begin, until)
-    with Sources(urls, timeout) as sources:
+    with Sources(urls, timeout, gather_s=_GATHER_S) as sources:
         (source,) = sources
         recorder = Recorder(
             file,

@@ -11,6 +11,8 @@ from astropix_stream.cli.terminal import ending, options
 from astropix_stream.cli.terminal.sources import Sources
 from astropix_stream.url import SourceUrl, parse_url
 
+_GATHER_S = 0.1  # that readouts may wait: the screen is drawn less often
+
 EXAMPLES = (
     "Examples:\n\n"
     "apx top udp://239.1.1.1:5007 udp://239.1.1.2:5007\n\n"
@@ -37,7 +39,7 @@ def command(
     """
     ending.only_warnings()
     checked = [parse_url(url) for url in options.with_keys(urls, key, server_key)]
-    with Sources([stream for url in checked for stream in streams(url)]) as sources:
+    with Sources([stream for url in checked for stream in streams(url)], gather_s=_GATHER_S) as sources:
         rows = {source: Row(source) for source in sources}
         interrupted = watch(sources, rows, seconds, as_json=as_json)
         _print_summary(rows.values(), as_json=as_json)

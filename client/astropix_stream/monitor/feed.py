@@ -21,6 +21,7 @@ from astropix_stream.monitor.geometry import Geometry
 from astropix_stream.monitor.view import Reset, View, make_view, take_reset
 from astropix_stream.receiving.receiver import Receiver
 
+RECEIVE_GATHER_S = 0.1  # that readouts may wait where they come fast; nobody who looks at the page sees it
 GATHER_S = 0.25  # between decodings: a call costs 0.12 ms however little it gets
 MAX_WAITING = 16 << 20  # bytes of readouts that may wait to be decoded: about half a second of decoding
 _LEDGER_EVERY_S = 0.25
@@ -52,6 +53,7 @@ class Feed:
         self._lock = threading.Lock()
         self.error: Exception | None = None
         self._receiver = receiver
+        receiver.gather = RECEIVE_GATHER_S
         self._stop = threading.Event()
         self._inbox = Inbox()
         self._reception = Reception(clock.now(), receiver.ledger)

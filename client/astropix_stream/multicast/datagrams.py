@@ -34,6 +34,7 @@ _SO_RCVTIMEO = 20  # on 64-bit Linux
 _TIMEVAL = struct.Struct("=qq")
 _WAIT_STEP_S = 0.002  # a difference that is not worth to tell the kernel of
 MIN_WAIT_S = 0.02  # of `MmsgReader.wait`: the kernel's steps are up to 4 ms there
+_BURST_HZ = 50_000  # small readouts that may come at any time; the kernel's buffer is twice what it says
 _OVERHEAD = 768  # bytes of a receive buffer that the kernel takes for a datagram beyond the datagram's own
 
 
@@ -64,6 +65,11 @@ def open_reader(sock: socket.socket, buffer: memoryview | None = None) -> Reader
 def make_buffer() -> memoryview:
     """Return memory to read datagrams to; what of it is never used takes none of the machine's."""
     return memoryview(mmap.mmap(-1, SLOTS * SLOT_SIZE))
+
+
+def safe_rest_s(buffer_size: int) -> float:
+    """Return for how long a receive buffer of this size may be left alone, whatever comes meanwhile."""
+    return buffer_size / (_OVERHEAD * _BURST_HZ)
 
 
 def fill(drained: Drained, buffer_size: int) -> float:

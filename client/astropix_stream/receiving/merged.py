@@ -142,6 +142,7 @@ class MergedReceiver(Receiver[R]):
         return self._more
 
     def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
+        self._rest(timeout_s)
         batches = self._drain()
         if batches or timeout_s == 0.0:
             return batches
@@ -157,6 +158,7 @@ class MergedReceiver(Receiver[R]):
                 self._drained += self._arbiter.take(path, batch, now)
         self._drained += self._arbiter.tick(now)
         batches, self._drained = self._drained, []
+        self._gathering.note(now.s, 0 if self._more else len(batches))
         self._recovered += sum(len(batch) for batch in batches if batch.recovered)
         return batches
 

@@ -11,6 +11,7 @@ from astropix_stream import numbers
 from astropix_stream.batch import Batch
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fmt import ASTROPIX4, AstroPix4Readout, Kind, kind_of
+from astropix_stream.gathering import GATHER_S
 from astropix_stream.opening import open_receiver
 from astropix_stream.receiving.receiver import Receiver
 from astropix_stream.url import SourceUrl, parse_url
@@ -74,16 +75,24 @@ class Sources:
         Seconds without a readout from any, after which `rounds` raises; None: never.
     kind
         What the readouts are, whatever a relay says.
+    gather_s
+        For how long readouts of a single URL may gather where they come fast (see `Receiver.gather`).
     """
 
     def __init__(
-        self, urls: Sequence[str | SourceUrl], timeout_s: float | None = None, kind: Kind | None = None
+        self,
+        urls: Sequence[str | SourceUrl],
+        timeout_s: float | None = None,
+        kind: Kind | None = None,
+        *,
+        gather_s: float = GATHER_S,
     ) -> None:
         self._timeout_s = timeout_s
         self._open: list[OpenSource] = []
         try:
             for url in [parse_url(url) if isinstance(url, str) else url for url in urls]:
                 self._open.append(OpenSource(url, kind))
+                self._open[-1].receiver.gather = gather_s
         except BaseException:
             self.close()
             raise
