@@ -25,23 +25,25 @@ def datagram(size):
     return bytearray(struct.pack("<3sIQI", b"\xfe\xdc\xba", 0, 0, size - 19) + data)
 
 
-def blast(group, port, count, size, rate, burst=16):
-    """Multicast `count` readouts in bursts; print how many, in how many seconds, at what rate."""
+def blast(group, port, count, size, rate, burst=1):
+    """Multicast `count` readouts, `burst` at a time; print how many, in how many seconds, at what rate."""
     from astropix_stream.multicast import sockets
 
     interface = interfaces.find_interface("127.0.0.1", 4)
     count, rate, burst, readout = int(count), float(rate), int(burst), datagram(int(size))
-    stamp, to = struct.Struct("<IQ").pack_into, (group, int(port))
-    with sockets.open_sending(group, int(port), interface=interface, ttl=0, loop=True) as udp:
+    stamp = struct.Struct("<IQ").pack_into
+    groups = [(one, int(port)) for one in group.split(",")]  # several have the readouts in turn
+    with sockets.open_sending(groups[0][0], int(port), interface=interface, ttl=0, loop=True) as udp:
         udp.setblocking(True)
         began = time.monotonic()
         for i in range(count):
-            stamp(readout, 3, i, time.time_ns())
-            udp.sendto(readout, to)
+            stamp(readout, 3, i // len(groups), time.time_ns())
+            udp.sendto(readout, groups[i % len(groups)])
             if rate and i % burst == burst - 1:
+                # Each at its own time: a sleep that lasted too long shortens the next one.
                 while (left := began + (i + 1) / rate - time.monotonic()) > 0:
-                    if left > 0.0002:
-                        time.sleep(0.0001)
+                    if left > 0.00006:
+                        time.sleep(left)
         elapsed = time.monotonic() - began
     print(count, f"{elapsed:.3f}", round(count / elapsed), flush=True)
 

@@ -1,4 +1,4 @@
-"""The receivers: CPU a readout, objects out, beside the loops that a user would write instead."""
+"""The receivers: CPU a readout by rate, objects out, beside the loops that a user would write instead."""
 
 import time
 from contextlib import ExitStack
@@ -6,36 +6,49 @@ from contextlib import ExitStack
 from bench.chain import Address, Relay, peer, take_turns
 from bench.rows import Row
 
+RELAY_LIMITS = {200: 1.3, 1_000: 0.6, 50_000: 0.5}
+DIRECT_LIMITS = {200: 1.2, 1_000: 1.0, 50_000: 0.6}
+
 
 def relay_receiver(scale, directory):
     """`RelayReceiver` behind our relay, and a pyzmq SUB loop with from_bytes behind the naive one."""
-    row = Row(
-        "RelayReceiver, CPU a readout", "SUB loop", "us", "≤ 0.5 ×", most=0.5, note=f"{scale.fast_hz}/s"
-    )
-    with Relay("ours", directory) as ours, Relay("naive", directory) as naive:
-        measure(
-            scale,
-            (ours.address, ("receive", ours.address.endpoint), row.ours),
-            (naive.address, ("sub", naive.address.endpoint), row.theirs),
-        )
-    return [row]
+    rows = []
+    for rate in scale.cpu_rates_hz:
+        row = row_of("RelayReceiver", "SUB loop", rate, RELAY_LIMITS.get(rate))
+        with Relay("ours", directory) as ours, Relay("naive", directory) as naive:
+            measure(
+                scale,
+                rate,
+                (ours.address, ("receive", ours.address.endpoint), row.ours),
+                (naive.address, ("sub", naive.address.endpoint), row.theirs),
+            )
+        rows.append(row)
+    return rows
 
 
 def multicast_receiver(scale, _):
     """`MulticastReceiver`, and a recvfrom loop with from_bytes."""
-    row = Row("MulticastReceiver, CPU a readout", "recvfrom loop", "us", "≤ 0.6 ×", most=0.6)
-    row.note = f"{scale.fast_hz}/s"
-    ours, plain = Address(), Address()
-    url = f"udp://{ours.group}:{ours.port}?interface=127.0.0.1"
-    measure(
-        scale,
-        (ours, ("receive", url), row.ours),
-        (plain, ("recvfrom", plain.group, plain.port), row.theirs),
-    )
-    return [row]
+    rows = []
+    for rate in scale.cpu_rates_hz:
+        row = row_of("MulticastReceiver", "recvfrom loop", rate, DIRECT_LIMITS.get(rate))
+        ours, plain = Address(), Address()
+        url = f"udp://{ours.group}:{ours.port}?interface=127.0.0.1"
+        measure(
+            scale,
+            rate,
+            (ours, ("receive", url), row.ours),
+            (plain, ("recvfrom", plain.group, plain.port), row.theirs),
+        )
+        rows.append(row)
+    return rows
 
 
-def measure(scale, *sides):
+def row_of(what, against, rate, most):
+    limit = "" if most is None else f"≤ {most:g} ×"
+    return Row(f"{what}, CPU a readout", against, "us", limit, most=most, note=f"{rate:,}/s")
+
+
+def measure(scale, rate, *sides):
     """Measure receivers in turn, each with a source of its own; a side is where to send, words, figures."""
     with ExitStack() as stack:
         receivers = [stack.enter_context(peer(*words)) for _, words, _ in sides]
@@ -45,10 +58,10 @@ def measure(scale, *sides):
         programs = [
             (receiver, at, figures) for receiver, (at, _, figures) in zip(receivers, sides, strict=True)
         ]
-        sent = take_turns(scale, scale.fast_hz, programs)
+        sent = take_turns(scale, rate, programs)
         time.sleep(0.3)
         for receiver, _, figures in programs:
             receiver.stop()
             # A loop that is too slow loses some: it is not to look cheaper for that.
-            delivered = int(receiver.stdout.split()[-1]) / sent
+            delivered = max(1, int(receiver.stdout.split()[-1])) / sent
             figures[:] = [figure / delivered for figure in figures]

@@ -13,10 +13,15 @@ from bench.rows import HEADINGS, table
 
 INTRODUCTION = """# Performance
 
-Written by `make bench`, which measures on the machine where it runs, in under 5 minutes; figures of other
+Written by `make bench`, which measures on the machine where it runs, in under 6 minutes; figures of other
 machines differ, ratios less. Each ratio is of two programs measured in turn, round by round; the figure is
 the median of the rounds, the spread their least and most. CPU is user and system time of the whole process,
-all threads. Traffic stays on the loopback interface, sent in bursts of 16.
+all threads, by the scheduler's count in ns (`schedstat`). Traffic stays on the loopback interface, each
+readout paced by itself up to 10 000/s as a DAQ sends them, and in bursts of 16 above.
+
+Detectors that people have give 50 to 2000 readouts/s, evenly spaced: look at the rows of 200/s and 1000/s first.
+A limit that is not reached is shown as **no**; where the time goes then is at the end of
+docs/decisions/0011-a-turn-of-the-loop.md.
 
 - *reference*: a relay in C, `recvmmsg` and one libzmq message a readout (`RELAY_REFERENCE` names it; not in
   this repository). *naive*: `recvfrom` and one pyzmq message a readout (`tests/bench/peers.py`).
@@ -24,8 +29,7 @@ all threads. Traffic stays on the loopback interface, sent in bursts of 16.
   subscriber, with 400 places for subscribers and 64 MiB of history, all else as by default.
 - A virtual machine's speed may change from minute to minute, most of all that of Python after a sleep, when
   others have used the caches: decoding stands beside a plain loop in Python; two runs may differ by a fifth.
-- Under load a `MulticastReceiver` lets readouts gather for 2 ms, the relay for 1 ms: what the relay adds may
-  be less than nothing.
+- Where readouts come faster than 400/s, a `MulticastReceiver` lets them gather for 5 ms, and so does the relay.
 - The highest rate is that of the source where no relay lost anything: on two cores it shares them with all.
 - Where the time of the relay goes, and what was tried: docs/decisions/0011-a-turn-of-the-loop.md.
 """

@@ -7,7 +7,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from bench import code_rows, monitor_rows, receiver_rows, relay_rows, report
+from bench import code_rows, daily_rows, monitor_rows, receiver_rows, relay_rows, report
 from bench.scale import FULL, NORMAL, TINY
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -23,6 +23,10 @@ BENCHMARKS = {
     "decode_kinds": code_rows.decode_kinds,
     "monitor": monitor_rows.page,
     "relay_memory": relay_rows.memory,
+    "fan_out": relay_rows.fan_out,
+    "tools": daily_rows.tools,
+    "idle": daily_rows.idle,
+    "streams": daily_rows.streams,
 }
 
 

@@ -10,7 +10,7 @@ class Scale:
     rounds: int = 3
     seconds: float = 1.5
     """Of traffic in a measurement, once it runs."""
-    short_rounds: int = 15
+    short_rounds: int = 6
     """Of programs that stay and take turns: what the machine does besides changes within seconds."""
     short_seconds: float = 0.5
     burst: int = 300_000
@@ -19,10 +19,14 @@ class Scale:
     slow_hz: int = 1_000
     lone_hz: int = 200
     subscribers: tuple[int, ...] = (1, 10, 100, 300)
-    rates_hz: tuple[int, ...] = (1_000, 5_000, 20_000, 50_000, 100_000)
+    cpu_rates_hz: tuple[int, ...] = (200, 1_000, 5_000, 20_000, 50_000)
+    rates_hz: tuple[int, ...] = (200, 1_000, 5_000, 20_000, 50_000, 100_000)
     sizes: tuple[int, ...] = (35, 500, 4_000)
     soak: int = 2_000_000
     """Readouts after which the memory is looked at again."""
+    daily_seconds: float = 3.0
+    """Of traffic, or of silence, while the part of a core is measured that a program takes."""
+    streams: int = 256
     calls: int = 20_000
     """Of a function that is timed in this process, in one round."""
 
@@ -37,8 +41,11 @@ TINY = Scale(
     burst=200,
     fast_hz=2_000,
     subscribers=(1, 2),
+    cpu_rates_hz=(200, 2_000),
     rates_hz=(500,),
     sizes=(35,),
     soak=200,
+    daily_seconds=0.2,
+    streams=3,
     calls=20,
 )
