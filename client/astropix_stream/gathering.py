@@ -1,8 +1,8 @@
 """Decide for how long readouts may gather before the next look, so that one wake takes many. Pure.
 
 To go to sleep and to wake up costs a program as much as 20 readouts in a batch. Where readouts come fast, it
-rests for a while and then takes all that has come. Where they come slowly, a rest would only be one more wake,
-and each readout is taken at once.
+rests for a while and then takes all that has come. Where they come slowly, a rest would only be one more
+wake, and each readout is taken at once.
 """
 
 GATHER_S = 0.005

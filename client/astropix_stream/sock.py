@@ -21,7 +21,15 @@ from astropix_stream.counting.ledger import Ledger, StreamLedger, direct_ledger
 from astropix_stream.errors import ClosedError, ConfigError
 from astropix_stream.headers import are_readouts, is_readout
 from astropix_stream.multicast import interfaces, links, sockets
-from astropix_stream.multicast.datagrams import MIN_WAIT_S, MmsgReader, One, Reader, drained_one, fill, safe_rest_s
+from astropix_stream.multicast.datagrams import (
+    MIN_WAIT_S,
+    MmsgReader,
+    One,
+    Reader,
+    drained_one,
+    fill,
+    safe_rest_s,
+)
 from astropix_stream.multicast.intake import Intake
 from astropix_stream.multicast.joined import JoinedSocket, Wanted
 from astropix_stream.receiving.readiness import wait_readable

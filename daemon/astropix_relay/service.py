@@ -401,7 +401,7 @@ class Relay:
         """Watch every descriptor. All anew, since a socket that took another's place has its number."""
         self._close_poller()
         self._watched = {
-            fd: stream for stream in self.streams if (fd := stream.inlet.fileno()) is not None
+            number: stream for stream in self.streams if (number := stream.inlet.fileno()) is not None
         }
         self._gathering.safe_s = min(
             (safe_rest_s(stream.inlet.granted_buffer) for stream in self._watched.values()), default=0.0

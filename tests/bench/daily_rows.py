@@ -45,7 +45,7 @@ def tools(scale, directory):
                 row = Row(f"apx {name}, part of one core", "", "%", f"≤ {most:g} %", most=most, note=note)
                 count = max(2, round(rate * scale.daily_seconds))
                 row.ours = [
-                    percent(program, 0, lambda n=count, r=rate: blast(at, n, 35, r))
+                    percent(program, 0, lambda to=at, n=count, r=rate: blast(to, n, 35, r))
                     for _ in range(scale.rounds)
                 ]
                 rows.append(row)
@@ -79,7 +79,7 @@ memory_budget: 16GiB
 
 @contextmanager
 def relay_of(streams, directory, history):
-    """A relay with so many streams; gives it, the addresses of the streams, and seconds until it was ready."""
+    """A relay with so many streams; gives it, their addresses, and seconds until it was ready."""
     group, port, tcp_port = "239.66.{}.{}", Address().port, free_port_pair()
     addresses = []
     for i in range(streams):
@@ -91,9 +91,7 @@ def relay_of(streams, directory, history):
         f"{{name: s{i}, group: {a.group}, port: {a.port}, interface: 127.0.0.1}}"
         for i, a in enumerate(addresses)
     )
-    file.write_text(
-        CONFIG.format(streams=listed, endpoint=f"tcp://127.0.0.1:{tcp_port}", history=history)
-    )
+    file.write_text(CONFIG.format(streams=listed, endpoint=f"tcp://127.0.0.1:{tcp_port}", history=history))
     began = time.monotonic()
     with Program(sys.executable, "-m", "astropix_relay", "run", "--config", file) as program:
         program.wait_for("publishing on")
@@ -116,9 +114,7 @@ def streams(scale, directory):
         count = max(scale.streams, round(_TOTAL_HZ * scale.daily_seconds))
         for _ in range(scale.rounds):
             for program, at, figures in ((many, all_of_them, cpu.ours), (one, [only], cpu.theirs)):
-                figures.append(
-                    percent(program, 0, lambda to=at: spread(to, count)) * 1e4 / _TOTAL_HZ
-                )
+                figures.append(percent(program, 0, lambda to=at: spread(to, count)) * 1e4 / _TOTAL_HZ)
     return [cpu, memory, idle]
 
 

@@ -19,9 +19,9 @@ the median of the rounds, the spread their least and most. CPU is user and syste
 all threads, by the scheduler's count in ns (`schedstat`). Traffic stays on the loopback interface, each
 readout paced by itself up to 10 000/s as a DAQ sends them, and in bursts of 16 above.
 
-Detectors that people have give 50 to 2000 readouts/s, evenly spaced: look at the rows of 200/s and 1000/s first.
-A limit that is not reached is shown as **no**; where the time goes then is at the end of
-docs/decisions/0011-a-turn-of-the-loop.md.
+Detectors that people have give 50 to 2000 readouts/s, evenly spaced: look at the rows of 200/s and 1000/s
+first. A limit that is not reached is shown as **no**; where the time goes then is in
+docs/decisions/0011-a-turn-of-the-loop.md and 0013-how-long-readouts-gather.md.
 
 - *reference*: a relay in C, `recvmmsg` and one libzmq message a readout (`RELAY_REFERENCE` names it; not in
   this repository). *naive*: `recvfrom` and one pyzmq message a readout (`tests/bench/peers.py`).
@@ -29,7 +29,7 @@ docs/decisions/0011-a-turn-of-the-loop.md.
   subscriber, with 400 places for subscribers and 64 MiB of history, all else as by default.
 - A virtual machine's speed may change from minute to minute, most of all that of Python after a sleep, when
   others have used the caches: decoding stands beside a plain loop in Python; two runs may differ by a fifth.
-- Where readouts come faster than 400/s, a `MulticastReceiver` lets them gather for 5 ms, and so does the relay.
+- Where readouts come faster than 400/s, a `MulticastReceiver` lets them gather for 5 ms; so does the relay.
 - The highest rate is that of the source where no relay lost anything: on two cores it shares them with all.
 - Where the time of the relay goes, and what was tried: docs/decisions/0011-a-turn-of-the-loop.md.
 """

@@ -73,7 +73,7 @@ def safe_rest_s(buffer_size: int) -> float:
 
 
 def fill(drained: Drained, buffer_size: int) -> float:
-    """Return how much of a receive buffer of this size what was drained had taken, at most: 1 is all of it."""
+    """Return how much of a receive buffer of this size had been taken by what was drained: 1 is all."""
     return (len(drained.payload) + _OVERHEAD * len(drained.sizes)) / max(1, buffer_size)
 
 

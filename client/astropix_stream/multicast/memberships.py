@@ -4,6 +4,7 @@ Each question has a pure half that parses, and a thin one that reads. All answer
 does not tell, so that a receiver never depends on them.
 """
 
+import re
 import socket
 import sys
 
@@ -39,9 +40,17 @@ def is_member(group: str, index: int) -> bool | None:
 def memberships(group: str) -> set[int] | None:
     """Return the indexes of the interfaces on which anyone has joined `group`."""
     group = addresses.canonical(group)
-    name, parse = ("igmp6", parse_igmp6) if ":" in group else ("igmp", parse_igmp)
-    text = read_proc_net(name)
-    return None if text is None else {index for index, joined in parse(text) if joined == group}
+    if ":" in group:
+        text = read_proc_net("igmp6")
+        return None if text is None else {index for index, joined in parse_igmp6(text) if joined == group}
+    text = read_proc_net("igmp")
+    return None if text is None else find_igmp(text, group)
+
+
+def find_igmp(text: str, group: str) -> set[int]:
+    """Find the interfaces with a group in /proc/net/igmp: each stream of a relay asks each second."""
+    word = f"\t{int.from_bytes(socket.inet_aton(group), sys.byteorder):08X} "
+    return {int(part.split(None, 1)[0]) for part in re.split(r"\n(?=\d)", text)[1:] if word in part}
 
 
 def parse_igmp(text: str) -> set[tuple[int, str]]:

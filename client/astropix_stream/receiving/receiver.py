@@ -148,7 +148,7 @@ class Receiver(ABC, Generic[R]):
     def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
         """Wait once, at most `timeout_s` (None: for ever); an empty list does not mean that it passed."""
 
-    def _take_few(self, deadline: float | None) -> list[R]:  # noqa: ARG002
+    def _take_few(self, deadline: float | None) -> list[R]:
         """Return readouts on the shortest way, if this receiver has one; nothing if all is to be done."""
         return []
 
@@ -289,7 +289,7 @@ class Receiver(ABC, Generic[R]):
 
     @property
     def gather(self) -> float:
-        """Seconds for which readouts may gather where they come fast, so that one wake takes many; 0 for none.
+        """Seconds for which readouts may gather where they come fast: one wake takes many; 0 for none.
 
         Those that are at least half of it apart are handed out at once. A program that looks at readouts ten
         times a second sets 0.1, and pays less.
