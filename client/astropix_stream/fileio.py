@@ -183,6 +183,8 @@ class ApxReader(_ApxFile):
         The file's header.
     leftover_bytes : int
         Bytes after the last whole readout, known when the end was reached; 0 in an intact file.
+    body_offset : int
+        Where the first readout stands in the file.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -194,6 +196,7 @@ class ApxReader(_ApxFile):
         except FormatError as error:
             self.close()
             raise FormatError(f"{self._path}: {error}") from None
+        self.body_offset = self._file.tell()
         self._make: Callable[[bytes, int, int], Readout[Any]] | None = None
         self._datagrams = self._walk()
         if self.header.is_assumed:
@@ -231,6 +234,11 @@ class ApxReader(_ApxFile):
             yield b"".join(batch)
         if damage:
             raise damage  # not before the good readouts that precede it
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """Iterate over the bytes of the body as they stand there, up to `size` at a time."""
+        while block := self._file.read(size):
+            yield block
 
     def _walk(self) -> Iterator[tuple[bytes, int, int]]:
         buffer, base = b"", self._file.tell()
