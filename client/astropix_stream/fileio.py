@@ -194,8 +194,6 @@ class ApxReader(_ApxFile):
         The file's header.
     leftover_bytes : int
         Bytes after the last whole readout, known when the end was reached; 0 in an intact file.
-    body_offset : int
-        Where the first readout stands in the file.
     """
 
     def __init__(self, path: PathLike, file: IO[bytes] | None = None) -> None:
@@ -207,7 +205,6 @@ class ApxReader(_ApxFile):
         except FormatError as error:
             self.close()
             raise FormatError(f"{self._path}: {error}") from None
-        self.body_offset = self._file.tell()
         self._make: Callable[[bytes, int, int], Readout[Any]] | None = None
         self._datagrams = self._walk()
         if self.header.is_assumed:

@@ -1,4 +1,4 @@
-"""The readouts of an .apx file, a large piece at a time."""
+"""The readouts of a file, a large piece at a time."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,6 +16,7 @@ from astropix_stream.columns.tracking import Tracking
 from astropix_stream.counting.ledger import Counts
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import ApxReader, FileHeader
+from astropix_stream.files import open_readouts
 from astropix_stream.fmt import Kind, Readout, kind_of_class
 from astropix_stream.joining import Following, Joiner
 
@@ -41,14 +42,16 @@ class Pieces(AbstractContextManager["Pieces"]):
     Parameters
     ----------
     path
-        An .apx file.
+        A file of any format that `files.open_readouts` knows.
+    kind
+        What a person says that the readouts are; None believes the file.
     size
         Bytes read at once.
 
     Raises
     ------
     FormatError, OSError
-        As `fileio.ApxReader` does: not an .apx file, or not readable.
+        As `files.open_readouts` does: of no such format, or not readable.
 
     Attributes
     ----------
@@ -62,8 +65,8 @@ class Pieces(AbstractContextManager["Pieces"]):
         What is wrong in the middle of the file, and where; empty if nothing is.
     """
 
-    def __init__(self, path: str | os.PathLike[str], size: int = PIECE) -> None:
-        self._reader = ApxReader(path)
+    def __init__(self, path: str | os.PathLike[str], kind: Kind | None = None, size: int = PIECE) -> None:
+        self._reader = open_readouts(path, kind)
         self._size = size
         self._tracking = Tracking()
         self.path = os.fspath(path)
@@ -74,8 +77,8 @@ class Pieces(AbstractContextManager["Pieces"]):
 
     def __iter__(self) -> Iterator[Piece]:
         rest = b""
-        for block in self._reader.blocks(self._size):
-            base = self._reader.body_offset + self.read_bytes - len(rest)
+        for block in self._blocks():
+            base = self.header.size + self.read_bytes - len(rest)
             self.read_bytes += len(block)
             readouts, damage = find_whole(rest + block, base)
             rest = readouts.raw[readouts.begins[-1] :]
@@ -85,16 +88,63 @@ class Pieces(AbstractContextManager["Pieces"]):
             if damage:
                 self.damage = f"{self.path}: {damage}"
                 return
-        self.leftover_bytes = len(rest)
+        self.leftover_bytes = len(rest) + self._reader.leftover_bytes
+
+    def _blocks(self) -> Iterator[bytes]:
+        reader = self._reader
+        return reader.blocks(self._size) if isinstance(reader, ApxReader) else reader.batches()
+
+    @property
+    def skipped(self) -> tuple[int, str]:
+        """How many lines or pieces of another format could not be read, and which."""
+        reader = self._reader
+        return (0, "") if isinstance(reader, ApxReader) else (reader.skipped, reader.complaints)
 
     def totals(self) -> Counts:
         """Return what was counted, at the end of the file."""
         return self._tracking.totals()
 
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._reader.close()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._reader.close()
+        self.close()
+
+
+class ExchangedColumns:
+    """A table of the types that are exchanged (`Kind.types`), a contiguous array for each column.
+
+    It takes the place of a structured array where columns are written to a file.
+    """
+
+    def __init__(self, kind: Kind, count: int) -> None:
+        self.columns: dict[str, NDArray[Any]] = {
+            name: np.empty(count, type_) for name, type_ in kind.types.items()
+        }
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __setitem__(self, name: str, values: NDArray[Any]) -> None:
+        self.columns[name][...] = values
+
+    def __getitem__(self, which: Any) -> Any:
+        """Return a column; or, for a mask, a table of those rows."""
+        if isinstance(which, str):
+            return self.columns[which]
+        kept = object.__new__(ExchangedColumns)
+        kept.columns = {name: column[which] for name, column in self.columns.items()}
+        kept._count = int(np.count_nonzero(which))
+        return kept
+
+
+def owners_of(decoded: Decoded) -> NDArray[np.int64]:
+    """Return the position of the readout that each hit is of."""
+    return np.repeat(np.arange(len(decoded.hit_counts)), decoded.hit_counts)
 
 
 class PieceDecoder:
@@ -145,12 +195,12 @@ def columns(
     *,
     keep_duplicates: bool = False,
 ) -> NDArray[Any]:
-    """Read all hits of an .apx file.
+    """Read all hits of a file.
 
     Parameters
     ----------
     path
-        The file; of any kind of readouts.
+        The file, ``.apx``, ``.log`` or ``.bin``, of any kind of readouts.
     kind : Kind or class of readouts, optional
         What the readouts are; by default what the header says.
     keep_duplicates
@@ -165,13 +215,13 @@ def columns(
     Raises
     ------
     FormatError
-        If it is no .apx file, or is damaged; or there is no class for the kind that the header says.
+        If it is of no such format, or is damaged; or there is no class for the kind that the header says.
     OSError
         If it cannot be read.
 
-    Warns
+    Notes
     -----
-    A file that ends within a readout gives all hits of the whole ones; a warning is logged.
+    A file that ends within a readout gives the hits of all that are whole.
 
     Examples
     --------
@@ -179,9 +229,11 @@ def columns(
     >>> hits = columns("run.apx")  # doctest: +SKIP
     >>> hits["tot_us"].mean()  # doctest: +SKIP
     """
-    with Pieces(path) as pieces:
-        given = pieces.header.readout_class() if kind is None else kind
-        kind = given if isinstance(given, Kind) else kind_of_class(given)
+    if kind is not None and not isinstance(kind, Kind):
+        kind = kind_of_class(kind)
+    with Pieces(path, kind) as pieces:
+        if kind is None:
+            kind = kind_of_class(pieces.header.readout_class())
         decoder = PieceDecoder(kind, keep_duplicates=keep_duplicates)
         chunks = [decoder.decode(piece).hits for piece in pieces]
         if pieces.damage:
