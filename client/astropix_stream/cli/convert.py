@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ def command(
         Path,
         typer.Argument(
             metavar="TARGET",
-            help=f"Where to: a table of hits ({', '.join(TABLES)}), an .apx file, or a directory with --format.",
+            help=f"A table of hits ({', '.join(TABLES)}), an .apx file, or a directory with --format.",
             show_default=False,
         ),
     ],
@@ -52,7 +53,7 @@ def command(
     pixels: Annotated[
         bool, typer.Option("--pixels", help="Pixels, matched of the half hits of AstroPix 3, not half hits.")
     ] = False,
-    format: Annotated[  # noqa: A002  (the name of the option)
+    format: Annotated[
         str | None, typer.Option(metavar="SUFFIX", help="With a directory: what to write for each file.")
     ] = None,
     keep_duplicates: options.KeepDuplicates = False,
@@ -71,10 +72,10 @@ def command(
     troubles: list[str] = []
     for sources, path in _plan(files, target, format):
         if path.suffix == APX:
-            converted, trouble = job.copy(sources, path)
+            converted, wrong = job.copy(sources, path)
         else:
-            converted, trouble = job.tabulate(sources, path)
-        troubles += trouble
+            converted, wrong = job.tabulate(sources, path)
+        troubles += wrong
         print(json.dumps(asdict(converted)) if as_json else converted)
     for trouble in troubles[:-1]:
         ending.log.warning("%s", trouble)
@@ -206,21 +207,27 @@ def _write(
     inputs: Sequence[Hits], table: Table, row_bytes: int, total: int, display: progress.Progress
 ) -> None:
     done, told = 0, not table.in_memory
-    for hits in inputs:
-        for columns in hits.chunks():
-            if columns:
-                table.write(columns)
-            read = done + hits.read_bytes
-            if not told:
-                told = True
-                memory = hits.hits * row_bytes * table.in_memory * total / max(1, read)
-                if memory > _MUCH:
-                    ending.log.warning(
-                        "this format is put together in memory: it will take about %s", numbers.size(memory)
-                    )
-            if display.due(time.monotonic()):
-                display.show(time.monotonic(), read, f"{sum(each.hits for each in inputs)} hits")
-        done += hits.read_bytes
+    written: Future[None] | None = None
+    with ThreadPoolExecutor(1) as writer:  # one piece is written while the next is decoded
+        for hits in inputs:
+            for columns in hits.chunks():
+                if written is not None:
+                    written.result()
+                written = writer.submit(table.write, columns) if columns else None
+                read = done + hits.read_bytes
+                if not told:
+                    told = True
+                    _warn_of_memory(hits.hits * row_bytes * table.in_memory * total / max(1, read))
+                if display.due(time.monotonic()):
+                    display.show(time.monotonic(), read, f"{sum(each.hits for each in inputs)} hits")
+            done += hits.read_bytes
+        if written is not None:
+            written.result()
+
+
+def _warn_of_memory(size: float) -> None:
+    if size > _MUCH:
+        ending.log.warning("this format is put together in memory: about %s", numbers.size(size))
 
 
 def _header(inputs: Sequence[Hits], *, complete: bool = False) -> dict[str, Any]:

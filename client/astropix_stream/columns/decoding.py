@@ -35,6 +35,7 @@ BytesLike: TypeAlias = bytes | bytearray | memoryview
 #: file's u64.
 HIT_DTYPE = hit_dtype(ASTROPIX4)
 
+
 class Decoded(NamedTuple):
     """Hits of many readouts, and what a live page wants to know of each of the n readouts."""
 

@@ -16,7 +16,7 @@ from astropix_stream.columns.tracking import Tracking
 from astropix_stream.counting.ledger import Counts
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import ApxReader, FileHeader
-from astropix_stream.files import open_readouts
+from astropix_stream.files import FrameParser, open_readouts
 from astropix_stream.fmt import Kind, Readout, kind_of_class
 from astropix_stream.joining import Following, Joiner
 
@@ -100,6 +100,11 @@ class Pieces(AbstractContextManager["Pieces"]):
         reader = self._reader
         return (0, "") if isinstance(reader, ApxReader) else (reader.skipped, reader.complaints)
 
+    @property
+    def without_readouts(self) -> bool:
+        """Whether the file has frames alone, which were grouped into readouts here."""
+        return isinstance(getattr(self._reader, "_parser", None), FrameParser)
+
     def totals(self) -> Counts:
         """Return what was counted, at the end of the file."""
         return self._tracking.totals()
@@ -117,12 +122,14 @@ class Pieces(AbstractContextManager["Pieces"]):
 class ExchangedColumns:
     """A table of the types that are exchanged (`Kind.types`), a contiguous array for each column.
 
-    It takes the place of a structured array where columns are written to a file.
+    It takes the place of a structured array where columns are written to a file. Only `decoding_order` is
+    wider: it must hold that of the largest readout, and whoever writes it says what becomes of more than 255.
     """
 
     def __init__(self, kind: Kind, count: int) -> None:
         self.columns: dict[str, NDArray[Any]] = {
-            name: np.empty(count, type_) for name, type_ in kind.types.items()
+            name: np.empty(count, "u4" if name == "decoding_order" else type_)
+            for name, type_ in kind.types.items()
         }
         self._count = count
 

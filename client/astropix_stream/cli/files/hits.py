@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from astropix_stream.cli.files.reading import Reading, assumed_kind, truncated
+from astropix_stream.cli.files.reading import Reading, assumed_kind, trouble_of
 from astropix_stream.cli.terminal.ending import Problem
 from astropix_stream.counting.ledger import Counts
 from astropix_stream.errors import ConfigError, FormatError
@@ -86,38 +86,40 @@ class _ManyHits(Hits):
             raise
 
     def chunks(self) -> Iterator[Mapping[str, Any]]:
+        """Iterate over columns."""
         decoder = self._files.PieceDecoder(self.kind, keep_duplicates=self.keep_duplicates)
+        halves: list[Any] = []  # of frames without readouts: pixels are looked for in all of them together
         for piece in self._pieces:
             self.readouts += len(piece)
             self.duplicates += int(piece.duplicates.sum())
             self.read_bytes = self._pieces.read_bytes
-            if self.pixels:
-                yield self._match(decoder.decode(piece))
+            if self.pixels and self._pieces.without_readouts:
+                halves.append(decoder.decode(piece).hits)
+            elif self.pixels:
+                found = decoder.decode(piece)
+                yield self._match(found.hits, self._files.owners_of(found))
             else:
                 table = decoder.decode(piece, self._files.ExchangedColumns).hits
                 self.hits += len(table)
                 yield table.columns
+        if halves:
+            yield self._match(importlib.import_module("numpy").concatenate(halves))
 
-    def _match(self, found: Any) -> Mapping[str, Any]:
-        owners = self._files.owners_of(found)
-        pixels = self._columns.match_pixels(found.hits, self.kind, owners)
+    def _match(self, halves: Any, owners: Any = None) -> Mapping[str, Any]:
+        pixels = self._columns.match_pixels(halves, self.kind, owners)
         self.unpaired += pixels.unpaired
         self.hits += len(pixels.table)
         return {name: pixels.table[name].copy() for name in self.types}
 
     def totals(self) -> Counts:
+        """Return what was counted."""
         counts: Counts = self._pieces.totals()
         return counts
 
     @property
     def trouble(self) -> str:
-        pieces = self._pieces
-        count, texts = pieces.skipped
-        if count:
-            return f"{self.path}: {count} skipped: {texts}"
-        if pieces.leftover_bytes:
-            return truncated(self.path, pieces.leftover_bytes)
-        return f"{pieces.damage}; only what precedes it can be used" if pieces.damage else ""
+        """What is wrong with the file."""
+        return trouble_of(self.path, self._pieces)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -135,6 +137,7 @@ class _PlainHits(Hits):
         self.kind = kind_of_class(self._reading.readout_class(kind))
 
     def chunks(self) -> Iterator[Mapping[str, Any]]:
+        """Iterate over columns."""
         joiner = Joiner()
         for stored in self._reading.batches():
             batch = stored if self.keep_duplicates else stored.without_duplicates()
@@ -150,10 +153,12 @@ class _PlainHits(Hits):
             yield dict(zip(self.types, zip(*rows, strict=True), strict=True)) if rows else {}
 
     def totals(self) -> Counts:
+        """Return what was counted."""
         return self._reading.sequence.totals()
 
     @property
     def trouble(self) -> str:
+        """What is wrong with the file."""
         return self._reading.trouble
 
     def __exit__(

@@ -122,3 +122,13 @@ def assumed_kind(path: Path, header: FileHeader) -> Kind:
 def truncated(path: Path, count: int) -> str:
     """Say that a file ends within a readout."""
     return f"{path}: truncated: {count} bytes of an incomplete readout at its end"
+
+
+def trouble_of(path: Path, pieces: Any) -> str:
+    """Say what is wrong with a file that was read as `columns.files.Pieces`; empty if nothing is."""
+    count, texts = pieces.skipped
+    if count:
+        return f"{path}: {count} skipped: {texts}"
+    if pieces.leftover_bytes:
+        return truncated(path, pieces.leftover_bytes)
+    return f"{pieces.damage}; only what precedes it can be used" if pieces.damage else ""

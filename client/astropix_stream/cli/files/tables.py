@@ -42,7 +42,9 @@ class Table(ABC):
 
     in_memory: ClassVar[float] = 0.0
 
-    def __init__(self, path: Path, types: Mapping[str, str], header: Mapping[str, Any], inputs: int = 1) -> None:
+    def __init__(
+        self, path: Path, types: Mapping[str, str], header: Mapping[str, Any], inputs: int = 1
+    ) -> None:
         self._path, self._types = path, types
 
     @abstractmethod
@@ -53,6 +55,20 @@ class Table(ABC):
     def finish(self, header: Mapping[str, Any]) -> None:
         """Complete the file with its header."""
 
+    def _exact(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the columns to write, of the types that are exchanged; what does not fit is the largest.
+
+        That is so only of the `decoding_order` of readouts with more than 256 hits.
+        """
+        exact = {}
+        for name, type_ in self._types.items():
+            column = columns[name]
+            if column.dtype.str[1:] != type_:
+                largest = 256 ** int(type_[1:]) - 1
+                column = column.clip(max=largest).astype(type_)
+            exact[name] = column
+        return exact
+
     def abandon(self) -> None:  # noqa: B027  (most have nothing open)
         """Close what is open, after a failure."""
 
@@ -60,7 +76,9 @@ class Table(ABC):
 class CsvTable(Table):
     """Comma-separated values: a comment with the header, a line of names, the rows."""
 
-    def __init__(self, path: Path, types: Mapping[str, str], header: Mapping[str, Any], inputs: int = 1) -> None:
+    def __init__(
+        self, path: Path, types: Mapping[str, str], header: Mapping[str, Any], inputs: int = 1
+    ) -> None:
         super().__init__(path, types, header, inputs)
         self._file = path.open("wb")
         self._room = len(self._comment(header)) + _ROOM * (inputs + 1)
@@ -76,6 +94,7 @@ class CsvTable(Table):
         return b"#" + json.dumps(header).encode()
 
     def write(self, columns: Mapping[str, Any]) -> None:
+        """Append rows."""
         chosen = {name: columns[name] for name in self._types if name in columns}
         if self._arrow is not None:
             options = self._arrow_csv.WriteOptions(include_header=False, quoting_style="none")
@@ -87,6 +106,7 @@ class CsvTable(Table):
         self._file.write(text.getvalue().encode())
 
     def finish(self, header: Mapping[str, Any]) -> None:
+        """Complete the file."""
         comment = self._comment(header)
         if len(comment) <= self._room:
             self._file.seek(0)
@@ -94,20 +114,24 @@ class CsvTable(Table):
         self._file.close()
 
     def abandon(self) -> None:
+        """Close the file."""
         self._file.close()
 
 
 class _Collected(Table):
     """Collects all rows in memory."""
 
-    def __init__(self, path: Path, types: Mapping[str, str], header: Mapping[str, Any], inputs: int = 1) -> None:
+    def __init__(
+        self, path: Path, types: Mapping[str, str], header: Mapping[str, Any], inputs: int = 1
+    ) -> None:
         super().__init__(path, types, header, inputs)
-        self._numpy: Any = _import("numpy", path)
+        self._numpy: Any = _import("numpy")
         self._chunks: dict[str, list[Any]] = {name: [] for name in types}
 
     def write(self, columns: Mapping[str, Any]) -> None:
-        for name, chunks in self._chunks.items():
-            chunks.append(columns[name])
+        """Append rows."""
+        for name, column in self._exact(columns).items():
+            self._chunks[name].append(column)
 
     def _columns(self) -> dict[str, Any]:
         none = {name: self._numpy.empty(0, type_) for name, type_ in self._types.items()}
@@ -123,6 +147,7 @@ class NpzTable(_Collected):
     in_memory = 1.2
 
     def finish(self, header: Mapping[str, Any]) -> None:
+        """Complete the file."""
         with self._path.open("wb") as file:
             comments = self._numpy.array([json.dumps(header)])
             self._numpy.savez(file, **self._columns(), comments=comments)
@@ -133,13 +158,16 @@ class AstropyTable(_Collected):
 
     in_memory = 3.0
 
-    def __init__(self, path: Path, types: Mapping[str, str], header: Mapping[str, Any], inputs: int = 1) -> None:
+    def __init__(
+        self, path: Path, types: Mapping[str, str], header: Mapping[str, Any], inputs: int = 1
+    ) -> None:
         super().__init__(path, types, header, inputs)
-        self._table: Any = _import("astropy.table", path).Table
+        self._table: Any = _import("astropy.table").Table
 
     FORMATS: ClassVar[dict[str, str]] = {".fits": "fits", ".ecsv": "ascii.ecsv"}
 
     def finish(self, header: Mapping[str, Any]) -> None:
+        """Complete the file."""
         # A card of FITS has 72 characters, and loses spaces at its end.
         text = json.dumps(header, separators=(",", ":")).replace(" ", "\\u0020")
         table = self._table(self._columns(), meta={"comments": [text]}, copy=False)
@@ -164,36 +192,41 @@ class EcsvTable(AstropyTable):
 class ParquetTable(Table):
     """Apache Parquet, with the header as `comments` in the metadata of the schema."""
 
-    def __init__(self, path: Path, types: Mapping[str, str], header: Mapping[str, Any], inputs: int = 1) -> None:
+    def __init__(
+        self, path: Path, types: Mapping[str, str], header: Mapping[str, Any], inputs: int = 1
+    ) -> None:
         super().__init__(path, types, header, inputs)
-        self._arrow: Any = _import("pyarrow", path)
-        parquet: Any = _import("pyarrow.parquet", path)
-        numpy: Any = _import("numpy", path)
+        self._arrow: Any = _import("pyarrow")
+        parquet: Any = _import("pyarrow.parquet")
+        numpy: Any = _import("numpy")
         fields = [(name, self._arrow.from_numpy_dtype(numpy.dtype(type_))) for name, type_ in types.items()]
         self._schema = self._arrow.schema(fields)
         # Columns of small numbers gain nothing by a dictionary, which takes twice the time.
         self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=False)
 
     def write(self, columns: Mapping[str, Any]) -> None:
-        self._writer.write_table(
-            self._arrow.table({name: columns[name] for name in self._types}, schema=self._schema)
-        )
+        """Append rows."""
+        self._writer.write_table(self._arrow.table(self._exact(columns), schema=self._schema))
 
     def finish(self, header: Mapping[str, Any]) -> None:
+        """Complete the file."""
         self._writer.add_key_value_metadata({"comments": json.dumps(header)})
         self._writer.close()
 
     def abandon(self) -> None:
+        """Close the file."""
         self._writer.close()
 
 
 class Hdf5Table(Table):
     """HDF5: one dataset HITS of records, with the header as its attribute `comments`."""
 
-    def __init__(self, path: Path, types: Mapping[str, str], header: Mapping[str, Any], inputs: int = 1) -> None:
+    def __init__(
+        self, path: Path, types: Mapping[str, str], header: Mapping[str, Any], inputs: int = 1
+    ) -> None:
         super().__init__(path, types, header, inputs)
-        self._numpy: Any = _import("numpy", path)
-        h5py: Any = _import("h5py", path)
+        self._numpy: Any = _import("numpy")
+        h5py: Any = _import("h5py")
         self._text = h5py.string_dtype()
         self._record = self._numpy.dtype(list(types.items()))
         self._file = h5py.File(path, "w")
@@ -203,41 +236,53 @@ class Hdf5Table(Table):
         )  # fmt: skip
 
     def write(self, columns: Mapping[str, Any]) -> None:
+        """Append rows."""
         count = len(next(iter(columns.values())))
         rows = self._numpy.empty(count, self._record)
-        for name in self._types:
-            rows[name] = columns[name]
+        for name, column in self._exact(columns).items():
+            rows[name] = column
         begin = len(self._data)
         self._data.resize((begin + count,))
         self._data[begin:] = rows
 
     def finish(self, header: Mapping[str, Any]) -> None:
+        """Complete the file."""
         self._data.attrs.create("comments", [json.dumps(header)], dtype=self._text)
         self._file.close()
 
     def abandon(self) -> None:
+        """Close the file."""
         self._file.close()
 
 
 class RootTable(Table):
     """ROOT: a TTree HITS with a branch for each column, and the header as a TObjString `comments`."""
 
-    def __init__(self, path: Path, types: Mapping[str, str], header: Mapping[str, Any], inputs: int = 1) -> None:
+    def __init__(
+        self, path: Path, types: Mapping[str, str], header: Mapping[str, Any], inputs: int = 1
+    ) -> None:
         super().__init__(path, types, header, inputs)
-        self._numpy: Any = _import("numpy", path)
-        self._file: Any = _import("uproot", path).recreate(path)
+        self._numpy: Any = _import("numpy")
+        uproot: Any = _import("uproot")
+        self._opened = path.open("w+b")  # given a path, uproot starts a thread that stays
+        self._file: Any = uproot.recreate(self._opened)
         self._tree: Any = self._file.mktree("HITS", {n: self._numpy.dtype(t) for n, t in types.items()})
 
     def write(self, columns: Mapping[str, Any]) -> None:
+        """Append rows."""
         if len(next(iter(columns.values()))):
-            self._tree.extend({name: columns[name] for name in self._types})
+            self._tree.extend(self._exact(columns))
 
     def finish(self, header: Mapping[str, Any]) -> None:
+        """Complete the file."""
         self._file["comments"] = json.dumps(header)
         self._file.close()
+        self._opened.close()
 
     def abandon(self) -> None:
+        """Close the file."""
         self._file.close()
+        self._opened.close()
 
 
 TABLES: dict[str, type[Table]] = {
@@ -264,13 +309,17 @@ def table_class(suffix: str) -> type[Table]:
         There is none.
     """
     if suffix not in TABLES:
-        raise ConfigError(f"unsupported format {suffix!r}: give a name that ends in {', '.join(TABLES)}, or .apx")
+        raise ConfigError(
+            f"unsupported format {suffix!r}: give a name that ends in {', '.join(TABLES)}, or .apx"
+        )
     return TABLES[suffix]
 
 
-def _import(name: str, path: Path) -> Any:
+def _import(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
         library = _LIBRARIES[name.partition(".")[0]]
-        raise Problem(f"this format needs {library}: pip install 'astropix-stream[convert]'; or write .csv") from None
+        raise Problem(
+            f"this format needs {library}: pip install 'astropix-stream[convert]'; or write .csv"
+        ) from None
