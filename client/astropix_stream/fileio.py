@@ -82,6 +82,8 @@ class FileHeader(Mapping[str, Any]):
             If the file is not an .apx file, or its header is damaged.
         """
         start = file.read(len(MAGIC) + LENGTH.size)
+        if not start:
+            raise FormatError("the file is empty")
         if not start.startswith(MAGIC):
             raise FormatError(f"not an .apx file: begins with {start[: len(MAGIC)]!r}, not with {MAGIC!r}")
         if len(start) < len(MAGIC) + LENGTH.size:

@@ -157,7 +157,7 @@ class Job:
             table = make(draft, types, header, len(inputs))
             try:
                 total = sum(source.stat().st_size for source in sources)
-                with progress.open_display(total, in_bytes=True) as display:
+                with progress.open_file_display(total) as display:
                     _write(inputs, table, sum(map(_size_of, types.values())), total, display)
                 table.finish(_header(inputs, complete=True))
             except BaseException:

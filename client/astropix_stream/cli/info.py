@@ -96,6 +96,7 @@ def _shorten(text: str) -> str:
 
 
 _COLUMNS = ("from", "seconds", "readouts", "hits", "rate", "runs", "missing", "left over")
+_BESIDE = 3  # spaces that the table puts beside a column
 _LEAST_NAME = 12  # characters of a file's name that are shown however narrow the terminal is
 
 
@@ -108,8 +109,8 @@ def _print_table(contents: Sequence[Contents]) -> None:
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     rows = [_cells(content) for content in contents]
     shown = _fitting(rows, console.width)
-    widths = [max(len(_COLUMNS[i]), *(len(row[i]) for row in rows)) + 2 for i in shown]
-    room = max(_LEAST_NAME, console.width - sum(widths) - 4)
+    widths = [max(len(_COLUMNS[i]), *(len(row[i]) for row in rows)) + _BESIDE for i in shown]
+    room = max(_LEAST_NAME, console.width - sum(widths) - _BESIDE - 1)
     table = Table(box=SIMPLE_HEAD)
     table.add_column("file", no_wrap=True)
     for i in shown:
@@ -139,8 +140,8 @@ def _fitting(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     if not any(row[-1] for row in rows):
         shown.remove(len(_COLUMNS) - 1)
     for least in (1, 4, 0, 5):
-        taken = sum(max(len(_COLUMNS[i]), *(len(row[i]) for row in rows)) + 2 for i in shown)
-        if taken + _LEAST_NAME + 4 <= width:
+        taken = sum(max(len(_COLUMNS[i]), *(len(row[i]) for row in rows)) + _BESIDE for i in shown)
+        if taken + _LEAST_NAME + _BESIDE + 1 <= width:
             break
         shown.remove(least)
     return shown

@@ -111,7 +111,7 @@ def examine(path: Path, *, keep_duplicates: bool = False) -> Contents:
         many: Any = importlib.import_module("astropix_stream.columns.files")
     except ImportError:  # NumPy is an extra
         return _examine_one_by_one(path, keep_duplicates=keep_duplicates)
-    with many.Pieces(path) as pieces, progress.open_display(path.stat().st_size, in_bytes=True) as display:
+    with many.Pieces(path) as pieces, progress.open_file_display(path.stat().st_size) as display:
         contents = Contents(path, path.stat().st_size, pieces.header)
         kind = _kind_of(path, contents)
         decoder = many.PieceDecoder(kind, keep_duplicates=keep_duplicates) if kind else None

@@ -123,3 +123,11 @@ class Bar(Progress):
 def open_display(total: int | None = None, *, in_bytes: bool = False) -> Progress:
     """Return the display that fits where standard error goes."""
     return (Bar if on_terminal() else Lines)(total, in_bytes=in_bytes)
+
+
+_SOON = 16 << 20  # bytes of a file that are dealt with before a bar would be seen
+
+
+def open_file_display(size_bytes: int) -> Progress:
+    """Return the display for the reading of files of so many bytes in all."""
+    return open_display(size_bytes, in_bytes=True) if size_bytes > _SOON else Nothing(None)
