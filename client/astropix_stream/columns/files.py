@@ -84,7 +84,7 @@ class Pieces(AbstractContextManager["Pieces"]):
             rest = readouts.raw[readouts.begins[-1] :]
             if len(readouts.ids):
                 starts, duplicates = self._tracking.note(readouts)
-                yield Piece(readouts, frozenset(start.position for start in starts), duplicates)
+                yield Piece(readouts, frozenset(starts), duplicates)
             if damage:
                 self.damage = f"{self.path}: {damage}"
                 return
