@@ -65,7 +65,7 @@ def _print_one(content: Contents, *, keep_duplicates: bool) -> None:
         "hits": hits,
         **_times(content),
         "runs": f"{content.runs}, beginning with readout {content.first_id}",
-        "missing": f"{content.missing}, {numbers.counted(content.duplicates, 'duplicate')}, {content.reordered} out of order",
+        "missing": f"{content.missing}, {duplicates}, {content.reordered} out of order",
     }
     if content.readouts and not content.newest_ns:
         lines["readouts"] = f"{content.readouts}"

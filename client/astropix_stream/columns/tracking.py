@@ -36,9 +36,13 @@ class Tracking:
         for begin, end, is_near in self._stretches(readouts):
             at, step = begin, end - begin if is_near else _NEAR
             while at < end:
+                some = min(at + step, end)
                 if not is_near and self._goes_on(readouts, at, end, now):
                     break
-                batch = _batch(readouts, at, min(at + step, end))
+                if not is_near and self._goes_on(readouts, at, some, now):
+                    at = some
+                    continue
+                batch = _batch(readouts, at, some)
                 self._ledger.note(batch, now)
                 starts += [max(0, at + start.position - start.before) for start in batch.runs]
                 if batch.duplicates:
