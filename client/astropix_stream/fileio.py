@@ -61,11 +61,14 @@ class FileHeader(Mapping[str, Any]):
         Says the kind of the readouts.
     is_assumed : bool
         The file does not say its kind, as those of spring 2025: it is taken for AstroPix 4.
+    size : int
+        Bytes that it takes at the top of the file that it was read from; 0 if it was not.
     """
 
     def __init__(self, readout_class: type[Readout[Any]] | int, content: Mapping[str, Any]) -> None:
         self.readout_uid = readout_class if isinstance(readout_class, int) else readout_class.uid()
         self.is_assumed = False
+        self.size = 0
         uid = {"readout_uid": self.readout_uid}
         self._content = uid | dict(content) | uid  # first in the file, and not for the content to change
 
@@ -79,6 +82,8 @@ class FileHeader(Mapping[str, Any]):
             If the file is not an .apx file, or its header is damaged.
         """
         start = file.read(len(MAGIC) + LENGTH.size)
+        if not start:
+            raise FormatError("the file is empty")
         if not start.startswith(MAGIC):
             raise FormatError(f"not an .apx file: begins with {start[: len(MAGIC)]!r}, not with {MAGIC!r}")
         if len(start) < len(MAGIC) + LENGTH.size:
@@ -91,6 +96,7 @@ class FileHeader(Mapping[str, Any]):
             raise FormatError(f"the file ends in its header: {len(text)} of {length} bytes")
         content = _parse_json(text)
         header = cls(content.get("readout_uid", _ASSUMED_UID), content)
+        header.size = len(start) + length
         header.is_assumed = "readout_uid" not in content
         return header
 
@@ -152,8 +158,8 @@ def _parse_json(text: bytes) -> dict[str, Any]:
 class _ApxFile:
     """What a reader and a writer share: an open file that is closed once."""
 
-    def __init__(self, path: PathLike, mode: str) -> None:
-        self._file = open(path, mode)  # noqa: SIM115  # close() and __exit__ close it
+    def __init__(self, path: PathLike, mode: str, file: IO[bytes] | None = None) -> None:
+        self._file = open(path, mode) if file is None else file  # noqa: SIM115  # close() closes it
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -177,6 +183,13 @@ class ApxReader(_ApxFile):
     A file that ends in the middle of a readout gives all whole ones, then sets `leftover_bytes` and logs a
     warning.
 
+    Parameters
+    ----------
+    path
+        The file; a pipe will do, as it is read once from its beginning.
+    file
+        It is open already, at its beginning, and `path` is its name for messages; closed with the reader.
+
     Attributes
     ----------
     header : FileHeader
@@ -185,8 +198,8 @@ class ApxReader(_ApxFile):
         Bytes after the last whole readout, known when the end was reached; 0 in an intact file.
     """
 
-    def __init__(self, path: PathLike) -> None:
-        super().__init__(path, "rb")
+    def __init__(self, path: PathLike, file: IO[bytes] | None = None) -> None:
+        super().__init__(path, "rb", file)
         self._path = os.fspath(path)
         self.leftover_bytes = 0
         try:
@@ -232,8 +245,13 @@ class ApxReader(_ApxFile):
         if damage:
             raise damage  # not before the good readouts that precede it
 
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """Iterate over the bytes of the body as they stand there, up to `size` at a time."""
+        while block := self._file.read(size):
+            yield block
+
     def _walk(self) -> Iterator[tuple[bytes, int, int]]:
-        buffer, base = b"", self._file.tell()
+        buffer, base = b"", self.header.size
         try:
             while block := self._file.read(_BLOCK):
                 buffer += block

@@ -53,6 +53,14 @@ def counted(count: int, thing: str, *, group: bool = False) -> str:
     return f"{grouped(count) if group else count} {thing}{'s' * (count != 1)}"
 
 
+def shortened(text: str, width: int) -> str:
+    """Return a text of at most so many characters: its middle is left out, '/data/2025…_run17.apx'."""
+    if len(text) <= width:
+        return text
+    end = width // 2
+    return f"{text[: max(0, width - 1 - end)]}…{text[len(text) - end :]}"
+
+
 def time_of_day(epoch_ns: int) -> str:
     """Return a time of day, local: '09:25:36'."""
     return datetime.fromtimestamp(epoch_ns / 1e9).strftime("%H:%M:%S")

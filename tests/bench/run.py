@@ -21,6 +21,7 @@ BENCHMARKS = {
     "send": code_rows.send,
     "decode": code_rows.decode,
     "decode_kinds": code_rows.decode_kinds,
+    "files": code_rows.files,
     "monitor": monitor_rows.page,
     "relay_memory": relay_rows.memory,
     "fan_out": relay_rows.fan_out,

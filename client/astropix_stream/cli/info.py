@@ -63,12 +63,13 @@ def _print_one(content: Contents, *, keep_duplicates: bool) -> None:
         "file": f"{content.path}, {numbers.size(content.size_bytes)}",
         "readouts": f"{content.readouts}, {numbers.rate(content.rate)}",
         "hits": hits,
-        "from": numbers.moment(content.oldest_ns),
-        "to": f"{numbers.moment(content.newest_ns)}, {content.span_s:.1f} s later",
-        "longest pause": f"{content.longest_pause_ns / 1e9:.3f} s",
+        **_times(content),
         "runs": f"{content.runs}, beginning with readout {content.first_id}",
-        "missing": f"{content.missing}, {content.duplicates} doubled, {content.reordered} reordered",
+        "missing": f"{content.missing}, {duplicates}, {content.reordered} out of order",
     }
+    if content.readouts and not content.newest_ns:
+        lines["readouts"] = f"{content.readouts}"
+        lines["hits"] = hits.partition(",")[0] if content.decodes and not content.duplicates else hits
     if not content.readouts:
         lines = {"file": lines["file"], "readouts": "0"}
     if content.decoding:
@@ -80,30 +81,67 @@ def _print_one(content: Contents, *, keep_duplicates: bool) -> None:
         print(f"header        {name}: {_shorten(json.dumps(value))}")
 
 
+def _times(content: Contents) -> dict[str, str]:
+    if not content.newest_ns:
+        return {"from": "not known: all timestamps are 0"}
+    return {
+        "from": numbers.moment(content.oldest_ns),
+        "to": f"{numbers.moment(content.newest_ns)}, {content.span_s:.1f} s later",
+        "longest pause": f"{content.longest_pause_ns / 1e9:.3f} s",
+    }
+
+
 def _shorten(text: str) -> str:
     return text if len(text) <= _MAX_HEADER else f"{text[:_MAX_HEADER]}… (all of it with --json)"
+
+
+_COLUMNS = ("from", "seconds", "readouts", "hits", "rate", "runs", "missing", "left over")
+_BESIDE = 3  # spaces that the table puts beside a column
+_LEAST_NAME = 12  # characters of a file's name that are shown however narrow the terminal is
 
 
 def _print_table(contents: Sequence[Contents]) -> None:
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415  (only for several files)
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    rows = [_cells(content) for content in contents]
+    shown = _fitting(rows, console.width)
+    widths = [max(len(_COLUMNS[i]), *(len(row[i]) for row in rows)) + _BESIDE for i in shown]
+    room = max(_LEAST_NAME, console.width - sum(widths) - _BESIDE - 1)
     table = Table(box=SIMPLE_HEAD)
-    table.add_column("file", overflow="fold")
-    table.add_column("from")
-    for name in ("seconds", "readouts", "hits", "rate", "runs", "missing", "left over"):
-        table.add_column(name, justify="right")
-    for content in contents:
-        table.add_row(
-            str(content.path),
-            numbers.moment(content.oldest_ns)[:19] if content.readouts else "",
-            f"{content.span_s:.1f}",
-            str(content.readouts),
-            str(content.hits) if content.decodes else "",
-            numbers.rate(content.rate),
-            str(content.runs),
-            str(content.missing),
-            f"{content.leftover_bytes} bytes" if content.leftover_bytes else "",
-        )
-    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+    table.add_column("file", no_wrap=True)
+    for i in shown:
+        table.add_column(_COLUMNS[i], justify="left" if i == 0 else "right", no_wrap=True)
+    for content, row in zip(contents, rows, strict=True):
+        name = numbers.shortened(str(content.path), room)
+        table.add_row(*map(Text, [name, *(row[i] for i in shown)]))  # as text: no name is markup
+    console.print(table)
+
+
+def _cells(content: Contents) -> list[str]:
+    return [
+        numbers.moment(content.oldest_ns)[:19] if content.newest_ns else "",
+        f"{content.span_s:.1f}",
+        str(content.readouts),
+        str(content.hits) if content.decodes else "",
+        numbers.rate(content.rate) if content.span_s else "",
+        str(content.runs),
+        str(content.missing),
+        f"{content.leftover_bytes} bytes" if content.leftover_bytes else "",
+    ]
+
+
+def _fitting(rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Return the columns that fit beside a short name: what matters least is left out first."""
+    shown = list(range(len(_COLUMNS)))
+    if not any(row[-1] for row in rows):
+        shown.remove(len(_COLUMNS) - 1)
+    for least in (1, 4, 0, 5):
+        taken = sum(max(len(_COLUMNS[i]), *(len(row[i]) for row in rows)) + _BESIDE for i in shown)
+        if taken + _LEAST_NAME + _BESIDE + 1 <= width:
+            break
+        shown.remove(least)
+    return shown

@@ -20,5 +20,6 @@ class AstroPix3Columns(Walked):
 
 def fill_tot(table: NDArray[Any], words: NDArray[np.uint64], clock_mhz: float) -> None:
     """Work out the TOT of half hits."""
-    table["tot"] = words & np.uint64(0xFFF)
-    table["tot_us"] = table["tot"] / clock_mhz
+    ticks = words & np.uint64(0xFFF)
+    table["tot"] = ticks
+    table["tot_us"] = ticks / clock_mhz

@@ -134,14 +134,22 @@ class StreamLedger:
         self._unaccounted = 0
 
     def goes_on(
-        self, batches: Sequence[Batch], readout_ids: Sequence[int], last_timestamp: int, now: Moment
+        self,
+        batches: Sequence[Batch],
+        readout_ids: Sequence[int],
+        last_timestamp: int,
+        now: Moment,
+        *,
+        rising: bool = False,
     ) -> bool:
         """Note batches of one source that go on, in order, where its last ones ended; with the ids of all.
 
         Return false, and note nothing, if they do not, or anything else is open: then tell `note`.
         """
         account = self._sources.get(batches[0].source)
-        return account is not None and account.goes_on(readout_ids, last_timestamp, now, batches)
+        if account is None:
+            return False
+        return account.goes_on(readout_ids, last_timestamp, now, batches, rising=rising)
 
     def note(self, batch: Batch, now: Moment) -> None:
         """Note readouts in order of arrival; write into the batch which runs begin and the duplicates."""

@@ -161,10 +161,22 @@ class SourceSequence(SourceRuns):
             self.shared, self._returns = False, 0
 
     def goes_on(
-        self, readout_ids: Sequence[int], last_timestamp: int, now: Moment, batches: Sequence[Batch]
+        self,
+        readout_ids: Sequence[int],
+        last_timestamp: int,
+        now: Moment,
+        batches: Sequence[Batch],
+        *,
+        rising: bool = False,
     ) -> bool:
-        """Note readouts that go on where the last ones ended, by one comparison; return whether they do."""
-        if self._pending is not None or self._settling or not readout_ids or not self._tracks:
+        """Note readouts that go on where the last ones ended, by one comparison; return whether they do.
+
+        `rising` is said of a file in which the timestamps of all readouts so far rise: then also while a run
+        is young, if the run before ended far from these ids.
+        """
+        if self._pending is not None or not readout_ids or not self._tracks:
+            return False
+        if self._settling and not (rising and self._are_far_from_others(readout_ids)):
             return False
         current, count, stride = self._tracks[0], len(readout_ids), self.stride
         first = current.last_id + stride
@@ -186,9 +198,17 @@ class SourceSequence(SourceRuns):
         self._remembered.add(batches, count)
         if self._rejections or self._kernel.total != self._drops_seen:
             self._settle(current)
-        if current.open:
+        if self._settling:
+            self.tick(now)
+        elif current.open:
             self._close_due(current, now)
         return True
+
+    def _are_far_from_others(self, readout_ids: Sequence[int]) -> bool:
+        """Whether ids are far below those of the run before the present one."""
+        if self._returns or self.shared:
+            return False
+        return all(track.last_id - readout_ids[-1] > self._near for track in self._tracks[1:2])
 
     # One readout
 

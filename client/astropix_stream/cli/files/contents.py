@@ -1,15 +1,19 @@
 """What is in an .apx file, found in one walk over it."""
 
+import importlib
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from astropix_stream.batch import Batch
-from astropix_stream.cli.files.reading import Reading
+from astropix_stream.cli.files.reading import Reading, assumed_kind, trouble_of
+from astropix_stream.cli.terminal import progress
+from astropix_stream.counting.ledger import Counts
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import FileHeader
-from astropix_stream.fmt import Decoding, Readout
+from astropix_stream.fmt import Decoding, Kind, Readout
 from astropix_stream.joining import Joiner, decoded
 
 
@@ -101,21 +105,81 @@ def examine(path: Path, *, keep_duplicates: bool = False) -> Contents:
     OSError
         If it cannot be read.
     """
+    if path.is_dir():
+        raise FormatError(f"{path}: is a directory, not a file of readouts")
+    try:
+        many: Any = importlib.import_module("astropix_stream.columns.files")
+    except ImportError:  # NumPy is an extra
+        return _examine_one_by_one(path, keep_duplicates=keep_duplicates)
+    with many.Pieces(path) as pieces, progress.open_file_display(path.stat().st_size) as display:
+        contents = Contents(path, path.stat().st_size, pieces.header)
+        kind = _kind_of(path, contents)
+        decoder = many.PieceDecoder(kind, keep_duplicates=keep_duplicates) if kind else None
+        previous_ns: int | None = None
+        for piece in pieces:
+            previous_ns = _note_times(contents, piece, previous_ns)
+            if decoder is not None:
+                counted = decoder.count(piece)
+                contents.hits += int(counted.hit_counts.sum())
+                _note_statuses(contents, counted.statuses)
+            if display.due(time.monotonic()):
+                display.show(time.monotonic(), pieces.read_bytes, f"{contents.readouts} readouts")
+        contents.leftover_bytes = pieces.leftover_bytes
+        contents.trouble = trouble_of(path, pieces)
+        return _with_totals(contents, pieces.totals())
+
+
+def _kind_of(path: Path, contents: Contents) -> Kind | None:
+    try:
+        return assumed_kind(path, contents.header)
+    except FormatError:  # of an unknown kind all is told but the hits
+        contents.decodes = False
+        return None
+
+
+def _with_totals(contents: Contents, totals: Counts) -> Contents:
+    contents.runs, contents.missing, contents.reordered = totals.runs, totals.lost, totals.reordered
+    return contents
+
+
+def _note_times(contents: Contents, piece: Any, previous_ns: int | None) -> int | None:
+    """Count the readouts of a piece, and note their times; return the last, for the pause to the next."""
+    readouts = piece.readouts
+    if not contents.readouts:
+        contents.first_id = int(readouts.ids[0])
+        contents.oldest_ns = int(readouts.timestamps[0])
+    contents.readouts += len(piece)
+    contents.duplicates += int(piece.duplicates.sum())
+    times = readouts.timestamps[~piece.duplicates]
+    if not len(times):
+        return previous_ns
+    contents.oldest_ns = min(contents.oldest_ns, int(times.min()))
+    contents.newest_ns = max(contents.newest_ns, int(times.max()))
+    later, earlier = times[1:], times[:-1]
+    pauses = [int((later - earlier)[later > earlier].max(initial=0))]
+    if previous_ns is not None:
+        pauses.append(int(times[0]) - previous_ns)
+    contents.longest_pause_ns = max(contents.longest_pause_ns, *pauses)
+    return int(times[-1])
+
+
+def _note_statuses(contents: Contents, statuses: Any) -> None:
+    if statuses.any():
+        for bit in Decoding:
+            if count := int((statuses >> bit & 1).sum()):
+                contents.decoding[bit] += count
+
+
+def _examine_one_by_one(path: Path, *, keep_duplicates: bool) -> Contents:
     with Reading(path) as reading:
         contents = Contents(path, path.stat().st_size, reading.header)
-        readout_class = None
-        try:
-            readout_class = reading.readout_class()
-        except FormatError:  # of an unknown kind all is told but the hits
-            contents.decodes = False
-        walk = _Walk(contents, readout_class, keep_duplicates=keep_duplicates)
+        kind = _kind_of(path, contents)
+        walk = _Walk(contents, kind.readout_class if kind else None, keep_duplicates=keep_duplicates)
         for batch in reading.batches():
             walk.take(batch)
         contents.leftover_bytes = reading.leftover_bytes
         contents.trouble = reading.trouble
-        totals = reading.sequence.totals()
-    contents.runs, contents.missing, contents.reordered = totals.runs, totals.lost, totals.reordered
-    return contents
+        return _with_totals(contents, reading.sequence.totals())
 
 
 class _Walk:

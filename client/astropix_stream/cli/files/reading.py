@@ -11,8 +11,8 @@ from astropix_stream.batch import Batch
 from astropix_stream.cli.files.sequence import Sequence
 from astropix_stream.cli.terminal import ending
 from astropix_stream.errors import FormatError
-from astropix_stream.fileio import ApxReader
-from astropix_stream.fmt import Kind, Readout
+from astropix_stream.fileio import ApxReader, FileHeader
+from astropix_stream.fmt import Kind, Readout, kind_of_class
 from astropix_stream.wire import NO_SOURCE
 
 T = TypeVar("T")
@@ -61,14 +61,7 @@ class Reading(AbstractContextManager["Reading"]):
         """
         if kind is not None:
             return kind.readout_class
-        if self.header.is_assumed:
-            ending.log.warning(
-                "%s: the header does not say the kind of readouts; taken for AstroPix 4 (4000)", self.path
-            )
-        try:
-            return self.header.readout_class()
-        except FormatError as error:
-            raise FormatError(f"{self.path}: {error}; say with --kind what to take them for") from None
+        return assumed_kind(self.path, self.header).readout_class
 
     def datagrams(self) -> Iterator[tuple[bytes, int, int]]:
         """Iterate over the bytes of the whole readouts, their readout_ids and timestamps (ns)."""
@@ -99,10 +92,43 @@ class Reading(AbstractContextManager["Reading"]):
     def trouble(self) -> str:
         """What is wrong with the file, as far as it was read; empty if nothing is."""
         if self.leftover_bytes:
-            return f"{self.path}: truncated: {self.leftover_bytes} bytes of an incomplete readout at its end"
+            return truncated(self.path, self.leftover_bytes)
         return self._damage
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._reader.close()
+
+
+def assumed_kind(path: Path, header: FileHeader) -> Kind:
+    """Return the kind that a file says, or is taken for, which is told.
+
+    Raises
+    ------
+    FormatError
+        There is no class for what the file says.
+    """
+    if header.is_assumed:
+        ending.log.warning(
+            "%s: the header does not say the kind of readouts; taken for AstroPix 4 (4000)", path
+        )
+    try:
+        return kind_of_class(header.readout_class())
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}; say with --kind what to take them for") from None
+
+
+def truncated(path: Path, count: int) -> str:
+    """Say that a file ends within a readout."""
+    return f"{path}: truncated: {count} bytes of an incomplete readout at its end"
+
+
+def trouble_of(path: Path, pieces: Any) -> str:
+    """Say what is wrong with a file that was read as `columns.files.Pieces`; empty if nothing is."""
+    count, texts = pieces.skipped
+    if count:
+        return f"{path}: {count} skipped: {texts}"
+    if pieces.leftover_bytes:
+        return truncated(path, pieces.leftover_bytes)
+    return f"{pieces.damage}; only what precedes it can be used" if pieces.damage else ""

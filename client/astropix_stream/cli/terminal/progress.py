@@ -25,13 +25,16 @@ class Progress(AbstractContextManager["Progress"], ABC):
     ----------
     total
         Readouts in all; None where there is no end.
+    in_bytes
+        What is counted is bytes of a file, not readouts; the time left is shown too.
     """
 
     first_s: float
     every_s: float
 
-    def __init__(self, total: int | None) -> None:
+    def __init__(self, total: int | None, *, in_bytes: bool = False) -> None:
         self._total = total
+        self._in_bytes = in_bytes
         self._meter = numbers.RateMeter()
         self._next_s: float | None = None
 
@@ -45,7 +48,20 @@ class Progress(AbstractContextManager["Progress"], ABC):
     def show(self, now_s: float, done: int, note: str) -> None:
         """Show how it is."""
         self._next_s = now_s + self.every_s
-        self._show(done, numbers.rate(self._meter.note(now_s, done)), note)
+        rate = self._meter.note(now_s, done)
+        if not self._in_bytes:
+            self._show(done, numbers.rate(rate), note)
+            return
+        left = (self._total or 0) - done
+        if rate and left > 0:
+            note = f"{numbers.duration(left / rate)} left, {note}"
+        self._show(done, f"{numbers.size(rate)}/s", note)
+
+    def _amount(self, done: int, *, of_total: bool) -> str:
+        """Say how much was dealt with, and of how much."""
+        if self._in_bytes:
+            return f"{numbers.size(done)} of {numbers.size(self._total or 0)}"
+        return f"{done} of {self._total} readouts" if of_total else f"{done} readouts"
 
     @abstractmethod
     def _show(self, done: int, rate: str, note: str) -> None:
@@ -59,8 +75,8 @@ class Lines(Progress):
 
     def _show(self, done: int, rate: str, note: str) -> None:
         if done:
-            of_total = "" if self._total is None else f" of {self._total}"
-            print(", ".join(filter(None, (f"{done}{of_total} readouts", rate, note))), file=sys.stderr)
+            amount = self._amount(done, of_total=self._total is not None)
+            print(", ".join(filter(None, (amount, rate, note))), file=sys.stderr)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -80,18 +96,19 @@ class Bar(Progress):
 
     first_s, every_s = 0.0, _BAR_EVERY_S
 
-    def __init__(self, total: int | None) -> None:
-        super().__init__(total)
+    def __init__(self, total: int | None, *, in_bytes: bool = False) -> None:
+        super().__init__(total, in_bytes=in_bytes)
         from rich import console, progress  # noqa: PLC0415  (only a terminal needs it)
 
-        columns = ("{task.completed:.0f} readouts", "{task.fields[rate]}", "{task.fields[note]}")
+        columns = ("{task.fields[amount]}", "{task.fields[rate]}", "{task.fields[note]}")
         self._bar = progress.Progress(
             progress.BarColumn(), *columns, console=console.Console(stderr=True), transient=True
         )
-        self._task = self._bar.add_task("", total=total, rate="", note="")
+        self._task = self._bar.add_task("", total=total, amount="", rate="", note="")
 
     def _show(self, done: int, rate: str, note: str) -> None:
-        self._bar.update(self._task, completed=done, rate=rate, note=note)
+        amount = self._amount(done, of_total=False)
+        self._bar.update(self._task, completed=done, amount=amount, rate=rate, note=note)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -103,6 +120,14 @@ class Bar(Progress):
         self._bar.stop()
 
 
-def open_display(total: int | None = None) -> Progress:
+def open_display(total: int | None = None, *, in_bytes: bool = False) -> Progress:
     """Return the display that fits where standard error goes."""
-    return (Bar if on_terminal() else Lines)(total)
+    return (Bar if on_terminal() else Lines)(total, in_bytes=in_bytes)
+
+
+_SOON = 16 << 20  # bytes of a file that are dealt with before a bar would be seen
+
+
+def open_file_display(size_bytes: int) -> Progress:
+    """Return the display for the reading of files of so many bytes in all."""
+    return open_display(size_bytes, in_bytes=True) if size_bytes > _SOON else Nothing(None)

@@ -2,15 +2,16 @@
 
 import csv
 import importlib
+import json
 
 import pytest
 
-from astropix_stream import cli
+from astropix_stream import cli, fmt
 from astropix_stream.cli.files import tables
 from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.cli.terminal.ending import Problem
 from astropix_stream.fileio import FileHeader, apx_open
-from astropix_stream.fmt import AstroPix4Hit, AstroPix4Readout
+from astropix_stream.fmt import ASTROPIX4, AstroPix4Hit, AstroPix4Readout
 
 HIT = bytes.fromhex("e0401eac0dccc200")
 
@@ -42,14 +43,16 @@ def expected(file):
 
 def read_csv(path):
     with path.open(newline="") as file:
-        names, *rows = csv.reader(file)
+        comment, names, *rows = csv.reader(file, quoting=csv.QUOTE_NONE)
+    assert comment[0].startswith("#{")
     return names, [[float(text) if "." in text else int(text) for text in row] for row in rows]
 
 
 def read_npz(path):
     numpy = pytest.importorskip("numpy")
     with numpy.load(path) as archive:
-        names = archive.files
+        *names, comments = archive.files
+        assert comments == "comments"
         return names, [list(row) for row in zip(*(archive[name].tolist() for name in names), strict=True)]
 
 
@@ -59,8 +62,32 @@ def read_parquet(path):
     return table.column_names, [list(row.values()) for row in table.to_pylist()]
 
 
-READERS = {".csv": read_csv, ".npz": read_npz, ".parquet": read_parquet}
-LIBRARIES = {".csv": "csv", ".npz": "numpy", ".parquet": "pyarrow"}
+def read_astropy(path):
+    table = pytest.importorskip("astropy.table").Table.read(path)
+    return table.colnames, [
+        list(row) for row in zip(*(table[n].tolist() for n in table.colnames), strict=True)
+    ]
+
+
+def read_root(path):
+    # With a path, uproot starts a thread that stays.
+    with path.open("rb") as opened, pytest.importorskip("uproot").open(opened) as file:
+        columns = file["HITS"].arrays(library="np")
+    return list(columns), [list(row) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
+
+
+READERS = {".csv": read_csv, ".npz": read_npz, ".parquet": read_parquet} | {
+    ".ecsv": read_astropy,
+    ".fits": read_astropy,
+    ".hdf5": read_astropy,
+    ".root": read_root,
+}
+LIBRARIES = {".csv": "csv", ".npz": "numpy", ".parquet": "pyarrow"} | {
+    ".ecsv": "astropy",
+    ".fits": "astropy",
+    ".hdf5": "h5py",
+    ".root": "uproot",
+}
 
 
 @pytest.mark.parametrize("kind", READERS)
@@ -169,18 +196,171 @@ def test_a_table_that_exists_is_kept(file, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["hits", "hits.xls", "hits.CSV"])
 def test_another_kind(name, file, tmp_path, capsys):
     assert cli.run(["convert", str(file), str(tmp_path / name)]) == 2
-    assert "give a name that ends in .csv, .parquet or .npz" in capsys.readouterr().err
+    assert "unsupported format" in capsys.readouterr().err
     assert not (tmp_path / name).exists()
 
 
-@pytest.mark.parametrize(("kind", "library"), [(".npz", "NumPy"), (".parquet", "PyArrow")])
-def test_without_the_library(kind, library, file, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("suffix", "library"),
+    [
+        (".npz", "NumPy"),
+        (".parquet", "PyArrow"),
+        (".fits", "NumPy"),
+        (".hdf5", "NumPy"),
+        (".root", "NumPy"),
+    ],
+)
+def test_without_the_library(suffix, library, tmp_path, monkeypatch):
     def missing(name):
         raise ImportError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(Problem, match=f"this needs {library}: pip install"):
-        tables.open_table(tmp_path / "hits", kind, AstroPix4Readout)
+    with pytest.raises(Problem) as caught:
+        tables.table_class(suffix)(tmp_path / "hits", ASTROPIX4.types, {})
+    assert str(caught.value).startswith(
+        f"this format needs {library}: pip install 'astropix-stream[convert]';"
+    )
+
+
+def test_csv_needs_no_library(file, expected, tmp_path, monkeypatch):
+    path = tmp_path / "hits.csv"
+    real = importlib.import_module
+
+    def missing(name):
+        if name.partition(".")[0] in ("numpy", "pyarrow"):
+            raise ImportError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    assert cli.run(["convert", str(file), str(path)]) == 0
+    assert read_csv(path)[1] == expected
+
+
+def header_of(path):
+    if path.suffix == ".csv":
+        table = pytest.importorskip("astropy.table").Table.read(path, comment="#")
+    elif path.suffix == ".root":
+        with path.open("rb") as opened, pytest.importorskip("uproot").open(opened) as root:
+            return json.loads(str(root["comments"]))
+    elif path.suffix == ".npz":
+        return json.loads("".join(pytest.importorskip("numpy").load(path)["comments"]))
+    elif path.suffix == ".parquet":
+        metadata = pytest.importorskip("pyarrow.parquet").ParquetFile(path).metadata.metadata
+        return json.loads(metadata[b"comments"])
+    else:
+        table = pytest.importorskip("astropy.table").Table.read(path)
+    return json.loads("".join(table.meta["comments"]))
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_each_carries_the_header_and_what_was_counted(kind, tmp_path):
+    pytest.importorskip(LIBRARIES[kind])
+    note = "two  spaces at every place, so that a card of FITS ends in one: " + "a " * 200
+    source, path = tmp_path / "run.apx", tmp_path / f"hits{kind}"
+    with apx_open(source, "wb", FileHeader(AstroPix4Readout, {"note": note, "e": "é"})) as writer:
+        for i in (0, 1, 2, 5, 6, 6):
+            writer.write(AstroPix4Readout(HIT, i, 10**18 + i).to_bytes())
+    assert cli.run(["convert", str(source), str(path)]) == 0
+    header = header_of(path)
+    ours = header.pop("astropix_stream")
+    assert header == {"readout_uid": 4000, "note": note, "e": "é"}
+    assert (ours["file"], ours["kind"], ours["readouts"], ours["hits"]) == ("run.apx", "AstroPix 4", 6, 5)
+    assert (ours["lost"], ours["duplicates"], ours["live_fraction"]) == (2, 1, 5 / 7)
+
+
+def test_columns_several_files_and_a_directory(file, expected, tmp_path, capsys):
+    other = tmp_path / "other.apx"
+    other.write_bytes(file.read_bytes())
+    both = tmp_path / "both.csv"
+    assert cli.run(["convert", str(file), str(other), str(both), "--columns", "row, readout_id"]) == 0
+    assert read_csv(both) == (["row", "readout_id"], [[row[5], row[2]] for row in expected] * 2)
+    assert [each["file"] for each in header_of(both)["astropix_stream"]["files"]] == ["run.apx", "other.apx"]
+    (tmp_path / "tables").mkdir()
+    assert cli.run(["convert", str(file), str(other), str(tmp_path / "tables"), "--format", "csv"]) == 0
+    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == ["other.csv", "run.csv"]
+    capsys.readouterr()
+    for wrong, said in (
+        ([str(file), str(tmp_path / "x.csv"), "--columns", "tot"], "unknown column 'tot'; there are chip_id"),
+        ([str(file), str(tmp_path / "tables")], "is a directory: say with --format"),
+        ([str(file), str(tmp_path / "x.csv"), "--format", "csv"], "the target is a directory that exists"),
+        ([str(file), str(tmp_path / "x.csv"), "--pixels"], "a hit of AstroPix 4 is a pixel already"),
+        ([str(tmp_path / "tables"), str(tmp_path / "x.csv")], "is a directory, not a file of readouts"),
+        ([str(file), str(file), "--force"], "is what is to be converted"),
+    ):
+        assert cli.run(["convert", *wrong]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_pixels_of_half_hits(tmp_path):
+    numpy = pytest.importorskip("numpy")
+    from astropix_stream.columns import columns, match_pixels
+    from astropix_stream.fmt import ASTROPIX3
+
+    column, row = (bytes(fmt.reverse_bit_order(bytes(half))) for half in HALVES)
+    source, path = tmp_path / "run.apx", tmp_path / "pixels.npz"
+    with apx_open(source, "wb", FileHeader(3000, {})) as writer:
+        for i in range(3):
+            writer.write(ASTROPIX3.readout_class(column + row + column, i, 10**18 + i).to_bytes())
+    assert cli.run(["convert", str(source), str(path), "--pixels"]) == 0
+    archive = numpy.load(path)
+    assert (archive["row"].tolist(), archive["column"].tolist()) == ([7] * 3, [9] * 3)
+    assert header_of(path)["astropix_stream"]["half_hits_without_partner"] == 3
+    assert len(match_pixels(columns(source), ASTROPIX3).table) == 3
+
+
+# chip 0, payload 4: column 9 with a TOT of 200 ticks; row 7, of 220.
+HALVES = ([0x04, 0x80 | 9, 5, 0, 200], [0x04, 7, 5, 0, 220])
+
+
+def test_other_formats_become_apx(tmp_path, capsys):
+    log, path = tmp_path / "run.log", tmp_path / "run.apx"
+    log.write_text(
+        "Voltagecard: {'thpix': 1.1}\r\n Namespace(chipVer=4)\r\n"
+        f"0\tb'{HIT.hex()}ffff'\r\n1\tb'{HIT.hex()}f'\r\n2\tb'{HIT.hex()}'\r\n"
+    )
+    assert cli.run(["convert", str(log), str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == f"2 readouts written to {path}\n"
+    assert "1 skipped: line 4: readout 1 has an odd number" in err
+    with apx_open(path) as reader:
+        assert reader.header["Voltagecard"] == {"thpix": 1.1}
+        assert reader.header.readout_uid == 4000
+        assert [readout.data() for readout in reader] == [HIT, HIT]
+
+
+def test_a_file_without_a_uid_is_taken_for_astropix4(tmp_path, caplog):
+    old, path = tmp_path / "old.apx", tmp_path / "new.apx"
+    with apx_open(old, "wb", FileHeader(AstroPix4Readout, {})) as writer:
+        writer.write(AstroPix4Readout(HIT, 0, 1).to_bytes())
+    old.write_bytes(old.read_bytes().replace(b'"readout_uid": 4000', b'"a":1              '))
+    assert cli.run(["convert", str(old), str(path)]) == 0
+    assert "taken for AstroPix 4 (4000)" in caplog.text
+    caplog.clear()
+    with apx_open(path) as reader:
+        assert reader.header.readout_uid == 4000
+    assert cli.run(["convert", str(old), str(path), "--kind", "3000", "--force"]) == 0
+    assert [record.name for record in caplog.records] == ["astropix_stream.fileio"]  # not shown by commands
+    with apx_open(path) as reader:
+        assert reader.header.readout_uid == 3000
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("kind", [".csv", ".ecsv", ".fits", ".hdf5"])
+def test_a_real_run_is_as_its_users_exchange_it(kind, tmp_path):
+    from conftest import SHARED
+
+    table = pytest.importorskip("astropy.table").Table
+    path = tmp_path / f"hits{kind}"
+    assert cli.run(["convert", str(SHARED / "data" / "run_20250723.apx"), str(path)]) == 0
+    theirs = table.read(SHARED / "data" / "run_20250723_hits.csv", comment="#")
+    ours = table.read(path, **({"comment": "#"} if kind == ".csv" else {}))
+    assert ours.colnames == theirs.colnames
+    for name, type_ in ASTROPIX4.types.items():
+        assert (ours[name] == theirs[name]).all()
+        assert ours[name].dtype.str[1:] == type_ or kind == ".csv"
+    header = header_of(path)
+    del header["astropix_stream"]
+    assert header == json.loads("".join(theirs.meta["comments"]))
 
 
 def test_a_failure_leaves_no_half_table(file, tmp_path, monkeypatch, capsys):

@@ -1,0 +1,52 @@
+"""Copy the readouts of a file of any format to an .apx file, byte for byte."""
+
+from pathlib import Path
+
+from astropix_stream.cli.files.reading import assumed_kind, truncated
+from astropix_stream.errors import FormatError
+from astropix_stream.fileio import ApxReader, ApxWriter, FileHeader
+from astropix_stream.files import open_readouts
+from astropix_stream.fmt import Kind
+
+
+def copy_readouts(source: Path, target: Path, kind: Kind | None) -> tuple[int, str]:
+    """Write the readouts of a file to an .apx file.
+
+    Parameters
+    ----------
+    source, target
+        The files; the target is overwritten.
+    kind
+        What a person says that the readouts are; None believes the file.
+
+    Returns
+    -------
+    readouts : int
+        How many were written.
+    trouble : str
+        What is wrong with the source; empty if nothing is.
+
+    Raises
+    ------
+    FormatError, OSError
+        The source is no file of readouts, or a file cannot be read or written.
+    """
+    if source.is_dir():
+        raise FormatError(f"{source}: is a directory, not a file of readouts")
+    count, damage = 0, ""
+    with open_readouts(source, kind) as reader:
+        uid = kind.uid if kind is not None else reader.header.readout_uid
+        if kind is None and reader.header.is_assumed:
+            assumed_kind(source, reader.header)
+        with ApxWriter(target, FileHeader(uid, reader.header), overwrite=True) as writer:
+            try:
+                for raw, _, _ in reader.datagrams():
+                    writer.write(raw)
+                    count += 1
+            except FormatError as error:
+                damage = f"{error}; only what precedes it can be used"
+        if not isinstance(reader, ApxReader) and reader.skipped:
+            return count, f"{source}: {reader.skipped} skipped: {reader.complaints}"
+        if reader.leftover_bytes:
+            return count, truncated(source, reader.leftover_bytes)
+    return count, damage

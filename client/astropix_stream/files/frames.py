@@ -1,0 +1,104 @@
+"""Raw frames of an A-STEP, as its DAQ writes them into a .bin file, to readouts of kind 3100. Pure.
+
+Readouts begin and end where frames do. Nothing is left out: noise and bad frames are part of the readouts.
+"""
+
+from itertools import chain
+
+from astropix_stream.fileio import FileHeader
+from astropix_stream.files.parser import Found, Parser
+from astropix_stream.fmt import ASTEP, HEADER, HEADER_SIZE, MAGIC, Kind
+from astropix_stream.fmt.astep import find_frames
+
+MAX_DATAGRAM = 1400  # bytes: nothing is fragmented on an Ethernet
+_MAX_DATA = MAX_DATAGRAM - HEADER_SIZE
+_ID_MASK = 0xFFFFFFFF
+
+
+class FrameParser(Parser):
+    """Groups frames into readouts.
+
+    Parameters
+    ----------
+    kind
+        Of the readouts: `ASTEP`, or that with other settings of the firmware.
+    offset
+        Where in the file the bytes begin that it will get.
+    next_id
+        The readout_id of the first readout; they count on, and begin at 0 after 4 294 967 295.
+
+    Attributes
+    ----------
+    next_id : int
+        The readout_id of the next readout.
+    whole_frames, bad_frames, noise_bytes : int
+        What was found so far.
+    """
+
+    def __init__(self, kind: Kind = ASTEP, offset: int = 0, next_id: int = 0) -> None:
+        super().__init__(offset)
+        self.header = FileHeader(kind.uid, {})
+        self.next_id = next_id
+        self.whole_frames = self.bad_frames = self.noise_bytes = 0
+        self._frame_length: int = kind.readout_class.frame_length()  # type: ignore[attr-defined]
+        self._lost = False
+        self._ready = b""  # frames of the readout that is being filled
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are frames that wait for others, to fill a readout."""
+        return bool(self._ready)
+
+    def feed(self, data: bytes) -> list[Found]:
+        """Take the bytes that follow; return the readouts that are full now."""
+        self._buffer += data
+        return self._take(ended=False)
+
+    def flush(self) -> list[Found]:
+        """Return the frames that are there, as a readout.
+
+        Behind noise a frame is believed when the head of another follows it; if none does for now, the end
+        of what was written will do.
+        """
+        found = []
+        if self._lost and self._buffer:
+            whole = find_frames(self._buffer, self._frame_length, lost=True).whole
+            if whole and whole[-1] + 1 + self._frame_length == len(self._buffer):
+                found = self._take(ended=True)
+        return [*found, *self._give()]
+
+    def finish(self) -> list[Found]:
+        """Return the rest as readouts: nothing follows."""
+        return [*self._take(ended=True), *self._give()]
+
+    def _take(self, *, ended: bool) -> list[Found]:
+        buffer = self._buffer
+        frames = find_frames(buffer, self._frame_length, ended=ended, lost=self._lost)
+        self._lost = frames.lost
+        self.whole_frames += len(frames.whole)
+        self.bad_frames += len(frames.bad)
+        self.noise_bytes += sum(end - begin for begin, end in frames.noise)
+        begins = chain(frames.whole, (at for at, _ in frames.bad), (at for at, _ in frames.noise))
+        bounds = sorted({*begins, frames.end} - {0})
+        found: list[Found] = []
+        begin = 0
+        for end in bounds:
+            while end - begin > _MAX_DATA:  # noise
+                found += self._give()
+                self._ready = buffer[begin : begin + _MAX_DATA]
+                begin += _MAX_DATA
+            if len(self._ready) + end - begin > _MAX_DATA:
+                found += self._give()
+            self._ready += buffer[begin:end]
+            begin = end
+        self._buffer = buffer[frames.end :]
+        return found
+
+    def _give(self) -> list[Found]:
+        data, self._ready = self._ready, b""
+        if not data:
+            return []
+        self.offset += len(data)
+        readout_id = self.next_id
+        self.next_id = readout_id + 1 & _ID_MASK
+        return [Found(HEADER.pack(MAGIC, readout_id, 0, len(data)) + data, readout_id, 0, self.offset)]

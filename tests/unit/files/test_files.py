@@ -1,0 +1,198 @@
+"""Files of readouts: what each format gives, in pieces of any size, and what is wrong with it."""
+
+import os
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astropix_stream.errors import FormatError
+from astropix_stream.fileio import FileHeader
+from astropix_stream.files import ApxParser, FrameParser, LogParser, open_readouts
+from astropix_stream.fmt import ASTEP, HEADER_SIZE, AStepReadout, AstroPix4Readout
+
+LOG = (
+    b"Voltagecard: {'thpmos': 0, 'vcasc2': 1.1}\n"
+    b" Namespace(name='a', chipVer=3, inject=[1, [9, 2]], maxruns=None, odd=some_name)\n"
+    b"0\tb'20e1bcffff'\n"
+    b"1\tb'20e1bcfff'\n"
+    b"nonsense\n"
+    b"2\tb'20zz'\n"
+    b"4294967296\tb'20'\n"
+    b"7\tb'20'\n"
+)
+
+
+def frame(number, layer=1):
+    return bytes([10, layer, 0x0C, 0x85, 1, 2, 3]) + number.to_bytes(4, "little")
+
+
+def apx(count=5, header=None):
+    body = b"".join(AstroPix4Readout(bytes([0xE0, i] * 4), i, i).to_bytes() for i in range(count))
+    return FileHeader(4000, header or {}).serialize() + body
+
+
+def in_pieces(parser, data, seed):
+    rng, found, at = random.Random(seed), [], 0
+    while at < len(data):
+        size = rng.choice([1, 2, 7, 30, 500])
+        found += parser.feed(data[at : at + size])
+        at += size
+    return [*found, *parser.finish()]
+
+
+def write(path, data):
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+def test_a_log_gives_its_configuration_and_the_lines_that_are_whole(tmp_path, ending):
+    with open_readouts(write(tmp_path / "a.log", LOG.replace(b"\n", ending))) as reader:
+        found = list(reader.datagrams())
+    assert [(raw[HEADER_SIZE:], i, ns) for raw, i, ns in found] == [
+        (bytes.fromhex("20e1bc"), 0, 0),
+        (b"\x20", 7, 0),
+    ]
+    assert dict(reader.header) == {
+        "readout_uid": 3000,
+        "Voltagecard": {"thpmos": 0, "vcasc2": 1.1},
+        "options": {"name": "a", "chipVer": 3, "inject": [1, [9, 2]], "maxruns": None, "odd": "some_name"},
+    }
+    assert reader.skipped == 4
+    assert reader.complaints.startswith(
+        "line 4: readout 1 has an odd number of hexadecimal digits (9); line 5: neither"
+    )
+    assert "and 1 more" in reader.complaints
+
+
+def test_a_log_that_is_cut_says_how_many_bytes_are_left(tmp_path):
+    with open_readouts(write(tmp_path / "a.log", LOG + b"8\tb'20")) as reader:
+        assert [i for _, i, _ in reader.datagrams()] == [0, 7]
+    assert reader.leftover_bytes == 6
+
+
+def test_a_last_line_needs_no_end(tmp_path):
+    with open_readouts(write(tmp_path / "a.log", LOG + b"8\tb'20'")) as reader:
+        assert [i for _, i, _ in reader.datagrams()] == [0, 7, 8]
+    assert reader.leftover_bytes == 0
+
+
+def test_a_line_without_end_does_not_fill_the_memory():
+    parser = LogParser()
+    for _ in range(5):
+        assert not parser.feed(b"x" * 1_000_000)
+    assert parser.leftover_bytes <= 1 << 20
+    assert [found.readout_id for found in parser.feed(b"xx\n3\tb'20'\n")] == [3]
+    assert parser.complaints.count == 1
+
+
+@given(st.binary(max_size=400))
+def test_any_line_is_a_readout_or_a_complaint(data):
+    parser = LogParser()
+    parser.feed(data + b"\n")
+    parser.finish()
+    assert parser.offset == len(data) + 1
+
+
+def test_frames_are_grouped_at_frame_boundaries_and_nothing_is_left_out(tmp_path):
+    data = b"".join(frame(i) for i in range(400)) + b"\xfe\xff" + frame(7) + frame(8)
+    with open_readouts(write(tmp_path / "a.bin", data)) as reader:
+        found = list(reader.datagrams())
+    assert b"".join(raw[HEADER_SIZE:] for raw, _, _ in found) == data
+    assert [readout_id for _, readout_id, _ in found] == list(range(len(found)))
+    assert max(len(raw) for raw, _, _ in found) <= 1400
+    assert sum(len(AStepReadout.from_bytes(raw).hits()) for raw, _, _ in found) == 402
+    assert reader.header.readout_uid == 3100
+
+
+@given(st.lists(st.one_of(st.binary(max_size=2000), st.builds(frame, st.integers(0, 9)))), st.integers())
+def test_frames_in_pieces_are_those_of_the_whole(parts, seed):
+    data = b"".join(parts)
+    whole = FrameParser()
+    found = [*whole.feed(data), *whole.finish()]
+    pieces = FrameParser()
+    assert in_pieces(pieces, data, seed) == found
+    assert b"".join(each.raw[HEADER_SIZE:] for each in found) + data[whole.offset :] == data
+    assert (pieces.whole_frames, pieces.noise_bytes) == (whole.whole_frames, whole.noise_bytes)
+
+
+def test_half_a_frame_waits_for_the_rest():
+    parser = FrameParser()
+    parser.feed(frame(1) + frame(2)[:5])
+    (found,) = parser.flush()
+    assert (found.raw[HEADER_SIZE:], found.end, parser.leftover_bytes) == (frame(1), 11, 5)
+    parser.feed(frame(2)[5:])
+    (found,) = parser.flush()
+    assert (found.raw[HEADER_SIZE:], found.readout_id, found.end) == (frame(2), 1, 22)
+
+
+def test_a_frame_behind_noise_does_not_wait_for_ever():
+    parser = FrameParser()
+    parser.feed(b"\xff\xff" + frame(1))
+    assert b"".join(found.raw[HEADER_SIZE:] for found in parser.flush()) == b"\xff\xff" + frame(1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_apx_file_in_pieces_is_that_of_the_whole(seed):
+    parser = ApxParser()
+    found = in_pieces(parser, apx(20, {"a": 1}), seed)
+    assert [each.readout_id for each in found] == list(range(20))
+    assert parser.header is not None
+    assert parser.header["a"] == 1
+    assert parser.offset == found[-1].end == len(apx(20, {"a": 1}))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bytes_that_are_no_readout_are_skipped_in_a_growing_file(seed):
+    parser = ApxParser()
+    data = apx(3) + b"\xfe\xdc noise \xfe\xdc\xba" + b"\xff" * 20 + apx(3)[len(apx(0)) :]
+    assert [each.readout_id for each in in_pieces(parser, data, seed)] == [0, 1, 2, 0, 1, 2]
+    assert parser.complaints
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "text"),
+    [
+        ("a.bin", b"", "a.bin: the file is empty"),
+        ("a.log", b"", "a.log: the file is empty"),
+        ("a", bytes(range(128, 256)), "a: not an .apx file .* nor a text log, nor frames"),
+        ("a.apx", b"\x89PNG\r\n\x1a\n", "a.apx: not an .apx file: begins with"),
+        ("a.apx", b"just text", "a.apx: not an .apx file: begins with"),
+        ("a.apx", b"", "a.apx: not an .apx file: begins with"),
+    ],
+)
+def test_what_is_no_file_of_readouts_is_named(tmp_path, name, data, text):
+    with pytest.raises(FormatError, match=text):
+        open_readouts(write(tmp_path / name, data))
+
+
+@pytest.mark.parametrize("name", ["a.apx", "a.bin", "a.log", "a"])
+@pytest.mark.parametrize(
+    ("data", "uid"),
+    [(apx(), 4000), (LOG, 3000), (b"".join(map(frame, range(9))), 3100)],
+    ids=["apx", "log", "bin"],
+)
+def test_the_content_tells_the_format_whatever_the_name(tmp_path, name, data, uid):
+    if (name, uid) == ("a.apx", 3100):
+        pytest.skip("frames called .apx are refused")
+    with open_readouts(write(tmp_path / name, data)) as reader:
+        assert reader.header.readout_uid == uid
+        assert list(reader.datagrams())
+
+
+@pytest.mark.parametrize("data", [apx(), LOG, b"".join(map(frame, range(9)))], ids=["apx", "log", "bin"])
+def test_a_pipe_is_read_as_a_file_is(tmp_path, data):
+    read, wrote = os.pipe()
+    os.write(wrote, data)
+    os.close(wrote)
+    with open_readouts(f"/dev/fd/{read}") as reader, open_readouts(write(tmp_path / "a", data)) as file:
+        assert list(reader.datagrams()) == list(file.datagrams())
+    os.close(read)
+
+
+def test_settings_of_the_firmware_say_how_long_a_frame_is(tmp_path):
+    long = b"".join(bytes([14, 1, 0x0C, 0x85, 1, 2, 3]) + bytes(8) for _ in range(3))
+    with open_readouts(write(tmp_path / "a.bin", long), ASTEP.configured(timestamp_bytes=8)) as reader:
+        assert [len(raw) for raw, _, _ in reader.datagrams()] == [HEADER_SIZE + 45]
