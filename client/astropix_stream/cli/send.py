@@ -2,19 +2,25 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from astropix_stream.cli.files.reading import Reading
 from astropix_stream.cli.playing import player, replay
 from astropix_stream.cli.terminal import ending, options, progress
+from astropix_stream.errors import ConfigError
+from astropix_stream.files import STDIN
+from astropix_stream.fmt import Kind
 from astropix_stream.sock import DEFAULT_GROUP, DEFAULT_PORT, MulticastSender
+
+_FOLLOW = "Following a file that a DAQ writes"
 
 EXAMPLES = (
     "Examples:\n\n"
     "apx send run.apx  (as fast as it was recorded)\n\n"
     "apx send run.apx --speed 10 --interface eth1\n\n"
+    "apx send --follow /data/run.bin --interface eth1  (while the DAQ writes it)\n\n"
     "apx send run.apx --loop --rate 1000 --now --loss 1% --seed 7"
 )
 
@@ -36,6 +42,14 @@ def command(
             "--loop", help="Again and again, until Ctrl-C; each pass is a run with newer timestamps."
         ),
     ] = False,
+    max_pause: Annotated[
+        float,
+        typer.Option(
+            parser=options.positive,
+            metavar="N",
+            help="Seconds that a pause inside a file may be long; a longer one is left out.",
+        ),
+    ] = replay.MAX_PAUSE_S,
     start: Annotated[int, typer.Option(min=0, help="Leave out so many readouts at the beginning.")] = 0,
     count: Annotated[int | None, typer.Option(min=1, help="Play so many readouts (in each pass).")] = None,
     now: Annotated[
@@ -45,16 +59,45 @@ def command(
     duplicate: options.Duplicate = 0.0,
     reorder: options.Reorder = 0.0,
     seed: options.Seed = None,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="Send what a DAQ writes to the file, as it is written; of a folder, to its newest file.",
+            rich_help_panel=_FOLLOW,
+        ),
+    ] = False,
+    begin: options.From = "beginning",
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to keep how far it was sent; by default in $STATE_DIRECTORY or ~/.local/state.",
+            show_default=False,
+            rich_help_panel=_FOLLOW,
+        ),
+    ] = None,
+    kind: options.KindOption = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Play .apx files into a multicast group, byte for byte, with the timing of the run.
+    """Play files into a multicast group, byte for byte, with the timing of the run.
 
-    A damaged file is played up to the damage; the exit code then is 2.
+    A damaged file is played up to the damage; the exit code then is 2. With --follow, send live what a DAQ
+    writes that does not multicast itself, until Ctrl-C. It goes on where it was when it is started again.
     """
-    recording = RecordedRuns(files, start, count)
+    if follow:
+        given = {"--loop": loop, "--start": start, "--count": count, "--now": now, "--rate": rate}
+        given |= {"--speed": speed != 1.0, "--loss": loss, "--duplicate": duplicate, "--reorder": reorder}
+        _check_follow(files, begin, [name for name, value in given.items() if value])
+        destination = Destination(group, port, interface, ttl)
+        _follow(files[0], destination, state, kind, from_end=begin == "end", as_json=as_json)
+        return
+    recording = RecordedRuns(files, start, count, kind=kind, max_pause_s=max_pause)
     extent = recording.measure()
     pacing = replay.Pacing(speed, rate)
+    if rate is None and speed != replay.AT_ONCE:
+        recording.check_times()
     dues = replay.repeat(recording.open_pass, extent) if loop else recording.open_pass()
     total, duration_s = (None, None) if loop else (extent.readouts, pacing.duration_s(extent) or None)
     network = replay.BadNetwork(loss=loss, duplicate=duplicate, reorder=reorder, seed=seed)
@@ -66,6 +109,52 @@ def command(
     ending.finish(wrong=playing.incomplete, interrupted=interrupted and not loop)
 
 
+class Destination(NamedTuple):
+    """Where to send."""
+
+    group: str
+    port: int
+    interface: str | None
+    ttl: int
+
+
+def _check_follow(files: list[Path], begin: str, unfit: list[str]) -> None:
+    """Say what does not go with --follow."""
+    if len(files) != 1:
+        raise ConfigError("--follow takes one file or folder: start an apx send for each")
+    if str(files[0]) == STDIN:
+        raise ConfigError("--follow needs a file: standard input has nothing to go on with after a restart")
+    if begin not in ("beginning", "end"):
+        raise ConfigError(f"--from {begin!r}: write beginning or end")
+    if unfit:
+        raise ConfigError(f"--follow sends all that is written, when it is written: leave out {unfit[0]}")
+
+
+def _follow(
+    path: Path,
+    to: Destination,
+    state: Path | None,
+    kind: Kind | None,
+    *,
+    from_end: bool,
+    as_json: bool,
+) -> None:
+    from astropix_stream.cli.playing import progress_file, relaying  # noqa: PLC0415
+
+    kept = progress_file.find_state(path, f"{to.group} {to.port}", state)
+    with (
+        progress_file.ProgressFile(kept) as progress_kept,
+        MulticastSender(to.group, to.port, to.ttl, interface=to.interface) as sender,
+    ):
+        following = relaying.Relaying(path, sender, progress_kept, kind, from_end=from_end)
+        ending.log.info("sending what is written to %s, to %s; state: %s", path, sender, kept)
+        try:
+            following.run()
+        finally:
+            following.print_summary(as_json=as_json)
+    ending.finish(wrong=following.incomplete)
+
+
 class RecordedRuns:
     """The readouts of some files, of which a part is played.
 
@@ -75,6 +164,10 @@ class RecordedRuns:
         One after another.
     start, count
         Which readouts of them all.
+    kind
+        What a person says that the readouts are.
+    max_pause_s
+        Longer pauses inside a file are left out.
 
     Attributes
     ----------
@@ -82,10 +175,26 @@ class RecordedRuns:
         What is wrong with the files, as far as they have been read; whole readouts before it are played.
     """
 
-    def __init__(self, files: list[Path], start: int, count: int | None) -> None:
+    def __init__(
+        self,
+        files: list[Path],
+        start: int,
+        count: int | None,
+        *,
+        kind: Kind | None = None,
+        max_pause_s: float = replay.MAX_PAUSE_S,
+    ) -> None:
         self._files = files
         self._start, self._count = start, count
+        self._kind, self._max_pause_s = kind, max_pause_s
+        self._untimed: list[Path] = []
         self.damage: list[str] = []
+        for path in files:
+            if str(path) == STDIN or path.is_fifo():
+                raise ConfigError(
+                    f"{path}: a pipe can be read once, and send reads twice, to know the length: "
+                    "write it to a file first"
+                )
 
     def measure(self) -> replay.Extent:
         """Read all of it once.
@@ -106,14 +215,30 @@ class RecordedRuns:
     def open_pass(self) -> Iterator[replay.Due]:
         """Begin to read anew."""
         self.damage.clear()
-        return replay.select(replay.schedule(map(self._read, self._files)), self._start, self._count)
+        dues = replay.schedule(map(self._read, self._files), self._max_pause_s)
+        return replay.select(dues, self._start, self._count)
 
     def _read(self, path: Path) -> Iterator[replay.Recorded]:
         """Give the whole readouts of a file, and note what else is in it."""
-        with Reading(path) as reading:
-            yield from reading.datagrams()
+        count, timed = 0, False
+        with Reading(path, self._kind) as reading:
+            for readout in reading.datagrams():
+                count += 1
+                timed = timed or readout[2] != 0
+                yield readout
+            if count > 1 and not timed and path not in self._untimed:
+                self._untimed.append(path)
             if reading.trouble:
                 self.damage.append(reading.trouble)
+
+    def check_times(self) -> None:
+        """Raise that there are readouts whose times nobody knows, if there are; all have been read."""
+        if self._untimed:
+            names = ", ".join(map(str, self._untimed))
+            raise ConfigError(
+                f"{names}: the timestamps are all 0: say how fast to send, with --rate N (readouts per "
+                "second) or --speed max"
+            )
 
     def check(self) -> None:
         """Raise what is wrong with the files, if anything."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import FileHeader
-from astropix_stream.files import ApxParser, FrameParser, LogParser, open_readouts
+from astropix_stream.files import ApxParser, FrameParser, LogParser, ParsedReader, open_readouts
 from astropix_stream.fmt import ASTEP, HEADER_SIZE, AStepReadout, AstroPix4Readout
 
 LOG = (
@@ -60,6 +60,7 @@ def test_a_log_gives_its_configuration_and_the_lines_that_are_whole(tmp_path, en
         "Voltagecard": {"thpmos": 0, "vcasc2": 1.1},
         "options": {"name": "a", "chipVer": 3, "inject": [1, [9, 2]], "maxruns": None, "odd": "some_name"},
     }
+    assert isinstance(reader, ParsedReader)
     assert reader.skipped == 4
     assert reader.complaints.startswith(
         "line 4: readout 1 has an odd number of hexadecimal digits (9); line 5: neither"
@@ -160,7 +161,7 @@ def test_bytes_that_are_no_readout_are_skipped_in_a_growing_file(seed):
         ("a", bytes(range(128, 256)), "a: not an .apx file .* nor a text log, nor frames"),
         ("a.apx", b"\x89PNG\r\n\x1a\n", "a.apx: not an .apx file: begins with"),
         ("a.apx", b"just text", "a.apx: not an .apx file: begins with"),
-        ("a.apx", b"", "a.apx: not an .apx file: begins with"),
+        ("a.apx", b"", "a.apx: the file is empty"),
     ],
 )
 def test_what_is_no_file_of_readouts_is_named(tmp_path, name, data, text):
