@@ -16,7 +16,6 @@ from astropix_stream.multicast.intake import Intake
 
 BEAT_INTERVAL_S = 1.0
 MIN_BEAT_INTERVAL_S = 0.05  # so that a flood of subscriptions cannot make a flood of beats
-_EARLY_S = 0.02  # that a beat may come, together with those of other streams
 _MANY = 32  # messages that wait to be settled together, 32 ms of them under load; others until the next tick
 
 
@@ -129,7 +128,7 @@ class StreamCore:
     def tick(self, now: Moment) -> Message | None:
         """Return a beat if one is due or the state has changed."""
         self.settle()
-        if now.s + _EARLY_S >= self.beat_due_s() or (
+        if now.s >= self.beat_due_s() or (
             now.s >= self._last_beat_s + MIN_BEAT_INTERVAL_S and self.state(now) != self._told_state
         ):
             return self.beat(now)
