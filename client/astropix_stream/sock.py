@@ -132,6 +132,11 @@ class MulticastSender:
         """Return (group, port)."""
         return self._address
 
+    @property
+    def source_port(self) -> int:
+        """The UDP port that it sends from, as receivers see it; 0 before the first readout."""
+        return 0 if self._closed else int(self._socket.getsockname()[1])
+
     def send_readout(self, readout: Packable) -> int:
         """Send a readout; return the number of bytes sent, 0 if the network did not take it.
 

@@ -79,7 +79,7 @@ class Hello(NamedTuple):
     """What a relay says of itself to each new connection.
 
     By the streams' names: `streams` are the kinds of their readouts, `strides` the steps in which their ids
-    grow (an older relay tells none).
+    grow, `relay_ids` who numbered them (an older relay tells neither).
     """
 
     relay_id: int
@@ -87,6 +87,7 @@ class Hello(NamedTuple):
     streams: dict[str, int]
     history_port: int | None
     strides: Mapping[str, int] = MappingProxyType({})
+    relay_ids: Mapping[str, int] = MappingProxyType({})
 
 
 class Ask(IntEnum):
@@ -427,7 +428,10 @@ def pack_hello(hello: Hello) -> bytes:
 
 def _about(hello: Hello, stream: str) -> dict[str, int]:
     about = {"readout_uid": hello.streams[stream]}
-    return about | {"stride": hello.strides[stream]} if stream in hello.strides else about
+    for key, values in (("stride", hello.strides), ("relay_id", hello.relay_ids)):
+        if stream in values:
+            about[key] = values[stream]
+    return about
 
 
 def parse_hello(frame: bytes) -> Hello:
@@ -448,6 +452,7 @@ def parse_hello(frame: bytes) -> Hello:
             raise WireError(f"protocol version {told}; this program speaks version {PROTOCOL}")
         streams = {str(name): int(about["readout_uid"]) for name, about in value["streams"].items()}
         strides = {str(name): parse_stride(about.get("stride")) for name, about in value["streams"].items()}
+        relay_ids = {str(name): parse_relay_id(about) for name, about in value["streams"].items()}
         port = value.get("history_port")
         if port is not None and not 0 < port < 1 << 16:
             raise WireError(f"a history port of {port}")
@@ -457,11 +462,28 @@ def parse_hello(frame: bytes) -> Hello:
             streams=streams,
             history_port=None if port is None else int(port),
             strides={name: stride for name, stride in strides.items() if stride is not None},
+            relay_ids={name: relay_id for name, relay_id in relay_ids.items() if relay_id is not None},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, WireError):
             raise
         raise WireError("a hello whose fields are missing or of other types") from error
+
+
+def parse_relay_id(about: dict[str, Any]) -> int | None:
+    """Return who numbered a stream, as a hello tells it; None where it does not tell.
+
+    Raises
+    ------
+    WireError
+        Not a number that a relay can have.
+    """
+    value = about.get("relay_id")
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 64
+    ):
+        raise WireError(f"a relay_id of {value!r}"[:_MAX_SHOWN])
+    return value
 
 
 def parse_stride(value: Any) -> int | None:

@@ -128,13 +128,18 @@ class Rules(Generic[M]):
 
     def _unknown_key(self, path: KeyPath) -> str:
         key, section = str(path[-1]), str(path[0])
-        known = list((self.model if len(path) == 1 else self.sections[section]).model_fields)
-        homes = [home for home, model in self.sections.items() if key in model.model_fields]
+        known = _keys(self.model if len(path) == 1 else self.sections[section])
+        homes = [home for home, model in self.sections.items() if key in _keys(model)]
         if near := difflib.get_close_matches(key, known, n=1):
             return f"unknown key; did you mean {near[0]!r}?"
         if homes:
             return f"unknown key; it belongs under {' or '.join(map(repr, homes))}"
         return f"unknown key; known are {', '.join(known)}"
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    """Return a model's keys as they stand in a file."""
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def changed_keys(old: BaseModel, new: BaseModel, prefix: str = "") -> Iterator[str]:

@@ -10,14 +10,17 @@ from astropix_relay.history import History
 from astropix_stream import wire
 from astropix_stream.batch import Drained
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import StreamLedger
+from astropix_stream.counting.hops import Hop
+from astropix_stream.counting.ledger import StreamLedger, place_counts
+from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State, StateTracker
 from astropix_stream.multicast.intake import Intake
 
 BEAT_INTERVAL_S = 1.0
 MIN_BEAT_INTERVAL_S = 0.05  # so that a flood of subscriptions cannot make a flood of beats
-_MANY = 32  # messages that wait to be settled together, 32 ms of them under load; others until the next tick
+MANY = 32  # messages that wait to be settled together, 32 ms of them under load; others until the next tick
 
+_HERE = (Place.RELAY_KERNEL, Place.RELAY_REJECTED)
 
 Message = tuple[bytes, bytes, bytes]
 """One message as it goes to ZeroMQ: topic, header, payload."""
@@ -38,6 +41,8 @@ class StreamCore:
         Where messages are remembered; None for nowhere.
     history_port
         Port of the history endpoint, told in beats; None without.
+    host, address
+        Name of our host and where we publish, for the hops in beats.
     """
 
     def __init__(
@@ -48,8 +53,13 @@ class StreamCore:
         stride: int = 1,
         history: History | None = None,
         history_port: int | None = None,
+        host: str = "",
+        address: str = "",
     ) -> None:
         self.name = name
+        self.own_id = relay_id
+        """Random number of this start of ours, whoever gives the numbers."""
+        self.host, self.address = host, address
         self.relay_id = relay_id
         self.sequence = 0
         """The next number to be given; also the number of readouts published."""
@@ -71,12 +81,17 @@ class StreamCore:
         self._beat_asked = True
         self._told_state: State | None = None
 
+    @property
+    def known(self) -> bool:
+        """Whether it is known who numbers the stream: nothing is published before."""
+        return True
+
     def take(self, drained: Drained, now: Moment) -> list[Message]:
         """Accept or reject what a socket gave, number it, and return the messages made of it, by source.
 
         To count and to remember them is left to `settle`, or the next call once they are many.
         """
-        if len(self._unsettled) >= _MANY:
+        if len(self._unsettled) >= MANY:
             self.settle()
         messages = []
         for batch in self._intake.sort(drained, now):
@@ -138,7 +153,7 @@ class StreamCore:
         """Return a beat: the next sequence number, and what is known at this moment."""
         self.settle()
         self.ledger.tick(now)
-        self.tracker.lost(self.ledger.totals().lost, now)
+        self.tracker.lost(self._lost(), now)
         report = self.report(now)
         self._told_state = report["state"]
         self._last_beat_s = now.s
@@ -177,7 +192,27 @@ class StreamCore:
                 for source, counts in ledger.sources().items()
             ],
             "history_port": self._history_port,
+            "hops": [hop.to_json() for hop in self._hops(now)],
         }
+
+    def _lost(self) -> int:
+        return self.ledger.totals().lost
+
+    def _hops(self, now: Moment) -> tuple[Hop, ...]:
+        """Return the relays on the way to our subscribers: ourselves, where we join the group."""
+        totals, periods = self.ledger.totals(), self.ledger.periods().values()
+        age_s = self.tracker.age_s(now)
+        hop = Hop(
+            id=self.own_id,
+            name=self.host,
+            address=self.address,
+            lost={place.key: n for place, n in place_counts(totals, *_HERE).items()},
+            lost_first_ns=min((period.first_ns for period in periods), default=0),
+            lost_last_ns=max((period.last_ns for period in periods), default=0),
+            age_s=None if age_s is None else round(age_s, 3),
+            lag_s=round(self.tracker.lag_s, 3),
+        )
+        return (hop,)
 
 
 def split_for_messages(ends: Sequence[int]) -> Iterator[tuple[int, int, int]]:

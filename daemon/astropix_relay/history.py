@@ -64,11 +64,19 @@ class History:
         self._latest_ns = 0
         self.next = 0
         """The sequence after the newest readout."""
+        self.relay_id: int | None = None
+        """Who numbered them; None for the relay whose history this is."""
 
     @property
     def oldest(self) -> int:
         """The oldest sequence held; `next` if there is none."""
         return self._sequences[self._first % self._slots] if self._first < self._last else self.next
+
+    def begin(self, relay_id: int | None, sequence: int) -> None:
+        """Forget everything: what comes now was numbered by another relay, or is the first."""
+        self._first = self._last
+        self._latest_ns = 0
+        self.relay_id, self.next = relay_id, sequence
 
     def append(self, header: bytes, payload: bytes) -> None:
         """Remember a data message; its readouts follow those of the message before."""

@@ -59,6 +59,15 @@ class StreamSample(NamedTuple):
     rejoins: Mapping[str, int]
 
 
+class OutletSample(NamedTuple):
+    """An output: readouts sent, and those not sent by reason: an errno, or ours."""
+
+    stream: str
+    group: str
+    sent: int
+    not_sent: Mapping[str, int]
+
+
 class Sample(NamedTuple):
     """Everything at one moment; nothing in it changes any more."""
 
@@ -75,6 +84,7 @@ class Sample(NamedTuple):
     reassembly_failures: int | None
     refused_addresses: int = 0
     dropped_log_lines: int = 0
+    outlets: Sequence[OutletSample] = ()
 
 
 def metrics(sample: Sample) -> Iterator[Metric]:
@@ -87,6 +97,11 @@ def metrics(sample: Sample) -> Iterator[Metric]:
     for stream_metrics in (_stream_counters, _stream_gauges, _source_counters):
         yield from stream_metrics(sample.streams)
     yield from _door_metrics(sample.doors)
+    labels = ["stream", "group"]
+    sent = [((o.stream, o.group), o.sent) for o in sample.outlets]
+    yield _counter("output_sent", "Readouts sent to the group of an output.", labels, sent)
+    not_sent = [((o.stream, o.group, why), n) for o in sample.outlets for why, n in o.not_sent.items()]
+    yield _counter("output_not_sent", "Readouts that an output did not send.", [*labels, "reason"], not_sent)
     yield _gauge(
         "subscriptions", "Topics subscribed to, by all clients together.", [], [((), sample.subscriptions)]
     )
@@ -157,7 +172,7 @@ def _stream_counters(streams: Sequence[StreamSample]) -> Iterator[Metric]:
     )
     rejected = [dict.fromkeys(map(str, Rejection), 0) | dict(r["rejected"]) for r in reports]
     yield by_kind("rejected_datagrams", "Datagrams that were no readout.", "reason", rejected)
-    missing = [_places(r["totals"]) for r in reports]
+    missing = [_places(r["totals"]) | _between_relays(r) for r in reports]
     yield by_kind("missing_readouts", "Readouts that the DAQ sent and we did not get.", "place", missing)
     yield by_kind("rejoins", "Times that the group was joined again.", "cause", [s.rejoins for s in streams])
 
@@ -168,6 +183,13 @@ def _places(counts: Mapping[str, Any]) -> dict[str, float]:
         Place.RELAY_KERNEL.key: counts["in_kernel"],
         Place.RELAY_REJECTED.key: sum(counts["rejected"].values()),
     }
+
+
+def _between_relays(report: Mapping[str, Any]) -> dict[str, float]:
+    """Return what was lost on the way here from the relays above, where there are some."""
+    *_, own = report.get("hops") or [{}]
+    key = Place.BETWEEN_RELAYS.key
+    return {key: own["lost"][key]} if key in own.get("lost", {}) else {}
 
 
 def _stream_gauges(streams: Sequence[StreamSample]) -> Iterator[Metric]:

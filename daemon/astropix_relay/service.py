@@ -12,7 +12,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import zmq
 
@@ -27,10 +27,14 @@ from astropix_relay.clients.security import Clients, load_clients, load_secret
 from astropix_relay.configuration.loading import Changes, differences
 from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.core import StreamCore
+from astropix_relay.forwarding import ForwardingCore
 from astropix_relay.history import History
 from astropix_relay.host import logs, queues, reloads, systemd
 from astropix_relay.inlet import Inlet
 from astropix_relay.metrics import Sample, StreamSample, Turns, metrics, states
+from astropix_relay.outlet import Outlets
+from astropix_relay.streams import CascadeStream, GroupStream, Stream
+from astropix_relay.upstream import Upstream
 from astropix_stream import __version__, clock, wire
 from astropix_stream.errors import ConfigError
 from astropix_stream.gathering import Gathering
@@ -46,17 +50,6 @@ _MAX_READS = 16  # of one socket before the others have their turn
 _MAX_READY = 64  # descriptors looked at in a turn
 _REFUSED = "reload refused: the old configuration stays"
 _FLUSH_S = 0.5  # for what is queued at the end to leave
-
-
-class _Stream(NamedTuple):
-    """A stream's way through the relay."""
-
-    inlet: Inlet
-    core: StreamCore
-
-    def reconfigure(self, config: StreamConfig) -> None:
-        self.inlet.reconfigure(config)
-        self.core.ledger.stride = config.stride
 
 
 class Relay:
@@ -92,7 +85,7 @@ class Relay:
         self._clients: Clients = {}
         self._gathering = Gathering(config.publish.max_delay)
         self._buffer = make_buffer()
-        self._watched: dict[int, _Stream] = {}
+        self._watched: dict[int, Stream] = {}
         self._poller: select.epoll | None = None
         self._due_s = 0.0  # when to attend to all else than readouts
         self._asked = False  # something came from a client
@@ -101,8 +94,11 @@ class Relay:
         self._stopping = False
         self._load = load or (lambda: config)
         self._reload_asked = False
-        self._removed: dict[str, _Stream] = {}
+        self._removed: dict[str, Stream] = {}
         self._handover = Handover()
+        self._host = socket.gethostname()
+        self._hello = b"apx/hello\0{}"
+        self._use([])
         try:
             with contextlib.ExitStack() as opened:
                 self._open(opened, config)
@@ -132,10 +128,13 @@ class Relay:
         self.histories = {stream.name: History(size) for stream in config.streams} if size else {}
         self.archive = self._open_archive(opened, context, config)
         self.publisher = self._open_publisher(opened, context, config)
-        self.streams = [self._open_stream(stream) for stream in config.streams]
+        self._use([self._open_stream(stream) for stream in config.streams])
         opened.callback(self._close_inlets)
         opened.callback(self._close_poller)
+        self.outlets = Outlets(config.outputs)
+        opened.callback(self.outlets.close)
         self._check_inlets(starting=True)
+        self._greet()
         self._handover.close_rest()
 
     def _open_gate(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Gate:
@@ -167,22 +166,51 @@ class Relay:
     ) -> Publisher:
         listener = self._open_listener(opened, config.publish.endpoint, "publish.endpoint")
         queue = config.publish.subscriber_queue
-        publisher = Publisher(context, listener, self._hello(), queue, self.gate)
+        publisher = Publisher(context, listener, self._hello, queue, self.gate)
         opened.callback(publisher.close)
         return publisher
 
-    def _hello(self) -> bytes:
-        streams = {stream.name: stream.readout_uid for stream in self.config.streams}
-        strides = {stream.name: stream.stride for stream in self.config.streams}
-        return wire.pack_hello(wire.Hello(self.relay_id, __version__, streams, self._history_port(), strides))
-
-    def _open_stream(self, config: StreamConfig) -> _Stream:
+    def _pack_hello(self) -> bytes:
+        """Say which streams there are; of one that no relay above has told yet nothing is known."""
+        told = {stream.core.name: stream.told() for stream in self.streams}
+        streams = {name: uid for name, (uid, _) in told.items() if uid is not None}
+        strides = {name: told[name][1] for name in streams}
+        relay_ids = {s.core.name: s.core.relay_id for s in self.streams if s.core.name in streams}
         port = self._history_port()
-        history = self.histories.get(config.name)
-        core = StreamCore(
-            config.name, self.relay_id, stride=config.stride, history=history, history_port=port
+        return wire.pack_hello(wire.Hello(self.relay_id, __version__, streams, port, strides, relay_ids))
+
+    def _greet(self) -> None:
+        """Let new connections be told what is known now."""
+        hello = self._pack_hello()
+        if hello != self._hello:
+            self._hello = hello
+            self.publisher.greet(hello)
+
+    def _use(self, streams: list[Stream]) -> None:
+        self.streams = streams
+        self._groups = [stream for stream in streams if isinstance(stream, GroupStream)]
+        self._cascades = [stream for stream in streams if isinstance(stream, CascadeStream)]
+
+    def _open_stream(self, config: StreamConfig) -> Stream:
+        options: dict[str, Any] = {
+            "history": self.histories.get(config.name),
+            "history_port": self._history_port(),
+            "host": self._host,
+            "address": self._address(),
+        }
+        if config.upstreams:
+            upstream = Upstream(config, oldest=bool(self.config.history.size))
+            return CascadeStream(
+                upstream, ForwardingCore(config.name, self.relay_id, config.upstreams, **options)
+            )
+        core = StreamCore(config.name, self.relay_id, stride=config.stride, **options)
+        return GroupStream(Inlet(config, self._handover, core.replace_socket, self._buffer), core)
+
+    def _address(self) -> str:
+        """Return where we publish, as others reach it as far as we know."""
+        return self.publisher.endpoint.replace("//0.0.0.0:", f"//{self._host}:").replace(
+            "//[::]:", f"//{self._host}:"
         )
-        return _Stream(Inlet(config, self._handover, core.replace_socket, self._buffer), core)
 
     def _history_port(self) -> int | None:
         return None if self.archive is None else self.archive.port
@@ -236,6 +264,7 @@ class Relay:
             version=__version__,
             relay_id=self.relay_id,
             streams=[_sample_stream(stream, now) for stream in self.streams],
+            outlets=self.outlets.sample(),
             doors=[door.sample(now.s) for door in self.gate.doors.values()],
             subscriptions=self.publisher.subscriptions,
             ignored=self.publisher.ignored,
@@ -285,10 +314,16 @@ class Relay:
             _log.error("%s", _REFUSED, extra=logs.ALWAYS)
             reloads.answer(f"{error}\n{_REFUSED}")
         else:
+            self._take_up_outputs(new)
             self._take_up(differences(self.config, new), new.streams)
             self._take_up_clients(clients)
             reloads.answer("")
         systemd.notify(READY=1)
+
+    def _take_up_outputs(self, new: Config) -> None:
+        changed = new.outputs != self.config.outputs or new.streams != self.config.streams
+        self.outlets.reconfigure(new.outputs, retry=changed)
+        self.config = self.config.model_copy(update={"outputs": new.outputs})
 
     def _take_up(self, changes: Changes, streams: tuple[StreamConfig, ...]) -> None:
         for key in changes.restart:
@@ -297,24 +332,28 @@ class Relay:
         for config in changes.removed:
             self._remove_stream(before.pop(config.name))
         for config in changes.changed:
-            before[config.name].reconfigure(config)
+            if _is_cascade(before[config.name]) == bool(config.upstreams):
+                before[config.name].reconfigure(config)
+            else:  # its numbers are no longer those of before
+                self._remove_stream(before.pop(config.name))
+                before[config.name] = self._add_stream(config)
         for config in changes.added:
             before[config.name] = self._add_stream(config)
-        self.streams = [before[config.name] for config in streams]
+        self._use([before[config.name] for config in streams])
         # What waits for a restart stays as it was, so that the next reload names it again.
         self.config = self.config.model_copy(update={"streams": streams})
-        self.publisher.greet(self._hello())
         self._check_inlets()
+        self._greet()
         counts = (len(changes.added), len(changes.removed), len(changes.changed))
         _log.info("reloaded; streams: %d added, %d removed, %d changed", *counts)
 
-    def _add_stream(self, config: StreamConfig) -> _Stream:
+    def _add_stream(self, config: StreamConfig) -> Stream:
         """Open a stream. One that was there before goes on with its numbers: the relay is the same."""
         if self.config.history.size:
             self.histories[config.name] = History(self.config.history.size)
         stream = self._open_stream(config)
         old = self._removed.pop(config.name, None)
-        if old is not None:
+        if old is not None and isinstance(old, GroupStream) and isinstance(stream, GroupStream):
             old.core.history = stream.core.history
             if stream.core.history is not None:
                 stream.core.history.next = old.core.sequence
@@ -322,10 +361,11 @@ class Relay:
             stream.reconfigure(config)
         return stream
 
-    def _remove_stream(self, stream: _Stream) -> None:
+    def _remove_stream(self, stream: Stream) -> None:
         stream.inlet.close()
         stream.core.membership(False, "the relay's configuration has it no more")
-        self.publisher.publish(stream.core.beat(clock.now()))
+        if stream.core.known:
+            self.publisher.publish(stream.core.beat(clock.now()))
         self.histories.pop(stream.core.name, None)
         stream.core.history = None
         self._removed[stream.core.name] = stream
@@ -343,11 +383,12 @@ class Relay:
             if self.archive is not None:
                 self.archive.drop_clients()
 
-    def _drain(self, streams: Sequence[_Stream]) -> None:
+    def _drain(self, streams: Sequence[Stream]) -> None:
         """Publish what waits in these sockets, and note how long to let more gather."""
+        groups = [stream for stream in streams if isinstance(stream, GroupStream)]
         count, full, now_s = 0, 0.0, 0.0
         emptied = len(streams) < _MAX_READY
-        for inlet, core in streams:
+        for inlet, core in groups:
             filled = 0.0
             for _ in range(_MAX_READS):
                 drained = inlet.read()
@@ -366,6 +407,36 @@ class Relay:
             self._due_s = min(self._due_s, now_s + _ATTEND_INTERVAL_S)
         # Never rest while a socket holds datagrams: its buffer would overflow.
         self._gathering.note(now_s, count if emptied else 0, full)
+        if len(groups) < len(streams):
+            self._forward()
+
+    def _forward(self) -> None:
+        """Publish what the relays above have. What is left over keeps their descriptors readable."""
+        for inlet, core in self._cascades:
+            arrived = inlet.read()
+            now = clock.now()
+            for _, _, batch in arrived.brought:
+                self.outlets.refuse_loop(batch.source, core.name)
+            messages = core.forward(arrived.brought, arrived.standings, now)
+            for message in messages:
+                self.publisher.publish(message)
+            self.outlets.send(core.name, messages, now.s)
+            if arrived.brought:
+                self._due_s = min(self._due_s, now.s + _ATTEND_INTERVAL_S)
+
+    def _refuse_loops(self) -> None:
+        """Stop inputs and outputs that feed themselves."""
+        for inlet, core in self._cascades:
+            for url, way in core.ways().items():
+                if any(hop.id == self.relay_id for hop in way):
+                    names = " -> ".join(hop.address or hop.name for hop in way)
+                    inlet.stop(url, f"a loop: it is fed by us ({names} -> {self._address()})")
+            for source in core.sources_above():
+                self.outlets.refuse_loop(source, core.name)
+        if self.outlets.all:
+            for _, joined in self._groups:
+                for source in joined.ledger.sources():
+                    self.outlets.refuse_loop(source, joined.name)
 
     def _answer_subscriptions(self) -> None:
         for prefix in self.publisher.take_subscriptions():
@@ -375,10 +446,13 @@ class Relay:
     def _beat(self, *, final: bool = False) -> None:
         now = clock.now()
         for _, core in self.streams:
-            beat = core.beat(now) if final else core.tick(now)
+            beat = core.beat(now) if final and core.known else core.tick(now)
             if beat is not None:
                 self.publisher.publish(beat)
+        if self._cascades:
+            self._greet()
         if now.s >= self._next_check_s:
+            self._refuse_loops()
             self._check_inlets()
             self._turns.count()
             if self.metrics is not None:
@@ -391,9 +465,10 @@ class Relay:
     def _check_inlets(self, *, starting: bool = False) -> None:
         now_s = time.monotonic()
         self._next_check_s = now_s + _CHECK_INTERVAL_S
+        self.outlets.check()
         for inlet, core in self.streams:
             inlet.check(now_s, starting=starting)
-            core.membership(inlet.joined, inlet.membership)
+            core.membership(inlet.joined, inlet.membership + self.outlets.troubles(core.name))
             core.kernel_dropped = inlet.memory().dropped
         self._watch()
 
@@ -404,7 +479,12 @@ class Relay:
             number: stream for stream in self.streams if (number := stream.inlet.fileno()) is not None
         }
         self._gathering.safe_s = min(
-            (safe_rest_s(stream.inlet.granted_buffer) for stream in self._watched.values()), default=0.0
+            (
+                safe_rest_s(stream.inlet.granted_buffer)
+                for stream in self._groups
+                if stream.inlet.fileno() is not None
+            ),
+            default=0.0,
         )
         self._poller = select.epoll()
         for fd in (
@@ -421,7 +501,7 @@ class Relay:
         if self._poller is not None:
             self._poller.close()
 
-    def _listen(self, until_s: float) -> list[_Stream]:
+    def _listen(self, until_s: float) -> list[Stream]:
         """Wait for the next of whatever comes; return the streams that have something.
 
         That something came from a client is noted.
@@ -446,9 +526,12 @@ class Relay:
                 for _, core in self.streams:
                     core.settle()  # into the histories that are asked
                 self.archive.answer()
+        if self._cascades:
+            self._forward()  # also to look after connections that tell nothing
         self._beat()
         self._answer_subscriptions()  # after the last send, which may have taken in what the descriptor tells
         self._due_s = min(self._answer_due_s(now_s), self._next_check_s, *self._beats_due_s())
+        self._due_s = min(self._due_s, self.outlets.pump(now_s))
 
     def _answer_due_s(self, now_s: float) -> float:
         """Return when to answer clients, whatever the descriptors say: these tell only once."""
@@ -460,7 +543,11 @@ class Relay:
         return [stream.core.beat_due_s() for stream in self.streams]
 
 
-def _sample_stream(stream: _Stream, now: clock.Moment) -> StreamSample:
+def _is_cascade(stream: Stream) -> bool:
+    return isinstance(stream, CascadeStream)
+
+
+def _sample_stream(stream: Stream, now: clock.Moment) -> StreamSample:
     inlet, core = stream
     report = core.report(now)
     rejoins = {str(cause): inlet.rejoins[cause] for cause in Cause}

@@ -11,7 +11,7 @@ from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.relay import receiver as relay_module
 from astropix_stream.relay import refusals
 from astropix_stream.relay.receiver import RelayReceiver
-from astropix_stream.sock import MulticastSender
+from astropix_stream.sock import MulticastReceiver, MulticastSender
 from programs import Program
 
 
@@ -56,6 +56,40 @@ class Reloadable:
 def relay(tmp_path, group, port):
     with Reloadable(tmp_path / "relay.yaml", group, port) as relay:
         yield relay
+
+
+def test_a_stream_goes_from_a_group_to_relays_and_back(relay, tmp_path, sender):
+    with Reloadable(tmp_path / "lower.yaml", relay.group, relay.port) as lower:
+        relay.start(relay.first)
+        lower.start(lower.first)
+        fed = f"{{name: first, from: ['{relay.endpoint}']}}"
+        lower.reload(fed, until="0 added, 0 removed, 1 changed")
+        with listen(relay, "first") as upper, listen(lower, "first") as receiver:
+            sender.send_readout(AstroPix4Readout(b"\xbc", 1))
+            assert receiver.receive_batch().position == upper.receive_batch().position
+        nobody = "tcp://127.0.0.1:1"
+        lower.reload(fed.replace(relay.endpoint, nobody), until="1 changed")
+        lower.reload(fed, until="1 changed")
+        with listen(lower, "first") as receiver:
+            sender.send_readout(AstroPix4Readout(b"\xbc", 2))
+            assert receiver.receive().readout_id == 2
+        lower.reload(lower.first, until="1 changed")
+        with listen(lower, "first") as receiver:
+            sender.send_readout(AstroPix4Readout(b"\xbc", 3))
+            assert receiver.receive().readout_id == 3
+        more = "outputs: [{multicast: '239.254.1.1:5007', stream: first}]\n"
+        assert "comes from a group" in lower.reload(lower.first, more=more, until="comes from a group")
+        far = f"{{multicast: '{second(relay)[1]}:{relay.port}', stream: first, interface: 127.0.0.1, ttl: 0}}"
+        lower.reload(fed, more=f"outputs: [{far}]\n", until="1 changed")
+        with (
+            MulticastReceiver(
+                AstroPix4Readout, second(relay)[1], relay.port, interface="127.0.0.1", timeout=5
+            ) as direct,
+            listen(lower, "first"),
+        ):
+            sender.send_readout(AstroPix4Readout(b"\xbc", 4))
+            assert direct.receive().readout_id == 4
+        lower.reload(fed, until="0 changed")
 
 
 def second(relay, **keys):

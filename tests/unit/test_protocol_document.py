@@ -48,7 +48,7 @@ def test_beat(golden):
 
 def test_hello(text):
     printed = json.loads(re.search(r"```json\n(.*?)```", text, re.DOTALL).group(1))
-    hello = wire.Hello(RELAY_ID, "0.2.0", {"astropix": 4000}, None, {"astropix": 1})
+    hello = wire.Hello(RELAY_ID, "0.2.0", {"astropix": 4000}, None, {"astropix": 1}, {"astropix": RELAY_ID})
     frame = wire.pack_hello(hello)
     assert json.loads(frame.removeprefix(b"apx/hello\0")) == printed
     assert wire.parse_message([b"apx/hello\0" + json.dumps(printed).encode()]) == hello

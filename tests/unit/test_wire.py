@@ -147,11 +147,15 @@ def test_beats_survive_the_round_trip(stream, header, report):
 
 
 @given(
-    st.builds(Hello, u64, texts, st.dictionaries(streams, u64, max_size=3), ports, st.just({})),
+    st.builds(Hello, u64, texts, st.dictionaries(streams, u64, max_size=3), ports, st.just({}), st.just({})),
     st.lists(st.integers(1, wire.MAX_STRIDE), max_size=3),
+    st.lists(u64, max_size=3),
 )
-def test_hellos_survive_the_round_trip(hello, strides):
-    hello = hello._replace(strides=dict(zip(hello.streams, strides, strict=False)))
+def test_hellos_survive_the_round_trip(hello, strides, relay_ids):
+    hello = hello._replace(
+        strides=dict(zip(hello.streams, strides, strict=False)),
+        relay_ids=dict(zip(hello.streams, relay_ids, strict=False)),
+    )
     assert wire.parse_message([wire.pack_hello(hello)]) == hello
 
 

@@ -19,8 +19,9 @@ EXAMPLES = (
     "apx top tcp://relay:5556  (all streams of the relay)\n\n"
     "apx top tcp://relay:5556 --json --seconds 60\n\n"
     "The state is live, quiet (connected, but the DAQ sends nothing), lagging (readouts come more than 2 s "
-    "later than they did), losing (some were lost in the last 10 s), no network or no "
-    "log. A record of --json is a stream in a second; the summary then is JSON on standard error."
+    "later than they did), losing (some were lost in the last 10 s), no network, no "
+    "log or upstream lost (the relay hears none of the relays above it). A record of --json is a "
+    "stream in a second; the summary then is JSON on standard error."
 )
 
 

@@ -313,6 +313,8 @@ class Ledger:
         The account of each path, where several are merged; empty otherwise.
     remarks
         What else a person should know, such as 'two sources seem to share 10.0.0.5:40000'.
+    hops
+        Of what was lost between relays: where, such as 'between relay-a and relay-roma', and how many.
     """
 
     delivered: int = 0
@@ -330,6 +332,7 @@ class Ledger:
     periods: dict[Place, Period] = field(default_factory=dict)
     paths: tuple["PathAccount", ...] = ()
     remarks: tuple[str, ...] = ()
+    hops: dict[str, int] = field(default_factory=dict)
 
     @property
     def lost(self) -> int:
@@ -351,6 +354,8 @@ class Ledger:
         value["periods"] = {place.key: period._asdict() for place, period in self.periods.items()}
         value["losses"] = [{**asdict(loss), "place": loss.place.key} for loss in self.losses]
         del value["paths"]
+        if not self.hops:
+            del value["hops"]
         if self.paths:
             value["paths"] = [{**path._asdict(), "ledger": path.ledger.to_json()} for path in self.paths]
         return value
@@ -363,6 +368,12 @@ class Ledger:
         lost = [(place, count) for place, count in self.lost_at.items() if count]
         at_most = "at most " if self.at_most else ""
         what = [f"{at_most * place.is_kernel}{count} {place}" for place, count in lost]
+        if self.hops:
+            between = ", ".join(f"{count} {where}" for where, count in self.hops.items())
+            what = [
+                between if place is Place.BETWEEN_RELAYS else text
+                for text, (place, _) in zip(what, lost, strict=True)
+            ]
         when = [f", between {periods[place].text(now_ns)}" if place in periods else "" for place, _ in lost]
         if len(set(when)) == 1:
             text = ", ".join(what) + when[0]

@@ -14,6 +14,8 @@ class Place(StrEnum):
     """In the DAQ host, the network or the interface: it never came to the socket that joined the group."""
     RELAY_KERNEL = "in the relay's kernel"
     RELAY_REJECTED = "rejected by the relay"
+    BETWEEN_RELAYS = "between relays"
+    """On the way from one relay to the next, which takes the stream from it: the beats' `hops` say which."""
     RELAY_TO_LOG = "between relay and log"
     """The relay gave it a number, and it was never stored: the bridge came too late to ask for it again."""
     NO_LONGER_KEPT = "no longer kept"

@@ -24,6 +24,8 @@ class State(StrEnum):
     """The membership or the interface is gone, or the relay cannot be reached."""
     NO_LOG = "no log"
     """The log cannot be reached, or there is none."""
+    UPSTREAM_LOST = "upstream lost"
+    """The relay hears none of the relays that it takes the stream from."""
     LOSING = "losing"
     """Readouts were lost in the last 10 s."""
     LAGGING = "lagging"

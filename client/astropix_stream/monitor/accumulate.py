@@ -436,7 +436,8 @@ class Accumulator:
         """Return the state of the stream: that of the receiver, unless we lose what it received."""
         state = self.reception.state
         skipping = now.s - self._skipped_at_s < LOSING_FOR_S
-        return State.LOSING if skipping and state not in (State.NO_NETWORK, State.NO_LOG) else state
+        cut_off = state in (State.NO_NETWORK, State.NO_LOG, State.UPSTREAM_LOST)
+        return State.LOSING if skipping and not cut_off else state
 
     def age_s(self, now: Moment) -> float | None:
         """Return the age of the last readout; None before the first."""

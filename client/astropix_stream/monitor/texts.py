@@ -44,6 +44,8 @@ def state(word: State, *, age_s: float | None, lag_s: float, trouble: str) -> st
     match word:
         case State.NO_NETWORK | State.NO_LOG:
             return f"{trouble}; {last}"
+        case State.UPSTREAM_LOST:
+            return f"the relay hears none of the relays above it; {last}"
         case State.LOSING:
             return f"readouts were lost in the last 10 s; {last}"
         case State.LAGGING:

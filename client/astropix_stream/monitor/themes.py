@@ -69,4 +69,5 @@ SIGNS = {
     State.LOSING: "▼",
     State.NO_NETWORK: "✕",
     State.NO_LOG: "✕",
+    State.UPSTREAM_LOST: "✕",
 }

@@ -15,6 +15,7 @@ from astropix_stream import clock, fitting, keys, zeromq
 from astropix_stream.batch import Batch, Position
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
+from astropix_stream.counting.state import State
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_stream.receiving.receiver import Receiver
 from astropix_stream.relay.patience import Patience
@@ -23,7 +24,7 @@ from astropix_stream.relay.refusals import HandshakeEnd, Handshakes
 from astropix_stream.relay.subscription import Start, Subscription
 from astropix_stream.relay.way import Way
 from astropix_stream.url import SourceUrl
-from astropix_stream.wire import HELLO_TOPIC, stream_prefix
+from astropix_stream.wire import HELLO_TOPIC, WITHOUT_END, stream_prefix
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +81,8 @@ class RelayReceiver(Receiver[R]):
         NAME.key_secret, which none but its owner may read.
     any_kind
         Take the readouts even if the relay says that they are of another kind than `readout_class`.
+    page_readouts
+        How many to ask of history at once, at most: a page of 1 MiB may take a tenth of a second to take in.
 
     Raises
     ------
@@ -106,6 +109,7 @@ class RelayReceiver(Receiver[R]):
         server_key: str | Path | None = None,
         key_file: str | Path | None = None,
         any_kind: bool = False,
+        page_readouts: int = WITHOUT_END,
     ) -> None:
         super().__init__(readout_class, timeout=timeout)
         if not isinstance(endpoint, str):
@@ -121,7 +125,12 @@ class RelayReceiver(Receiver[R]):
         self._way = Way(endpoint)
         self._connected_to: str | None = None
         self._subscription = Subscription(
-            stream, stride=stride, recover=recover, recover_timeout=recover_timeout, start=start
+            stream,
+            stride=stride,
+            recover=recover,
+            recover_timeout=recover_timeout,
+            start=start,
+            page_readouts=page_readouts,
         )
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._subscribed = False
@@ -188,6 +197,16 @@ class RelayReceiver(Receiver[R]):
         """The kind of the stream's readouts; None until the relay has told it."""
         hello = self._subscription.hello
         return None if hello is None else hello.streams.get(self._subscription.stream or "")
+
+    @property
+    def position(self) -> Position | None:
+        """The relay's number of the readout that is delivered next; None before it was heard."""
+        return self._subscription.position
+
+    @property
+    def live_from(self) -> int:
+        """The relay's number of the first readout that was published after we came."""
+        return self._subscription.live_from
 
     @property
     def reported(self) -> Position | None:
@@ -299,6 +318,13 @@ class RelayReceiver(Receiver[R]):
         if not self._subscribed and stream is not None:
             sock.setsockopt(zmq.SUBSCRIBE, stream_prefix(stream))
             self._subscribed = True
+
+    @property
+    def state(self) -> State:
+        """What the stream is doing; also that its relay hears none of the relays above it."""
+        state = super().state
+        cut_off = self.connected and (self.report or {}).get("state") == State.UPSTREAM_LOST
+        return State.UPSTREAM_LOST if cut_off else state
 
     def _can_arrive(self) -> bool:
         return self.connected and (self.report or {}).get("joined") is not False

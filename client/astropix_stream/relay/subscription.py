@@ -12,8 +12,9 @@ from typing import Any, Literal
 from astropix_stream import wire
 from astropix_stream.batch import Batch, Position, Source
 from astropix_stream.clock import Moment
+from astropix_stream.counting.hops import HopLosses, parse_hops
 from astropix_stream.counting.ledger import Counts, Ledger, StreamLedger, place_counts
-from astropix_stream.counting.losses import Loss, Losses
+from astropix_stream.counting.losses import Loss, Losses, Period
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.track import PLAUSIBLE_JUMP, distance
 from astropix_stream.errors import ConfigError, WireError
@@ -41,6 +42,8 @@ class Subscription:
     start
         With what to begin: 'live', the 'oldest' that history holds, or the latest N readouts. With a
         `Position`: where an earlier subscription ended; the oldest if the relay was started since.
+    page_readouts
+        How many to ask of history at once, at most, for a program that must not be held up by a whole page.
 
     Raises
     ------
@@ -56,6 +59,7 @@ class Subscription:
         recover: bool = True,
         recover_timeout: float = TIMEOUT_S,
         start: Start = "live",
+        page_readouts: int = wire.WITHOUT_END,
     ) -> None:
         if stream is not None:
             try:
@@ -86,11 +90,13 @@ class Subscription:
         self._live_from = 0  # what history does not have of those before it was never ours either
         self._inquiry = Inquiry(enabled=recover, timeout_s=recover_timeout)
         self._window = Window()
+        self._page_readouts = page_readouts
         self._heard_s = 0.0
         self._recovered = 0
         self._readouts = StreamLedger(stride=stride or 1)
         self._lost: dict[Place, int] = {}  # what is known here, and from relays that are gone
         self._losses = Losses()
+        self._hop_losses = HopLosses()
         self._baseline: Counts | None = None  # the relay's counts when we joined
         self._latest: Counts | None = None
         self._last_ns = 0
@@ -102,6 +108,16 @@ class Subscription:
     def stride(self) -> int:
         """The DAQ multicasts one readout in so many, as far as is known."""
         return self._readouts.stride
+
+    @property
+    def position(self) -> Position | None:
+        """The number of the readout that is delivered next; None before the relay was heard."""
+        return None if self._relay_id is None else Position(self._relay_id, self._expected)
+
+    @property
+    def live_from(self) -> int:
+        """The number of the first readout that was published after we came; those before it are history."""
+        return self._live_from
 
     @property
     def history_port(self) -> int | None:
@@ -137,8 +153,10 @@ class Subscription:
         self._inquiry.port = hello.history_port
         self._inquiry.begin_anew()
         if self.stream is None:
+            if not hello.streams:  # it waits for the relays above it; with the next connection it may know
+                return
             if len(hello.streams) != 1:
-                names = ", ".join(sorted(hello.streams)) or "none"
+                names = ", ".join(sorted(hello.streams))
                 raise ConfigError(f"the relay has several streams, name one: {names}")
             self.stream = next(iter(hello.streams))
         self._take_stride(hello.strides.get(self.stream))
@@ -157,6 +175,7 @@ class Subscription:
         self._note_relay_counts(counts, now)
         self._take_stride(stride)
         self.report = message.report
+        self._hop_losses.take(parse_hops(message.report))
         self.reported = Position(message.header.relay_id, message.header.sequence)
         self._last_ns = now.ns
         return batches
@@ -217,7 +236,8 @@ class Subscription:
             return None
         if not self._inquiry.possible(now.s) or not self._inquiry.due(now.s):
             return None
-        return self._inquiry.ask(self.stream, self._relay_id, self._expected, missing_until, now.s)
+        until = min(missing_until, self._expected + self._page_readouts)
+        return self._inquiry.ask(self.stream, self._relay_id, self._expected, until, now.s)
 
     def take_answer(self, frames: Sequence[bytes], now: Moment) -> list[Batch]:
         """Take in an answer of the relay's history; return the readouts that can be delivered."""
@@ -389,6 +409,7 @@ class Subscription:
         lost_at = dict(self._lost)
         for place, count in self._relay_losses().items():
             lost_at[place] = lost_at.get(place, 0) + count
+        hops, periods = self._between_relays(lost_at)
         return Ledger(
             delivered=totals.delivered,
             late=totals.late,
@@ -402,9 +423,27 @@ class Subscription:
             restarts=self.restarts,
             at_most=bool(self.report and self.report.get("at_most")),
             losses=tuple(self._losses),
-            periods=dict(self._losses.periods),
             remarks=_remarks(self.report),
+            periods={**self._losses.periods, **periods},
+            hops=hops,
         )
+
+    def _between_relays(self, lost_at: dict[Place, int]) -> tuple[dict[str, int], dict[Place, Period]]:
+        """Move what relays above lost out of what is missing here: our numbers show both alike.
+
+        Return how many were lost on which hop, and when.
+        """
+        hops: dict[str, int] = {}
+        periods: dict[Place, Period] = {}
+        for where, count, period in self._hop_losses.lost():
+            here = min(count, lost_at.get(Place.RELAY_TO_CLIENT, 0))
+            if here:
+                lost_at[Place.RELAY_TO_CLIENT] -= here
+                lost_at[Place.BETWEEN_RELAYS] = lost_at.get(Place.BETWEEN_RELAYS, 0) + here
+                hops[where] = here
+                known = periods.get(Place.BETWEEN_RELAYS)
+                periods[Place.BETWEEN_RELAYS] = known | period if known else period
+        return hops, periods
 
 
 def _remarks(report: dict[str, Any] | None) -> tuple[str, ...]:

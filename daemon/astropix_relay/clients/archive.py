@@ -172,6 +172,7 @@ def answer_request(
     if history is None:
         words = _words(f"no such stream; there are: {', '.join(sorted(histories))}")
         return Answer(AnswerStatus.UNKNOWN_STREAM, request.request_id, relay_id), words
+    relay_id = relay_id if history.relay_id is None else history.relay_id
     if request.relay_id not in (0, relay_id):
         return Answer(AnswerStatus.OTHER_RELAY, request.request_id, relay_id), _OTHER_RELAY
     page = _find(history, request)

@@ -83,8 +83,9 @@ class Publisher:
         """The address in use; with port 0 in the configuration, the one that the kernel chose."""
 
     def greet(self, hello: bytes) -> None:
-        """Set what each new connection is told."""
+        """Set what each new connection is told, and tell it to those that are there and listen for it."""
         self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, hello)
+        self._socket.send(hello)
 
     def drop_clients(self) -> None:
         """Close every connection; those that may will be back at once."""

@@ -13,7 +13,7 @@ from astropix_daemon.checking import Finding
 from astropix_daemon.marks import KeyPath
 from astropix_daemon.mistakes import dotted
 from astropix_daemon.quantities import Size
-from astropix_relay.configuration.model import Config, StreamConfig
+from astropix_relay.configuration.model import Config, OutputConfig, StreamConfig
 from astropix_stream.addresses import is_address, is_multicast, is_of_one_link
 from astropix_stream.wire import MAX_PAGE
 
@@ -29,24 +29,55 @@ def warnings(config: Config) -> list[str]:
 def contradictions(config: Config) -> Iterator[Finding]:
     """Yield what is wrong between keys that are each right: the paths that have part in it, and what."""
     for index, stream in enumerate(config.streams):
-        yield from _within_stream(stream, ("streams", index))
+        at: KeyPath = ("streams", index)
+        yield from _beside_upstreams(stream, at) if stream.upstreams else _within_stream(stream, at)
     for (first, one), (second, other) in itertools.combinations(enumerate(config.streams), 2):
         if one.name == other.name:
             yield _between(first, second, "name"), f"streams[{first}] is called {one.name!r} too"
-        if _same_data(one, other):
+        if not one.upstreams and not other.upstreams and _same_data(one, other):
             where = f"{one.group} port {one.port}"
             if one.interface != other.interface:
                 where += ", whatever the interface"
             message = f"streams[{first}] already receives {where}"
             yield _between(first, second, "port", "group", "interface", "sources"), message
+    for index, output in enumerate(config.outputs):
+        yield from _of_output(config, output, ("outputs", index))
     yield from _endpoint_contradictions(config)
     yield from _memory_contradictions(config)
+
+
+def _of_output(config: Config, output: OutputConfig, at: KeyPath) -> Iterator[Finding]:
+    """Yield what is wrong with an output: no such stream, or readouts that would run in a circle."""
+    streams = {stream.name: stream for stream in config.streams}
+    stream = streams.get(output.stream)
+    named = [(*at, "stream"), at]
+    if stream is None:
+        yield named, f"there is no stream {output.stream!r}; there are: {', '.join(streams)}"
+    elif not stream.upstreams:
+        yield (
+            named,
+            f"{output.stream!r} comes from a group: an output has a stream 'from' relays",
+        )
+    where = [(*at, "multicast"), at]
+    for index, other in enumerate(config.streams):
+        same = not other.upstreams and (other.group, other.port) == output.destination
+        if same and (other.interface == output.interface or None in (other.interface, output.interface)):
+            yield where, f"streams[{index}] relays this group: the readouts would run in a circle"
+    for index, one in enumerate(config.outputs[: int(at[1])]):
+        if (one.destination, one.interface) == (output.destination, output.interface):
+            yield where, f"outputs[{index}] sends there already"
 
 
 def _between(first: int, second: int, *keys: str) -> list[KeyPath]:
     """Return the paths of a finding about two streams, which is told at the second."""
     of_second: list[KeyPath] = [("streams", second, key) for key in keys]
     return [*of_second, ("streams", second), *(("streams", first, key) for key in keys)]
+
+
+def _beside_upstreams(stream: "StreamConfig", at: KeyPath) -> Iterator[Finding]:
+    """Yield the keys of a group where the stream comes from relays, which tell what else there is to know."""
+    for key in sorted(stream.model_fields_set - {"name", "upstreams"}):
+        yield [(*at, key)], "this is a group's; a stream has either 'from' or a group"
 
 
 def _within_stream(stream: "StreamConfig", at: KeyPath) -> Iterator[Finding]:
@@ -141,6 +172,8 @@ def _memory_contradictions(config: Config) -> Iterator[Finding]:
 def doubts(config: Config) -> Iterator[tuple[KeyPath, str]]:
     """Yield what is allowed but seldom meant."""
     for index, stream in enumerate(config.streams):
+        if stream.upstreams:
+            continue
         address = ipaddress.ip_address(stream.group)
         if not address.is_multicast:
             yield (
@@ -151,7 +184,12 @@ def doubts(config: Config) -> Iterator[tuple[KeyPath, str]]:
             yield ("streams", index, "interface"), f"{address} is valid on one link only: name the interface"
     for (first, one), (second, other) in itertools.combinations(enumerate(config.streams), 2):
         unlike = one.interface != other.interface and (one.interface is None or other.interface is None)
-        if unlike and _same_data(one, other.model_copy(update={"interface": one.interface})):
+        if (
+            unlike
+            and not one.upstreams
+            and not other.upstreams
+            and _same_data(one, other.model_copy(update={"interface": one.interface}))
+        ):
             message = f"receives everything twice if the route's interface is that of streams[{first}]"
             yield ("streams", second, "interface"), message
     if config.security is None and (exposed := _exposed(config)):

@@ -19,7 +19,7 @@ FLAGS = {
     "interface": ("streams", "interface"),
     "publish": ("publish", "endpoint"),
 }
-_RULES = Rules(Config, SECTIONS, FLAGS, contradictions, list_section="streams", whole=("security",))
+_RULES = Rules(Config, SECTIONS, FLAGS, contradictions, list_section="streams", whole=("security", "outputs"))
 
 
 def load_config(
@@ -66,5 +66,5 @@ def differences(old: Config, new: Config) -> Changes:
         added=tuple(stream for name, stream in after.items() if name not in before),
         removed=tuple(stream for name, stream in before.items() if name not in after),
         changed=tuple(s for name, s in after.items() if name in before and s != before[name]),
-        restart=tuple(key for key in changed_keys(old, new) if key != "streams"),
+        restart=tuple(key for key in changed_keys(old, new) if key not in ("streams", "outputs")),
     )

@@ -1,5 +1,6 @@
 """What a relay's configuration holds: sections, keys, defaults and their bounds. Pure."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -16,9 +17,13 @@ from astropix_daemon.addresses import (
     tcp_address,
 )
 from astropix_daemon.quantities import Duration, Size, show
+from astropix_stream.addresses import canonical, check_address, is_multicast, joined
+from astropix_stream.errors import ConfigError
+from astropix_stream.url import parse_url
 from astropix_stream.wire import check_stream_name
 
 MiB = 1 << 20
+MAX_UPSTREAMS = 8  # each has a thread of ZeroMQ's own
 
 
 def _check_path(text: str) -> str:
@@ -51,11 +56,34 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+def _check_upstream(text: str) -> str:
+    try:
+        source = parse_url(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    if source.scheme != "tcp":
+        raise ValueError(f"{show(text)} is not a relay: write tcp://relay:5556")
+    return str(source)  # one spelling, so that equal relays are found equal
+
+
+def _check_upstreams(urls: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(urls)) < len(urls):
+        raise ValueError("names a relay twice")
+    if len(urls) > MAX_UPSTREAMS:
+        raise ValueError(f"{len(urls)} relays; at most {MAX_UPSTREAMS}")
+    return urls
+
+
+UpstreamUrl = Annotated[str, AfterValidator(_check_upstream)]
+
+
 class StreamConfig(_Section):
-    """One multicast group, relayed under a name of its own."""
+    """One multicast group, or the stream of other relays, relayed under a name of its own."""
 
     name: StreamName = "astropix"
     """What subscribers ask for: 1 to 64 of a-z, 0-9, '_' and '-', not beginning with 'hello'."""
+    upstreams: Annotated[tuple[UpstreamUrl, ...], AfterValidator(_check_upstreams), Field(alias="from")] = ()
+    """Relays to take the stream from, instead of a group: tcp://HOST:PORT. Several are ways to one stream."""
     group: GroupAddress = "239.1.1.1"
     """Address that the DAQ sends to, IPv4 or IPv6. A unicast address is allowed, with a warning."""
     port: PortNumber = 5007
@@ -72,6 +100,43 @@ class StreamConfig(_Section):
     """After so long without a datagram, leave the group and join again; 0: never."""
     receive_buffer: Annotated[int, Size("128KiB", "1GiB")] = 8 * MiB
     """Bytes asked of the kernel for datagrams that wait to be read."""
+
+
+def _check_destination(text: str) -> str:
+    host, port = split_destination(text)
+    if not is_multicast(host):
+        raise ValueError(f"{show(text)} is not a multicast group and its port, such as 239.1.1.1:5007")
+    check_address(host, int(port))
+    return joined(canonical(host), int(port))
+
+
+def split_destination(text: str) -> tuple[str, str]:
+    """Return the two parts of GROUP:PORT; an IPv6 group stands in brackets."""
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})", text, re.ASCII)
+    if match is None:
+        raise ValueError(f"{show(text)} is not GROUP:PORT, such as 239.1.1.1:5007 or [ff15::1]:5007")
+    return match[1] or match[2], match[3]
+
+
+class OutputConfig(_Section):
+    """A multicast group that a stream from other relays is sent to, for programs that know only multicast."""
+
+    multicast: Annotated[str, AfterValidator(_check_destination)]
+    """GROUP:PORT to send to."""
+    interface: InterfaceName | None = None
+    """Interface to send through, by name or address; null: the one of the host's route to the group."""
+    ttl: Annotated[int, Field(strict=True, ge=0, le=255)] = 1
+    """1: the readouts stay on that network; each more lets them pass a router."""
+    stream: StreamName = "astropix"
+    """Which stream; it has `from`."""
+    max_rate: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 5000
+    """Readouts a second while recovered ones are sent; live ones go out as they come."""
+
+    @property
+    def destination(self) -> tuple[str, int]:
+        """The group and its port."""
+        host, port = split_destination(self.multicast)
+        return host, int(port)
 
 
 class PublishConfig(_Section):
@@ -141,6 +206,10 @@ class Config(_Section):
 
     streams: Streams = (StreamConfig(),)
     """Groups to relay."""
+    outputs: Annotated[
+        tuple[OutputConfig, ...], BeforeValidator(lambda value: () if value is None else value)
+    ] = ()
+    """Groups to send streams to."""
     publish: Annotated[PublishConfig, Absent] = PublishConfig()
     history: Annotated[HistoryConfig, Absent] = HistoryConfig()
     memory_budget: Annotated[int, Size("1MiB", "1TiB")] = 1024 * MiB
@@ -163,6 +232,7 @@ class Config(_Section):
 
 SECTIONS: dict[str, type[_Section]] = {
     "streams": StreamConfig,
+    "outputs": OutputConfig,
     "publish": PublishConfig,
     "history": HistoryConfig,
     "metrics": MetricsConfig,

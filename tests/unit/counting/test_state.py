@@ -149,4 +149,12 @@ def test_any_number_of_sources_takes_bounded_memory(stream):
 
 
 def test_the_words_are_those_of_the_documentation():
-    assert [str(state) for state in State] == ["no network", "no log", "losing", "lagging", "quiet", "live"]
+    assert [str(state) for state in State] == [
+        "no network",
+        "no log",
+        "upstream lost",
+        "losing",
+        "lagging",
+        "quiet",
+        "live",
+    ]

@@ -14,7 +14,7 @@ from astropix_daemon.marks import parse
 from astropix_daemon.mistakes import ConfigMistakes
 from astropix_relay.configuration.consistency import warnings
 from astropix_relay.configuration.loading import FLAGS, default_config, differences, load_config, schema
-from astropix_relay.configuration.model import Config, SecurityConfig, StreamConfig
+from astropix_relay.configuration.model import Config, OutputConfig, SecurityConfig, StreamConfig
 from astropix_stream.errors import ConfigError, WireError
 from astropix_stream.wire import check_stream_name
 
@@ -450,9 +450,56 @@ def test_shipped_file_shows_every_key():
     about = schema()
     assert {path[0] for path in shown} == about["properties"].keys() - {"security"}
     for name, part in about["$defs"].items():
-        if name != "SecurityConfig":
+        if name not in ("SecurityConfig", "OutputConfig"):
             here = ("streams", 0) if name == "StreamConfig" else (name.removesuffix("Config").lower(),)
             assert {path[-1] for path in shown if path[:-1] == here} == part["properties"].keys()
+
+
+def test_shipped_file_shows_outputs_as_they_are_written():
+    commented = RELAY_YAML.read_text().partition("# outputs:")[2].partition("\noutputs: []")[0]
+    text = "outputs:" + commented.replace("\n#", "\n")
+    (shown,) = parse(text).value["outputs"]
+    streams = "\nstreams: [{from: ['tcp://relay-a:5556']}]"
+    (output,) = load_config(text + streams).outputs
+    assert shown.keys() == OutputConfig.model_fields.keys()
+    assert output == OutputConfig(multicast="239.1.1.1:5007")
+    assert output.destination == ("239.1.1.1", 5007)
+
+
+FED = "streams: [{name: a, from: ['tcp://relay:5556']}, {name: b, group: 239.1.1.2, interface: eth0}]\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("stream: a", "outputs[0].multicast: missing; it has no default"),
+        ("multicast: 239.1.1.1, stream: a", "'239.1.1.1' is not GROUP:PORT, such as 239.1.1.1:5007"),
+        ("multicast: '10.0.0.1:5007', stream: a", "is not a multicast group and its port"),
+        ("multicast: '239.1.1.1:99999', stream: a", "99999"),
+        ("multicast: '239.1.1.1:5007', stream: c", "there is no stream 'c'; there are: a, b"),
+        (
+            "multicast: '239.1.1.1:5007', stream: b",
+            "'b' comes from a group: an output has a stream 'from' relays",
+        ),
+        (
+            "multicast: '239.1.1.2:5007', stream: a",
+            "streams[1] relays this group: the readouts would run in a circle",
+        ),
+        ("multicast: '239.1.1.2:5007', stream: a, interface: eth0", "the readouts would run in a circle"),
+        (
+            "multicast: '239.1.1.1:5007', stream: a}, {multicast: '239.1.1.1:5007', stream: a, ttl: 2",
+            "outputs[1].multicast: outputs[0] sends there already",
+        ),
+    ],
+)
+def test_mistakes_in_outputs(output, message):
+    (mistake,) = mistakes(f"{FED}outputs: [{{{output}}}]")
+    assert message in mistake
+
+
+def test_the_group_of_one_network_may_go_out_on_another():
+    text = f"{FED}outputs: [{{multicast: '239.1.1.2:5007', stream: a, interface: eth1}}]"
+    assert load_config(text).outputs[0].interface == "eth1"
 
 
 def test_shipped_file_shows_security_as_it_is_written():
@@ -712,9 +759,38 @@ def test_schema_knows_names_as_the_protocol_does(name):
         assert re.search(pattern, name)
 
 
+def test_a_stream_from_relays():
+    text = "streams: [{name: a, from: ['tcp://relay-a:5556?stream=b', 'tcp://[::1]:5556']}, {name: c}]"
+    config = load_config(text)
+    assert config.streams[0].upstreams == ("tcp://relay-a:5556?stream=b", "tcp://[::1]:5556")
+    assert config.streams[1].upstreams == ()
+    assert warnings(config) == []
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        ("from: ['udp://239.1.1.1:5007']", "'udp://239.1.1.1:5007' is not a relay: write tcp://relay:5556"),
+        ("from: ['relay:5556']", "'relay:5556' is not a relay: write tcp://relay:5556"),
+        ("from: ['tcp://relay:5556?steam=a']", "did you mean 'stream'?"),
+        ("from: ['tcp://relay:5556', 'tcp://relay:5556']", "names a relay twice"),
+        (f"from: {[f'tcp://relay:{port}' for port in range(5000, 5009)]}", "9 relays; at most 8"),
+        ("from: tcp://relay:5556", "'tcp://relay:5556' is not a list"),
+        (
+            "from: ['tcp://relay:5556'], group: 239.1.1.1",
+            "streams[0].group: this is a group's; a stream has either 'from' or a group",
+        ),
+        ("form: []", "unknown key; did you mean 'from'?"),
+    ],
+)
+def test_mistakes_in_from(stream, message):
+    (mistake,) = mistakes(f"streams: [{{{stream}}}]")
+    assert message in mistake
+
+
 def test_a_dump_can_be_loaded():
     config = load_config("streams: [{silence: 90, sources: [10.0.0.1]}]\nhistory: {size: 0}")
-    dump = config.model_dump(mode="json", exclude_none=True)
+    dump = config.model_dump(mode="json", exclude_none=True, by_alias=True, exclude_defaults=True)
     assert dump["streams"][0]["silence"] == "90s"
     assert load_config(json.dumps(dump)) == config
 

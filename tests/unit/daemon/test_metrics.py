@@ -4,7 +4,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from astropix_relay.clients.gate import DoorSample
-from astropix_relay.metrics import Sample, StreamSample, Turns, metrics
+from astropix_relay.metrics import OutletSample, Sample, StreamSample, Turns, metrics
 from astropix_stream.multicast.sockets import SocketMemory
 
 LOST = {"before_socket": 3, "in_kernel": 4, "rejected": {"short": 1, "length": 2}}
@@ -23,6 +23,8 @@ def sample(**changes):
     stream = StreamSample("astropix", REPORT, 80, 9000, SocketMemory(512, 4096, 5), {"silence": 2})
     door = DoorSample("publish", 2, 3, 4, {"full": 5}, {"too much sent": 12})
     whole = Sample(0.0, "1.2", 77, [stream], [door], 6, 8, {"ok": 9}, TURNS.counts, TURNS.total_s, 10, 13, 14)
+    output = OutletSample("astropix", "239.1.1.1:5007", 15, {"ENOBUFS": 16})
+    whole = whole._replace(outlets=[output])
     return whole._replace(**changes)
 
 
@@ -57,6 +59,8 @@ def test_every_figure_of_a_sample_is_there():
         ("cut_connections_total", "too much sent", "publish"): 12,
         ("refused_addresses",): 13,
         ("dropped_log_lines_total",): 14,
+        ("output_sent_total", "239.1.1.1:5007", "astropix"): 15,
+        ("output_not_sent_total", "239.1.1.1:5007", "ENOBUFS", "astropix"): 16,
         ("rejected_datagrams_total", "magic", "astropix"): 0,
         ("joined", "astropix"): 1,
         ("lag_seconds", "astropix"): 0.25,

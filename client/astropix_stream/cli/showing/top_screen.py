@@ -26,6 +26,7 @@ _COLOURS = {
     State.LOSING: "bold red",
     State.NO_NETWORK: "bold white on red",
     State.NO_LOG: "bold white on red",
+    State.UPSTREAM_LOST: "bold white on red",
 }
 # Least width of the terminal for each column; what matters most stays longest.
 _NUMBERS = (("readouts/s", 0), ("hits/s", 90), ("bytes/s", 110), ("lag", 80), ("last readout", 60))
@@ -109,7 +110,7 @@ def draw_table(rows: Sequence[Row], width: int) -> Table:
     """Draw the table for a terminal of this width."""
     table = Table(box=SIMPLE_HEAD, expand=True, pad_edge=False, collapse_padding=True)
     table.add_column("stream", overflow="fold", ratio=3)
-    table.add_column("state", no_wrap=True, min_width=max(map(len, State)))
+    table.add_column("state", no_wrap=True, min_width=len(State.NO_NETWORK))
     shown = [name for name, least in _NUMBERS if width >= least]
     for name in shown:
         table.add_column(name, justify="right", no_wrap=True)

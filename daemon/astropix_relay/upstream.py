@@ -1,0 +1,216 @@
+"""One stream's way in from other relays: a connection to each, read in the relay's own loop.
+
+The receivers are those of the library: they connect by themselves, ask a relay's history for what was lost on
+the way, and never block when they are read with a timeout of 0. libzmq looks names up in its own threads.
+"""
+
+import contextlib
+import logging
+import select
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import NamedTuple
+
+from astropix_relay.configuration.model import StreamConfig
+from astropix_relay.confluence import Standing
+from astropix_relay.forwarding import Brought
+from astropix_stream.batch import Position
+from astropix_stream.counting.state import State
+from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.multicast.sockets import SocketMemory
+from astropix_stream.relay.receiver import RelayReceiver
+from astropix_stream.url import parse_url
+
+_log = logging.getLogger(__name__)
+
+_MAX_BATCHES = 16  # of one relay before the others have their turn: 1 MiB
+_MAX_READING_S = 0.01  # of one relay: a page of history may hold thousands of messages
+_PAGE_READOUTS = (
+    500  # of history at once: a page of 1 MiB would hold up the loop for a tenth of a second and more
+)
+_RETRY_S = 5.0  # after what no waiting mends: another stream's name, a broken key file
+
+Receiver = RelayReceiver[AstroPix4Readout]
+
+
+class Arrived(NamedTuple):
+    """What one look at all relays brought; `exhausted`: nothing waited any more."""
+
+    brought: list[Brought]
+    standings: dict[str, Standing]
+    exhausted: bool
+
+
+class Upstream:
+    """The relays that one stream comes from.
+
+    Call `read` when `fileno` is readable, and each second, since receivers look after their connections only
+    then.
+
+    Parameters
+    ----------
+    config
+        The stream's part of the configuration; it has `upstreams`.
+    oldest
+        Whether to begin with what the relays' histories hold, to have it for those below.
+    """
+
+    def __init__(self, config: StreamConfig, *, oldest: bool) -> None:
+        self.config = config
+        self.rejoins: Counter[str] = Counter()
+        self.stopped: dict[str, str] = {}
+        """The relays that are not listened to, since a readout would run in a circle, and why."""
+        self._oldest = oldest
+        self._receivers: dict[str, Receiver] = {}
+        self._troubles: dict[str, str] = {}
+        self._retry_s: dict[str, float] = {}
+        self._position: Position | None = None
+        self._ready = select.epoll()
+        self._closed = False
+
+    @property
+    def joined(self) -> bool:
+        """Whether a relay is heard that itself gets readouts, as far as it says."""
+        return any(
+            r.connected and (r.report or {}).get("joined") is not False for r in self._receivers.values()
+        )
+
+    @property
+    def membership(self) -> str:
+        """Each relay, and what is wrong with it, in words."""
+        return "from " + ", ".join(self._words(url) for url in self.config.upstreams)
+
+    def _words(self, url: str) -> str:
+        shown = url.partition("?")[0]
+        trouble = self.stopped.get(url) or self._trouble(url)
+        return f"{shown} ({trouble})" if trouble else shown
+
+    def _trouble(self, url: str) -> str:
+        receiver = self._receivers.get(url)
+        if receiver is None or not receiver.connected or not receiver.ready:
+            streams = receiver.streams if receiver is not None and receiver.connected else None
+            if streams is not None and receiver is not None and receiver.stream not in streams:
+                return f"has no stream {receiver.stream!r}; it has: {', '.join(sorted(streams)) or 'none'}"
+            return self._troubles.get(url, "not heard")
+        return ""
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that is readable while a relay has something."""
+        return None if self._closed else self._ready.fileno()
+
+    def read(self) -> Arrived:
+        """Return what waits, within bounds. Never raises, never blocks."""
+        brought: list[Brought] = []
+        exhausted = True
+        for url, receiver in self._receivers.items():
+            exhausted &= self._read_one(url, receiver, brought)
+        return Arrived(brought, {url: _standing(r) for url, r in self._receivers.items()}, exhausted)
+
+    def _read_one(self, url: str, receiver: Receiver, brought: list[Brought]) -> bool:
+        until_s = time.monotonic() + _MAX_READING_S
+        try:
+            for _ in range(_MAX_BATCHES):
+                batch = receiver.receive_batch(timeout=0.0)
+                brought.append((url, receiver.live_from, replace(batch, runs=()) if batch.runs else batch))
+                if time.monotonic() > until_s:
+                    return False
+        except ReceiveTimeout:
+            return True
+        except (RefusedError, ConfigError) as error:
+            self._note_trouble(url, str(error))
+            return True
+        return False
+
+    def memory(self) -> SocketMemory:
+        """Return nothing: there is no socket of datagrams."""
+        return SocketMemory(0, 0, 0)
+
+    def check(self, now_s: float, *, starting: bool = False) -> None:
+        """Open what is still to be opened."""
+        for url in self.config.upstreams:
+            if (
+                url not in self._receivers
+                and url not in self.stopped
+                and now_s >= self._retry_s.get(url, 0.0)
+            ):
+                self._open(url, now_s)
+        for url, receiver in self._receivers.items():
+            if receiver.connected:
+                self._troubles.pop(url, None)
+
+    def note_position(self, position: Position | None) -> None:
+        """Note where a receiver that is opened from now on has to begin."""
+        self._position = position
+
+    def _open(self, url: str, now_s: float) -> None:
+        source = parse_url(url)
+        source.options.setdefault("stream", self.config.name)
+        start = self._position or ("oldest" if self._oldest else "live")
+        try:
+            receiver = RelayReceiver.from_url(
+                AstroPix4Readout, source, any_kind=True, start=start, page_readouts=_PAGE_READOUTS
+            )
+        except (ConfigError, OSError) as error:
+            self._retry_s[url] = now_s + _RETRY_S
+            self._note_trouble(url, str(error))
+            return
+        self._receivers[url] = receiver
+        self._ready.register(receiver.fileno(), select.EPOLLIN)
+
+    def _note_trouble(self, url: str, words: str) -> None:
+        if self._troubles.get(url) != words:
+            self._troubles[url] = words
+            _log.warning("stream %s: %s", self.config.name, words)
+
+    def stop(self, url: str, why: str) -> None:
+        """Listen to a relay no more, until the configuration changes."""
+        _log.error("stream %s: %s is not listened to: %s", self.config.name, url.partition("?")[0], why)
+        self.stopped[url] = why
+        self._close_one(url)
+
+    def reconfigure(self, config: StreamConfig) -> None:
+        """Take up other relays; those that stay are not disturbed. What was stopped is tried again."""
+        self.config = config
+        self.stopped.clear()
+        self._retry_s.clear()
+        for url in [url for url in self._receivers if url not in config.upstreams]:
+            self._close_one(url)
+
+    def _close_one(self, url: str) -> None:
+        receiver = self._receivers.pop(url, None)
+        self._troubles.pop(url, None)
+        if receiver is not None:
+            with contextlib.suppress(OSError):
+                self._ready.unregister(receiver.fileno())
+            receiver.close()
+
+    @property
+    def readout_uid(self) -> int | None:
+        """The kind of the readouts, as the first relay says that is heard."""
+        uids = (receiver.readout_uid for receiver in self._receivers.values())
+        return next((uid for uid in uids if uid is not None), None)
+
+    @property
+    def stride(self) -> int | None:
+        """The stride, as the first relay says that is heard."""
+        return next((r.stride for r in self._receivers.values() if r.streams is not None), None)
+
+    def close(self) -> None:
+        """Close every connection; a second call does nothing."""
+        for url in list(self._receivers):
+            self._close_one(url)
+        if not self._closed:
+            self._closed = True
+            self._ready.close()
+
+    def let_go(self) -> None:
+        """Close: a connection cannot be handed to the next process, which asks history instead."""
+        self.close()
+
+
+def _standing(receiver: Receiver) -> Standing:
+    cut_off = (receiver.report or {}).get("state") == State.UPSTREAM_LOST
+    connected = receiver.connected and not cut_off
+    return Standing(connected, receiver.position, receiver.live_from, receiver.report)

@@ -1,0 +1,248 @@
+"""Relays that are fed by relays, on the loopback interface: the same numbers at every depth."""
+
+import contextlib
+import time
+
+import pytest
+import zmq
+
+from astropix_relay.configuration.loading import load_config
+from astropix_stream import wire
+from astropix_stream.batch import Position
+from astropix_stream.counting.hops import parse_hops
+from astropix_stream.counting.state import State
+from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.relay.receiver import RelayReceiver
+from astropix_stream.sock import MulticastReceiver
+from ports import free_port_pair
+from relays import running
+
+
+def config(*streams, port=0, more=""):
+    lines = "".join(f"\n- {stream}" for stream in streams)
+    publish = f"publish: {{endpoint: 'tcp://127.0.0.1:{port}'}}\nmetrics: {{listen: null}}\n"
+    return load_config(f"{publish}{more}\nstreams:{lines}\n")
+
+
+def first_relay(group, port, tcp_port=0):
+    stream = f"{{group: {group}, port: {port}, interface: 127.0.0.1, readout_uid: 4000, stride: 2}}"
+    return running(config(stream, port=tcp_port))
+
+
+def cascade(*relays, port=0, more=""):
+    urls = ", ".join(f"'{relay if isinstance(relay, str) else relay.publisher.endpoint}'" for relay in relays)
+    return running(config(f"{{from: [{urls}]}}", port=port, more=more))
+
+
+@contextlib.contextmanager
+def receiver_of(relay, **options):
+    endpoint = relay if isinstance(relay, str) else relay.publisher.endpoint
+    with RelayReceiver(AstroPix4Readout, endpoint, timeout=5, **options) as receiver:
+        receiver.wait_ready(8)
+        yield receiver
+
+
+def send(sender, ids):
+    for i in ids:
+        sender.send_readout(AstroPix4Readout(bytes([i % 255]) * (i % 90), i))
+
+
+def batches(receiver, count):
+    """Return the next readouts as (relay_id, sequence, source, bytes)."""
+    found = []
+    while len(found) < count:
+        batch = receiver.receive_batch()
+        for i, data in enumerate(batch.datagrams()):
+            found.append((batch.position.relay_id, batch.position.sequence + i, batch.source, data))
+    return found
+
+
+@pytest.fixture
+def origin(group, port):
+    with first_relay(group, port) as relay:
+        yield relay
+
+
+def test_a_readout_keeps_its_number_its_source_and_its_bytes_at_the_third_hop(origin, sender):
+    with (
+        cascade(origin) as second,
+        cascade(second) as third,
+        receiver_of(origin) as a,
+        receiver_of(third) as b,
+    ):
+        send(sender, range(0, 2000, 2))
+        assert batches(b, 1000) == batches(a, 1000)
+        assert (b.ledger.lost, b.ledger.delivered, b.stride) == (0, 1000, 2)
+        assert b.position == Position(origin.relay_id, 1000)
+        hops = parse_hops(wait_for_report(b, lambda report: report["received"] == 1000))
+        assert [hop.id for hop in hops] == [origin.relay_id, second.relay_id, third.relay_id]
+        assert [hop.fed_by for hop in hops] == [(), (origin.relay_id,), (second.relay_id,)]
+        assert hops[1].address == second.publisher.endpoint
+
+
+def wait_for_report(receiver, condition, timeout=15):
+    """Receive until the relay's report is so; what comes meanwhile is dropped."""
+    deadline = time.monotonic() + timeout
+    while receiver.report is None or not condition(receiver.report):
+        assert time.monotonic() < deadline, receiver.report
+        with contextlib.suppress(ReceiveTimeout):
+            receiver.receive_batch(timeout=0.05)
+    return receiver.report
+
+
+def test_who_comes_late_gets_what_the_origin_holds_hop_by_hop(origin, sender):
+    with receiver_of(origin) as first:
+        send(sender, range(0, 1000, 2))
+        sent = batches(first, 500)
+        with cascade(origin) as second, cascade(second) as third:
+            with receiver_of(third) as live:
+                assert live.position.sequence == 500  # the past is for those who ask
+            with receiver_of(third, start="oldest") as late:
+                assert batches(late, 500) == sent
+                assert late.ledger.recovered == 500
+
+
+def test_the_past_is_not_published_as_if_it_were_live(origin, sender):
+    with receiver_of(origin) as first, zmq.Context() as context, context.socket(zmq.SUB) as plain:
+        send(sender, range(0, 200, 2))
+        batches(first, 100)
+        tcp_port = free_port_pair()
+        plain.rcvtimeo = 8000
+        plain.subscribe(b"apx/astropix/data")
+        plain.connect(f"tcp://127.0.0.1:{tcp_port}")
+        with cascade(origin, port=tcp_port) as second:
+            with receiver_of(second):
+                send(sender, range(200, 210, 2))
+            header = wire.parse_message_header(plain.recv_multipart()[1])
+            assert (header.sequence, header.flags) == (100, 0)
+
+
+def test_a_client_goes_from_one_relay_to_another_of_the_same_origin(origin, sender):
+    with cascade(origin) as one, cascade(origin) as other:
+        with receiver_of(one) as receiver:
+            send(sender, range(0, 200, 2))
+            before = batches(receiver, 100)
+            at = receiver.position
+        send(sender, range(200, 400, 2))
+        with receiver_of(other, start=at) as receiver:
+            send(sender, range(400, 600, 2))
+            after = batches(receiver, 200)
+    assert [sequence for _, sequence, _, _ in before + after] == list(range(300))
+    assert {relay_id for relay_id, *_ in before + after} == {origin.relay_id}
+
+
+def test_of_two_ways_to_one_origin_either_may_die(origin, sender):
+    with contextlib.ExitStack() as left, contextlib.ExitStack() as right:
+        a, b = left.enter_context(cascade(origin)), right.enter_context(cascade(origin))
+        with cascade(a, b) as last, receiver_of(last) as receiver:
+            send(sender, range(0, 200, 2))
+            found = batches(receiver, 100)
+            hops = parse_hops(wait_for_report(receiver, lambda report: len(report["hops"]) == 4))
+            assert hops[-1].fed_by == (a.relay_id, b.relay_id)  # a diamond: no loop
+            left.close()
+            send(sender, range(200, 400, 2))
+            found += batches(receiver, 100)
+            assert [sequence for _, sequence, _, _ in found] == list(range(200))
+            assert receiver.ledger.lost == 0
+            right.close()
+            wait_for_report(receiver, lambda report: report["state"] == "upstream lost")
+            assert receiver.state is State.UPSTREAM_LOST
+
+
+def test_an_origin_that_was_restarted_numbers_from_0_and_its_history_is_another(
+    group, port, tcp_port, sender
+):
+    with cascade(f"tcp://127.0.0.1:{tcp_port}") as second:
+        with contextlib.ExitStack() as first:
+            origin = first.enter_context(first_relay(group, port, tcp_port))
+            receiver = first.enter_context(receiver_of(second))
+            send(sender, range(0, 100, 2))
+            assert batches(receiver, 50)[-1][:2] == (origin.relay_id, 49)
+        with first_relay(group, port, tcp_port) as origin, receiver_of(second) as receiver:
+            wait_for_report(receiver, lambda _: receiver.position.relay_id == origin.relay_id)
+            send(sender, range(100, 200, 2))
+            assert [found[:2] for found in batches(receiver, 50)] == [(origin.relay_id, i) for i in range(50)]
+            with receiver_of(second, start="oldest") as late:
+                assert [found[:2] for found in batches(late, 50)] == [(origin.relay_id, i) for i in range(50)]
+
+
+def test_two_origins_are_merged_and_numbered_afresh(group, port, sender):
+    with first_relay(group, port) as a, first_relay(group, port) as b:
+        send(sender, range(0, 20, 2))  # both number from 0: to join at 0 and to follow a restart look alike
+        with receiver_of(a) as at_a, receiver_of(b) as at_b:
+            wait_for_report(at_a, lambda report: report["received"] == 10)
+            wait_for_report(at_b, lambda report: report["received"] == 10)
+        with cascade(a, b) as merged, receiver_of(merged) as receiver:
+            report = wait_for_report(receiver, lambda report: report.get("numbering") == "own")
+            assert receiver.position.relay_id == merged.relay_id
+            send(sender, range(100, 300, 2))
+            found = batches(receiver, 100)
+            assert {relay_id for relay_id, *_ in found} == {merged.relay_id}
+            assert [AstroPix4Readout.from_bytes(data).readout_id for *_, data in found] == list(
+                range(100, 300, 2)
+            )
+            with pytest.raises(ReceiveTimeout):
+                receiver.receive_batch(timeout=0.5)
+            assert len(report["hops"]) == 3
+
+
+def output(group, port, **keys):
+    options = {"multicast": f"'{group}:{port}'", "interface": "127.0.0.1", "ttl": 0, **keys}
+    return "outputs: [{" + ", ".join(f"{key}: {value}" for key, value in options.items()) + "}]"
+
+
+def far(group):
+    return "239.255." + group.split(".", 2)[2]
+
+
+def direct(group, port):
+    return MulticastReceiver(AstroPix4Readout, group, port, interface="127.0.0.1", timeout=5, stride=2)
+
+
+def test_a_program_that_knows_only_multicast_gets_every_byte(origin, group, port, sender):
+    with (
+        direct(far(group), port) as receiver,
+        cascade(origin, more=output(far(group), port)) as second,
+        receiver_of(second) as relayed,
+    ):
+        send(sender, range(0, 1000, 2))
+        found = []
+        while len(found) < 500:
+            found += receiver.receive_batch().datagrams()
+        assert found == [data for *_, data in batches(relayed, 500)]
+        (outlet,) = second.outlets.all
+        assert (outlet.sent, outlet.not_sent.total(), outlet.pacer.skipped) == (500, 0, 0)
+
+
+def test_an_output_that_comes_back_is_stopped_and_says_which_way(group, port, tcp_port, sender):
+    """The relay above joins the far group, too, as a second stream that the same cascade takes."""
+    streams = (
+        f"{{name: astropix, group: {group}, port: {port}, interface: 127.0.0.1}}",
+        f"{{name: far, group: {far(group)}, port: {port}, interface: 127.0.0.1}}",
+    )
+    with running(config(*streams)) as above:
+        url = above.publisher.endpoint
+        more = output(far(group), port)
+        looping = config(f"{{name: astropix, from: ['{url}']}}", f"{{name: far, from: ['{url}']}}", more=more)
+        with running(looping) as second, receiver_of(second, stream="astropix") as receiver:
+            send(sender, range(10))
+            report = wait_for_report(receiver, lambda report: "a loop: what we send" in report["membership"])
+            (outlet,) = second.outlets.all
+            assert outlet.stopped
+            assert f"what we send to {far(group)}:{port} comes back in stream far" in report["membership"]
+
+
+def test_a_relay_that_is_fed_by_itself_stops_that_input(origin, tcp_port, sender):
+    upper = f"tcp://127.0.0.1:{tcp_port}"
+    with cascade(f"{upper}") as lower:
+        urls = f"'{origin.publisher.endpoint}', '{lower.publisher.endpoint}'"
+        with running(config(f"{{from: [{urls}]}}", port=tcp_port)) as circle, receiver_of(circle) as receiver:
+            report = wait_for_report(
+                receiver, lambda report: "a loop: it is fed by us" in report["membership"]
+            )
+            assert f"{lower.publisher.endpoint} (a loop" in report["membership"]
+            send(sender, range(0, 100, 2))
+            assert len(batches(receiver, 50)) == 50
+            with pytest.raises(ReceiveTimeout):
+                receiver.receive_batch(timeout=0.5)
