@@ -5,6 +5,7 @@ import pkgutil
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
+from astropix_stream.errors import ConfigError
 from astropix_stream.receiving.receiver import Receiver
 from astropix_stream.url import SCHEMES, SourceUrl, parse_url
 
@@ -27,8 +28,9 @@ def open_receiver(
     readout_class
         Class of the readouts to return.
     url
-        ``udp://GROUP:PORT[?interface=…&source=…]`` or ``tcp://HOST:PORT[?stream=…]``. A sequence of them is
-        ways to the same readouts, each of which is then delivered once.
+        ``udp://GROUP:PORT[?interface=…&source=…]``, ``tcp://HOST:PORT[?stream=…]``, or the path of a file,
+        ``-`` for standard input. A sequence of URLs is ways to the same readouts, each of which is then
+        delivered once; a file is read alone.
     timeout
         Seconds that `receive` and iteration wait for a readout; None for ever.
     stride
@@ -50,7 +52,10 @@ def open_receiver(
         return _open_one(readout_class, url, any_kind=any_kind, timeout=timeout, **options)
     from astropix_stream.receiving.merged import open_merged  # noqa: PLC0415
 
-    opening = (functools.partial(_open_one, readout_class, one, any_kind=any_kind) for one in url)
+    checked = [parse_url(one) if isinstance(one, str) else one for one in url]
+    if file := next((one for one in checked if one.scheme == "file"), None):
+        raise ConfigError(f"{file}: a file is read alone, not as one of several ways to the same readouts")
+    opening = (functools.partial(_open_one, readout_class, one, any_kind=any_kind) for one in checked)
     return open_merged(readout_class, opening, timeout=timeout, **options)
 
 

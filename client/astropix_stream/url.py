@@ -10,6 +10,7 @@
 ``nats://host:4222?stream=astropix&start=oldest``        a log, from its first readout on
 ``nats://one:4222,two:4222,three:4222``                  the same log, by several servers
 ``nats://host?creds=me.creds&ca=ca.pem``                 with credentials, over TLS; see `log.access.Access`
+``run.apx``, ``/data/run.bin``, ``-``                    a file, by its path; standard input
 =======================================================  ==================================================
 """
 
@@ -56,8 +57,10 @@ SCHEMES = {
         ),
         says_kind=True,
     ),
+    "file": Scheme("astropix_stream.file_receiver:FileReceiver.from_url", ("follow",), says_kind=True),
 }
 _EXAMPLE = "write udp://239.1.1.1:5007, tcp://relay:5556?stream=astropix or nats://host:4222?stream=astropix"
+_SCHEME = "://"  # what has none is a path
 NATS_PORT = 4222
 
 
@@ -73,6 +76,8 @@ class SourceUrl:
     """Further hosts and ports of the same log."""
     user: str = ""
     password: str = field(default="", repr=False)
+    path: str = ""
+    """Of a file; ``-`` is standard input."""
 
     @property
     def endpoint(self) -> str:
@@ -87,12 +92,14 @@ class SourceUrl:
     def __str__(self) -> str:  # never with user and password
         from urllib.parse import urlencode  # noqa: PLC0415  (`sock` imports this module: a DAQ does not pay)
 
+        if self.scheme == "file":
+            return self.path
         options = urlencode(self.options, safe=":")
         return self.endpoint + (f"?{options}" if options else "")
 
 
 def parse_url(url: str) -> SourceUrl:
-    """Check a source's URL.
+    """Check a source's URL, or take a path: anything without ``://``.
 
     Raises
     ------
@@ -101,6 +108,10 @@ def parse_url(url: str) -> SourceUrl:
     """
     from urllib.parse import urlsplit  # noqa: PLC0415
 
+    if _SCHEME not in url:
+        if not url.strip() or "\0" in url or "\n" in url:
+            raise ConfigError(f"{url!r}: a source is a file, or a URL; {_EXAMPLE}")
+        return SourceUrl("file", "", 0, path=url)
     full, url = url, _without_password(url)  # as it is told to people
     try:
         parts = urlsplit(full)
@@ -111,10 +122,10 @@ def parse_url(url: str) -> SourceUrl:
         raise
     except ValueError as error:
         raise ConfigError(f"{url!r}: {str(error).lower()}; {_EXAMPLE}") from None
-    if parts.scheme not in SCHEMES:
-        *schemes, last = (f"{scheme}://" for scheme in SCHEMES)
+    if parts.scheme == "file" or parts.scheme not in SCHEMES:
+        *schemes, last = (f"{scheme}://" for scheme in SCHEMES if scheme != "file")
         known = f"{', '.join(schemes)} or {last}"
-        raise ConfigError(f"{url!r}: a source begins with {known}; {_EXAMPLE}")
+        raise ConfigError(f"{url!r}: a source begins with {known}, or is the path of a file; {_EXAMPLE}")
     if not host or not port or parts.path or parts.fragment or "@" in parts.netloc:
         raise ConfigError(f"{url!r}: a source is {parts.scheme}://HOST:PORT; {_EXAMPLE}")
     options = _parse_options(url, parts.scheme, parts.query)

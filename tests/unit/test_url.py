@@ -29,6 +29,9 @@ from astropix_stream.url import SourceUrl, parse_url
             "udp://[ff15::1]:5007?interface=a%26b%3D1&source=fd00::1",  # Linux allows such names
             SourceUrl("udp", "ff15::1", 5007, {"interface": "a&b=1", "source": "fd00::1"}),
         ),
+        ("run.apx", SourceUrl("file", "", 0, path="run.apx")),
+        ("-", SourceUrl("file", "", 0, path="-")),
+        ("/data/what? #1%41&a=b:5007", SourceUrl("file", "", 0, path="/data/what? #1%41&a=b:5007")),
     ],
 )
 def test_right_ones(url, expected):
@@ -41,7 +44,8 @@ def test_right_ones(url, expected):
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [
-        ("239.1.1.1:5007", "begins with udp://, tcp:// or nats://"),
+        ("", "a source is a file, or a URL"),
+        ("file:///run.apx", "or is the path of a file"),
         ("ucp://239.1.1.1:5007", "begins with udp://, tcp:// or nats://"),
         ("udp://239.1.1.1", "udp://HOST:PORT"),
         ("udp://:5007", "udp://HOST:PORT"),

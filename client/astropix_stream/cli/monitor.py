@@ -12,6 +12,7 @@ from astropix_stream.errors import ConfigError
 EXAMPLES = (
     "Examples:\n\n"
     "apx monitor tcp://relay:5556  (then open http://127.0.0.1:5006)\n\n"
+    "apx monitor run.apx  (or .log, .bin; with --follow while the DAQ writes it)\n\n"
     "apx monitor udp://239.1.1.1:5007 --snapshot logbook --every 60\n\n"
     "apx monitor tcp://relay:5556 --listen 0.0.0.0:5006 --allow-origin daq.lab.example:5006\n\n"
     "On a big screen: http://127.0.0.1:5006/?theme=dark"
@@ -55,6 +56,8 @@ def command(
     page: Annotated[
         bool, typer.Option("--page/--no-page", help="Serve the page, or only write snapshots.")
     ] = True,
+    follow: options.Follow = False,
+    begin: options.From = "beginning",
     key: options.Key = None,
     server_key: options.ServerKey = None,
     start: Annotated[
@@ -84,7 +87,7 @@ def command(
             f"the page needs more packages ({error.name}): pip install 'astropix-stream[monitor]'"
         ) from None
     view = app.run(
-        options.with_keys(urls, key, server_key),
+        options.with_follow(options.with_keys(urls, key, server_key), follow, begin),
         listen=listen if page else None,
         origins=allow_origin or [],
         snapshots=snapshot,

@@ -21,6 +21,7 @@ from astropix_stream.joining import Joiner, decoded
 EXAMPLES = (
     "Examples:\n\n"
     "apx receive udp://239.1.1.1:5007 --hits\n\n"
+    "apx receive run.apx --hits\n\n"
     "apx receive 'tcp://relay:5556?stream=astropix' --count 100 --timeout 5 --json\n\n"
     "A record of --json is a readout (data in hexadecimal), or with --hits a hit; the summary then is JSON "
     "on standard error."
@@ -35,17 +36,20 @@ def command(
     kind: options.KindOption = None,
     count: options.Count = None,
     timeout: options.Timeout = None,
+    follow: options.Follow = False,
+    begin: options.From = "beginning",
     key: options.Key = None,
     server_key: options.ServerKey = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Print the readouts that arrive, until Ctrl-C; at the end, what was lost and where.
+    """Print the readouts that arrive, until Ctrl-C or the end of a file; then, what was lost and where.
 
     With --hits, duplicates are left out: the same readout once more. Exits with 1 if nothing came within
     --timeout, or not as many as --count.
     """
-    with Sources(options.with_keys(urls, key, server_key), timeout, kind) as sources:
+    given = options.with_follow(options.with_keys(urls, key, server_key), follow, begin)
+    with Sources(given, timeout, kind) as sources:
         how = How(hits, as_json, keep_duplicates)
         reception = Printer(sources, how)
         interrupted, timed_out = False, None

@@ -9,7 +9,7 @@ from astropix_stream.cli.showing.top_view import Row
 from astropix_stream.cli.showing.watching import watch
 from astropix_stream.cli.terminal import ending, options
 from astropix_stream.cli.terminal.sources import Sources
-from astropix_stream.url import SourceUrl, parse_url
+from astropix_stream.url import SourceUrl
 
 _GATHER_S = 0.1  # that readouts may wait: the screen is drawn less often
 
@@ -28,6 +28,8 @@ def command(
     urls: options.Urls,
     *,
     seconds: options.Seconds = None,
+    follow: options.Follow = False,
+    begin: options.From = "beginning",
     key: options.Key = None,
     server_key: options.ServerKey = None,
     as_json: options.AsJson = False,
@@ -38,7 +40,7 @@ def command(
     Runs until Ctrl-C, or as long as --seconds says.
     """
     ending.only_warnings()
-    checked = [parse_url(url) for url in options.with_keys(urls, key, server_key)]
+    checked = options.with_follow(options.with_keys(urls, key, server_key), follow, begin)
     with Sources([stream for url in checked for stream in streams(url)], gather_s=_GATHER_S) as sources:
         rows = {source: Row(source) for source in sources}
         interrupted = watch(sources, rows, seconds, as_json=as_json)

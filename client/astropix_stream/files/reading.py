@@ -61,6 +61,9 @@ class ParsedReader:
         self._name, self._file, self._parser = name, file, parser
         self.leftover_bytes = 0
         self._first = self._read_some()  # a log's header is complete with its first readout
+        if isinstance(parser, LogParser) and not (self._first or len(parser.header or ()) > 1):
+            first = f": {self.complaints}" if parser.complaints else ""
+            raise FormatError(f"{name}: text, but not the log of a DAQ{first}")
         if parser.header is None:
             raise FormatError(f"{name}: the file ends in its header")
         self.header: FileHeader = parser.header

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from astropix_stream.fmt import AstroPix4Readout, Kind
 from astropix_stream.monitor import server
@@ -19,7 +19,7 @@ StartOption: TypeAlias = str | int
 
 
 def run(
-    urls: Sequence[str],
+    urls: Sequence[str | SourceUrl],
     *,
     listen: str | None = server.DEFAULT_LISTEN,
     origins: Sequence[str] = (),
@@ -52,11 +52,12 @@ def run(
         What is wrong with the source, the address to listen on or the directory.
     """
     site = None if listen is None else server.Site.parse(listen, origins)
-    ways = [parse_url(url) for url in urls]
+    ways = [parse_url(url) if isinstance(url, str) else url for url in urls]
     # Two histories that come beside each other are more than what merges them can put in order.
     source = _with_start(ways[0], start) if len(ways) == 1 else ways
     # The page follows the kind that the relay says; so the receiver is to take any.
-    receiver = open_receiver(AstroPix4Readout, source, any_kind=True)
+    readout_class: type[Any] = AstroPix4Readout if kind is None else kind.readout_class
+    receiver = open_receiver(readout_class, source, any_kind=True)
     with ExitStack() as stack:
         feed = stack.enter_context(Feed(receiver, " and ".join(map(str, ways)), kind))
         if snapshots is not None:
@@ -66,5 +67,5 @@ def run(
 
 
 def _with_start(url: SourceUrl, start: StartOption) -> SourceUrl:
-    """Let a relay or a log begin there; multicast has nothing but what comes."""
-    return url if url.scheme == "udp" else replace(url, options={"start": start, **url.options})
+    """Let a relay or a log begin there; of the others there is nothing to choose."""
+    return url if url.scheme in ("udp", "file") else replace(url, options={"start": start, **url.options})

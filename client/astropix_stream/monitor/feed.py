@@ -116,7 +116,9 @@ class Feed:
                     self._receive_one(receiver)
                     refusal = ""
                 except ReceiveTimeout:
-                    pass
+                    if receiver.ended:
+                        self._reception = self._ask(receiver, refusal)
+                        self._stop.wait(_LEDGER_EVERY_S)
                 except RefusedError as error:  # it goes on trying
                     refusal = str(error)
                 if time.monotonic() - noted_s >= _LEDGER_EVERY_S:

@@ -78,6 +78,8 @@ class Receiver(ABC, Generic[R]):
         """Called with each run of the DAQ that begins, before its first readout is handed out, or its second
         where only that showed that it began (`RunStart.before`). If it raises, the exception comes out of
         `receive`, and the next call goes on with what had been received."""
+        self.ended = False
+        """Whether no more readouts will come: the end of a file. `receive` then raises `ReceiveTimeout`."""
         self.undecodable = 0
         """Readouts that the readout class refused, or larger than `max_size`."""
 
@@ -238,7 +240,7 @@ class Receiver(ABC, Generic[R]):
                     return self.receive(max_size, 0.0)
                 await self._await_batch(deadline)
             except ReceiveTimeout:
-                if _has_passed(deadline):
+                if self.ended or _has_passed(deadline):
                     raise
 
     async def receive_batch_async(self, timeout: float | None = _OWN) -> Batch:

@@ -23,6 +23,7 @@ class ListReceiver:
         self.connected = True
         self.readout_uid: int | None = None
         self.report = None
+        self.ended = False
         self.state, self.age_s, self.lag_s = State.LIVE, None, 0.0
         self.closed_in = None
         self.idle = threading.Event()

@@ -122,7 +122,8 @@ Urls = Annotated[
     list[str],
     typer.Argument(
         metavar="URL",
-        help="Where from: udp://GROUP:PORT, tcp://RELAY:PORT or nats://HOST:PORT; several for A and B.",
+        help="Where from: udp://GROUP:PORT, tcp://RELAY:PORT, nats://HOST:PORT, a file, or - for standard "
+        "input; several for A and B.",
         show_default=False,
     ),
 ]
@@ -140,6 +141,16 @@ Key = Annotated[
 ]
 ServerKey = Annotated[
     Path | None, typer.Option(metavar="FILE", help="The relay's public key.", show_default=False)
+]
+Follow = Annotated[
+    bool,
+    typer.Option("--follow", help="Of a file: go on with what is written to it, as tail -F does."),
+]
+From = Annotated[
+    str,
+    typer.Option(
+        "--from", metavar="beginning|end", help="With --follow: with what is there, or with what comes."
+    ),
 ]
 Count = Annotated[int | None, typer.Option(min=1, help="End after so many readouts.")]
 Timeout = Annotated[
@@ -159,6 +170,24 @@ def with_keys(urls: Sequence[str], key: Path | None, server_key: Path | None) ->
     named = {name: str(path) for name, path in given.items() if path is not None}
     parsed = [(url, parse_url(url)) for url in urls]
     return [str(_with_options(source, named)) if source.scheme == "tcp" else url for url, source in parsed]
+
+
+def with_follow(urls: Sequence[str], follow: bool, begin: str) -> list[SourceUrl]:
+    """Let files be followed, if --follow says so.
+
+    Raises
+    ------
+    ConfigError
+        There is no file to follow, or --from is neither beginning nor end.
+    """
+    sources = [parse_url(url) for url in urls]
+    if begin not in ("beginning", "end"):
+        raise ConfigError(f"--from {begin!r}: write beginning or end")
+    if not follow:
+        return sources
+    if not any(source.scheme == "file" for source in sources):
+        raise ConfigError("--follow is for a file that grows; what comes from a network is followed anyway")
+    return [replace(one, options={"follow": begin}) if one.scheme == "file" else one for one in sources]
 
 
 def with_times(

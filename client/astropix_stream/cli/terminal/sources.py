@@ -29,7 +29,9 @@ class OpenSource:
     def __init__(self, url: SourceUrl, kind: Kind | None = None) -> None:
         self.url = url
         self._kind = kind
-        self.receiver: Receiver[AstroPix4Readout] = open_receiver(AstroPix4Readout, url, any_kind=True)
+        self.receiver: Receiver[Any] = open_receiver(
+            AstroPix4Readout if kind is None else kind.readout_class, url, any_kind=True
+        )
 
     def wait_ready(self, timeout_s: float | None) -> None:
         """Say so when a relay does not answer; raise that when it does not within the command's timeout."""
@@ -111,6 +113,8 @@ class Sources:
     def rounds(self) -> Iterator[list[tuple[OpenSource, Batch]]]:
         """Iterate over what arrives, with an empty list five times a second while nothing does.
 
+        It ends where no source has more to come: all are files, read to their ends.
+
         Raises
         ------
         ReceiveTimeout
@@ -120,6 +124,8 @@ class Sources:
         while True:
             arrived = self.poll(_TURN_S if self._timeout_s is None else min(_TURN_S, self._timeout_s))
             yield arrived
+            if self.ended:
+                return
             now_s = time.monotonic()
             if arrived:
                 last_s = now_s
@@ -127,8 +133,16 @@ class Sources:
                 names = " or ".join(map(str, self._open))
                 raise ReceiveTimeout(f"no readout from {names} in {numbers.duration(self._timeout_s)}")
 
+    @property
+    def ended(self) -> bool:
+        """Whether no source has more to come."""
+        return all(source.receiver.ended for source in self._open)
+
     def poll(self, wait_s: float) -> list[tuple[OpenSource, Batch]]:
         """Wait, at most so long, and return what arrived."""
+        if self.ended:
+            time.sleep(wait_s)
+            return []
         if len(self._open) > 1:  # one receiver waits better than select: it lets fast readouts gather
             select.select([source.receiver for source in self._open], [], [], wait_s)
             wait_s = 0.0
@@ -148,7 +162,7 @@ class Sources:
         self.close()
 
 
-def _waiting(receiver: Receiver[AstroPix4Readout], wait_s: float) -> Iterator[Batch]:
+def _waiting(receiver: Receiver[Any], wait_s: float) -> Iterator[Batch]:
     """Wait for a batch, and take those that are there too, but not for ever."""
     try:
         yield receiver.receive_batch(wait_s)
