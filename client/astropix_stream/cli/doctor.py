@@ -73,6 +73,11 @@ def _sources(
     """Return what to examine: the group first."""
     texts = [text for text in (url, relay) if text is not None] or [f"udp://{DEFAULT_GROUP}:{DEFAULT_PORT}"]
     sources = [parse_url(text) for text in options.with_keys(texts, key, server_key)]
+    if sources[0].scheme == "file":
+        raise ConfigError(
+            f"{sources[0]}: the doctor looks at udp://GROUP:PORT, tcp://RELAY:PORT or nats://HOST:PORT; "
+            "what is in a file, `apx info` says"
+        )
     if relay is not None and sources[-1].scheme != "tcp":
         raise ConfigError(f"--relay {relay!r}: a relay is tcp://HOST:PORT[?stream=NAME]")
     return sources

@@ -2,19 +2,25 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from astropix_stream.cli.files.reading import Reading
 from astropix_stream.cli.playing import player, replay
 from astropix_stream.cli.terminal import ending, options, progress
+from astropix_stream.errors import ConfigError
+from astropix_stream.files import STDIN
+from astropix_stream.fmt import Kind
 from astropix_stream.sock import DEFAULT_GROUP, DEFAULT_PORT, MulticastSender
+
+_FOLLOW = "Following a file that a DAQ writes"
 
 EXAMPLES = (
     "Examples:\n\n"
     "apx send run.apx  (as fast as it was recorded)\n\n"
     "apx send run.apx --speed 10 --interface eth1\n\n"
+    "apx send --follow /data/run.bin --interface eth1  (while the DAQ writes it)\n\n"
     "apx send run.apx --loop --rate 1000 --now --loss 1% --seed 7"
 )
 
@@ -45,13 +51,40 @@ def command(
     duplicate: options.Duplicate = 0.0,
     reorder: options.Reorder = 0.0,
     seed: options.Seed = None,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="Send what a DAQ writes to the file, as it is written; of a folder, to its newest file.",
+            rich_help_panel=_FOLLOW,
+        ),
+    ] = False,
+    begin: options.From = "beginning",
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to keep how far it was sent; by default in $STATE_DIRECTORY or ~/.local/state.",
+            show_default=False,
+            rich_help_panel=_FOLLOW,
+        ),
+    ] = None,
+    kind: options.KindOption = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Play .apx files into a multicast group, byte for byte, with the timing of the run.
+    """Play files into a multicast group, byte for byte, with the timing of the run.
 
-    A damaged file is played up to the damage; the exit code then is 2.
+    A damaged file is played up to the damage; the exit code then is 2. With --follow, send live what a DAQ
+    writes that does not multicast itself, until Ctrl-C. It goes on where it was when it is started again.
     """
+    if follow:
+        given = {"--loop": loop, "--start": start, "--count": count, "--now": now, "--rate": rate}
+        given |= {"--speed": speed != 1.0, "--loss": loss, "--duplicate": duplicate, "--reorder": reorder}
+        _check_follow(files, begin, [name for name, value in given.items() if value])
+        destination = Destination(group, port, interface, ttl)
+        _follow(files[0], destination, state, kind, from_end=begin == "end", as_json=as_json)
+        return
     recording = RecordedRuns(files, start, count)
     extent = recording.measure()
     pacing = replay.Pacing(speed, rate)
@@ -64,6 +97,52 @@ def command(
     playing.print_summary(as_json=as_json)
     recording.check()
     ending.finish(wrong=playing.incomplete, interrupted=interrupted and not loop)
+
+
+class Destination(NamedTuple):
+    """Where to send."""
+
+    group: str
+    port: int
+    interface: str | None
+    ttl: int
+
+
+def _check_follow(files: list[Path], begin: str, unfit: list[str]) -> None:
+    """Say what does not go with --follow."""
+    if len(files) != 1:
+        raise ConfigError("--follow takes one file or folder: start an apx send for each")
+    if str(files[0]) == STDIN:
+        raise ConfigError("--follow needs a file: standard input has nothing to go on with after a restart")
+    if begin not in ("beginning", "end"):
+        raise ConfigError(f"--from {begin!r}: write beginning or end")
+    if unfit:
+        raise ConfigError(f"--follow sends all that is written, when it is written: leave out {unfit[0]}")
+
+
+def _follow(
+    path: Path,
+    to: Destination,
+    state: Path | None,
+    kind: Kind | None,
+    *,
+    from_end: bool,
+    as_json: bool,
+) -> None:
+    from astropix_stream.cli.playing import progress_file, relaying  # noqa: PLC0415
+
+    kept = progress_file.find_state(path, f"{to.group} {to.port}", state)
+    with (
+        progress_file.ProgressFile(kept) as progress_kept,
+        MulticastSender(to.group, to.port, to.ttl, interface=to.interface) as sender,
+    ):
+        following = relaying.Relaying(path, sender, progress_kept, kind, from_end=from_end)
+        ending.log.info("sending what is written to %s, to %s; state: %s", path, sender, kept)
+        try:
+            following.run()
+        finally:
+            following.print_summary(as_json=as_json)
+    ending.finish(wrong=following.incomplete)
 
 
 class RecordedRuns:

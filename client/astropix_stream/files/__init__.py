@@ -8,10 +8,11 @@ from astropix_stream.files.apx import ApxParser
 from astropix_stream.files.formats import Format, tell_format
 from astropix_stream.files.frames import FrameParser
 from astropix_stream.files.parser import Complaints, Found, Parser
-from astropix_stream.files.reading import ParsedReader, make_parser, open_readouts
+from astropix_stream.files.reading import STDIN, ParsedReader, make_parser, open_readouts
 from astropix_stream.files.text_log import LogParser
 
 __all__ = [
+    "STDIN",
     "ApxParser",
     "Complaints",
     "Format",

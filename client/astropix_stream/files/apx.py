@@ -66,7 +66,7 @@ class ApxParser(Parser):
                 continue
             if (end := begin + length) > size:
                 break
-            found.append(Found(buffer[at:end], readout_id, timestamp, base + end))
+            found.append(Found(buffer[at:end], readout_id, timestamp, base + at, base + end))
             at = end
         self._drop(at)
         return found

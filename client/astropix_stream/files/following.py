@@ -79,6 +79,8 @@ class Follower:
         The file that is being read.
     behind : bool
         Whether more is there than was read: poll again at once.
+    files : int
+        How often reading has begun at the beginning of a file, or gone on in one.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Follower:
         self._file: IO[bytes] | None = None
         self._parser: Parser | None = None
         self._form: Format | None = None
+        self.files = 0
         self._identity = (0, 0)
         self._head = b""
         self._read = 0  # bytes of the file
@@ -112,10 +115,16 @@ class Follower:
         """The format of the file; None until it is known."""
         return self._form
 
-    def position(self, offset: int) -> Position:
-        """Return the position in the file that is being read at which the bytes up to `offset` are done."""
-        next_id = self._parser.next_id if isinstance(self._parser, FrameParser) else 0
-        return Position(*self._identity, _digest(self._head, offset), offset, next_id)
+    @property
+    def begins(self) -> Position | None:
+        """Where the next readout begins; None as long as what is to be left out is being read."""
+        if self._file is None or self._skip_until:
+            return None
+        return self.position(0 if self._parser is None else self._parser.offset, 0)
+
+    def position(self, offset: int, next_id: int) -> Position:
+        """Return the position at which the bytes up to `offset` of the file that is being read are done."""
+        return Position(*self._identity, _digest(self._head, offset), offset, next_id & 0xFFFFFFFF)
 
     def poll(self) -> list[Found]:
         """Return the readouts that are whole now; an empty list does not mean that nothing more is there.
@@ -263,7 +272,7 @@ class Follower:
             self._scan()
             while self._newer:
                 with contextlib.suppress(OSError):
-                    return self._newer.pop(0) if self._newer[0].stat().st_size else None
+                    return self._newer[0] if self._newer[0].stat().st_size else None
                 self._newer.pop(0)  # it was removed
             return None
         try:
@@ -299,6 +308,7 @@ class Follower:
         # Not O_NONBLOCK: no pipes here. Opened for reading only.
         file = open(path, "rb", buffering=0)  # noqa: SIM115  (close() closes it)
         before = self.name
+        self._newer = [newer for newer in self._newer if newer != path]
         self.close()
         self._file, self.name = file, path
         there = os.fstat(file.fileno())
@@ -310,6 +320,7 @@ class Follower:
 
     def _begin(self, file: IO[bytes]) -> None:
         self._file = file
+        self.files += 1
         self._parser = self._form = None
         self._head = b""
         self._read = self._skip_until = 0
@@ -367,19 +378,17 @@ class Follower:
         self._read = position.offset
         return True
 
-    def read_again(self, begin: int, end: int, readout_id: int, timestamp: int) -> Found | None:
+    def read_again(self, begin: int, end: int, readout_id: int, timestamp: int) -> bytes | None:
         """Make a readout again that was made of these bytes of the file; None if that does not work."""
         assert self._file is not None
         chunk = os.pread(self._file.fileno(), end - begin, begin)
-        parser: Parser
-        if self._form is Format.BIN:
-            raw = HEADER.pack(READOUT_MAGIC, readout_id, timestamp, len(chunk)) + chunk
-            return Found(raw, readout_id, timestamp, end) if len(chunk) == end - begin else None
-        parser = LogParser(self._kind) if self._form is Format.LOG else ApxParser(begin)
-        found = [*parser.feed(chunk), *parser.finish()]
-        if len(found) != 1 or found[0].readout_id != readout_id:
+        if len(chunk) < end - begin:
             return None
-        return Found(stamp(found[0].raw, readout_id, timestamp), readout_id, timestamp, end)
+        if self._form is Format.BIN:
+            return HEADER.pack(READOUT_MAGIC, readout_id, timestamp, len(chunk)) + chunk
+        parser: Parser = LogParser(self._kind) if self._form is Format.LOG else ApxParser(begin)
+        found = [*parser.feed(chunk), *parser.finish()]
+        return stamp(found[0].raw, readout_id, timestamp) if len(found) == 1 else None
 
 
 def stamp(raw: bytes, readout_id: int, timestamp: int) -> bytes:

@@ -98,7 +98,9 @@ class FrameParser(Parser):
         data, self._ready = self._ready, b""
         if not data:
             return []
+        begin = self.offset
         self.offset += len(data)
         readout_id = self.next_id
         self.next_id = readout_id + 1 & _ID_MASK
-        return [Found(HEADER.pack(MAGIC, readout_id, 0, len(data)) + data, readout_id, 0, self.offset)]
+        raw = HEADER.pack(MAGIC, readout_id, 0, len(data)) + data
+        return [Found(raw, readout_id, 0, begin, self.offset)]

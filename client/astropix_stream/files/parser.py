@@ -16,8 +16,10 @@ class Found(NamedTuple):
     readout_id: int
     timestamp: int
     """ns since the Unix epoch; 0 where the format has none."""
+    begin: int
+    """Where in the file the bytes begin that it was made of."""
     end: int
-    """Where in the file the bytes end that it was made of."""
+    """Where they end."""
 
 
 class Complaints:

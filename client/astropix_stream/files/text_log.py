@@ -79,6 +79,7 @@ class LogParser(Parser):
 
     def _take_line(self, line: bytes, newline: int, found: list[Found]) -> None:
         self._line += 1
+        begin = self.offset
         self.offset += len(line) + newline
         if self._skipping:
             self._skipping = False
@@ -89,7 +90,7 @@ class LogParser(Parser):
             if match := _READOUT.fullmatch(line):
                 raw, readout_id = _readout(int(match[1]), match[3])
                 self.configuration_ended = True
-                found.append(Found(raw, readout_id, 0, self.offset))
+                found.append(Found(raw, readout_id, 0, begin, self.offset))
             else:
                 self._take_configuration(line.decode(errors="replace"))
         except FormatError as error:
