@@ -7,12 +7,13 @@ BIN    := $(VENV)/bin
 PREFIX ?= /opt/astropix-relay
 CONFIG := $(DESTDIR)/etc/astropix-relay
 UNIT   := $(DESTDIR)/usr/local/lib/systemd/system/astropix-relay@.service
+FOLLOW := $(DESTDIR)/usr/local/lib/systemd/system/astropix-follow@.service
 SYSCTL := $(DESTDIR)/usr/local/lib/sysctl.d/90-astropix-relay.conf
 
 # Only the running system's systemd is to notice, not the builder's of a package.
 ifeq ($(DESTDIR)$(wildcard /run/systemd/system),/run/systemd/system)
 RELOAD = systemctl daemon-reload && systemctl restart systemd-sysctl
-STOP   = systemctl stop 'astropix-relay@*'
+STOP   = systemctl stop 'astropix-relay@*' 'astropix-follow@*'
 endif
 
 .PHONY: demo demo-cluster test unit coverage bench docs faults faults-mutants soak commands conformance screenshots lint format clean \
@@ -117,6 +118,7 @@ install:
 	install -d $(CONFIG) $(dir $(UNIT)) $(dir $(SYSCTL))
 	test -e $(CONFIG)/relay.yaml || install -m 644 config/relay.yaml $(CONFIG)
 	sed 's|/opt/astropix-relay/|$(PREFIX)/|' 'config/astropix-relay@.service' | install -m 644 /dev/stdin '$(UNIT)'
+	sed 's|/opt/astropix-relay/|$(PREFIX)/|' 'config/astropix-follow@.service' | install -m 644 /dev/stdin '$(FOLLOW)'
 	install -m 644 config/90-astropix-relay.conf $(SYSCTL)
 	$(RELOAD)
 
@@ -139,7 +141,8 @@ uninstall:
 	test ! -e $(DESTDIR)$(PREFIX) || test -e $(DESTDIR)$(PREFIX)/pyvenv.cfg
 	$(STOP)
 	rm -rf $(DESTDIR)$(PREFIX)
-	rm -f '$(UNIT)' '$(BRIDGE_UNIT)' $(SYSCTL) $(DESTDIR)/etc/systemd/system/*.wants/astropix-relay@*.service
+	rm -f '$(UNIT)' '$(FOLLOW)' '$(BRIDGE_UNIT)' $(SYSCTL) $(DESTDIR)/etc/systemd/system/*.wants/astropix-relay@*.service \
+	    $(DESTDIR)/etc/systemd/system/*.wants/astropix-follow@*.service
 	$(RELOAD)
 
 clean:

@@ -37,6 +37,8 @@ class Following:
         self.program = None
 
     def start(self, *more):
+        if self.program:
+            self.program.close()
         self.program = Program(*APX, *self._words, *more)
         self.program.wait_for("sending what is written")
         return self.program

@@ -74,8 +74,9 @@ def test_the_security_score(unit: Unit, drop_in: str | None, threshold: int) -> 
     unit.container.run("systemd-analyze", "security", f"--threshold={threshold}", unit.name)
 
 
-def test_the_unit_has_no_mistake(installed: Container) -> None:
-    done = installed.run("systemd-analyze", "verify", "astropix-relay@relay.service")
+@pytest.mark.parametrize("name", ["astropix-relay@relay.service", "astropix-follow@data-runs.service"])
+def test_the_unit_has_no_mistake(installed: Container, name: str) -> None:
+    done = installed.run("systemd-analyze", "verify", name)
     assert done.stdout + done.stderr == ""
 
 
