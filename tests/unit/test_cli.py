@@ -86,6 +86,8 @@ MISTAKES = [
     (["receive", "xdp://239.1.1.1:5007"], "a source begins with udp://, tcp:// or nats://"),
     (["receive", "{other}", "--follow", "--from", "x"], "write beginning or end"),
     (["receive", "udp://239.1.1.1:5007", "--follow"], "--follow is for a file"),
+    (["send", "-"], "send reads twice"),
+    (["send", "{zeros}"], "the timestamps are all 0: say how fast to send, with --rate N"),
     (["receive", "/dev/null"], "the file is empty"),
     (["receive", "udp://239.1.1.1:5007?interface=eth77"], "no interface is called 'eth77'"),
     (["receive", "udp://239.1.1.1:5007", "tcp://relay"], "tcp://HOST:PORT"),
@@ -99,7 +101,9 @@ MISTAKES = [
 def test_mistakes_are_told_in_one_line(args, complaint, file, tmp_path, capsys):
     other = tmp_path / "notes.txt"
     other.write_text("hello")
-    args = [arg.format(file=file, dir=tmp_path, other=other) for arg in args]
+    zeros = tmp_path / "zeros.log"
+    zeros.write_text("0\tb'bc'\n1\tb'bc'\n")
+    args = [arg.format(file=file, dir=tmp_path, other=other, zeros=zeros) for arg in args]
     assert cli.run(args) == ending.WRONG_INPUT
     out, err = capsys.readouterr()
     assert complaint in err

@@ -73,9 +73,9 @@ def _sources(
     """Return what to examine: the group first."""
     texts = [text for text in (url, relay) if text is not None] or [f"udp://{DEFAULT_GROUP}:{DEFAULT_PORT}"]
     sources = [parse_url(text) for text in options.with_keys(texts, key, server_key)]
-    if sources[0].scheme == "file":
+    if file := next((one for one in sources if one.scheme == "file"), None):
         raise ConfigError(
-            f"{sources[0]}: the doctor looks at udp://GROUP:PORT, tcp://RELAY:PORT or nats://HOST:PORT; "
+            f"{file}: for the doctor a source begins with udp://, tcp:// or nats://; "
             "what is in a file, `apx info` says"
         )
     if relay is not None and sources[-1].scheme != "tcp":

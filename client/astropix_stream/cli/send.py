@@ -42,6 +42,14 @@ def command(
             "--loop", help="Again and again, until Ctrl-C; each pass is a run with newer timestamps."
         ),
     ] = False,
+    max_pause: Annotated[
+        float,
+        typer.Option(
+            parser=options.positive,
+            metavar="N",
+            help="Seconds that a pause inside a file may be long; a longer one is left out.",
+        ),
+    ] = replay.MAX_PAUSE_S,
     start: Annotated[int, typer.Option(min=0, help="Leave out so many readouts at the beginning.")] = 0,
     count: Annotated[int | None, typer.Option(min=1, help="Play so many readouts (in each pass).")] = None,
     now: Annotated[
@@ -85,9 +93,11 @@ def command(
         destination = Destination(group, port, interface, ttl)
         _follow(files[0], destination, state, kind, from_end=begin == "end", as_json=as_json)
         return
-    recording = RecordedRuns(files, start, count)
+    recording = RecordedRuns(files, start, count, kind=kind, max_pause_s=max_pause)
     extent = recording.measure()
     pacing = replay.Pacing(speed, rate)
+    if rate is None and speed != replay.AT_ONCE:
+        recording.check_times()
     dues = replay.repeat(recording.open_pass, extent) if loop else recording.open_pass()
     total, duration_s = (None, None) if loop else (extent.readouts, pacing.duration_s(extent) or None)
     network = replay.BadNetwork(loss=loss, duplicate=duplicate, reorder=reorder, seed=seed)
@@ -154,6 +164,10 @@ class RecordedRuns:
         One after another.
     start, count
         Which readouts of them all.
+    kind
+        What a person says that the readouts are.
+    max_pause_s
+        Longer pauses inside a file are left out.
 
     Attributes
     ----------
@@ -161,10 +175,26 @@ class RecordedRuns:
         What is wrong with the files, as far as they have been read; whole readouts before it are played.
     """
 
-    def __init__(self, files: list[Path], start: int, count: int | None) -> None:
+    def __init__(
+        self,
+        files: list[Path],
+        start: int,
+        count: int | None,
+        *,
+        kind: Kind | None = None,
+        max_pause_s: float = replay.MAX_PAUSE_S,
+    ) -> None:
         self._files = files
         self._start, self._count = start, count
+        self._kind, self._max_pause_s = kind, max_pause_s
+        self._untimed: list[Path] = []
         self.damage: list[str] = []
+        for path in files:
+            if str(path) == STDIN or path.is_fifo():
+                raise ConfigError(
+                    f"{path}: a pipe can be read once, and send reads twice, to know the length: "
+                    "write it to a file first"
+                )
 
     def measure(self) -> replay.Extent:
         """Read all of it once.
@@ -185,14 +215,30 @@ class RecordedRuns:
     def open_pass(self) -> Iterator[replay.Due]:
         """Begin to read anew."""
         self.damage.clear()
-        return replay.select(replay.schedule(map(self._read, self._files)), self._start, self._count)
+        dues = replay.schedule(map(self._read, self._files), self._max_pause_s)
+        return replay.select(dues, self._start, self._count)
 
     def _read(self, path: Path) -> Iterator[replay.Recorded]:
         """Give the whole readouts of a file, and note what else is in it."""
-        with Reading(path) as reading:
-            yield from reading.datagrams()
+        count, timed = 0, False
+        with Reading(path, self._kind) as reading:
+            for readout in reading.datagrams():
+                count += 1
+                timed = timed or readout[2] != 0
+                yield readout
+            if count > 1 and not timed and path not in self._untimed:
+                self._untimed.append(path)
             if reading.trouble:
                 self.damage.append(reading.trouble)
+
+    def check_times(self) -> None:
+        """Raise that there are readouts whose times nobody knows, if there are; all have been read."""
+        if self._untimed:
+            names = ", ".join(map(str, self._untimed))
+            raise ConfigError(
+                f"{names}: the timestamps are all 0: say how fast to send, with --rate N (readouts per "
+                "second) or --speed max"
+            )
 
     def check(self) -> None:
         """Raise what is wrong with the files, if anything."""

@@ -63,7 +63,7 @@ class ParsedReader:
         self._first = self._read_some()  # a log's header is complete with its first readout
         if isinstance(parser, LogParser) and not (self._first or len(parser.header or ()) > 1):
             first = f": {self.complaints}" if parser.complaints else ""
-            raise FormatError(f"{name}: text, but not the log of a DAQ{first}")
+            raise FormatError(f"{name}: not an .apx file, nor the text log of a DAQ{first}")
         if parser.header is None:
             raise FormatError(f"{name}: the file ends in its header")
         self.header: FileHeader = parser.header

@@ -1,4 +1,4 @@
-"""Read an .apx file as far as it is whole, and remember what is wrong with it."""
+"""Read a file of readouts as far as it is whole, and remember what is wrong with it."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -11,7 +11,8 @@ from astropix_stream.batch import Batch
 from astropix_stream.cli.terminal import ending
 from astropix_stream.cli.files.sequence import Sequence
 from astropix_stream.errors import FormatError
-from astropix_stream.fileio import ApxReader, FileHeader
+from astropix_stream.fileio import FileHeader
+from astropix_stream.files import open_readouts
 from astropix_stream.fmt import Kind, Readout, kind_of_class
 from astropix_stream.wire import NO_SOURCE
 
@@ -21,17 +22,19 @@ _AT_ONCE = 4096  # readouts in a batch
 
 
 class Reading(AbstractContextManager["Reading"]):
-    """An open .apx file, whose iterators end where its damage begins.
+    """An open file of readouts, whose iterators end where its damage begins.
 
     Parameters
     ----------
     path
-        The file.
+        The file; ``-`` is standard input.
+    kind
+        What a person says that the readouts are; None believes the file.
 
     Raises
     ------
     FormatError, OSError
-        As `ApxReader` does: not an .apx file, or not readable.
+        As `open_readouts` does: not a file of readouts, or not readable.
 
     Attributes
     ----------
@@ -39,9 +42,9 @@ class Reading(AbstractContextManager["Reading"]):
         What `batches` has counted: runs, what is missing, duplicates.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: Kind | None = None) -> None:
         self.path = path
-        self._reader = ApxReader(path)
+        self._reader = open_readouts(path, kind)
         self._damage = ""
         self.header = self._reader.header
         self.sequence = Sequence()
@@ -93,6 +96,8 @@ class Reading(AbstractContextManager["Reading"]):
         """What is wrong with the file, as far as it was read; empty if nothing is."""
         if self.leftover_bytes:
             return truncated(self.path, self.leftover_bytes)
+        if complaints := getattr(self._reader, "complaints", ""):
+            return f"{self.path}: skipped what cannot be read: {complaints}"
         return self._damage
 
     def __exit__(

@@ -17,6 +17,7 @@ Recorded: TypeAlias = tuple[bytes, int, int]
 """The exact bytes of a readout, its readout_id and its timestamp (ns): what `ApxReader.datagrams` gives."""
 
 CLOCK_SET_NS = 1_000_000_000  # a timestamp older than the newest by more than this: the DAQ's clock was set
+MAX_PAUSE_S = 86400.0  # a longer one inside a file: the DAQ's clock was set, as from 1970 to the time of day
 DEFAULT_PERIOD_NS = 1_000_000_000  # between passes over a file whose timestamps do not tell
 AT_ONCE = math.inf  # as a speed
 _U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
@@ -55,17 +56,19 @@ class Extent(NamedTuple):
         return span + span // (self.readouts - 1) if self.readouts > 1 and span else DEFAULT_PERIOD_NS
 
 
-def schedule(files: Iterable[Iterable[Recorded]]) -> Iterator[Due]:
+def schedule(files: Iterable[Iterable[Recorded]], max_pause_s: float = MAX_PAUSE_S) -> Iterator[Due]:
     """Give every readout the time that its timestamp asks for, since the first.
 
     A file begins when the one before it has ended, since their dates may be years apart. Readouts that were
-    recorded out of order stay so, and are due with the newest before them.
+    recorded out of order stay so, and are due with the newest before them. Where the clock steps back, or by
+    more than `max_pause_s` forward, the next readout is due at once.
     """
     due_s = 0.0
+    longest_ns = max_pause_s * 1e9
     for readouts in files:
         origin = newest = None
         for raw, readout_id, timestamp in readouts:
-            if origin is None or newest is None or timestamp < newest - CLOCK_SET_NS:
+            if origin is None or newest is None or not -CLOCK_SET_NS <= timestamp - newest <= longest_ns:
                 origin, newest = timestamp - round(due_s * 1e9), timestamp
             newest = max(newest, timestamp)
             due_s = max(due_s, (timestamp - origin) / 1e9)

@@ -45,6 +45,21 @@ def test_readouts_are_due_as_they_were_recorded():
     assert [due.raw for due in dues] == [raw for raw, _, _ in recorded(0, 0.1, 0.5, 20)]
 
 
+@pytest.mark.parametrize("years", [0.01, 1, 55, 100])
+def test_a_clock_that_jumps_forward_is_no_pause(years):
+    jump = years * 365 * 86400
+    assert times(schedule([recorded(0, 0.1, 0.2 + jump, 0.3 + jump)])) == [0, 0.1, 0.1, 0.2]
+
+
+def test_one_timestamp_from_the_future_delays_nothing():
+    assert times(schedule([recorded(0, 0.1, 9e9, 0.3, 0.4)])) == [0, 0.1, 0.1, 0.1, 0.2]
+
+
+def test_a_pause_is_left_out_from_a_length_on():
+    assert times(schedule([recorded(0, 3600, 3601)])) == [0, 3600, 3601]
+    assert times(schedule([recorded(0, 3600, 3601)], max_pause_s=60)) == [0, 0, 1]
+
+
 def test_readouts_out_of_order_stay_so_and_delay_nothing():
     assert times(schedule([recorded(0, 0.3, 0.2, 0.4)])) == [0, 0.3, 0.3, 0.4]
 
