@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from astropix_stream.batch import Batch
-from astropix_stream.cli.terminal import ending
 from astropix_stream.cli.files.sequence import Sequence
+from astropix_stream.cli.terminal import ending
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import FileHeader
 from astropix_stream.files import open_readouts
