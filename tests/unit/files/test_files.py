@@ -161,7 +161,7 @@ def test_bytes_that_are_no_readout_are_skipped_in_a_growing_file(seed):
         ("a", bytes(range(128, 256)), "a: not an .apx file .* nor a text log, nor frames"),
         ("a.apx", b"\x89PNG\r\n\x1a\n", "a.apx: not an .apx file: begins with"),
         ("a.apx", b"just text", "a.apx: not an .apx file: begins with"),
-        ("a.apx", b"", "a.apx: not an .apx file: begins with"),
+        ("a.apx", b"", "a.apx: the file is empty"),
     ],
 )
 def test_what_is_no_file_of_readouts_is_named(tmp_path, name, data, text):
