@@ -50,6 +50,7 @@ def write(path, data):
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
 def test_a_log_gives_its_configuration_and_the_lines_that_are_whole(tmp_path, ending):
     with open_readouts(write(tmp_path / "a.log", LOG.replace(b"\n", ending))) as reader:
+        assert isinstance(reader, ParsedReader)
         found = list(reader.datagrams())
     assert [(raw[HEADER_SIZE:], i, ns) for raw, i, ns in found] == [
         (bytes.fromhex("20e1bc"), 0, 0),
@@ -177,7 +178,9 @@ def test_what_is_no_file_of_readouts_is_named(tmp_path, name, data, text):
 )
 def test_the_content_tells_the_format_whatever_the_name(tmp_path, name, data, uid):
     if (name, uid) == ("a.apx", 3100):
-        pytest.skip("frames called .apx are refused")
+        with pytest.raises(FormatError, match=r"not an \.apx file"):
+            open_readouts(write(tmp_path / name, data))
+        return
     with open_readouts(write(tmp_path / name, data)) as reader:
         assert reader.header.readout_uid == uid
         assert list(reader.datagrams())
