@@ -4,6 +4,7 @@ import gc
 import time
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,10 @@ from unit.monitor.stream import Stream, moment
 def close_fonts():
     """Matplotlib keeps the files of fonts open, for each thread that drew."""
     yield
-    mathtext.MathTextParser._parse_cached.cache_clear()
-    font_manager._get_font.cache_clear()
+    parser: Any = mathtext.MathTextParser
+    fonts: Any = font_manager
+    parser._parse_cached.cache_clear()
+    fonts._get_font.cache_clear()
     gc.collect()
 
 
@@ -41,7 +44,7 @@ def stream():
 def test_it_does_not_depend_on_what_a_person_set_for_his_plots(stream):
     view = make_view(stream.accumulator, Choice(), moment(30))
     plain = picture.draw(view)
-    own = {
+    own: dict[Any, Any] = {
         "text.usetex": True,
         "timezone": "Asia/Tokyo",
         "font.size": 30,
@@ -72,9 +75,12 @@ def test_the_rate_curve_goes_on_through_the_end_of_summer_time(stream, summer_en
     summer_ends_at(moment(0).ns, after_s)
     lines = []
     plot = Axes.plot
-    monkeypatch.setattr(
-        Axes, "plot", lambda panel, x, *rest, **more: lines.append(x) or plot(panel, x, *rest, **more)
-    )
+
+    def noting(panel, x, *rest, **more):
+        lines.append(x)
+        return plot(panel, x, *rest, **more)
+
+    monkeypatch.setattr(Axes, "plot", noting)
     picture.draw(make_view(stream.accumulator, Choice(), moment(30)))
     times = [time.timestamp() for time in lines[0]]
     walls = [time.replace(tzinfo=None) for time in lines[0]]
@@ -101,7 +107,7 @@ def test_many_losses_are_a_curve(stream, monkeypatch):
     monkeypatch.setattr(Axes, "axvline", lambda *_, **__: marks.append(1))
     for lost, expected in ((20, 20), (21, 0)):
         marks.clear()
-        begins = np.arange(60.0) + 970
-        series = Series(begins, 1, begins * 0, begins * 0, (np.arange(60) < lost) * 3.0)
+        begins = np.arange(60, dtype=np.float64) + 970
+        series = Series(begins, 1, begins * 0, begins * 0, np.where(begins < 970 + lost, 3.0, 0.0))
         picture.draw(replace(view, series=series))
         assert len(marks) == expected

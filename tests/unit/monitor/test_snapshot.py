@@ -3,6 +3,7 @@
 import gc
 import logging
 import shutil
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,8 @@ pytest.importorskip("matplotlib")
 
 from matplotlib import font_manager, mathtext
 
-from astropix_stream.monitor import snapshot
+from astropix_stream.monitor import picture
+from astropix_stream.monitor.feed import Feed
 from astropix_stream.monitor.snapshot import Snapshots
 from astropix_stream.monitor.view import make_view
 from unit.monitor.stream import Stream, moment
@@ -20,22 +22,26 @@ from unit.monitor.stream import Stream, moment
 def close_fonts():
     """Matplotlib keeps the files of fonts open, for each thread that drew."""
     yield
-    mathtext.MathTextParser._parse_cached.cache_clear()
-    font_manager._get_font.cache_clear()
+    parser: Any = mathtext.MathTextParser
+    fonts: Any = font_manager
+    parser._parse_cached.cache_clear()
+    fonts._get_font.cache_clear()
     gc.collect()
 
 
-class StandingFeed:
+class StandingFeed(Feed):
+    """Has a view, and neither threads nor a receiver."""
+
     def __init__(self):
         self.stream = Stream()
 
-    def view(self, choice):
+    def view(self, choice, reset=None):
         return make_view(self.stream.accumulator, choice, moment(10))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("latex\nis not\nfound"), OSError(28, "full"), MemoryError()])
 def test_one_that_fails_does_not_end_the_others(tmp_path, monkeypatch, caplog, error):
-    draw = snapshot.picture.draw
+    draw = picture.draw
     fails = iter([error, error])
 
     def draw_or_fail(view):
@@ -43,7 +49,7 @@ def test_one_that_fails_does_not_end_the_others(tmp_path, monkeypatch, caplog, e
             raise failure
         return draw(view)
 
-    monkeypatch.setattr(snapshot.picture, "draw", draw_or_fail)
+    monkeypatch.setattr(picture, "draw", draw_or_fail)
     with caplog.at_level(logging.WARNING), Snapshots(StandingFeed(), tmp_path / "made", 1000) as snapshots:
         for _ in range(3):
             snapshots._take()
