@@ -130,6 +130,19 @@ class Page:
         field.clear()
         field.send_keys(text, "\t")
 
+    def value(self, name: str) -> str:
+        """Return what a control shows."""
+        return self.run("return document.querySelector(`[name=${arguments[0]}]`).value", name)
+
+    def refused(self, name: str) -> str:
+        """Return what is said at a field that was refused."""
+        script = "return document.getElementById(`refused-${arguments[0]}`)?.textContent ?? ''"
+        return self.run(script, name)
+
+    def answered(self) -> None:
+        """Wait until the page shows what was wished last."""
+        self.until(lambda: self.run("return apx.settled"))
+
     def data(self, figure: str, column: str):
         """Return a column of what a plot draws, by the name of its figure."""
         return self.run(

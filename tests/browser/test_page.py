@@ -116,7 +116,7 @@ class TestRuns:
         page.until_text("run", "run 2")
         page.until_number("readouts", 300)
         page.until(lambda: len(page.options("run")) == 3)
-        assert page.options("run")[0] == "present run"
+        assert page.options("run")[0] == "current run"
         assert [text.split(",")[0] for text in page.options("run")[1:]] == ["run 2", "run 1"]
         page.choose("compare", "1")
         page.until_text("compared", "outline: run 1 × 0.3")
@@ -203,9 +203,10 @@ class TestView:
         page.until(lambda: sum(page.data("tot", "hits")) == 50 * 207)
         assert page.number("hits") == 50 * 308
         page.type("masked", "0/0/0 nonsense")
-        page.until(lambda: "chip/column/row" in page.text("error"))
+        page.until(lambda: "chip/column/row" in page.refused("masked"))
+        assert page.value("masked") == "0/0/0"
         page.click("#unmask")
-        page.until_text("error", "")
+        page.until(lambda: page.refused("masked") == "")
         page.until(lambda: page.hits_at(4, 7) == 50 * 101)
 
     def test_chips(self, browser, page_at, sender):
@@ -280,6 +281,85 @@ class TestView:
         assert page.find("input[name=log]").is_selected()
         send(sender, simulated(10)[0])
         page.until(lambda: page.data("tot", "right") and max(page.data("tot", "right")) == 100)
+
+
+class TestControls:
+    """What controls show is what plots show, and what the address and the links say."""
+
+    @pytest.fixture
+    def page(self, browser, page_at, sender):
+        page = browser.open(page_at)
+        for seed, chip in ((1, 0), (2, 3)):
+            send(sender, [hits_of(chip, [(i % 16, i % 13)], i, ticks=20 * i) for i in range(100 * seed)])
+            send(sender, [hits_of(0, [(5, 5)] * (i % 3), 100 * seed + i) for i in range(50)])
+            page.until_number("readouts", 100 * seed + 50)
+        return page
+
+    def assert_as_the_api(self, page):
+        """Compare what is drawn with what a script gets that asks for the same."""
+        api = page.run("return fetch(document.querySelector('[data-json]').href).then((r) => r.json())")
+        choice = api["choice"]
+        for name in ("run", "compare", "chip", "quantity", "window_min", "tot_from", "tot_to", "tot_bins"):
+            shown = page.value(name)
+            assert str(choice[name] if choice[name] is not None else "") in (shown, f"{shown}.0"), name
+        assert choice["log"] == page.find("input[name=log]").is_selected()
+        assert choice["masked"] == page.value("masked").split()
+        assert page.data("tot", "hits") == api["tot"]
+        assert page.data("per_readout", "readouts") == api["per_readout"]
+        assert [round(edge, 3) for edge in page.data("tot", "right")] == api["tot_edges_us"][1:]
+        assert sum(page.data("hit_map", "hits")[0]) == sum(map(sum, api["hit_map"]))
+        quantity = {"hits": "hit_map", "tot": "mean_tot_us", "median": "median_tot_us"}[choice["quantity"]]
+        drawn = [value for value in page.data("hit_map", "shown")[0] if isinstance(value, int | float)]
+        wanted = [value for row in api[quantity] for value in row if value]
+        assert [value for value in drawn if value] == pytest.approx(wanted, abs=1e-3)
+        link = page.run("return location.href")
+        assert ("chip=" in link) == (choice["chip"] is not None)
+        return link
+
+    WISHES = (
+        ("chip", "0"), ("compare", "1"), ("quantity", "tot"), ("quantity", "median"), ("window_min", "60"),
+        ("tot_from", "10"), ("tot_to", "33"), ("tot_to", "abc"), ("tot_to", "1e9"), ("tot_bins", "17"),
+        ("tot_bins", "100000"), ("tot_bins", ""), ("tot_from", "9999"), ("masked", "0/5/5 3/1/1"),
+        ("masked", "0/5/5 x"), ("log", None), ("chip", "3"), ("run", "1"),
+    )  # fmt: skip
+
+    def test_each(self, browser, page):
+        """One wish after another; what a mistake is about must not undo what was chosen elsewhere."""
+        chip = ""
+        for name, value in self.WISHES:
+            if name == "log":
+                page.click("input[name=log]")
+            elif value is not None and page.find(f"[name={name}]").tag_name == "select":
+                page.choose(name, value)
+            else:
+                page.type(name, value)
+            chip = value if name == "chip" else chip
+            page.answered()
+            link = self.assert_as_the_api(page)
+            assert page.value("chip") == chip
+            shown = page.value(name)
+            page = browser.open(link)
+            page.answered()
+            assert page.value(name) == shown
+            self.assert_as_the_api(page)
+
+    def test_a_bad_link_is_told_at_each_field_and_forgotten(self, browser, page_at, sender):
+        page = browser.open(page_at + "/?tot_to=abc&tot_bins=7&chip=x&colour=red&theme=dark")
+        page.answered()
+        assert page.refused("tot_to") == "write a number"
+        assert page.refused("chip").startswith("'x' is not a chip")
+        assert page.text("error") == "colour: there is no such setting"
+        assert (page.value("tot_to"), page.value("tot_bins"), page.value("chip")) == ("400", "7", "")
+        assert page.run("return location.search") == "?theme=dark&tot_bins=7"
+        page = browser.open(page_at)
+        page.answered()
+        assert (page.value("tot_to"), page.value("tot_bins"), page.refused("tot_to")) == ("400", "100", "")
+
+    def test_copy_link(self, page):
+        page.type("tot_bins", "20")
+        page.answered()
+        page.click("#link")
+        page.until(lambda: page.find("#link").text == "Copied")
 
 
 class TestTakeHome:
@@ -362,7 +442,7 @@ class TestRelay:
             page = browser.open(address)
             page.until_text("state", "no network")
             assert page.text("state_text") == f"the relay does not receive: {evil}; no readout yet"
-            assert page.driver.title.startswith("AstroPix: tcp://")
+            assert page.driver.title.startswith("✕ no network: AstroPix, tcp://")
             assert page.inside("b, img") == []
 
 
@@ -454,6 +534,10 @@ class TestEverywhere:
             page = browser.open(address)
             page.choose("window_min", "60")
         page.until(lambda: not page.find(".lost").get_attribute("hidden"))
+        assert page.text("state") == "monitor offline"
+        assert re.fullmatch(r"since \d\d:\d\d:\d\d", page.text("state_text"))
+        assert page.driver.title.startswith("✕ monitor offline since ")
+        assert page.find("#icon").get_attribute("href").startswith("data:image/svg+xml")
         with monitor(APX, url, *listen):
             page.until(
                 lambda: page.run("return document.querySelector('.lost').hidden && window.apx?.started")

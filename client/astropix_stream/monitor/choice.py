@@ -1,5 +1,6 @@
 """What one viewer wants to see, as a browser or a script says it. Pure; nothing wrong gets past it."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from astropix_stream.errors import ConfigError
 from astropix_stream.monitor.geometry import DEFAULT, Geometry, Pixel, chip_value
 
 MAX_MASKED = 1024
+MAX_TOT_BINS = 1000
 MAX_TOT_US = 100_000.0  # a number; which bins there are depends on the kind
 
 
@@ -80,13 +82,13 @@ class Choice(BaseModel):
     run: Number = None
     compare: Number = None
     chip: Annotated[int | None, BeforeValidator(_chip)] = None
-    quantity: Literal["hits", "tot"] = "hits"
+    quantity: Literal["hits", "tot", "median"] = "hits"
     log: bool = False
     window_min: Annotated[Literal[1, 10, 60, 1440], BeforeValidator(_whole)] = 10
     tot_from: Annotated[float, Field(ge=0.0, le=MAX_TOT_US)] = 0.0
     tot_to: Annotated[float | None, Field(ge=0.0, le=MAX_TOT_US), BeforeValidator(_none_if_empty)] = None
     tot_of: Literal["pixels", "halves"] = "pixels"
-    tot_bins: Annotated[int, Field(ge=1, le=1000)] = 100
+    tot_bins: Annotated[int, Field(ge=1, le=MAX_TOT_BINS)] = 100
     masked: Annotated[tuple[Pixel, ...], BeforeValidator(_pixels), Field(max_length=MAX_MASKED)] = ()
     frozen: bool = False
     reset: int = 0
@@ -127,3 +129,85 @@ class Choice(BaseModel):
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "choice"
             raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+
+    @classmethod
+    def read_each(
+        cls, values: Mapping[str, Any], geometry: Geometry = DEFAULT, before: "Choice | None" = None
+    ) -> tuple["Choice", dict[str, str]]:
+        """Check each field on its own: a wrong one keeps what it had, and does not hold up the others.
+
+        Numbers that are too large or too small become the nearest that can be shown.
+
+        Parameters
+        ----------
+        values
+            As texts, or as JSON.
+        geometry
+            Which chips and pixels there are.
+        before
+            What fields keep that cannot be read; by default what a fresh page shows.
+
+        Returns
+        -------
+            The choice, and for each field that was refused or changed, what is wrong with it.
+        """
+        before = cls() if before is None else before
+        good: dict[str, Any] = {}
+        refused: dict[str, str] = {}
+        for name, value in values.items():
+            if name not in cls.model_fields:
+                refused[name] = "there is no such setting"
+                continue
+            try:
+                shown, said = _nearest(name, value, geometry)
+                good[name] = getattr(cls.read({name: shown}, geometry), name)
+                if said:
+                    refused[name] = said
+            except ConfigError as error:
+                good[name] = getattr(before, name)
+                refused[name] = str(error).removeprefix(f"{name}: ")
+        choice = cls().model_copy(update=good)
+        if choice.tot_to is not None and choice.tot_to <= choice.tot_from:
+            refused["tot_to"] = "the TOT range must end after it begins"
+            choice = choice.model_copy(update={"tot_from": before.tot_from, "tot_to": before.tot_to})
+        return choice, refused
+
+
+def _nearest(name: str, value: Any, geometry: Geometry) -> tuple[Any, str]:
+    """Return what of a field's value can be shown, and what was wrong with the rest."""
+    if name == "masked" and isinstance(value, str):
+        return _readable_pixels(value, geometry)
+    limits = {
+        "tot_from": (0.0, geometry.tot_limit_us - geometry.bin_us),
+        "tot_to": (geometry.bin_us, geometry.tot_limit_us),
+        "tot_bins": (1, MAX_TOT_BINS),
+    }.get(name)
+    if limits is None:
+        return value, ""
+    if value == "":
+        return Choice.model_fields[name].default, ""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError("write a number") from None
+    if math.isnan(number):
+        raise ConfigError("write a number")
+    if name == "tot_bins" and math.isfinite(number):
+        number = int(number)
+    low, high = limits
+    if low <= number <= high:
+        return number, ""
+    nearest = min(max(number, low), high)
+    return nearest, f"{number:.6g} is out of range: {low:g} to {high:g}"
+
+
+def _readable_pixels(text: str, geometry: Geometry) -> tuple[str, str]:
+    """Return the pixels of a text that can be read, and what is wrong with the first other one."""
+    good, said = [], ""
+    for part in text.replace(",", " ").split():
+        try:
+            geometry.read_pixel(part)
+            good.append(part)
+        except ValueError as error:
+            said = said or str(error)
+    return " ".join(good), said

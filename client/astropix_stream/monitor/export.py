@@ -91,6 +91,9 @@ def histograms(view: View) -> dict[str, Any]:
         "columns": view.columns.tolist(),
         "hit_map": view.hit_map.tolist(),
         "mean_tot_us": [[_number(value) for value in row] for row in view.mean_tot_us.tolist()],
+        "median_tot_us": [[_number(value) for value in row] for row in view.median_tot_us.tolist()]
+        if view.choice.quantity == "median"
+        else None,
         "tot_edges_us": [round(edge, 3) for edge in view.tot_edges_us.tolist()],
         "tot": view.tot.tolist(),
         "tot_outside": view.tot_outside,

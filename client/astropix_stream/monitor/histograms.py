@@ -4,7 +4,7 @@ Pure. Counts only add up, so that the difference of two is what came in between:
 copy and shows the difference.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -163,6 +163,20 @@ class Histograms:
                 continue
             if (slot := self._slots[self.geometry.number_of(pixel)]) >= 0:
                 total -= self._pixel_spectra[slot]
+        return total
+
+    def pixel_spectra(self, chips: Sequence[int], row: int, columns: int) -> Ints:
+        """Return the hits by TOT of each pixel of a row, over some chips; zero where it has no spectrum.
+
+        Returns
+        -------
+            Shape (columns, `TOT_BINS`).
+        """
+        total = np.zeros((columns, TOT_BINS), np.int64)
+        slots = self._slots.reshape(self.geometry.shape)[:, row, :columns]
+        for chip in chips:
+            known = slots[chip] >= 0
+            total[known] += self._pixel_spectra[slots[chip][known]]
         return total
 
     def copy(self) -> "Histograms":

@@ -11,7 +11,6 @@ from bokeh.model import DataModel
 from bokeh.models import CustomJS
 
 from astropix_stream import __version__
-from astropix_stream.errors import ConfigError
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.feed import Feed
 from astropix_stream.monitor.plots import Plots
@@ -52,7 +51,8 @@ class Page:
         self._choice = Choice()
         self._reset: Reset | None = None
         self._stands = False
-        self._error = ""
+        self._refused: dict[str, str] = {}
+        self._answered = 0
         self._redraws = 0
         theme = _theme(document)
         self._plots = Plots(theme)
@@ -83,13 +83,14 @@ class Page:
 
     def _read_wish(self, attr: str, old: str, new: str) -> None:
         try:
-            choice = Choice.read(new, self._feed.geometry)
-        except ConfigError as error:
-            self._error = str(error)
-            return
+            values = json.loads(new)
+            serial, values = int(values.get("serial", 0)), dict(values["choice"])
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return  # not from our script; nothing to answer
+        choice, self._refused = Choice.read_each(values, self._feed.geometry, self._choice)
         if choice.reset != self._choice.reset:
             self._reset = self._feed.reset(choice) if choice.reset else None
-        self._choice, self._error, self._stands = choice, "", False
+        self._choice, self._answered, self._stands = choice, serial, False
         self.update()
 
     def update(self) -> None:
@@ -102,7 +103,8 @@ class Page:
             return
         self._plots.update(view)
         self._stands = self._choice.frozen
-        self._say(stream_words(view) | run_words(view))
+        refused = self._refused | _missing_runs(self._choice, view.choice)
+        self._say(stream_words(view) | run_words(view) | {"refused": refused, "answered": self._answered})
 
     def _unseen(self) -> bool:
         """Tell whether the browser is gone: its session outlives it by some seconds."""
@@ -112,7 +114,16 @@ class Page:
 
     def _say(self, words: dict[str, Any]) -> None:
         self._redraws += 1
-        self._talk.words = json.dumps(words | {"error": self._error, "redraw": self._redraws})
+        self._talk.words = json.dumps(words | {"redraw": self._redraws})
+
+
+def _missing_runs(asked: Choice, shown: Choice) -> dict[str, str]:
+    """Return what to say at the fields of runs that there are not, or no more."""
+    return {
+        name: f"run {getattr(asked, name)} cannot be shown here"
+        for name in ("run", "compare")
+        if getattr(asked, name) is not None and getattr(shown, name) is None
+    }
 
 
 def _theme(document: Document) -> Theme:

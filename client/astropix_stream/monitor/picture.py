@@ -1,13 +1,14 @@
 """The page as one picture, drawn without a browser: for logbooks."""
 
 import io
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.dates import AutoDateLocator, DateFormatter
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -15,15 +16,24 @@ from matplotlib.ticker import MaxNLocator
 
 from astropix_stream import numbers
 from astropix_stream.monitor import words
-from astropix_stream.monitor.themes import LIGHT, Theme
-from astropix_stream.monitor.view import View, shown_problems
+from astropix_stream.monitor.themes import LIGHT, MAX_LOSS_MARKERS, Theme
+from astropix_stream.monitor.view import View, map_values, shown_problems
 
 _SIZE_IN = (14, 8.5)
 _DPI = 100
 
 
+#: Matplotlib as it comes: what a person set for his own plots is not for these. The backend is not asked for.
+_SETTINGS: dict[Any, Any] = {name: value for name, value in rcParamsDefault.items() if name != "backend"}
+
+
 def draw(view: View, theme: Theme = LIGHT) -> bytes:
     """Return the view as PNG."""
+    with rc_context(_SETTINGS):
+        return _draw(view, theme)
+
+
+def _draw(view: View, theme: Theme) -> bytes:
     # Not pyplot: it keeps figures, and may be used from one thread only.
     layout = ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1)
     figure = Figure(figsize=_SIZE_IN, dpi=_DPI, layout=layout, facecolor=theme.background)
@@ -64,35 +74,39 @@ def _style(panel: Axes, theme: Theme) -> None:
 
 
 def _draw_map(panel: Axes, view: View, theme: Theme) -> None:
-    hits = np.where(view.hit_map > 0, view.hit_map, np.nan)
-    values = view.mean_tot_us if view.choice.quantity == "tot" else hits
-    colours: dict[str, Any] = {"vmin": 0}
-    if view.choice.log and np.isfinite(values).any():
-        colours = {"norm": LogNorm()}
-    image = panel.imshow(values, origin="lower", aspect="auto", cmap="cividis", **colours)
+    values, title, (low, high) = map_values(view)
+    norm = LogNorm(low, high) if view.choice.log else Normalize(low, high)
+    image = panel.imshow(values, origin="lower", aspect="equal", cmap="cividis", norm=norm)
     y, x = np.nonzero(view.masked)
     panel.scatter(x, y, marker="x", color=theme.faint)
     panel.set(xlabel="column", ylabel="row")
-    panel.figure.colorbar(
-        image, ax=panel, label="hits" if view.choice.quantity == "hits" else "mean TOT [µs]"
-    )
+    panel.figure.colorbar(image, ax=panel, label=title)
 
 
 def _draw_rates(panel: Axes, view: View, theme: Theme) -> None:
     series = view.series
+    # One offset for the whole axis: local time would fold back at the end of summer time.
+    zone = datetime.fromtimestamp(view.now.ns / 1e9).astimezone().tzinfo
     times = [
-        datetime.fromtimestamp(view.now.ns / 1e9 - (view.now.s - begin_s))
+        datetime.fromtimestamp(view.now.ns / 1e9 - (view.now.s - begin_s), zone)
         for begin_s in series.begins_s + series.width_s / 2
     ]
     panel.plot(times, series.readouts, color=theme.readouts, drawstyle="steps-mid", label="readouts")  # type: ignore[arg-type]
     panel.plot(times, series.hits, "--", color=theme.hits, drawstyle="steps-mid", label="hits")  # type: ignore[arg-type]
-    for place in np.flatnonzero(series.lost):
-        panel.axvline(times[place], color=theme.lost, linewidth=1)  # type: ignore[arg-type]
-    panel.plot([], [], "^", color=theme.lost, label="lost")
-    panel.xaxis.set_major_locator(AutoDateLocator(maxticks=7))  # type: ignore[no-untyped-call]
-    panel.xaxis.set_major_formatter(DateFormatter("%H:%M:%S"))  # type: ignore[no-untyped-call]
+    losing = np.flatnonzero(series.lost)
+    if len(losing) > MAX_LOSS_MARKERS:
+        lost = series.lost / series.width_s
+        panel.plot(times, lost, ":", color=theme.lost, drawstyle="steps-mid", label="lost/s")  # type: ignore[arg-type]
+    else:
+        for place in losing:
+            panel.axvline(times[place], color=theme.lost, linewidth=1)  # type: ignore[arg-type]
+        panel.plot([], [], "^", color=theme.lost, label="lost")
+    end = datetime.fromtimestamp(view.now.ns / 1e9, zone)
+    panel.set_xlim(min([*times, end - timedelta(minutes=1)]), end)  # type: ignore[arg-type]
+    panel.xaxis.set_major_locator(AutoDateLocator(tz=zone, maxticks=7))  # type: ignore[no-untyped-call]
+    panel.xaxis.set_major_formatter(DateFormatter("%H:%M:%S", tz=zone))  # type: ignore[no-untyped-call]
     panel.set(xlabel="time of day", ylabel="per second")
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, max(1.0, panel.get_ylim()[1]))
     panel.legend(loc="lower left", bbox_to_anchor=(0.0, 0.98), ncols=3, frameon=False)
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 from bokeh.models import (
+    AllLabels,
     ColorBar,
     ColumnDataSource,
+    CustomJS,
     CustomJSTickFormatter,
     DataRange1d,
     DatetimeTickFormatter,
@@ -22,11 +24,10 @@ from bokeh.plotting import figure
 
 from astropix_stream import numbers
 from astropix_stream.monitor.geometry import DEFAULT
-from astropix_stream.monitor.themes import Theme
-from astropix_stream.monitor.view import View, problem_names, shown_problems
+from astropix_stream.monitor.themes import MAX_LOSS_MARKERS, Theme
+from astropix_stream.monitor.view import View, map_values, problem_names, shown_problems
 
 _TOOLS = "pan,box_zoom,wheel_zoom,reset"
-_NO_DATA: dict[str, Any] = {}
 
 
 class Plots:
@@ -73,7 +74,7 @@ def _figure(theme: Theme, name: str, x_label: str, y_label: str, **options: Any)
         tools=_TOOLS,
         active_drag="box_zoom",
         toolbar_location="right",
-        toolbar_inner=True,
+        toolbar_inner=False,  # else it lies over the last column or bin
         sizing_mode="stretch_both",
         min_height=100,
         x_axis_label=x_label,
@@ -143,7 +144,7 @@ class HitMap:
             text_font_style="normal",
         )  # of the colours; a title of the bar itself stands on its side
         fig.axis.minor_tick_line_color = None
-        self._image = ColumnDataSource(_NO_DATA)
+        self._image = ColumnDataSource({"columns": [DEFAULT.kind.columns], "rows": [DEFAULT.kind.rows]})
         self._masked = ColumnDataSource({"x": [], "y": []})
         colours = {"palette": Cividis256, "low": 0, "high": 1, "nan_color": theme.empty}
         self._linear, self._log = LinearColorMapper(**colours), LogColorMapper(**{**colours, "low": 1})
@@ -166,12 +167,16 @@ class HitMap:
         fig.add_layout(self._bar, "right")
         tips = [("column, row", "$x{0}, $y{0}"), ("hits", "@hits{0,0}"), ("mean TOT", "@tot{0.0} µs")]
         fig.add_tools(HoverTool(renderers=[self._renderer], tooltips=tips))
+        models = {"fig": fig, "image": self._image}
+        square = CustomJS(args=models, code="if (globalThis.apx) apx.squarePixels(fig, image)")
+        for attribute in ("inner_width", "inner_height"):
+            fig.js_on_change(attribute, square)
+        self._image.js_on_change("data", square)
 
     def update(self, view: View) -> None:
         """Show another view."""
-        hits = np.where(view.hit_map > 0, view.hit_map, np.nan)
-        shown = view.mean_tot_us if view.choice.quantity == "tot" else hits
-        rows, columns = hits.shape
+        shown, title, (low, high) = map_values(view)
+        rows, columns = shown.shape
         self._image.data = {
             "shown": [shown],
             "hits": [view.hit_map.astype(np.float64)],
@@ -181,32 +186,12 @@ class HitMap:
         }
         y, x = np.nonzero(view.masked)
         self._masked.data = {"x": x, "y": y}
-        self._set_extent(view, rows, columns)
-        self._set_colours(shown, view)
-
-    def _set_extent(self, view: View, rows: int, columns: int) -> None:
-        if self.figure.x_range.reset_end != columns - 0.5 or self.figure.y_range.reset_end != rows - 0.5:
-            _, most_rows, most_columns = view.geometry.shape
-            for axis, size, most in (
-                (self.figure.x_range, columns, most_columns),
-                (self.figure.y_range, rows, most_rows),
-            ):
-                axis.update(
-                    start=-0.5, end=size - 0.5, reset_start=-0.5, reset_end=size - 0.5,
-                    bounds=(-0.5, most - 0.5),
-                )  # fmt: skip
-
-    def _set_colours(self, shown: Any, view: View) -> None:
         mapper = self._log if view.choice.log else self._linear
-        finite = shown[np.isfinite(shown)]
-        high = float(finite.max()) if len(finite) else 1.0
-        least = float(finite.min()) if len(finite) else 1.0
-        low = max(least, 1e-3) if view.choice.log else 0.0
-        mapper.update(low=low, high=max(high, low * 1.0001 + 1e-9))
+        mapper.update(low=low, high=high)
         if self._renderer.glyph.color_mapper is not mapper:
             self._renderer.glyph.color_mapper = mapper
             self._bar.color_mapper = mapper
-        self.figure.title.text = "hits" if view.choice.quantity == "hits" else "mean TOT [µs]"
+        self.figure.title.text = title
 
 
 class TotSpectrum:
@@ -294,7 +279,12 @@ class Rates:
             days="%d %b %H:%M", strip_leading_zeros=False,
         )  # fmt: skip
         fig.xaxis.ticker.desired_num_ticks = 5
-        self._lost_label = fig.legend.items[0]
+        self._losses = ColumnDataSource({"t": [], "lost": []})
+        self._loss_line = fig.step(
+            "t", "lost", source=self._losses, mode="center", color=theme.lost, line_width=2,
+            line_dash="1 2", legend_label="lost/s",
+        )  # fmt: skip
+        self._lost_label, self._loss_line_label = fig.legend.items[0], fig.legend.items[-1]
         _style_legend(fig, theme)
         _counts_on(fig.yaxis)
 
@@ -304,7 +294,14 @@ class Rates:
         middles = to_ms(series.begins_s + series.width_s / 2)
         self._rates.data = {"t": middles, "readouts": series.readouts, "hits": series.hits}
         losing = np.flatnonzero(series.lost)
-        self._lost_label.visible = len(losing) > 0
+        many = len(losing) > MAX_LOSS_MARKERS
+        self._lost_label.visible = len(losing) > 0 and not many
+        self._loss_line.visible = self._loss_line_label.visible = many
+        self._losses.data = {
+            "t": middles if many else [],
+            "lost": series.lost / series.width_s if many else [],
+        }
+        losing = losing[:0] if many else losing
         self._lost.data = {"t": middles[losing], "lost": series.lost[losing], "y": np.zeros(len(losing))}
         window_s = 60.0 * view.choice.window_min
         if len(middles):  # a page that was just opened has no use for ten empty minutes
@@ -352,34 +349,28 @@ class Problems:
     def __init__(self, theme: Theme) -> None:
         self.figure = fig = _figure(
             theme, "problems", "readouts", "",
-            x_range=DataRange1d(start=0, range_padding=0.15, default_span=10),
-            y_range=list(reversed(problem_names(DEFAULT).values())),
+            x_range=DataRange1d(start=0, range_padding=0.05, default_span=10),
+            y_range=[f"{name}: 0" for name in reversed(problem_names(DEFAULT).values())],
         )  # fmt: skip
-        self._bars = ColumnDataSource({"name": [], "readouts": [], "text": []})
+        self._bars = ColumnDataSource({"name": [], "readouts": []})
         bars = fig.hbar(
             y="name", right="readouts", height=0.7, source=self._bars, fill_color=theme.lost, line_color=None
         )
-        fig.text(
-            x="readouts", y="name", text="text", x_offset=6, source=self._bars, text_baseline="middle",
-            text_color=theme.text, text_font_size=f"{theme.tick_px}px",
-        )  # fmt: skip
         fig.add_tools(
             HoverTool(renderers=[bars], tooltips=[("@name", "@readouts{0,0} readouts")], mode="hline")
         )
         fig.ygrid.visible = False
+        fig.yaxis.major_label_policy = AllLabels()
         _counts_on(fig.xaxis)
 
     def update(self, view: View) -> None:
         """Show another view."""
-        shown = shown_problems(view)
+        # The figure stands in the label, where there is room for it: beside a long bar it would be cut.
+        shown = {f"{name}: {numbers.grouped(count)}": count for name, count in shown_problems(view).items()}
         factors = list(reversed(shown))
         if factors != self.figure.y_range.factors:
             self.figure.y_range.factors = factors
-        self._bars.data = {
-            "name": list(shown),
-            "readouts": list(shown.values()),
-            "text": [numbers.grouped(count) for count in shown.values()],
-        }
+        self._bars.data = {"name": list(shown), "readouts": list(shown.values())}
 
 
 class Profiles:

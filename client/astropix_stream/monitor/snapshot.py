@@ -84,9 +84,10 @@ class Snapshots:
                 self._directory.mkdir(parents=True)
                 _log.warning("the folder %s was deleted; it is made again", self._directory)
             path = write(self._feed.view(Choice()), self._directory)
-        except OSError as error:
+        except Exception as error:  # whatever it is: the next one is tried all the same
             if not self._failing:
-                _log.warning("no snapshot: %s (further ones are not reported)", error)
+                what = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+                _log.warning("no snapshot: %s (further ones are not reported)", " ".join(what.split()))
             self._failing = True
         else:
             if self._failing:

@@ -43,7 +43,7 @@ LIGHT = Theme(
     tick_px=12,
     label_px=13,
 )
-#: For the big screen of a control room: letters that are read from 5 m.
+#: For the big screen of a control room, where the style sheet (--tick-px) makes letters larger.
 DARK = Theme(
     name="dark",
     background="#141b23",
@@ -56,10 +56,13 @@ DARK = Theme(
     hits="#2fc79c",
     lost="#ff8a3d",
     outline="#ffffff",
-    tick_px=19,
-    label_px=20,
+    tick_px=12,
+    label_px=13,
 )
 THEMES = {theme.name: theme for theme in (LIGHT, DARK)}
+
+MAX_LOSS_MARKERS = 20
+"""Times of losses that are marked one by one; if there are more, the rate of losses is drawn."""
 
 #: Each state has a sign beside its colour and its word.
 SIGNS = {

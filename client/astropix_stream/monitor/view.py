@@ -70,6 +70,10 @@ class _Counts:
         value = self._all.spectrum(chips, without)
         return value if self._before is None else value - self._before.spectrum(chips, without)
 
+    def pixel_spectra(self, chips: Sequence[int], row: int, columns: int) -> Ints:
+        value = self._all.pixel_spectra(chips, row, columns)
+        return value if self._before is None else value - self._before.pixel_spectra(chips, row, columns)
+
 
 class RunLabel(NamedTuple):
     """A run in the list to choose from."""
@@ -129,8 +133,9 @@ class View:
         Chips that have hits.
     rows, columns
         Half hits of the chips that are shown, by row and by column; empty where there are none.
-    hit_map, mean_tot_us, masked
-        By row and column: pixels hit, their mean TOT (NaN without hits), whether the pixel is masked.
+    hit_map, mean_tot_us, median_tot_us, masked
+        By row and column: pixels hit, their mean and median TOT (NaN without hits, and the median, unless it
+        is asked for, everywhere), whether the pixel is masked.
     tot_edges_us, tot, tot_outline
         TOT spectrum without the masked pixels; the outline is that of the compared run, times `scale`.
     tot_outside
@@ -165,6 +170,7 @@ class View:
     columns: Ints
     hit_map: Ints
     mean_tot_us: Floats
+    median_tot_us: Floats
     masked: NDArray[np.bool_]
     tot_edges_us: Floats
     tot: Ints
@@ -230,11 +236,16 @@ def make_view(accumulator: Accumulator, choice: Choice, now: Moment, reset: Rese
     if run is None or reset is None or reset.run != run.number:
         reset = None
     geometry = run.counts.geometry if run else accumulator.geometry
+    compared = _find_compared(accumulator, choice, run, geometry)
     choice = _settled(choice, geometry)
+    if accumulator.runs:  # before the first, a link may choose one that will come out of history
+        choice = choice.model_copy(
+            update={
+                "run": choice.run if run and run.number == choice.run else None,
+                "compare": compared.number if compared else None,
+            }
+        )
     counts = _Counts(run, reset, geometry)
-    compared = next((other for other in accumulator.runs if other.number == choice.compare), None)
-    if compared is not None and compared.counts.geometry != geometry:
-        compared = None  # of another kind of readouts
     chips_hit = counts.hit_map.any(axis=(1, 2))
     if geometry.half_hits:
         chips_hit |= counts.rows.any(axis=1) | counts.columns.any(axis=1)
@@ -269,6 +280,7 @@ def make_view(accumulator: Accumulator, choice: Choice, now: Moment, reset: Rese
         columns=columns,
         hit_map=hit_map,
         mean_tot_us=mean_tot_us,
+        median_tot_us=_medians(counts, geometry, chips, hit_map, choice),
         masked=masked,
         tot_edges_us=edges,
         tot=tot,
@@ -283,11 +295,20 @@ def make_view(accumulator: Accumulator, choice: Choice, now: Moment, reset: Rese
     )
 
 
+def _find_compared(
+    accumulator: Accumulator, choice: Choice, run: RunData | None, geometry: Geometry
+) -> RunData | None:
+    """Return the run to draw as an outline, if it is another one of the same kind of readouts."""
+    found = next((other for other in accumulator.runs if other.number == choice.compare), None)
+    return None if found is None or found is run or found.counts.geometry != geometry else found
+
+
 def _settled(choice: Choice, geometry: Geometry) -> Choice:
     """Fill in what depends on the kind of readouts, and leave out what it does not have."""
-    changes: dict[str, Any] = {}
-    if choice.tot_to is None:
-        changes["tot_to"] = max(geometry.tot_range_us, choice.tot_from + geometry.bin_us)
+    width, limit = geometry.bin_us, geometry.tot_limit_us
+    begin = min(choice.tot_from, limit - width)
+    end = geometry.tot_range_us if choice.tot_to is None else choice.tot_to
+    changes: dict[str, Any] = {"tot_from": begin, "tot_to": min(max(end, begin + width), limit)}
     if not geometry.half_hits:
         changes["tot_of"] = "pixels"
     if choice.chip is not None and choice.chip >= geometry.chips:
@@ -326,6 +347,29 @@ def _map(
     rows, columns = _extent(counts.hit_map, geometry)
     gone: NDArray[np.bool_] = np.all(mask, axis=0) & bool(chips)
     return hits[:rows, :columns], ticks[:rows, :columns], gone[:rows, :columns]
+
+
+def _medians(
+    counts: _Counts, geometry: Geometry, chips: Sequence[int], hit_map: Ints, choice: Choice
+) -> Floats:
+    """Return the median TOT of each pixel, to a bin of the spectrum."""
+    medians = np.full(hit_map.shape, np.nan)
+    if choice.quantity != "median":
+        return medians
+    for row in np.flatnonzero(hit_map.any(axis=1)).tolist():
+        left_out = {pixel.chip for pixel in choice.masked if pixel.row == row}
+        spectra = counts.pixel_spectra([c for c in chips if c not in left_out], row, hit_map.shape[1])
+        for chip in left_out.intersection(chips):
+            lines = counts.pixel_spectra([chip], row, hit_map.shape[1])
+            out = [
+                p.column for p in choice.masked if (p.chip, p.row) == (chip, row) and p.column < len(lines)
+            ]
+            lines[out] = 0
+            spectra = spectra + lines
+        sums = spectra.cumsum(axis=1)
+        middle = (2 * sums >= sums[:, -1:]).argmax(axis=1)
+        medians[row] = np.where(sums[:, -1] > 0, (middle + 0.5) * geometry.bin_us, np.nan)
+    return medians
 
 
 def _extent(hit_map: Ints, geometry: Geometry) -> tuple[int, int]:
@@ -412,3 +456,27 @@ def _since(run: RunData | None, reset: Reset | None, now: Moment) -> str:
     if reset is not None:
         return f"since the reset at {numbers.clock(reset.tally.at_ns, now.ns)}"
     return "since run start" if run.from_start else f"since {numbers.clock(run.began_ns, now.ns)}"
+
+
+def map_values(view: View) -> tuple[Floats, str, tuple[float, float]]:
+    """Return what the hit map shows by row and column, what that is, and the limits of its colours.
+
+    The colours of a TOT are limited to the range of the TOT spectrum: single corrupt hits would else make all
+    others look alike.
+    """
+    quantity, log = view.choice.quantity, view.choice.log
+    if quantity == "hits":
+        values, title = np.where(view.hit_map > 0, view.hit_map, np.nan), "hits"
+    else:
+        values = view.mean_tot_us if quantity == "tot" else view.median_tot_us
+        title = f"{'mean' if quantity == 'tot' else 'median'} TOT [µs]"
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (1.0, 1.0)
+    if quantity != "hits":
+        first, last = float(view.tot_edges_us[0]), float(view.tot_edges_us[-1])
+        low, high = max(low, first), min(high, last)
+        low = low if log else first
+    elif not log:
+        low = 0.0
+    low = max(low, 1e-3) if log else low
+    return values, title, (low, max(high, low * 1.0001 + 1e-9))

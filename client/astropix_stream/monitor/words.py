@@ -8,6 +8,9 @@ from astropix_stream.monitor.geometry import chip_name, chip_value
 from astropix_stream.monitor.themes import SIGNS
 from astropix_stream.monitor.view import View
 
+MAX_MASKED_SHARE = 0.9
+"""Of the hits: if the hot pixels have more, masking all of them at once would blank the map."""
+
 
 def stream_words(view: View) -> dict[str, Any]:
     """Return what is said of the stream, also on a frozen page."""
@@ -28,6 +31,7 @@ def run_words(view: View) -> dict[str, Any]:
     return {
         "shown": view.choice.to_json() | {"masked": " ".join(map(str, view.choice.masked))},
         "run": f"run {run.number}" if run else "no run yet",
+        "run_number": run.number if run else None,
         "run_text": run_text(view),
         "ids": f"ids {numbers.grouped(run.first_id)} to {numbers.grouped(run.last_id)}" if run else "",
         "readouts": numbers.grouped(view.readouts),
@@ -50,10 +54,11 @@ def run_words(view: View) -> dict[str, Any]:
         ),
         "caption": caption(view),
         "runs": [{"value": label.number, "text": label.text} for label in status.runs],
-        "chips": [{"value": chip_value(chip), "text": chip_name(chip)} for chip in view.chips],
+        "chips": [{"value": chip_value(chip), "text": chip_name(chip)} for chip in _chips(view)],
         "compared": compared_text(view),
         "outside": outside_text(view),
-        "hot_text": "" if view.hot else "No pixel stands out from those around it.",
+        "hot_text": hot_text(view),
+        "mask_all": [str(hot.pixel) for hot in view.hot] if may_mask_all(view) else [],
         "hot": [
             {
                 "pixel": str(hot.pixel),
@@ -64,6 +69,12 @@ def run_words(view: View) -> dict[str, Any]:
             for hot in view.hot
         ],
     }
+
+
+def _chips(view: View) -> list[int]:
+    """Return the chips to choose from: those with hits, and the one that is chosen."""
+    chosen = () if view.choice.chip is None else (view.choice.chip,)
+    return sorted({*view.chips, *chosen})
 
 
 def kind_words(view: View) -> dict[str, Any]:
@@ -141,6 +152,21 @@ def compared_text(view: View) -> str:
     if view.compared is None:
         return ""
     return f"outline: run {view.compared.number} × {view.scale:.3g}"
+
+
+def may_mask_all(view: View) -> bool:
+    """Tell whether enough is left of the map without its hot pixels; of an injection run, nothing is."""
+    return bool(view.hot) and sum(hot.share for hot in view.hot) <= MAX_MASKED_SHARE
+
+
+def hot_text(view: View) -> str:
+    """Return what there is to say of the hot pixels beside their list."""
+    if not view.hot:
+        return "No hot pixels."
+    if may_mask_all(view):
+        return ""
+    share = numbers.percentage(sum(hot.share for hot in view.hot))
+    return f"These have {share} of the hits, as in an injection run: mask them one by one."
 
 
 def outside_text(view: View) -> str:

@@ -59,6 +59,63 @@ def test_wrong(wrong, said):
     assert "\n" not in str(caught.value)
 
 
+class TestEach:
+    """Each field stands alone."""
+
+    def read(self, **values):
+        return Choice.read_each(values)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "nearest"),
+        [
+            ("tot_bins", "100000", 1000),
+            ("tot_bins", "0", 1),
+            ("tot_bins", "1e400", 1000),
+            ("tot_bins", "50.7", 50),
+            ("tot_from", "-3", 0),
+            ("tot_from", "1e9", 819.0),
+            ("tot_to", "1e9", 819.2),
+            ("tot_to", "-1", 0.2),
+        ],
+    )
+    def test_numbers_become_the_nearest(self, name, value, nearest):
+        choice, refused = self.read(**{name: value, "chip": "2"})
+        assert getattr(choice, name) == pytest.approx(nearest)
+        assert choice.chip == 2
+        assert bool(refused) == (value != "50.7")
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("tot_to", "abc"), ("tot_to", "nan"), ("tot_bins", None), ("run", "first"), ("compare", "-"),
+            ("chip", "77"), ("quantity", "x"), ("log", "perhaps"), ("window_min", "7"), ("tot_of", ""),
+            ("masked", 7), ("frozen", "x"), ("reset", "x"),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_be_read_keeps_what_it_had(self, name, value):
+        before = Choice.read({"chip": 3, "tot_to": 50, "quantity": "tot"})
+        choice, refused = Choice.read_each(
+            {name: value, "tot_from": "10", "tot_to": "60"} | {name: value}, before=before
+        )
+        assert list(refused) == [name]
+        assert getattr(choice, name) == getattr(before, name)
+        assert choice.tot_from == 10
+
+    def test_a_range_that_ends_before_it_begins(self):
+        before = Choice.read({"tot_from": 5, "tot_to": 50})
+        choice, refused = Choice.read_each({"tot_from": "60", "tot_to": "50"}, before=before)
+        assert (choice.tot_from, choice.tot_to) == (5, 50)
+        assert list(refused) == ["tot_to"]
+
+    def test_of_pixels_those_that_can_be_read(self):
+        choice, refused = self.read(masked="0/9/3 nonsense 1/2/3 0/99/1")
+        assert choice.masked == (Pixel(0, 9, 3), Pixel(1, 2, 3))
+        assert refused["masked"].startswith("'nonsense' is not a pixel")
+
+    def test_what_there_is_not(self):
+        assert self.read(nonsense=1) == (Choice(), {"nonsense": "there is no such setting"})
+
+
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 values = st.recursive(
     leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
@@ -72,6 +129,8 @@ def test_any_values(wish):
     for asked in (wish, json.dumps(wish)):
         with contextlib.suppress(ConfigError):
             Choice.read(asked)
+    choice, _ = Choice.read_each(wish)
+    assert Choice.read(choice.to_json()) == choice
 
 
 @settings(deadline=None)

@@ -55,7 +55,8 @@ class Viewer:
         self.talk.seen = self.words["redraw"]
 
     def wish(self, **choice):
-        self.talk.wish = json.dumps(choice)
+        self.serial = getattr(self, "serial", 0) + 1
+        self.talk.wish = json.dumps({"serial": self.serial, "choice": choice})
 
 
 def test_words_and_plots(feed):
@@ -85,13 +86,36 @@ def test_a_wish_is_drawn_at_once_and_a_wrong_one_is_told(feed):
     viewer = Viewer(feed)
     viewer.wish(chip=3)
     assert viewer.words["shown"]["chip"] == 3
-    viewer.wish(chip="many")
+    viewer.wish(chip="many", tot_bins="100000")
     viewer.page.update()
-    assert viewer.words["error"].startswith("chip")
-    assert viewer.words["shown"]["chip"] == 3
+    assert viewer.words["refused"] == {
+        "chip": "'many' is not a chip: chips are 0 to 31",
+        "tot_bins": "100000 is out of range: 1 to 1000",
+    }
+    assert (viewer.words["shown"]["chip"], viewer.words["shown"]["tot_bins"]) == (3, 1000)
     viewer.draw()
     viewer.wish(chip="")
-    assert (viewer.words["error"], viewer.words["shown"]["chip"]) == ("", None)
+    assert (viewer.words["refused"], viewer.words["shown"]["chip"]) == ({}, None)
+    assert viewer.words["answered"] == 3
+
+
+def test_a_run_that_is_not_there_is_told_at_its_field(feed):
+    viewer = Viewer(feed)
+    viewer.wish(run="77")
+    assert viewer.words["shown"]["run"] == 77  # it may come out of history
+    viewer.draw()
+    feed.stream.run(0, 100, 1.0)
+    viewer.page.update()
+    assert viewer.words["shown"]["run"] is None
+    assert viewer.words["refused"] == {"run": "run 77 cannot be shown here"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "7", '{"serial": "x", "choice": {}}', '{"choice": 7}'])
+def test_what_our_script_does_not_say_is_nothing(feed, text):
+    viewer = Viewer(feed)
+    viewer.talk.wish = text
+    viewer.page.update()
+    assert viewer.words["refused"] == {}
 
 
 def test_frozen(feed):

@@ -9,7 +9,7 @@ from astropix_stream.fmt import ASTEP, ASTROPIX4, AStepReadout, kind_of
 from astropix_stream.monitor import export, geometry, words
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.geometry import Pixel
-from astropix_stream.monitor.view import make_view, shown_problems, take_reset
+from astropix_stream.monitor.view import make_view, map_values, shown_problems, take_reset
 from unit.monitor.stream import OTHER_DAQ, Stream, losing, moment, readout
 
 LATER = moment(10)
@@ -147,6 +147,47 @@ class TestRuns:
         assert "10.0.0.1" not in view_of(runs).status.runs[0].text
         runs.run(0, 5, 5.0, daq=OTHER_DAQ)
         assert "10.0.0.2" in view_of(runs).status.runs[0].text
+
+
+class TestMaskAll:
+    def test_the_one_real_pixel_of_an_injection_run_is_left(self):
+        stream = Stream()
+        stream.send([readout(i, i, [(0, 9, 300)]) for i in range(700)], 1.0)
+        said = said_of(stream)
+        assert [hot["pixel"] for hot in said["hot"]] == ["0/9/0"]
+        assert said["mask_all"] == []
+        assert said["hot_text"] == (
+            "These have 100\u202f% of the hits, as in an injection run: mask them one by one."
+        )
+
+    def test_noise_is_masked(self, stream):
+        assert said_of(stream)["mask_all"] == ["0/12/5"]
+        assert said_of(Stream())["hot_text"] == "No hot pixels."
+
+
+class TestColours:
+    def test_single_corrupt_hits_do_not_stretch_those_of_tot(self):
+        stream = Stream()
+        stream.send([readout(i, i, [(3, 5, 100 + i)]) for i in range(9)], 1.0)
+        stream.send([readout(9, 9, [(1, 1, 16000), (3, 5, 16000)])], 1.0)
+        values, title, limits = map_values(view_of(stream, quantity="tot", tot_to=20))
+        assert title == "mean TOT [µs]"
+        assert values[1, 1] == pytest.approx(800)
+        assert limits == (0, 20)
+        values, title, _ = map_values(view_of(stream, quantity="median", tot_to=20))
+        assert title == "median TOT [µs]"
+        assert values[3, 5] == pytest.approx(5.3)
+        values, _, _ = map_values(view_of(stream, quantity="median", masked="0/5/3"))
+        assert np.isnan(values[3, 5])
+        assert values[1, 1] > 790
+
+    def test_the_median_since_a_reset(self):
+        stream = Stream()
+        stream.send([readout(i, i, [(3, 5, 100)]) for i in range(9)], 1.0)
+        reset = take_reset(stream.accumulator, Choice(), moment(3))
+        stream.send([readout(9, 9, [(3, 5, 300)])], 4.0)
+        values, _, _ = map_values(view_of(stream, reset=reset, quantity="median"))
+        assert values[3, 5] == pytest.approx(15.1)
 
 
 class TestReset:

@@ -6,69 +6,137 @@ globalThis.apx = (() => {
   const find = (selector) => document.querySelector(selector)
   const findAll = (selector) => [...document.querySelectorAll(selector)]
   const extra = {frozen: false, reset: 0} // of the wish, beside what is in the form
+  const edited = new Set() // fields that somebody is writing in: what the server says must not overwrite them
   let talk, figures, shown = {}, started = false
+  let serial = 0, settled = false, inForce = "" // number of the latest wish; the choice that the fields show
+
+  const fields = () => [...find("#wish").elements].filter((field) => field.name)
+  const valueOf = (field) => field.type == "checkbox" ? field.checked : field.value
 
   // ---- what the viewer wishes
 
+  // The server checks each field and answers with what is in force, which then stands in the fields, in the
+  // address bar and in the links, and is what a reload asks for again. So a wrong value is never kept.
+  function send(wish = readWish()) {
+    if (!talk) return
+    serial += 1
+    settled = false
+    talk.wish = JSON.stringify({serial, choice: {...wish, ...extra}})
+  }
+
   function readWish() {
-    const wish = {...extra}
-    for (const field of find("#wish").elements) {
-      if (field.type == "number" && !field.checkValidity()) return null
-      wish[field.name] = field.type == "checkbox" ? field.checked : field.value
+    return Object.fromEntries(fields().map((field) => [field.name, field.dataset.usual === field.value ? "" : valueOf(field)]))
+  }
+
+  function query(choice) {
+    return new URLSearchParams(Object.entries(choice).filter(([, value]) => value !== "" && value !== null))
+  }
+
+  function settle(choice, refused) {
+    const now = JSON.stringify(choice)
+    for (const field of fields()) {
+      showRefused(field, refused[field.name] ?? "")
+      if (edited.has(field)) continue
+      const value = choice[field.name] ?? ""
+      if (field.type == "checkbox") field.checked = value
+      else if (field.tagName == "SELECT") choose(field, String(value))
+      else if (field.value !== String(value)) field.value = value
     }
-    return wish
+    const others = Object.entries(refused).filter(([name]) => !fields().some((field) => field.name == name))
+    setText("error", others.map(([name, words]) => `${name}: ${words}`).join("; "))
+    if (now === inForce) return
+    inForce = now
+    const {frozen, reset, ...lasting} = choice
+    for (const link of findAll("[data-csv]")) link.href = `api/${link.dataset.csv}.csv?${query(lasting)}`
+    find("[data-json]").href = `api/histograms.json?${query(lasting)}`
+    showAddress(lasting)
   }
 
-  function send() {
-    const wish = readWish()
-    if (!wish || !talk) return
-    remember(wish)
-    talk.wish = JSON.stringify(wish)
-    for (const link of findAll("[data-csv]")) link.href = `api/${link.dataset.csv}.csv?${query(wish)}`
-    find("[data-json]").href = `api/histograms.json?${query(wish)}`
-  }
-
-  function query({frozen, reset, ...wish}) {
-    return new URLSearchParams(Object.entries(wish).filter(([, value]) => value !== ""))
-  }
-
-  // A reload, by hand or after the program was away, keeps what was chosen; a link can choose, too.
-  function remember({reset, frozen, ...wish}) {
-    try { sessionStorage.setItem("apx-wish", JSON.stringify(wish)) } catch { /* not allowed: then not */ }
-  }
-
-  function recall() {
-    let wish = {}
-    try { wish = JSON.parse(sessionStorage.getItem("apx-wish") ?? "{}") } catch { /* damaged: as if none */ }
-    wish = {...wish, ...Object.fromEntries(new URLSearchParams(location.search))}
-    for (const field of find("#wish").elements) {
-      const value = wish[field.name]
-      if (value === undefined) continue
-      if (field.type == "checkbox") field.checked = value === true || value === "1" || value === "true"
-      else {
-        field.value = value
-        const unknown = field.tagName == "SELECT" && field.selectedIndex < 0
-        if (unknown && "grows" in field.dataset) field.add(new Option(value, value, true, true))
-        if (field.tagName == "SELECT" && field.selectedIndex < 0) field.selectedIndex = 0
-      }
+  function choose(select, value) {
+    if (![...select.options].some((option) => option.value === value)) {
+      if (!("grows" in select.dataset)) return
+      select.add(new Option(value, value))
     }
+    if (select.value !== value) select.value = value
+  }
+
+  function showRefused(field, words) {
+    let note = document.getElementById(`refused-${field.name}`)
+    if (!note) {
+      if (!words) return
+      note = document.createElement("span")
+      note.id = `refused-${field.name}`
+      note.className = "refused"
+      note.setAttribute("role", "alert")
+      field.closest("label").after(note)
+      field.setAttribute("aria-describedby", note.id)
+    }
+    if (note.textContent !== words) note.textContent = words
+    field.toggleAttribute("aria-invalid", words !== "")
+  }
+
+  // Only what differs from a fresh page is in the address: short, and it follows the kind of readouts.
+  function showAddress(choice) {
+    const usual = (name) => {
+      const field = fields().find((field) => field.name == name)
+      if (field.dataset.usual !== undefined) return field.dataset.usual
+      if (field.type == "checkbox") return "false"
+      if (field.tagName == "SELECT") return ([...field.options].find((option) => option.defaultSelected) ?? field.options[0]).value
+      return field.defaultValue
+    }
+    const lasting = Object.fromEntries(
+      Object.entries(choice).filter(([name, value]) => String(value ?? "") !== usual(name)))
+    const theme = new URLSearchParams(location.search).get("theme")
+    const text = query({...(theme ? {theme} : {}), ...lasting}).toString()
+    history.replaceState(null, "", text ? `?${text}` : location.pathname)
+    find("#theme").href = `?${query({theme: find("#theme").dataset.other, ...lasting})}`
+  }
+
+  // A link chooses as the address says it; the server judges each value.
+  function askedByLink() {
+    const wish = Object.fromEntries(new URLSearchParams(location.search))
+    delete wish.theme
+    return {...readWish(), ...wish}
+  }
+
+  async function copyLink() {
+    const button = find("#link"), before = button.textContent
+    let said = "Copied"
+    try { await navigator.clipboard.writeText(location.href) } catch { said = copyByHand() ? "Copied" : "Copy it from the address bar" }
+    button.textContent = said
+    setTimeout(() => { button.textContent = before }, 2000)
+  }
+
+  // Without HTTPS a browser has no clipboard for scripts, except this old way.
+  function copyByHand() {
+    const box = document.createElement("textarea")
+    box.value = location.href
+    document.body.append(box)
+    box.select()
+    try { return document.execCommand("copy") } finally { box.remove() }
   }
 
   function wire() {
-    document.addEventListener("change", (event) => { if (event.target.form?.id == "wish") send() })
-    find("#wish").addEventListener("submit", (event) => { event.preventDefault(); send() })
+    document.addEventListener("input", ({target}) => { if (target.form?.id == "wish") edited.add(target) })
+    document.addEventListener("change", ({target}) => {
+      if (target.form?.id != "wish") return
+      edited.delete(target)
+      send()
+    })
+    find("#wish").addEventListener("submit", (event) => { event.preventDefault(); edited.clear(); send() })
+    find("#link").addEventListener("click", copyLink)
     find("#freeze").addEventListener("click", () => {
       extra.frozen = !extra.frozen
       const button = find("#freeze")
       button.setAttribute("aria-pressed", extra.frozen)
-      button.textContent = extra.frozen ? "Go on" : "Freeze view"
+      button.textContent = extra.frozen ? "Resume" : "Freeze view"
       setText("frozen", extra.frozen ? `view frozen at ${shown.time}, counting goes on` : "")
       document.body.classList.toggle("is-frozen", extra.frozen)
       send()
     })
     find("#reset").addEventListener("click", () => { extra.reset += 1; send() })
     find("#whole").addEventListener("click", () => { extra.reset = 0; send() })
-    find("#mask-hot").addEventListener("click", () => setMasked((shown.hot ?? []).map((hot) => hot.pixel), true))
+    find("#mask-hot").addEventListener("click", () => setMasked(shown.mask_all ?? [], true))
     find("#unmask").addEventListener("click", () => { find("[name=masked]").value = ""; send() })
     for (const button of findAll("[data-png]")) button.addEventListener("click", () => savePng(button.dataset.png))
   }
@@ -90,18 +158,22 @@ globalThis.apx = (() => {
 
   function say() {
     const words = JSON.parse(talk.words)
+    showOnline()
     Object.assign(shown, words)
     for (const [name, value] of Object.entries(words)) if (typeof value == "string") setText(name, value)
     if (words.state) find(".state").dataset.state = words.state
     if (words.runs) showRun(words)
+    showState()
     talk.seen = words.redraw
   }
 
   function showRun(words) {
-    fill(find("[name=run]"), words.runs)
-    fill(find("[name=compare]"), words.runs)
-    fill(find("[name=chip]"), words.chips)
     showKind(words.kind)
+    fill(find("[name=run]"), words.runs)
+    fill(find("[name=compare]"), words.runs.filter((run) => run.value !== words.run_number))
+    fill(find("[name=chip]"), words.chips)
+    settled = words.answered === serial
+    if (settled) settle(words.shown, words.refused)
     find("[data-several-chips]").hidden = words.chips.length < 2 && find("[name=chip]").value == ""
     find(".live").classList.toggle("whole", words.whole)
     find("#whole").hidden = extra.reset == 0
@@ -114,20 +186,15 @@ globalThis.apx = (() => {
     for (const element of findAll("[data-half-hits]")) element.hidden = !kind.half_hits
     setText("pixel", kind.pixel)
     const from = find("[name=tot_from]"), to = find("[name=tot_to]")
-    if (+to.max == kind.tot_limit_us) return
     from.max = to.max = kind.tot_limit_us
-    if (to.value == to.defaultValue || !to.checkValidity()) to.value = kind.tot_range_us
-    if (!from.checkValidity()) from.value = 0
-    to.defaultValue = kind.tot_range_us
-    send()
+    to.dataset.usual = String(kind.tot_range_us)
   }
 
   // Options change in place, so that an open list stays open and the focus stays where it is.
   function fill(select, items) {
     if (!items.length) return // nothing has come yet, perhaps not even what a link chooses
-    const before = select.value
     const wanted = items.map((item) => String(item.value))
-    for (const option of [...select.options].slice(1)) if (!wanted.includes(option.value)) option.remove()
+    for (const option of [...select.options].slice(1)) if (!wanted.includes(option.value) && !option.selected) option.remove()
     items.forEach((item, i) => {
       let option = [...select.options].find((option) => option.value === String(item.value))
       if (!option) {
@@ -136,13 +203,12 @@ globalThis.apx = (() => {
       }
       if (option.textContent !== item.text) option.textContent = item.text
     })
-    if (select.value !== before) send() // what was chosen is no more
   }
 
   function showHot(hot) {
     const table = find(".hot table"), body = table.tBodies[0]
     table.hidden = hot.length == 0
-    find("#mask-hot").disabled = hot.length == 0
+    find("#mask-hot").disabled = (shown.mask_all ?? []).length == 0
     while (body.rows.length > hot.length) body.deleteRow(-1)
     hot.forEach((one, i) => showHotRow(body.rows[i] ?? addHotRow(body), one))
   }
@@ -165,6 +231,75 @@ globalThis.apx = (() => {
     const box = row.cells[3].firstChild
     box.checked = one.masked
     box.setAttribute("aria-label", `mask pixel ${one.pixel}`)
+  }
+
+  // ---- figures
+
+  // The shorter side of the map gets room on both sides; once a person has zoomed, the ranges are his.
+  function squarePixels(figure, image) {
+    const [columns] = image.data.columns, [rows] = image.data.rows
+    const {inner_width: width, inner_height: height, x_range: x, y_range: y} = figure
+    const fit = `${columns} ${rows} ${width} ${height}`
+    if (!(width > 1 && height > 1) || figure.apxFit === fit) return
+    figure.apxFit = fit
+    const pixel = Math.min(width / columns, height / rows)
+    for (const [range, size, length] of [[x, columns, width], [y, rows, height]]) {
+      const room = (length / pixel - size) / 2
+      const start = -0.5 - room, end = size - 0.5 + room
+      range.setv({start, end, reset_start: start, reset_end: end})
+    }
+  }
+
+  // The style sheet knows how large letters have to be on this screen.
+  function setLetters() {
+    const size = (name) => getComputedStyle(document.body).getPropertyValue(name).trim()
+    const tick = size("--tick-px"), label = size("--label-px")
+    for (const figure of figures) {
+      for (const axis of [...figure.left, ...figure.below]) {
+        if (axis.axis_label === undefined) continue
+        axis.setv({major_label_text_font_size: tick, axis_label_text_font_size: label})
+      }
+      for (const part of figure.right) if (part.color_mapper) part.major_label_text_font_size = tick
+      for (const part of figure.center) if (part.label_text_font_size) part.label_text_font_size = tick
+      figure.title?.setv?.({text_font_size: label})
+    }
+  }
+
+  // Bokeh's parts are in shadow roots, where neither names nor our style of the focus reach.
+  function nameParts() {
+    for (const card of findAll(".card")) {
+      const title = card.querySelector("h2").textContent
+      for (const part of inside(card)) {
+        if (part.matches("canvas")) name(part, "img", `${title}, plot`)
+        else if (part.matches(".bk-events[tabindex]")) name(part, "application", `${title}: pan and zoom`)
+        else if (part.matches(".bk-tool-overflow")) name(part, "button", `${title}: more tools`)
+        else if (part.matches(".bk-OnOffButton, .bk-ClickButton")) {
+          name(part, "button", `${title}: ${part.title}`)
+          if (part.matches(".bk-OnOffButton")) part.setAttribute("aria-pressed", part.matches(".bk-active"))
+        } else continue
+        markFocus(part.getRootNode())
+      }
+    }
+  }
+
+  function inside(root) {
+    return [...root.querySelectorAll("*")].flatMap(
+      (element) => element.shadowRoot ? [element, ...inside(element.shadowRoot)] : [element])
+  }
+
+  function name(part, role, label) {
+    if (part.getAttribute("aria-label") === label) return
+    part.setAttribute("role", role)
+    part.setAttribute("aria-label", label)
+  }
+
+  function markFocus(root) {
+    if (root === document || root.querySelector("#apx-focus")) return
+    const style = document.createElement("style")
+    style.id = "apx-focus"
+    style.textContent = ":focus-visible { outline: 2px solid var(--accent) !important; outline-offset: -2px }" +
+      "@media (pointer: coarse) { .bk-OnOffButton, .bk-ClickButton, .bk-tool-overflow { min-width: 44px; min-height: 44px } }"
+    root.append(style)
   }
 
   // ---- pictures
@@ -212,18 +347,75 @@ globalThis.apx = (() => {
     talk = model
     figures = allFigures
     wire()
-    recall()
+    setLetters()
+    nameParts()
+    addEventListener("resize", setLetters)
     if (matchMedia("(pointer: coarse)").matches) // a finger scrolls the page; it zooms once a tool is chosen
       for (const figure of figures) figure.toolbar.active_drag = null
+    send(askedByLink()) // first, since what the server says goes into the address
     say()
-    send()
+    watch()
     started = true
+  }
+
+  // ---- the state, also in the tab's title and icon, and when nobody answers any more
+
+  const ICONS = {live: ["#00734f", "●"], quiet: ["#35586e", "◌"], lagging: ["#8a5a00", "◔"], losing: ["#b34700", "▼"]}
+
+  function showState() {
+    const {state = "connecting", sign = "", source = ""} = shown
+    setTitle(`${sign} ${state}: AstroPix, ${source}`, ...(ICONS[state] ?? ["#a3246b", "✕"]))
+  }
+
+  function setTitle(title, colour, sign) {
+    if (document.title === title) return
+    document.title = title
+    find("#icon").href = "data:image/svg+xml," + encodeURIComponent(
+      `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="${colour}"/>` +
+      `<text x="16" y="24" font-size="24" text-anchor="middle" fill="#fff">${sign}</text></svg>`)
+  }
+
+  const SILENT_MS = 10000 // the page says something twice a second
+  let heardMs = 0, offline = false
+
+  function watch() {
+    heardMs = performance.now()
+    let beforeMs = heardMs
+    setInterval(() => {
+      nameParts()
+      const nowMs = performance.now()
+      if (nowMs - beforeMs > 3000) heardMs = nowMs // this computer slept, or the tab did
+      beforeMs = nowMs
+      if (nowMs - heardMs > SILENT_MS) showOffline()
+    }, 1000)
+  }
+
+  function showOffline() {
+    if (offline) return
+    offline = true
+    shown.state = "monitor offline"
+    shown.sign = "✕"
+    const since = shown.time ? `since ${shown.time}` : ""
+    setText("sign", "✕")
+    setText("state", "monitor offline")
+    setText("state_text", since)
+    find(".state").dataset.state = "monitor offline"
+    setTitle(`✕ monitor offline ${since}: AstroPix`, "#a3246b", "✕")
+    find(".lost").hidden = false
+    document.body.classList.add("is-lost")
+  }
+
+  function showOnline() {
+    heardMs = performance.now()
+    if (!offline) return
+    offline = false
+    find(".lost").hidden = true
+    document.body.classList.remove("is-lost")
   }
 
   // A page on a wall has nobody to reload it.
   function lostServer() {
-    find(".lost").hidden = false
-    document.body.classList.add("is-lost")
+    showOffline()
     const again = async () => {
       try {
         if ((await fetch("api/state.json", {cache: "no-store"})).ok) return location.reload()
@@ -233,5 +425,5 @@ globalThis.apx = (() => {
     setTimeout(again, 1000)
   }
 
-  return {start, say, lostServer, get started() { return started }}
+  return {start, say, lostServer, squarePixels, get started() { return started }, get settled() { return settled }}
 })()
