@@ -66,7 +66,7 @@ class Hit:
 
     def __init__(self, data: BytesLike, readout_id: int, timestamp: int, decoding_order: int) -> None:
         if len(data) != self.SIZE:
-            raise FormatError(f"a hit is {self.SIZE} bytes, not {len(data)}")
+            raise FormatError(f"a hit is {self.SIZE} bytes, not {len(data)}", offset=0)
         self.bits = int.from_bytes(data, "big")
         self.readout_id = readout_id
         self.timestamp = timestamp

@@ -131,7 +131,8 @@ class Readout(Generic[H]):
         raw = bytes(data)
         readout_id, timestamp, length = parse_header(raw)
         if length != len(raw) - HEADER_SIZE:
-            raise FormatError(f"header announces {length} bytes of data, {len(raw) - HEADER_SIZE} follow")
+            told = f"header announces {length} bytes of data, {len(raw) - HEADER_SIZE} follow"
+            raise FormatError(told, offset=0)
         return cls.from_fields(raw[HEADER_SIZE:], readout_id, timestamp)
 
     @classmethod
@@ -146,11 +147,16 @@ class Readout(Generic[H]):
         header = file.read(HEADER_SIZE)
         if not header:
             return None
-        readout_id, timestamp, length = parse_header(header)
+        try:
+            readout_id, timestamp, length = parse_header(header)
+        except FormatError as error:
+            error.offset = _tell_before(file, len(header))
+            raise
         data = file.read(length)
         if len(data) < length:
             left = HEADER_SIZE + len(data)
-            raise FormatError(f"the file ends in the middle of a readout, {left} bytes left over")
+            told = f"the file ends in the middle of a readout, {left} bytes left over"
+            raise FormatError(told, offset=_tell_before(file, left), reason=told)
         return cls.from_fields(data, readout_id, timestamp)
 
     def to_bytes(self) -> bytes:
@@ -281,3 +287,11 @@ class WalkedReadout(Readout[H]):
 
     def _parse(self, extra_bytes: bytes | None) -> tuple[list[bytes], bytes | None, int]:
         return self.WALK.parse(self._data, extra_bytes)
+
+
+def _tell_before(file: IO[bytes], read: int) -> int | None:
+    """Return where the last `read` bytes begin in a file; None where it does not tell, as a pipe."""
+    try:
+        return file.tell() - read
+    except (OSError, AttributeError):
+        return None
