@@ -98,3 +98,9 @@ class Hit:
     def __repr__(self) -> str:
         values = zip(self.ATTRIBUTE_NAMES, self.attribute_values(), strict=True)
         return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in values)})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the fields, for notebooks."""
+        from astropix_stream import markup  # noqa: PLC0415  (a DAQ does not pay for it)
+
+        return markup.table(self, self.ATTRIBUTE_NAMES, [self.attribute_values()])

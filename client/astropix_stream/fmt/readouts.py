@@ -13,6 +13,7 @@ from astropix_stream.fmt.walk import IDLE, REVERSED, Walk
 
 H = TypeVar("H", bound=Hit)
 
+_SHOWN = 100  # hits of a readout in a notebook
 _NOT_MADE: list[Any] = []  # in place of the hits of a readout: found, and no objects made of them
 
 
@@ -258,6 +259,17 @@ class Readout(Generic[H]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(bytes.fromhex({self.hex()!r}), {self.readout_id}, {self.timestamp})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the hits, for notebooks; a readout that was not decoded stays so."""
+        from astropix_stream import markup  # noqa: PLC0415  (a DAQ does not pay for it)
+
+        shown = self if self.decoded() else self.from_fields(self._data, self.readout_id, self.timestamp)
+        hits = shown.decode()
+        rows = [hit.attribute_values() for hit in hits[:_SHOWN]]
+        text = markup.table(self, self.HIT_CLASS.ATTRIBUTE_NAMES, rows)
+        more = f"{len(hits)} hits, the first {_SHOWN} are shown; " if len(hits) > _SHOWN else ""
+        return text + markup.paragraph(f"{more}decoding: {shown.decoding_status()}")
 
 
 class WalkedReadout(Readout[H]):
