@@ -10,7 +10,14 @@
     ├── RefusedError(ConnectionRefusedError)  a relay that does not let this client in
     └── ClosedError(ValueError)       a sender or receiver used after close()
 
-Bytes from outside raise the first two and nothing else. An `OSError` passes through, with the group, port
+Bytes from outside raise the first two and nothing else. These have an `offset` and a `reason`, for programs::
+
+    try:
+        readouts = list(apx_open("run.apx"))
+    except FormatError as error:
+        print(error.offset, error.reason)  # 4127 begins with 00 fe dc, not with the magic fe dc ba
+
+An `OSError` passes through, with the group, port
 and interface in its text.
 """
 
@@ -22,12 +29,41 @@ class AstropixError(Exception):
     """Base of every exception that this project raises itself."""
 
 
-class FormatError(AstropixError, ValueError):
-    """Bytes that are not a readout, or not an .apx file."""
+class _WrongBytes(AstropixError, ValueError):
+    """What the errors about bytes have in common: where the bytes are wrong, and why.
+
+    Parameters
+    ----------
+    text : str
+        The message for a person.
+    offset : int, optional
+        See the attribute.
+    reason : str, optional
+        See the attribute; by default the text, if there is an offset.
+
+    Attributes
+    ----------
+    offset : int or None
+        Bytes before the item that is wrong (a readout, a field, a record), counted from the beginning of
+        what was parsed: a file, a datagram, a frame. Where the bytes end too early, it is their number or
+        where the incomplete item begins. None where no byte is wrong (a kind without a class), or where the
+        place is not known (a pipe, JSON of other types).
+    reason : str or None
+        What is wrong there, without the name of the file and the place; None where no byte is wrong.
+    """
+
+    def __init__(self, text: str = "", *, offset: int | None = None, reason: str | None = None) -> None:
+        super().__init__(text)
+        self.offset = offset
+        self.reason = text if reason is None and offset is not None else reason
 
 
-class WireError(AstropixError, ValueError):
-    """Frames that do not follow the relay protocol."""
+class FormatError(_WrongBytes):
+    """Bytes that are not a readout, or not an .apx file; `offset` and `reason` say where and why."""
+
+
+class WireError(_WrongBytes):
+    """Frames that do not follow the relay protocol; `offset` and `reason` say where and why."""
 
 
 class ConfigError(AstropixError, ValueError):

@@ -33,6 +33,7 @@ __all__ = [
 
 MAGIC = b"%APXDF"
 LENGTH = struct.Struct("<I")
+_JSON_AT = len(MAGIC) + LENGTH.size
 MAX_HEADER = 1 << 24  # bytes; those of real runs have some 1400, and a wrong length must not fill the memory
 
 _ASSUMED_UID = 4000  # of files without a readout_uid: only AstroPix 4 was written so
@@ -85,15 +86,18 @@ class FileHeader(Mapping[str, Any]):
         if not start:
             raise FormatError("the file is empty")
         if not start.startswith(MAGIC):
-            raise FormatError(f"not an .apx file: begins with {start[: len(MAGIC)]!r}, not with {MAGIC!r}")
+            told = f"not an .apx file: begins with {start[: len(MAGIC)]!r}, not with {MAGIC!r}"
+            raise FormatError(told, offset=0)
         if len(start) < len(MAGIC) + LENGTH.size:
-            raise FormatError("the file ends before its header")
+            raise FormatError("the file ends before its header", offset=len(start))
         (length,) = LENGTH.unpack_from(start, len(MAGIC))
         if length > MAX_HEADER:
-            raise FormatError(f"the header claims to have {length} bytes, more than the {MAX_HEADER} allowed")
+            told = f"the header claims to have {length} bytes, more than the {MAX_HEADER} allowed"
+            raise FormatError(told, offset=len(MAGIC))
         text = file.read(length)
         if len(text) < length:
-            raise FormatError(f"the file ends in its header: {len(text)} of {length} bytes")
+            told = f"the file ends in its header: {len(text)} of {length} bytes"
+            raise FormatError(told, offset=len(start) + len(text))
         content = _parse_json(text)
         header = cls(content.get("readout_uid", _ASSUMED_UID), content)
         header.size = len(start) + length
@@ -139,19 +143,23 @@ class FileHeader(Mapping[str, Any]):
         return f"FileHeader({self.readout_uid}, {self._content})"
 
 
+def _in_file(path: str, error: FormatError) -> FormatError:
+    """Return the error with the file's name before its text."""
+    return FormatError(f"{path}: {error}", offset=error.offset, reason=error.reason)
+
+
 def _parse_json(text: bytes) -> dict[str, Any]:
     """Read the JSON of a header: an object, whose readout_uid, if there is one, is a number."""
     try:
         content = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"the header is not JSON: {error}") from None
+        raise FormatError(f"the header is not JSON: {error}", offset=_JSON_AT) from None
     if not isinstance(content, dict):
-        raise FormatError("the header is not a JSON object")
+        raise FormatError("the header is not a JSON object", offset=_JSON_AT)
     uid = content.get("readout_uid", _ASSUMED_UID)
     if not isinstance(uid, int) or isinstance(uid, bool) or not 0 <= uid <= _MAX_UID:
-        raise FormatError(
-            f"the header's readout_uid is {json.dumps(uid)[:40]}, not a number from 0 to {_MAX_UID}"
-        )
+        told = f"the header's readout_uid is {json.dumps(uid)[:40]}, not a number from 0 to {_MAX_UID}"
+        raise FormatError(told, offset=_JSON_AT)
     return content
 
 
@@ -206,7 +214,7 @@ class ApxReader(_ApxFile):
             self.header = FileHeader.from_file(self._file)
         except FormatError as error:
             self.close()
-            raise FormatError(f"{self._path}: {error}") from None
+            raise _in_file(self._path, error) from None
         self._make: Callable[[bytes, int, int], Readout[Any]] | None = None
         self._datagrams = self._walk()
         if self.header.is_assumed:
@@ -258,7 +266,7 @@ class ApxReader(_ApxFile):
                 used = yield from split(buffer, base)
                 buffer, base = buffer[used:], base + used
         except FormatError as error:
-            raise FormatError(f"{self._path}: {error}") from None
+            raise _in_file(self._path, error) from None
         self.leftover_bytes = len(buffer)
         if buffer:
             _log.warning(

@@ -38,6 +38,7 @@ WITHOUT_END = (1 << 64) - 1
 REQUEST = struct.Struct("<4sBB2xQQQQ")
 # magic, version, status, request_id, relay_id, oldest, next, begin, end
 ANSWER = struct.Struct("<4sBB2xQQQQQQ")
+_VERSION_AT, _KIND_AT, _COUNT_AT = 4, 5, 6  # in a header, a request or an answer; status stands as kind
 RECORD_SIZE = struct.Struct("<I")  # bytes of the payload; the header and the payload follow
 
 _MAX_SHOWN = 80  # bytes of what came, in the text of an error
@@ -201,7 +202,8 @@ def parse_message_header(data: bytes) -> Header:
         Too short, another magic, or another version.
     """
     if len(data) < MESSAGE_HEADER.size:
-        raise WireError(f"a header of {len(data)} bytes; the protocol's has {MESSAGE_HEADER.size}")
+        told = f"a header of {len(data)} bytes; the protocol's has {MESSAGE_HEADER.size}"
+        raise WireError(told, offset=len(data))
     magic, version, flags, count, relay_id, sequence, received_ns, address, port = MESSAGE_HEADER.unpack_from(
         data
     )
@@ -242,7 +244,7 @@ def parse_message(frames: Sequence[bytes]) -> DataMessage | BeatMessage | Hello:
     if kind == "beat":
         return BeatMessage(stream, header, parse_report(frames[2]))
     if header.count == 0:
-        raise WireError("a data message without readouts")
+        raise WireError("a data message without readouts", offset=_COUNT_AT)
     return DataMessage(stream, header, frames[2])
 
 
@@ -251,7 +253,8 @@ def parse_topic(topic: bytes) -> tuple[str, str]:
     """Return (stream, 'data' or 'beat')."""
     parts = topic.split(b"/")
     if len(parts) != 3 or parts[0] != b"apx" or parts[2] not in (b"data", b"beat"):
-        raise WireError(f"a topic that is not apx/<stream>/data or apx/<stream>/beat: {_shown(topic)}")
+        told = f"a topic that is not apx/<stream>/data or apx/<stream>/beat: {_shown(topic)}"
+        raise WireError(told, offset=0)
     return _parse_stream_name(parts[1]), parts[2].decode("ascii")
 
 
@@ -312,20 +315,23 @@ def walk_payload(payload: bytes, count: int) -> tuple[Sequence[int], Sequence[in
 def _walk_each(payload: bytes, count: int) -> tuple[list[int], list[int], list[int]]:
     unpack, header_size, magic = fmt.HEADER.unpack_from, fmt.HEADER_SIZE, fmt.MAGIC
     readout_ids, timestamps, ends = [], [], []
-    at = 0
+    at = begin = 0
     try:
         for _ in range(count):
             found, readout_id, timestamp, length = unpack(payload, at)
             if found != magic:
-                raise WireError(f"no readout at byte {at} of a payload")
+                raise WireError(f"no readout at byte {at} of a payload", offset=at)
+            begin = at
             at += header_size + length
             readout_ids.append(readout_id)
             timestamps.append(timestamp)
             ends.append(at)
     except struct.error:
-        raise WireError(f"a payload of {len(payload)} bytes that ends within its readouts") from None
+        told = f"a payload of {len(payload)} bytes that ends within its readouts"
+        raise WireError(told, offset=at if at <= len(payload) else begin) from None
     if at != len(payload):
-        raise WireError(f"a payload of {len(payload)} bytes whose {count} readouts take {at}")
+        told = f"a payload of {len(payload)} bytes whose {count} readouts take {at}"
+        raise WireError(told, offset=at if at < len(payload) else begin)
     return readout_ids, timestamps, ends
 
 
@@ -344,11 +350,13 @@ def parse_request(frame: bytes) -> Request:
         Not a request of this version and for something that a stream may be called.
     """
     if len(frame) < REQUEST.size:
-        raise WireError(f"a request of {len(frame)} bytes; the protocol's has {REQUEST.size} and a name")
+        told = f"a request of {len(frame)} bytes; the protocol's has {REQUEST.size} and a name"
+        raise WireError(told, offset=len(frame))
     magic, version, kind, request_id, relay_id, a, b = REQUEST.unpack_from(frame)
     _check_start(magic, REQUEST_MAGIC, version)
     if kind not in _KINDS:
-        raise WireError(f"a request of kind {kind}; the protocol's are {min(_KINDS)} to {max(_KINDS)}")
+        told = f"a request of kind {kind}; the protocol's are {min(_KINDS)} to {max(_KINDS)}"
+        raise WireError(told, offset=_KIND_AT)
     asked = Ask(kind)
     stream = _parse_stream_name(frame[REQUEST.size :])
     return Request(asked, request_id, relay_id, a, b, check_stream_name(stream))
@@ -368,13 +376,14 @@ def parse_answer(frame: bytes) -> Answer:
         Not an answer of this version.
     """
     if len(frame) < ANSWER.size:
-        raise WireError(f"an answer of {len(frame)} bytes; the protocol's has {ANSWER.size}")
+        told = f"an answer of {len(frame)} bytes; the protocol's has {ANSWER.size}"
+        raise WireError(told, offset=len(frame))
     magic, version, status, *numbers = ANSWER.unpack_from(frame)
     _check_start(magic, ANSWER_MAGIC, version)
     try:
         return Answer(AnswerStatus(status), *numbers)
     except ValueError:
-        raise WireError(f"an answer with the unknown status {status}") from None
+        raise WireError(f"an answer with the unknown status {status}", offset=_KIND_AT) from None
 
 
 def walk_page(page: bytes) -> Iterator[tuple[Header, bytes]]:
@@ -389,19 +398,25 @@ def walk_page(page: bytes) -> Iterator[tuple[Header, bytes]]:
     while at < len(page):
         begin = at + RECORD_SIZE.size + MESSAGE_HEADER.size
         if begin > len(page):
-            raise WireError(f"a page of {len(page)} bytes that ends within a record")
-        header = parse_message_header(page[at + RECORD_SIZE.size : begin])
+            raise WireError(f"a page of {len(page)} bytes that ends within a record", offset=at)
+        try:
+            header = parse_message_header(page[at + RECORD_SIZE.size : begin])
+        except WireError as error:
+            error.offset = at + RECORD_SIZE.size + (error.offset or 0)
+            raise
         at = begin + RECORD_SIZE.unpack_from(page, at)[0]
         if at > len(page):
-            raise WireError(f"a page of {len(page)} bytes that ends within a payload")
+            raise WireError(f"a page of {len(page)} bytes that ends within a payload", offset=begin)
         yield header, page[begin:at]
 
 
 def _check_start(magic: bytes, expected: bytes, version: int) -> None:
     if magic != expected:
-        raise WireError(f"a frame that begins with {magic.hex(' ')}, not with {expected.decode('ascii')}")
+        told = f"a frame that begins with {magic.hex(' ')}, not with {expected.decode('ascii')}"
+        raise WireError(told, offset=0)
     if version != PROTOCOL:
-        raise WireError(f"protocol version {version}; this program speaks version {PROTOCOL}")
+        told = f"protocol version {version}; this program speaks version {PROTOCOL}"
+        raise WireError(told, offset=_VERSION_AT)
 
 
 def pack_json(value: dict[str, Any]) -> bytes:
@@ -444,8 +459,8 @@ def parse_hello(frame: bytes) -> Hello:
     """
     topic, _, text = frame.partition(b"\0")
     if topic != HELLO_TOPIC:
-        raise WireError(f"a single frame that is not a hello: {_shown(frame)}")
-    value = _parse_json_object(text)
+        raise WireError(f"a single frame that is not a hello: {_shown(frame)}", offset=0)
+    value = _parse_json_object(text, len(HELLO_TOPIC) + 1)
     try:
         if value["protocol"] != PROTOCOL:
             told = json.dumps(value["protocol"])[:_MAX_SHOWN]
@@ -506,11 +521,12 @@ def parse_report(text: bytes) -> dict[str, Any]:
     return _parse_json_object(text)
 
 
-def _parse_json_object(text: bytes) -> dict[str, Any]:
+def _parse_json_object(text: bytes, at: int = 0) -> dict[str, Any]:
+    """Return the JSON that stands at byte `at` of a frame."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise WireError(f"a payload that is not JSON: {error}") from None
+        raise WireError(f"a payload that is not JSON: {error}", offset=at) from None
     if not isinstance(value, dict):
-        raise WireError("a payload whose JSON is not an object")
+        raise WireError("a payload whose JSON is not an object", offset=at)
     return value

@@ -17,6 +17,7 @@ from ports import free_port_pair
 from programs import Program
 
 RATE = 500  # readouts per second
+MONITORS = ("monitor.py", "asyncio_monitor.py")
 
 
 @pytest.fixture(scope="module", params=SUBSCRIBERS)
@@ -129,17 +130,18 @@ def test_a_client_that_is_not_on_the_list_gets_nothing(command, configuration, f
             assert reports(mallory) == [] or reports(mallory)[-1]["count"] == 0
 
 
+@pytest.mark.parametrize("name", MONITORS)
 @pytest.mark.parametrize("way", ["udp", "tcp"])
-def test_the_daq_and_the_monitor(way, group, port):
+def test_the_daq_and_the_monitors(way, name, group, port):
     send = (EXAMPLES / "daq.py", "--group", group, "--port", port, "--interface", "127.0.0.1", "--ttl", 0)
     with running_relay(group, port) as relaying:
         direct = f"udp://{group}:{port}?interface=127.0.0.1"
         url = direct if way == "udp" else relaying.publisher.endpoint
         with (
-            Program(sys.executable, EXAMPLES / "monitor.py", url) as monitor,
+            Program(sys.executable, EXAMPLES / name, url) as monitor,
             Program(sys.executable, *send, "--rate", 300) as daq,
         ):
-            assert "chip" in monitor.wait_for("{")
+            assert "chip" in monitor.wait_for("{'chip")
             assert daq.stop(signal.SIGINT) == 0
             assert int(daq.stdout.split()[1]) > 100
             assert monitor.stop(signal.SIGINT) == 0
@@ -147,8 +149,9 @@ def test_the_daq_and_the_monitor(way, group, port):
             assert (daq.stderr, monitor.stderr) == ("", "")
 
 
-def test_a_monitor_says_what_is_wrong_in_one_line():
-    with Program(sys.executable, EXAMPLES / "monitor.py", "239.1.1.1") as monitor:
+@pytest.mark.parametrize("name", MONITORS)
+def test_a_monitor_says_what_is_wrong_in_one_line(name):
+    with Program(sys.executable, EXAMPLES / name, "239.1.1.1") as monitor:
         assert monitor.wait() == 1
-        assert monitor.stderr.startswith("monitor.py: ")
+        assert monitor.stderr.startswith(f"{name}: ")
         assert monitor.stderr.count("\n") == 1

@@ -48,7 +48,8 @@ def find_readouts(raw: bytes) -> Readouts:
     if damage:
         raise FormatError(damage)
     if found.begins[-1] < len(raw):
-        raise FormatError(f"{len(raw) - found.begins[-1]} bytes left over after the last whole readout")
+        told = f"{len(raw) - found.begins[-1]} bytes left over after the last whole readout"
+        raise FormatError(told, offset=int(found.begins[-1]))
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
-from astropix_stream import clock
+from astropix_stream import clock, markup, numbers
 from astropix_stream.batch import Batch, Run, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.account import Gap, KernelDrops
@@ -383,6 +383,24 @@ class Ledger:
 
     def __repr__(self) -> str:
         return f"<Ledger: {self}>"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the places where readouts were lost, for notebooks."""
+        now_ns = clock.now().ns
+        periods = self.periods or Losses(self.losses).periods
+        rows = []
+        for place, count in self.lost_at.items():
+            if count:
+                period = periods.get(place)
+                times = period and [numbers.clock(at_ns, now_ns) for at_ns in period]
+                at_most = "at most " * (self.at_most and place.is_kernel)
+                rows.append((place, f"{at_most}{count}", *(times or ("", ""))))
+        sent = self.delivered + self.lost
+        told = f"{self.lost} lost of {sent} readouts" if self.lost else f"nothing lost of {sent} readouts"
+        tables = [markup.table(told, ("place", "lost", "first", "last"), rows)]
+        tables += [markup.paragraph(remark) for remark in self.remarks]
+        tables += [markup.paragraph(path.name) + path.ledger._repr_html_() for path in self.paths]
+        return "".join(tables)
 
     def __str__(self) -> str:
         return self.text(clock.now().ns)

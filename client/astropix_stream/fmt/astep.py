@@ -136,7 +136,8 @@ def _unframe(data: BytesLike, hit_size: int) -> tuple[int, bytes, int]:
     """Divide a frame after its length byte into layer, hit, and the FPGA's timestamp."""
     size = 1 + hit_size
     if not size + 2 <= len(data) <= size + 8:
-        raise FormatError(f"a frame is {size + 2} to {size + 8} bytes after its length, not {len(data)}")
+        told = f"a frame is {size + 2} to {size + 8} bytes after its length, not {len(data)}"
+        raise FormatError(told, offset=0)
     return data[0], bytes(data[1:size]), int.from_bytes(data[size:], "little")
 
 

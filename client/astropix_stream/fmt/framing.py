@@ -53,11 +53,15 @@ def parse_header(buffer: BytesLike, offset: int = 0) -> tuple[int, int, int]:
         magic, readout_id, timestamp, length = HEADER.unpack_from(buffer, offset)
     except struct.error:
         found = max(0, len(buffer) - offset)
-        raise FormatError(f"{found} bytes, where the header of a readout is {HEADER_SIZE}") from None
+        raise FormatError(
+            f"{found} bytes, where the header of a readout is {HEADER_SIZE}", offset=offset
+        ) from None
     if magic != MAGIC:
-        raise FormatError(f"begins with {magic.hex(' ')}, not with the magic {MAGIC.hex(' ')}")
+        told = f"begins with {magic.hex(' ')}, not with the magic {MAGIC.hex(' ')}"
+        raise FormatError(told, offset=offset)
     if length > MAX_DATA:
-        raise FormatError(f"header announces {length} bytes of data, more than the {MAX_DATA} of a datagram")
+        told = f"header announces {length} bytes of data, more than the {MAX_DATA} of a datagram"
+        raise FormatError(told, offset=offset)
     return readout_id, timestamp, length
 
 
@@ -101,5 +105,6 @@ def split(buffer: bytes, base: int = 0) -> Generator[tuple[bytes, int, int], Non
             yield buffer[offset:end], readout_id, timestamp
             offset = end
     except FormatError as error:
-        raise FormatError(f"not a readout at byte {base + offset}: {error}") from None
+        at = base + offset
+        raise FormatError(f"not a readout at byte {at}: {error}", offset=at, reason=error.reason) from None
     return offset

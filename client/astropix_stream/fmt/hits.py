@@ -66,7 +66,7 @@ class Hit:
 
     def __init__(self, data: BytesLike, readout_id: int, timestamp: int, decoding_order: int) -> None:
         if len(data) != self.SIZE:
-            raise FormatError(f"a hit is {self.SIZE} bytes, not {len(data)}")
+            raise FormatError(f"a hit is {self.SIZE} bytes, not {len(data)}", offset=0)
         self.bits = int.from_bytes(data, "big")
         self.readout_id = readout_id
         self.timestamp = timestamp
@@ -98,3 +98,9 @@ class Hit:
     def __repr__(self) -> str:
         values = zip(self.ATTRIBUTE_NAMES, self.attribute_values(), strict=True)
         return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in values)})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the fields, for notebooks."""
+        from astropix_stream import markup  # noqa: PLC0415  (a DAQ does not pay for it)
+
+        return markup.table(self, self.ATTRIBUTE_NAMES, [self.attribute_values()])

@@ -13,6 +13,7 @@ from astropix_stream.fmt.walk import IDLE, REVERSED, Walk
 
 H = TypeVar("H", bound=Hit)
 
+_SHOWN = 100  # hits of a readout in a notebook
 _NOT_MADE: list[Any] = []  # in place of the hits of a readout: found, and no objects made of them
 
 
@@ -131,7 +132,8 @@ class Readout(Generic[H]):
         raw = bytes(data)
         readout_id, timestamp, length = parse_header(raw)
         if length != len(raw) - HEADER_SIZE:
-            raise FormatError(f"header announces {length} bytes of data, {len(raw) - HEADER_SIZE} follow")
+            told = f"header announces {length} bytes of data, {len(raw) - HEADER_SIZE} follow"
+            raise FormatError(told, offset=0)
         return cls.from_fields(raw[HEADER_SIZE:], readout_id, timestamp)
 
     @classmethod
@@ -146,11 +148,16 @@ class Readout(Generic[H]):
         header = file.read(HEADER_SIZE)
         if not header:
             return None
-        readout_id, timestamp, length = parse_header(header)
+        try:
+            readout_id, timestamp, length = parse_header(header)
+        except FormatError as error:
+            error.offset = _tell_before(file, len(header))
+            raise
         data = file.read(length)
         if len(data) < length:
             left = HEADER_SIZE + len(data)
-            raise FormatError(f"the file ends in the middle of a readout, {left} bytes left over")
+            told = f"the file ends in the middle of a readout, {left} bytes left over"
+            raise FormatError(told, offset=_tell_before(file, left), reason=told)
         return cls.from_fields(data, readout_id, timestamp)
 
     def to_bytes(self) -> bytes:
@@ -253,6 +260,17 @@ class Readout(Generic[H]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(bytes.fromhex({self.hex()!r}), {self.readout_id}, {self.timestamp})"
 
+    def _repr_html_(self) -> str:
+        """Return a table of the hits, for notebooks; a readout that was not decoded stays so."""
+        from astropix_stream import markup  # noqa: PLC0415  (a DAQ does not pay for it)
+
+        shown = self if self.decoded() else self.from_fields(self._data, self.readout_id, self.timestamp)
+        hits = shown.decode()
+        rows = [hit.attribute_values() for hit in hits[:_SHOWN]]
+        text = markup.table(self, self.HIT_CLASS.ATTRIBUTE_NAMES, rows)
+        more = f"{len(hits)} hits, the first {_SHOWN} are shown; " if len(hits) > _SHOWN else ""
+        return text + markup.paragraph(f"{more}decoding: {shown.decoding_status()}")
+
 
 class WalkedReadout(Readout[H]):
     """A readout whose hits are found by their start bytes, with idle bytes between them."""
@@ -281,3 +299,11 @@ class WalkedReadout(Readout[H]):
 
     def _parse(self, extra_bytes: bytes | None) -> tuple[list[bytes], bytes | None, int]:
         return self.WALK.parse(self._data, extra_bytes)
+
+
+def _tell_before(file: IO[bytes], read: int) -> int | None:
+    """Return where the last `read` bytes begin in a file; None where it does not tell, as a pipe."""
+    try:
+        return file.tell() - read
+    except (OSError, AttributeError):
+        return None

@@ -3,6 +3,7 @@
 `MulticastReceiver` and `RelayReceiver` differ in where batches come from; a monitor does not notice.
 """
 
+import contextlib
 import logging
 import select
 import time
@@ -11,15 +12,20 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from operator import length_hint
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from astropix_stream import clock, fmt
 from astropix_stream.batch import Batch, RunStart
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.state import State, StateTracker
-from astropix_stream.errors import ClosedError, ReceiveTimeout
+from astropix_stream.errors import ClosedError, ConfigError, ReceiveTimeout
 from astropix_stream.gathering import Gathering
 from astropix_stream.receiving.readiness import Readiness
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from astropix_stream.receiving.tables import HitTables
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +73,7 @@ class Receiver(ABC, Generic[R]):
         self._decoded: list[R] = []
         self._readouts = iter(self._decoded)  # those of them that are to be handed out
         self._readiness: Readiness | None = None
+        self._tables: HitTables | None = None  # of `columns`
         self._told = 0  # of the runs of the first batch, to `on_run`
         self._closed = False
         self._has_paused = True
@@ -217,6 +224,48 @@ class Receiver(ABC, Generic[R]):
         batch = self._next_batch(self._deadline(timeout))
         self._tell_readiness()
         return batch
+
+    def columns(self, seconds: float = 5.0) -> "NDArray[Any]":
+        """Receive for some seconds, and return the hits of all readouts as a table (extra ``columns``).
+
+        A hit that was split between two readouts is joined, also from one call to the next; duplicates are
+        left out. As with `receive_batch`, read a receiver with this or with `receive`, not with both.
+
+        Parameters
+        ----------
+        seconds
+            How long to receive. 0 returns what has arrived by now.
+
+        Returns
+        -------
+        ndarray
+            Structured array of `columns.hit_dtype`, in order of arrival; empty if nothing came.
+
+        Raises
+        ------
+        ConfigError
+            `seconds` is no time to wait, or the receiver's class of readouts has no kind.
+        ImportError
+            NumPy is not installed.
+        ClosedError
+            The receiver is closed.
+
+        Examples
+        --------
+        >>> hits = receiver.columns(seconds=5)  # doctest: +SKIP
+        >>> np.bincount(hits["row"], minlength=16)  # doctest: +SKIP
+        """
+        from astropix_stream.receiving.tables import HitTables  # noqa: PLC0415  (brings NumPy)
+
+        if not 0 <= seconds < float("inf"):
+            raise ConfigError(f"seconds is a number from 0 on, not {seconds!r}")
+        tables = self._tables = self._tables or HitTables(self._readout_class)
+        deadline = time.monotonic() + seconds
+        with contextlib.suppress(ReceiveTimeout):
+            tables.add(self.receive_batch(seconds))
+            while self._batches or not _has_passed(deadline):  # what had come by then is in the table
+                tables.add(self.receive_batch(max(0.0, deadline - time.monotonic())))
+        return tables.take()
 
     def __iter__(self) -> Iterator[R]:
         """Iterate over readouts, until the receiver's own timeout passes without one or it is closed."""
