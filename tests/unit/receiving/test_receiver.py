@@ -9,7 +9,7 @@ from itertools import accumulate
 
 import pytest
 
-from astropix_stream.batch import Batch, Source
+from astropix_stream.batch import Batch, Run, RunStart, Source
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
@@ -409,3 +409,49 @@ def test_what_is_recovered_from_history_is_no_lag(receiver):
     for _ in range(2):
         receiver.receive_batch(timeout=1)
     assert receiver.lag_s < 1
+
+
+# Runs
+
+
+def with_runs(*readout_ids, begins=(0,)):
+    begun = [
+        RunStart(at, DAQ, Run(n + 1, readout_ids[at], 0, readout_ids[-1], 0)) for n, at in enumerate(begins)
+    ]
+    return replace(batch(*readout_ids), runs=begun)
+
+
+def test_an_on_run_that_raises_loses_nothing():
+    with ListReceiver(timeout=1) as receiver:
+        told = []
+
+        def on_run(start):
+            told.append(start.run.number)
+            if len(told) in (1, 3):
+                raise RuntimeError(f"run {start.run.number}")
+
+        receiver.on_run = on_run
+        receiver.arrive(with_runs(0, 1, 2, 0, 1, begins=(0, 3)), with_runs(7, 8))
+        with pytest.raises(RuntimeError, match="run 1"):
+            receiver.receive()
+        assert [receiver.receive().readout_id for _ in range(5)] == [0, 1, 2, 0, 1]
+        with pytest.raises(RuntimeError, match="run 1"):
+            receiver.receive()
+        assert [receiver.receive().readout_id for _ in range(2)] == [7, 8]
+        assert told == [1, 2, 1]  # each once, whatever it did
+
+
+@needs_epoll
+def test_after_an_on_run_that_raises_the_descriptor_is_readable():
+    with ListReceiver() as receiver:
+        fd = receiver.fileno()
+
+        def on_run(start):
+            raise RuntimeError("no")
+
+        receiver.on_run = on_run
+        receiver.arrive(with_runs(0, 1))
+        with pytest.raises(RuntimeError):
+            receiver.receive_batch(timeout=1)
+        assert select.select([fd], [], [], 0)[0]
+        assert len(receiver.receive_batch(timeout=0)) == 2
