@@ -2,7 +2,7 @@
 
 Ids tell what follows what. The DAQ's clock may be set at any time and by any amount: a timestamp decides only
 between two places that fit by their ids, and only where it is clear. Steps are of ids; a fit is counted in
-strides. See docs/decisions/0012-which-evidence-decides-what.md.
+strides. See docs/decisions/0013-which-evidence-decides-what.md.
 """
 
 from astropix_stream.counting.track import PLAUSIBLE_JUMP, REORDER_WINDOW, Pending, Track, distance

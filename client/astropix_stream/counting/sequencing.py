@@ -20,7 +20,7 @@ anything else                               pending: not believed until a second
 
 Which of two possible continuations a readout is, its timestamp decides where that is clear, else the smaller
 step. Where the present run goes on as well as the pending readouts, two DAQs share the address. See
-docs/decisions/0012-which-evidence-decides-what.md.
+docs/decisions/0013-which-evidence-decides-what.md.
 
 The counter is 32 bits wide: a step of at most 2^20 may pass its end.
 """
@@ -217,12 +217,13 @@ class SourceSequence(SourceRuns):
         if not self._tracks:
             return False
         step = distance(self._tracks[0].last_id, readout_id, self._far)
-        if step == self.stride:
-            return False
-        return step <= 0 or self._settling or self._pending is not None or self._returns > 0
+        unclear = self._settling or self._pending is not None or self._returns > 0
+        return step <= 0 or unclear
 
     def _note_known(self, readout_id: int, timestamp: int, age: int, now: Moment) -> None:
-        if age:
+        current = self._tracks[0]
+        is_next = distance(current.last_id, readout_id, self._far) == self.stride
+        if age and not (is_next and self._ordinal - age < current.first_ordinal):  # of a run that comes again
             self._note_again(readout_id, timestamp, self._ordinal - age, now)
         else:
             self._note_one(readout_id, timestamp, now)
@@ -259,7 +260,10 @@ class SourceSequence(SourceRuns):
 
     def _joins_pending(self, pending: Pending, readout_id: int, timestamp: int, track: Track | None) -> bool:
         """Whether a readout continues what is pending, rather than the sequence that it fits otherwise."""
-        step = distance(pending.places[-1][0], readout_id, self._far)
+        last_id, last_timestamp = pending.places[-1]
+        step = distance(last_id, readout_id, self._far)
+        if step < 0 and timestamp > last_timestamp:  # what is overtaken is not newer
+            return False
         if not evidence.is_confirmed(pending, step, self.stride, implausible=self.implausible):
             return False
         is_next, is_present = step == self.stride, track is self._tracks[0]
