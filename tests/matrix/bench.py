@@ -48,7 +48,8 @@ class Daq(Child):
     def stop(self, more=100):
         """Let it send some more, so that each loss before shows, and end; return how many it sent."""
         self.tell("stop", more)
-        self.sent = self.result()["sent"]
+        log = self.result()
+        self.sent, self.wrong = log["sent"], log["wrong"]
         self.program.wait()
         return self.sent
 

@@ -1,8 +1,10 @@
 """A DAQ: readouts at a rate, until it is told to stop; then it says how many it sent.
 
-Commands: ``rate HZ`` (0: a pause), ``stop COUNT``: send that many more, at most 1000/s, and end.
+Its clock may be ahead by `clock_s`, and a part of its ids, `wrong_ids`, have one bit flipped. Commands:
+``rate HZ`` (0: a pause), ``stop COUNT``: send that many more, at most 1000/s, with right ids, and end.
 """
 
+import random
 import time
 
 from matrix.program import commands, open_sender, options, result, take
@@ -16,6 +18,9 @@ DEFAULTS = {
     "size": 60,
     "first_id": 0,
     "first_serial": 0,
+    "clock_s": 0.0,
+    "wrong_ids": 0.0,
+    "seed": 1,
 }
 
 
@@ -25,11 +30,21 @@ class Daq:
         self.to = tuple(given["to"])
         self.size = given["size"]
         self.next_id, self.first_serial = given["first_id"], given["first_serial"]
-        self.sent = 0
+        self.ahead_ns = round(given["clock_s"] * 1e9)
+        self.wrong_ids, self.random = given["wrong_ids"], random.Random(given["seed"])
+        self.sent = self.wrong = 0
+
+    def flipped_bit(self):
+        """Return what is wrong with the next id: one of the bits 7 to 31, or mostly nothing."""
+        if self.sent < 20 or self.random.random() >= self.wrong_ids:
+            return 0
+        self.wrong += 1
+        return 1 << self.random.randint(7, 31)
 
     def send(self):
         serial = self.first_serial + self.sent
-        self.socket.sendto(pack(self.next_id, time.time_ns(), serial, self.size), self.to)
+        readout_id = self.next_id ^ self.flipped_bit()
+        self.socket.sendto(pack(readout_id, time.time_ns() + self.ahead_ns, serial, self.size), self.to)
         self.next_id += 1
         self.sent += 1
 
@@ -58,8 +73,9 @@ def main():
             break
         rate = float(value)
         print("paced", flush=True)
+    daq.wrong_ids = 0.0
     daq.send_paced(1000.0, count=int(value))
-    result(sent=daq.sent, port=daq.socket.getsockname()[1])
+    result(sent=daq.sent, wrong=daq.wrong, port=daq.socket.getsockname()[1])
 
 
 if __name__ == "__main__":

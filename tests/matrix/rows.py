@@ -52,6 +52,11 @@ def row(name, file, line, instead, *, also=(), alone=False):
 
 
 SEQUENCING = "astropix_stream/counting/sequencing.py"
+ACCOUNT = "astropix_stream/counting/account.py"
+FOLLOWING = "astropix_stream/counting/following.py"
+EVIDENCE = "astropix_stream/counting/evidence.py"
+TRACK = "astropix_stream/counting/track.py"
+ARBITER = "astropix_stream/receiving/arbiter.py"
 SUBSCRIPTION = "astropix_stream/relay/subscription.py"
 RECOVERY = "astropix_stream/relay/recovery.py"
 
@@ -94,9 +99,9 @@ def lost_before_the_socket(bench, lost, sent, got, direct):
 
 @row(
     "UDP loss 1 %",
-    SEQUENCING,
-    "skipped = (distance(run.last_id, readout_id, self._far) - 1) // stride",
-    "skipped = distance(run.last_id, readout_id, self._far) // stride",
+    ACCOUNT,
+    "skipped = (distance(track.last_id, readout_id, self._far) - 1) // stride",
+    "skipped = distance(track.last_id, readout_id, self._far) // stride",
 )
 def udp_loss_1(bench):
     relay = bench.start_relay()
@@ -116,7 +121,7 @@ def udp_loss_1(bench):
 
 @row(
     "UDP loss 30 %",
-    SEQUENCING,
+    ACCOUNT,
     "self.before_socket += left - rejected - in_kernel",
     "self.before_socket += min(left - rejected - in_kernel, 3)",
 )
@@ -129,8 +134,8 @@ def udp_loss_30(bench):
 @row(
     "duplicates 5 %",
     SEQUENCING,
-    "if state.window >> position & 1:",
-    "if state.window >> position & 1 and position:",
+    "self.duplicates += 1",
+    "self.duplicates += readout_id % 2",
 )
 def duplicates(bench):
     sent, log, got, direct = run_impaired(bench, {"rate": 2000}, duplicate=0.05)
@@ -147,7 +152,7 @@ def duplicates(bench):
     bench.recovered = "nothing was lost"
 
 
-@row("reorder within 32, and stalls", SEQUENCING, "REORDER_WINDOW = 64  # in strides", "REORDER_WINDOW = 16")
+@row("reorder within 32, and stalls", TRACK, "REORDER_WINDOW = 64  # in strides", "REORDER_WINDOW = 16")
 def reorder(bench):
     sent, log, got, direct = run_impaired(bench, {"rate": 1000}, reorder=0.1, delay=0.005)
     bench.injected = (
@@ -188,7 +193,7 @@ def truncation(bench):
 
 @row(
     "fragment loss, 60 kB readouts",
-    SEQUENCING,
+    ACCOUNT,
     "in_kernel = self._kernel.claim(min(gap.drops, left - rejected))",
     "in_kernel = left - rejected",
 )
@@ -214,7 +219,7 @@ def fragments(bench):
 
 @row(
     "relay SIGSTOPped for 2 s at 20 000/s",
-    SEQUENCING,
+    ACCOUNT,
     "gap.drops += drops",
     "gap.drops += drops - 1",
     alone=True,
@@ -370,7 +375,7 @@ def places(got):
     return ", ".join(f"{count} {place}" for place, count in got.lost_at.items()) or "nothing"
 
 
-@row("DAQ restarted in mid-run", SEQUENCING, "newer = timestamp > run.last_timestamp", "newer = False")
+@row("DAQ restarted in mid-run", FOLLOWING, "self.run_count += 1", "self.run_count = 1")
 def daq_restarted(bench):
     relay = bench.start_relay()
     client, witness = bench.start_monitors(), bench.start_witness()
@@ -430,11 +435,102 @@ def interface_made_again(bench):
     bench.stop_relay(relay)
 
 
+CLOCKS_S = (0.0, -1.0, -3600.0, 7200.0, -0.4, -1.9, 3600.0, -86400.0)
+
+
+def send_runs(bench, clocks_s):
+    """Let a DAQ send a run for each setting of its clock, from one port; return how many readouts; a text."""
+    sent = 0
+    for clock_s in clocks_s:
+        daq = bench.start_daq(rate=1000, port=40_000, first_serial=sent, clock_s=clock_s)
+        wait(0.7)
+        sent += daq.stop(0)
+    return sent, ", ".join(f"{clock_s:+g} s" for clock_s in clocks_s)
+
+
+@row(
+    "DAQ's clock set between runs",
+    SEQUENCING,
+    "if pending.went_on == 0 or len(pending.places) > 2:",
+    "if timestamp > self._tracks[0].last_timestamp:",
+)
+def clock_of_daq(bench):
+    relay = bench.start_relay()
+    client, witness = bench.start_monitors(), bench.start_witness()
+    clocks_s = CLOCKS_S[: bench.long(len(CLOCKS_S), 4)]
+    sent, clocks = send_runs(bench, clocks_s)
+    (got,), (direct,) = client.finish(sent), witness.finish(sent)
+    bench.injected = f"{len(clocks_s)} runs, {sent} readouts; the DAQ's clock at {clocks}"
+    for who, received in (("client", got), ("witness", direct)):
+        bench.all_delivered(received, sent)
+        nothing_but(bench, who, received, runs=len(clocks_s))
+    bench.equal("runs, by the relay's beat", got.totals["runs"], len(clocks_s))
+    bench.counted = f"{got.totals['runs']} runs, 0 lost: relay, client and direct receiver"
+    bench.recovered = "nothing was lost"
+    bench.stop_relay(relay)
+
+
+@row(
+    "wrong readout_ids, 1 %",
+    EVIDENCE,
+    "or step > max(near(stride), track.usual_step):",
+    "or step > far(stride):",
+)
+def wrong_ids(bench):
+    relay = bench.start_relay()
+    client, witness = bench.start_monitors(), bench.start_witness()
+    daq = bench.start_daq(rate=1000, wrong_ids=0.01, seed=bench.seed)
+    wait(bench.long(20, 4))
+    sent = daq.stop(200)
+    wrong = daq.wrong
+    (got,), (direct,) = client.finish(sent), witness.finish(sent)
+    bench.injected = f"one bit, of 7 to 31, flipped in {wrong} of {sent} readout_ids (the DAQ's log)"
+    bench.true("some were wrong", wrong > 0)
+    for who, received in (("client", got), ("witness", direct)):
+        # Each is handed out, as a stray; the id that it should have had is missing.
+        bench.equal(f"{who}: readouts handed out", len(received.unique), sent)
+        nothing_but(bench, who, received, stray=wrong, lost=wrong)
+    bench.equal("stray, by the relay's beat", got.totals["stray"], wrong)
+    bench.counted = (
+        f"{got.totals['stray']} stray, as many missing, one run: relay, client and direct receiver"
+    )
+    bench.recovered = "each was handed out"
+    bench.stop_relay(relay)
+
+
+@row(
+    "two ways, of which one loses; the DAQ restarts, its clock set",
+    ARBITER,
+    "theirs.add(key, self._arrived)",
+    "theirs.add(key, self._arrived) if ids[i] % 100 else None",
+)
+def two_ways(bench):
+    hosts = [bench.relay_host, bench.add_relay_host()]
+    relays = [bench.start_relay(host) for host in hosts]
+    client = bench.start_monitors([f"tcp://{host.nics[1].address}:5556" for host in hosts], settle_s=4)
+    bench.drop(hosts[0], lost=f"udp dport {PORT} numgen random mod 20 < 1")
+    clocks_s = CLOCKS_S[: bench.long(len(CLOCKS_S), 4)]
+    sent, clocks = send_runs(bench, clocks_s)
+    lost = bench.nft_counter(hosts[0], "lost")
+    (got,) = client.finish(sent)
+    bench.injected = (
+        f"{lost} of {sent} dropped on one way (nft's counter);"
+        f" {len(clocks_s)} runs, the DAQ's clock at {clocks}"
+    )
+    bench.true("something was lost on one way", lost > 0)
+    bench.all_delivered(got, sent, in_order=False)
+    bench.equal("runs", got.ledger["runs"], len(clocks_s))
+    bench.counted = f"{got.ledger['lost']} lost, {got.ledger['runs']} runs"
+    bench.recovered = "all, from the other way"
+    for relay in relays:
+        bench.stop_relay(relay)
+
+
 @row(
     "DAQ pause of 10 min (model time)",
     SEQUENCING,
     "self.last_s, self._last_ns = now",
-    "self.last_s, self._last_ns, self._current = *now, self._current if now.s - self.last_s < 60 else None",
+    "self.last_s, self._last_ns, self._tracks = *now, self._tracks if now.s - self.last_s < 60 else []",
 )
 def daq_pause(bench):
     clock = bench.clock()
@@ -790,9 +886,9 @@ def read_recording(path):
 
 @row(
     "two relays, each killed in turn every 5 s",
-    "astropix_stream/receiving/arbiter.py",
-    "and (readout_id - self.first_id) % stride == 0",
-    "and (readout_id - self.first_id) % stride == 0 and readout_id % 1000",
+    ARBITER,
+    "is_new = place is None",
+    "is_new = place is None or not ids[i] % 1000",
 )
 def two_relays(bench):
     hosts = [bench.relay_host, bench.add_relay_host()]

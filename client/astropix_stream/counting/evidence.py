@@ -96,7 +96,7 @@ def is_confirmed(pending: Pending, step: int, stride: int, *, implausible: bool)
         return False
     if step <= near(stride):
         return True
-    if step > far(stride) or implausible:
+    if step > far(stride) or implausible or pending.went_on:
         return False
     first_id = pending.places[0][0]
     ahead = distance(pending.track.last_id, first_id, far(stride))

@@ -39,7 +39,7 @@ from astropix_stream.counting.losses import Loss, Losses, Period
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.remembered import digest
 from astropix_stream.counting.sequencing import SourceSequence
-from astropix_stream.counting.track import CLOSE_AFTER_S, PLAUSIBLE_JUMP, OpenGap, distance
+from astropix_stream.counting.track import CLOSE_AFTER_S, PLAUSIBLE_JUMP, REORDER_WINDOW, OpenGap, distance
 
 WAIT_S = 0.2  # for another path to fill a gap in order; twice what a relay across a continent is behind
 PATIENCE_S = 120.0  # for a path that is silent: it may come back and recover
@@ -233,6 +233,10 @@ class _Line:
             return False
         if self._gap_behind(path, readout_id) is not None:
             return True
+        if any(
+            0 < distance(readout_id, part.first_id) <= REORDER_WINDOW * self._stride for part in self._held
+        ):
+            return False  # what is held waits for it
         ahead = distance(self.sequence.last_id or 0, readout_id)
         if ahead <= 0:
             return at >= 0 or ahead >= -PLAUSIBLE_JUMP
