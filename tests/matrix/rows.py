@@ -592,8 +592,8 @@ def small_history(bench):
 @row(
     "two DAQs on one group",
     "astropix_stream/counting/ledger.py",
-    "account = self._sources.get(source) or self._open_account(source, now)",
-    "account = next(iter(self._sources.values()), None) or self._open_account(source, now)",
+    "account = self._sources.get(batch.source) or self._open_account(batch.source, now)",
+    "account = next(iter(self._sources.values()), None) or self._open_account(batch.source, now)",
 )
 def two_daqs(bench):
     relay = bench.start_relay()
