@@ -451,8 +451,8 @@ def send_runs(bench, clocks_s):
 @row(
     "DAQ's clock set between runs",
     SEQUENCING,
-    "if pending.went_on == 0 or len(pending.places) > 2:",
-    "if timestamp > self._tracks[0].last_timestamp:",
+    "self._begin_run(first_id, timestamp, now, joining=",
+    "timestamp > self._tracks[0].last_timestamp and self._begin_run(first_id, timestamp, now, joining=",
 )
 def clock_of_daq(bench):
     relay = bench.start_relay()
