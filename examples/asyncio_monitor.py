@@ -50,5 +50,5 @@ async def main():
 if __name__ == "__main__":
     try:
         asyncio.run(main())
-    except AstropixError as error:
+    except (AstropixError, OSError) as error:
         sys.exit(f"asyncio_monitor.py: {error}")

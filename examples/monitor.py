@@ -31,5 +31,5 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except AstropixError as error:
+    except (AstropixError, OSError) as error:
         sys.exit(f"monitor.py: {error}")

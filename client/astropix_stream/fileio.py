@@ -84,7 +84,7 @@ class FileHeader(Mapping[str, Any]):
         """
         start = file.read(len(MAGIC) + LENGTH.size)
         if not start:
-            raise FormatError("the file is empty")
+            raise FormatError("the file is empty", offset=0)
         if not start.startswith(MAGIC):
             told = f"not an .apx file: begins with {start[: len(MAGIC)]!r}, not with {MAGIC!r}"
             raise FormatError(told, offset=0)

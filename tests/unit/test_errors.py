@@ -131,3 +131,22 @@ def test_an_error_about_no_byte_has_no_offset(error):
     with pytest.raises(errors.FormatError, match="the uid 1;") as caught:
         fmt.uid_to_readout_class(1)
     assert (caught.value.offset, caught.value.reason) == (None, None)
+
+
+def test_many_readouts_at_once_say_it_too():
+    columns = pytest.importorskip("astropix_stream.columns")
+    for wrong, reason in ((bytes(30), "begins with 00 00 00"), (READOUT[:-1], "20 bytes left over")):
+        with pytest.raises(errors.FormatError) as caught:
+            columns.decode_columns(READOUT * 2 + wrong)
+        assert caught.value.offset == 2 * len(READOUT)
+        assert str(caught.value.reason).startswith(reason)
+
+
+def test_the_hits_of_a_whole_file_say_it_too(tmp_path):
+    columns = pytest.importorskip("astropix_stream.columns")
+    path = tmp_path / "x.apx"
+    path.write_bytes(START + READOUT * 3 + bytes(40))
+    with pytest.raises(errors.FormatError) as caught:
+        columns.columns(path)
+    assert caught.value.offset == len(START) + 3 * len(READOUT)
+    assert str(caught.value.reason).startswith("begins with 00 00 00")

@@ -63,6 +63,8 @@ class Pieces(AbstractContextManager["Pieces"]):
         Bytes of an incomplete readout at the end.
     damage : str
         What is wrong in the middle of the file, and where; empty if nothing is.
+    damage_at, damage_reason
+        The `offset` and the `reason` of the error about it; None if nothing is wrong.
     """
 
     def __init__(self, path: str | os.PathLike[str], kind: Kind | None = None, size: int = PIECE) -> None:
@@ -74,6 +76,8 @@ class Pieces(AbstractContextManager["Pieces"]):
         self.read_bytes = 0
         self.leftover_bytes = 0
         self.damage = ""
+        self.damage_at: int | None = None
+        self.damage_reason: str | None = None
 
     def __iter__(self) -> Iterator[Piece]:
         rest = b""
@@ -87,6 +91,7 @@ class Pieces(AbstractContextManager["Pieces"]):
                 yield Piece(readouts, frozenset(starts), duplicates)
             if damage:
                 self.damage = f"{self.path}: {damage}"
+                self.damage_at, self.damage_reason = damage.offset, damage.reason
                 return
         self.leftover_bytes = len(rest) + self._reader.leftover_bytes
 
@@ -244,5 +249,5 @@ def columns(
         decoder = PieceDecoder(kind, keep_duplicates=keep_duplicates)
         chunks = [decoder.decode(piece).hits for piece in pieces]
         if pieces.damage:
-            raise FormatError(pieces.damage)
+            raise FormatError(pieces.damage, offset=pieces.damage_at, reason=pieces.damage_reason)
     return np.concatenate(chunks) if chunks else np.empty(0, hit_dtype(kind))

@@ -46,14 +46,14 @@ def find_readouts(raw: bytes) -> Readouts:
     """
     found, damage = find_whole(raw)
     if damage:
-        raise FormatError(damage)
+        raise damage
     if found.begins[-1] < len(raw):
         told = f"{len(raw) - found.begins[-1]} bytes left over after the last whole readout"
         raise FormatError(told, offset=int(found.begins[-1]))
     return found
 
 
-def find_whole(raw: bytes, base: int = 0) -> tuple[Readouts, str]:
+def find_whole(raw: bytes, base: int = 0) -> tuple[Readouts, FormatError | None]:
     """Find the whole readouts at the beginning of some bytes.
 
     The magic is searched everywhere. If the readouts that begin there follow one another exactly, no other
@@ -71,7 +71,7 @@ def find_whole(raw: bytes, base: int = 0) -> tuple[Readouts, str]:
     readouts
         Those that are whole. Where the last ends, an incomplete one begins, or what is no readout.
     damage
-        What is no readout; empty if nothing is.
+        Says what is no readout; None if nothing is.
     """
     data = np.frombuffer(raw, np.uint8)
     begins = np.flatnonzero(data[: max(0, len(raw) - HEADER_SIZE + 1)] == MAGIC[0])
@@ -80,16 +80,16 @@ def find_whole(raw: bytes, base: int = 0) -> tuple[Readouts, str]:
     offsets = offsets_of(lengths + HEADER_SIZE)
     if np.array_equal(offsets[:-1], begins) and (lengths <= MAX_DATA).all():
         if offsets[-1] > len(raw):
-            return _read(raw, offsets[:-1]), ""
+            return _read(raw, offsets[:-1]), None
         if len(raw) - offsets[-1] < HEADER_SIZE:
-            return _read(raw, offsets), ""
+            return _read(raw, offsets), None
     sizes: list[int] = []
-    damage = ""
+    damage = None
     try:
         for datagram, _, _ in split(raw, base):
             sizes.append(len(datagram))
     except FormatError as error:
-        damage = str(error)
+        damage = error
     return _read(raw, offsets_of(np.array(sizes, np.int64))), damage
 
 

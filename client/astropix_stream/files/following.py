@@ -412,7 +412,8 @@ def tell_growing(head: bytes, suffix: str, kind: Kind) -> Format | None:
         return None  # a few bytes may look like text
     form = formats.tell_format(head, suffix, kind)
     if form is None and suffix == Format.APX.value:
-        raise FormatError(f"not an .apx file: begins with {head[: len(MAGIC)]!r}, not with {MAGIC!r}")
+        told = f"not an .apx file: begins with {head[: len(MAGIC)]!r}, not with {MAGIC!r}"
+        raise FormatError(told, offset=0)
     return form
 
 

@@ -139,4 +139,4 @@ def test_the_magic_in_the_data_of_a_readout_is_no_readout():
     inner = HEADER.pack(MAGIC, 7, 7, 2) + b"ab"
     raw = AstroPix4Readout(inner, 1, 1).to_bytes()
     found, damage = find_whole(raw * 2)
-    assert (found.ids.tolist(), damage) == ([1, 1], "")
+    assert (found.ids.tolist(), damage) == ([1, 1], None)
