@@ -33,10 +33,11 @@ def send(sender, *data, first=0):
 
 def collect(receiver, count):
     """Call `columns` until so many hits are there."""
-    tables, deadline = [], time.monotonic() + 20
-    while sum(map(len, tables)) < count:
+    tables, total, deadline = [], 0, time.monotonic() + 20
+    while total < count:
         assert time.monotonic() < deadline, tables
         tables.append(receiver.columns(seconds=0.2))
+        total += len(tables[-1])
     return np.concatenate(tables)
 
 
