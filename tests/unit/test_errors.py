@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from astropix_stream import errors, fmt, wire
+from astropix_stream.batch import Source
 from astropix_stream.fileio import FileHeader, apx_open
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="numbers of Linux")
@@ -62,7 +63,7 @@ def test_an_error_keeps_its_class():
 READOUT = fmt.AstroPix4Readout(b"\xbc\x01", 7, 1).to_bytes()
 START = FileHeader(4000, {}).serialize()
 HELLO = wire.HELLO_TOPIC + b"\0"
-HEADER = wire.pack_header((0, 1, 1, 0, 0, wire.Source("10.0.0.1", 1)))
+HEADER = wire.pack_header((0, 1, 1, 0, 0, Source("10.0.0.1", 1)))
 RECORD = wire.RECORD_SIZE.pack(len(READOUT)) + HEADER + READOUT
 TOPIC = wire.data_topic("a")
 

@@ -1,7 +1,7 @@
 """Columns of A-STEP frames, in many readouts at once: the NumPy side of `fmt.astep`.
 
-A readout is clean when frames, whole or bad, follow one another from its first byte to its last. A readout
-after one that is not clean may begin with the rest of a frame, and is left to its own `decode` as well.
+A readout is clean when frames, whole or bad, follow one another from its first byte to its last. Those after
+one that is not clean may begin with the rest of a frame, and are left to their own `decode` as well.
 """
 
 from collections.abc import Sequence

@@ -276,16 +276,16 @@ def _leave_to_decode(
 ) -> Found:
     """Take more readouts for unclean: those that were decoded before, perhaps with bytes of another.
 
-    Where a hit may be continued by anything, also those that follow an unclean one.
+    Where a hit may be continued by anything, also all those that follow an unclean one.
     """
     count = len(readouts.ids)
     more = np.zeros(count + 1, bool)
     if continues_anywhere:
-        for i in [*([-1] if follow.pending else []), *found.unclean.tolist()]:
-            following = i + 1
-            while following < count and follow.is_duplicate(following):
-                following += 1
-            more[following] = True
+        # What follows may take up bytes and leave others, again and again: only its own decode can tell.
+        if follow.pending:
+            more[:] = True
+        elif len(found.unclean):
+            more[found.unclean[0] + 1 :] = True
     if readouts.objects:
         more[:-1] |= np.fromiter([readout.decoded() for readout in readouts.objects], bool, count)
     if not more.any():

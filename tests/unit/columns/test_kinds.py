@@ -83,6 +83,9 @@ def test_columns_agree_with_decode(case):
 
 @thorough
 @given(cases, st.integers(0, 60))
+@example(
+    (ASTEP, [AStepReadout(b"\n\1" + bytes(6), 0, 0), AStepReadout(b"", 0, 0), AStepReadout(b"", 0, 0)]), 0
+)
 @example((ASTROPIX3, [AstroPix3Readout(b"\x20\x28\xcc", 0, 0), AstroPix3Readout(b"\x90\x0c", 0, 0)]), 0)
 def test_hits_are_put_together_as_a_joiner_does(case, cut):
     """Of readouts that follow one another, in two calls; also where the data of one are cut in two."""
