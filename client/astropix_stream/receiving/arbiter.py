@@ -49,6 +49,7 @@ CHUNK = 1 << 13
 MAX_HELD_BYTES = 8 << 20  # of a source, while waiting
 MAX_OPEN_GAPS = 256  # of a source; at more losses than that the oldest is closed early
 _LOOK_INTERVAL_S = 0.1  # at the gaps
+_MAX_STRETCHES = 4096  # of a source, that came through the same path without another between
 
 
 class _Awaited:
@@ -134,6 +135,29 @@ class _Part:
         return self.batch.readout_ids[0]
 
 
+class _Order:
+    """Where in the order of delivery, by ordinal, the readouts stand that arrived as number so and so."""
+
+    def __init__(self) -> None:
+        self._stretches: deque[tuple[int, int, int]] = deque(maxlen=_MAX_STRETCHES)  # place, ordinal, count
+
+    def add(self, place: int, ordinal: int, count: int) -> None:
+        """Note readouts that follow each other both ways."""
+        if self._stretches:
+            first, begin, before = self._stretches[-1]
+            if (place, ordinal) == (first + before, begin + before):
+                self._stretches[-1] = (first, begin, before + count)
+                return
+        self._stretches.append((place, ordinal, count))
+
+    def ordinal_of(self, place: int) -> int:
+        """Return the ordinal of a readout; 0 if it is too long ago, or was delivered late."""
+        for first, begin, count in reversed(self._stretches):
+            if first <= place < first + count:
+                return begin + place - first
+        return 0
+
+
 class _Line:
     """The readouts of one source, and where each path is."""
 
@@ -145,12 +169,13 @@ class _Line:
         """When to call `tick` for what is held."""
         self._stride = stride
         self._awaited = [_Awaited() for _ in range(paths)]
-        self._at = [-1] * paths  # the latest place that each path has come to
+        self._at = [-1] * paths  # the latest place that each path has come to, in order of arrival
+        self._reached = [-1] * paths  # the same in the order of the sequence, by ordinal
         self._arrived = 0
         self._arrivals: deque[tuple[float, int]] = deque()  # a time, and how many had arrived
         self._held: list[_Part] = []
         self._held_bytes = 0
-        self._places: list[tuple[int, int]] = [(0, 0)]  # from which ordinal of the sequence on, which place
+        self._order = _Order()
         self._next_look_s = -math.inf
         self._gaps = 0
 
@@ -201,6 +226,8 @@ class _Line:
         for part in self._held:
             if part.place <= place < part.place + len(part.batch):
                 part.paths.add(path)
+                return
+        self._reached[path] = max(self._reached[path], self._order.ordinal_of(place))
 
     def _place(self, path: int, batch: Batch, now: Moment, given: list[Batch]) -> None:
         """Deliver new readouts whose ids go on, or hold them while something before is waited for."""
@@ -208,28 +235,23 @@ class _Line:
         part = _Part(batch, path, self._arrived - len(batch), now, {path})
         overtakes = any(one.path == path for one in self._held)
         if not overtakes and self.sequence.continues(first_id) and self._gap_behind(path, first_id) is None:
-            if not self._held:  # else there is more beyond it
-                self._at[path] = self._arrived - 1
             self._give(part, given)
             self._give_what_follows(given)
-            return
-        if not overtakes and self._is_late(path, first_id, part.place):
+        elif not overtakes and self._is_late(path, first_id):
             for readout_id in batch.readout_ids:
                 self.sequence.note_late(self._gap_behind(path, readout_id))
             given.append(batch)
-            return
-        others = [at for other, at in enumerate(self._at) if other != path]
-        if not self._held and not any(0 <= at < part.place for at in others):
-            self._give(part, given)
-        else:
+        elif self._held or any(at >= 0 for other, at in enumerate(self._at) if other != path):
             self._hold(part, now)
-        if not self._held or self._held[-1] is part:
-            self._at[path] = self._arrived - 1
+        else:
+            self._give(part, given)
 
-    def _is_late(self, path: int, readout_id: int, place: int) -> bool:
+    def _is_late(self, path: int, readout_id: int) -> bool:
         """Whether readouts are of long ago: their path is behind the others."""
-        at = self._at[path]
-        if at >= place - 1 and at >= 0:
+        reached = self._reached[path]
+        if any(path in part.paths for part in self._held):
+            return False
+        if not self._held and 0 <= self.sequence.ordinal - 1 <= reached:
             return False
         if self._gap_behind(path, readout_id) is not None:
             return True
@@ -239,23 +261,15 @@ class _Line:
             return False  # what is held waits for it
         ahead = distance(self.sequence.last_id or 0, readout_id)
         if ahead <= 0:
-            return at >= 0 or ahead >= -PLAUSIBLE_JUMP
-        return 0 <= at < self._place_of(self.sequence.first_ordinal)
+            return reached >= 0 or ahead >= -PLAUSIBLE_JUMP
+        return 0 <= reached < self.sequence.first_ordinal
 
     def _gap_behind(self, path: int, readout_id: int) -> OpenGap | None:
         """Return the gap that a readout of a path fills: the first one that this path has not passed."""
-        at = self._at[path]
         for gap in self.sequence.open_gaps():
-            if gap.missing and gap.holds(readout_id) and self._place_of(gap.ordinal) > at:
+            if gap.missing and gap.holds(readout_id) and gap.ordinal > self._reached[path]:
                 return gap
         return None
-
-    def _place_of(self, ordinal: int) -> int:
-        """Return at which place a readout arrived that the sequence knows by its ordinal."""
-        for first, place in reversed(self._places):
-            if first <= ordinal:
-                return place + ordinal - first
-        return 0
 
     def _hold(self, part: _Part, now: Moment) -> None:
         """Hold readouts: those of a path as they come, before what other paths brought from further on."""
@@ -271,11 +285,11 @@ class _Line:
 
     def _give(self, part: _Part, given: list[Batch]) -> None:
         """Count readouts and deliver them."""
-        ordinal = self.sequence.ordinal
-        first, place = self._places[-1]
-        if place + ordinal - first != part.place:
-            self._places.append((ordinal, part.place))
-            del self._places[:-MAX_OPEN_GAPS]
+        count = len(part.batch)
+        self._order.add(part.place, self.sequence.ordinal, count)
+        for path in part.paths:
+            self._at[path] = max(self._at[path], part.place + count - 1)
+            self._reached[path] = max(self._reached[path], self.sequence.ordinal + count - 1)
         begun, duplicates = self.sequence.note(part.batch, part.arrived)
         source = part.batch.source
         part.batch.runs = [RunStart(max(0, at), source, run, max(0, -at)) for at, run in begun]
@@ -331,9 +345,9 @@ class _Line:
         """Give up the gaps that all paths have passed, or that a silent one did not come back for."""
         self._next_look_s = now.s + _LOOK_INTERVAL_S
         gaps = self.sequence.open_gaps()
-        passed = min((at for at in self._at if at >= 0), default=0)
+        passed = min((reached for reached in self._reached if reached >= 0), default=0)
         for gap in gaps:
-            if self._place_of(gap.ordinal) <= passed:
+            if gap.ordinal <= passed:
                 gap.passed_s = min(gap.passed_s, now.s)
             if (
                 gap.joining

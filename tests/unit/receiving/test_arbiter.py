@@ -185,6 +185,7 @@ def test_what_is_missing_at_the_beginning_of_a_run_is_lost_or_filled():
     merged.tick(1.5)
     assert merged.arbiter.lost == 1
     merged.take(1, run(0, start=SECOND), 2)
+    merged.tick(2 + WAIT_S)
     assert merged.ids == [0, 1, 1, 2, 3, 4, 0]
 
 
