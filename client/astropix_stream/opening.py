@@ -32,7 +32,7 @@ def open_receiver(
         ``-`` for standard input. A sequence of URLs is ways to the same readouts, each of which is then
         delivered once; a file is read alone.
     timeout
-        Seconds that `receive` and iteration wait for a readout; None for ever.
+        Seconds that `receive` and iteration wait for a readout; None waits without limit.
     stride
         The DAQ multicasts one readout in `stride`; by default one in one, or what a relay says of its stream.
     any_kind

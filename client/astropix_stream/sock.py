@@ -123,7 +123,7 @@ class MulticastSender:
         except OSError as error:
             where = f" from {interface}" if interface else ""
             raise errors.with_context(error, f"cannot multicast to {self}{where}") from None
-        # Python parses the group anew in every call, but resolves no name: the address is checked above.
+        # Python parses the group again in every call, but resolves no name: the address is checked above.
         self._destination = sockets.socket_address(group, port, chosen)
         self._sendto = self._socket.sendto
         _log.info("sending to %s from %s", self, interfaces.in_use(chosen, group, port))
@@ -246,7 +246,7 @@ class MulticastReceiver(Receiver[R]):
     source
         Address of the one DAQ to receive from; the kernel keeps all others out (Linux).
     timeout
-        Seconds that `receive` and iteration wait for a readout; None for ever.
+        Seconds that `receive` and iteration wait for a readout; None waits without limit.
     receive_buffer
         Bytes asked of the kernel for datagrams that wait. `granted_buffer` is what it gave.
     stride

@@ -166,7 +166,7 @@ class Directory:
         self._sockets: list[zmq.Socket[bytes]] = []
 
     def ask(self) -> None:
-        """Ask them, all anew."""
+        """Ask them all again."""
         self._hang_up()
         self._sockets = [self._connect(url) for url in self._urls]
 

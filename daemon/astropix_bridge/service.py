@@ -36,7 +36,7 @@ class Bridge:
     config
         From where, and where to.
     load
-        Returns the configuration anew, for `reload`.
+        Reads the configuration again, for `reload`.
     each_second
         Called by the loop.
 

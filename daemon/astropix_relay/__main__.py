@@ -103,7 +103,7 @@ def check(file: Annotated[Path, typer.Argument(help="Configuration file.")]) -> 
             _check_keys(config.security, file.stem)
         except ConfigError as error:
             _fail(str(error), WRONG_INPUT)
-    print(f"{file}: right, with {len(config.streams)} stream{'s' * (len(config.streams) != 1)}")
+    print(f"{file}: valid, {len(config.streams)} stream{'s' * (len(config.streams) != 1)}")
 
 
 def _check_keys(security: SecurityConfig, instance: str) -> None:

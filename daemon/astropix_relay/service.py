@@ -60,7 +60,7 @@ class Relay:
     config
         What to relay, and where to publish it.
     load
-        Returns the configuration anew, for `reload`.
+        Reads the configuration again, for `reload`.
     log
         Sums up problems; the loop has it do so each second.
 
@@ -376,9 +376,9 @@ class Relay:
         self._clients = clients
         self.gate.provider = clients.get
         if added:
-            _log.info("clients that may come in now: %s", ", ".join(added))
+            _log.info("clients now allowed: %s", ", ".join(added))
         if removed:
-            _log.info("clients that may no more: %s; all connections are closed", ", ".join(removed))
+            _log.info("clients no longer allowed: %s; all connections are closed", ", ".join(removed))
             self.publisher.drop_clients()
             if self.archive is not None:
                 self.archive.drop_clients()

@@ -21,7 +21,7 @@ readout paced by itself up to 10 000/s as a DAQ sends them, and in bursts of 16 
 
 Detectors that people have give 50 to 2000 readouts/s, evenly spaced: look at the rows of 200/s and 1000/s
 first. A limit that is not reached is shown as **no**; where the time goes then is in
-docs/decisions/0011-a-turn-of-the-loop.md and 0013-how-long-readouts-gather.md.
+docs/decisions/0011-a-turn-of-the-loop.md and 0015-how-long-readouts-gather.md.
 
 - *reference*: a relay in C, `recvmmsg` and one libzmq message a readout (`RELAY_REFERENCE` names it; not in
   this repository). *naive*: `recvfrom` and one pyzmq message a readout (`tests/bench/peers.py`).

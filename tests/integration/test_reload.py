@@ -209,7 +209,7 @@ class TestClientKeys:
             assert "bob" in relay.reload(relay.first, more=more, until="clients that may come in now")
             with listen(relay, "first", **self.who(files, "bob")) as bob:
                 (files / "clients" / "alice.key").unlink()
-                assert "alice" in relay.reload(relay.first, more=more, until="clients that may no more")
+                assert "alice" in relay.reload(relay.first, more=more, until="clients no longer allowed")
                 with pytest.raises(RefusedError, match="our key is not in its list"):
                     alice.receive(timeout=10)
                 for i in range(10):

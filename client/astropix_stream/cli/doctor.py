@@ -26,7 +26,7 @@ EXAMPLES = (
 )
 
 _COLOURS = {Mark.OK: "green", Mark.WRONG: "bold red", Mark.UNKNOWN: "yellow"}
-_ROOT_ADDS = "root would be told more: the firewall's rules, queriers, and what reaches the interface"
+_ROOT_ADDS = "run as root to check more: the firewall's rules, queriers, and what reaches the interface"
 
 
 def command(

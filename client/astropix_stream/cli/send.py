@@ -213,7 +213,7 @@ class RecordedRuns:
         return extent
 
     def open_pass(self) -> Iterator[replay.Due]:
-        """Begin to read anew."""
+        """Begin to read again."""
         self.damage.clear()
         dues = replay.schedule(map(self._read, self._files), self._max_pause_s)
         return replay.select(dues, self._start, self._count)

@@ -59,7 +59,7 @@ OTHER_GROUP = Fault(
     "other-group",
     "nothing for {group}:{port}, but readouts for {others} reach {interface}",
     "The DAQ and the program do not agree on group and port.",
-    "use those of the DAQ",
+    "use the group and port that the DAQ sends to",
     "apx receive '{url}'",
     blocks=True,
 )
@@ -225,7 +225,7 @@ def judge_content(source: SourceUrl, heard: Heard | None) -> Verdict | None:
     if not any(wanted in (None, stray.address) for stray in heard.strays):
         if heard.doubt.text:
             return OTHER_KIND.found("content", mark=Mark.UNKNOWN, doubt=heard.doubt.text, url=source)
-        return fine("content", "all of it are readouts")
+        return fine("content", "everything that arrived is a readout")
     senders = {stray.address for stray in heard.strays}
     clean = sorted(heard.addresses() - senders)
     reasons = ", ".join(f"{reason}: {count}" for reason, count in heard.reasons.items())

@@ -253,7 +253,7 @@ def judge_igmp(rules: Ruleset | None, packets: Sequence[tuple[Packet, Sequence[s
 
 
 def _keeper(chain: Chain) -> str:
-    """Return which program keeps the rules: what another one inserts is gone when it writes them anew."""
+    """Return which program keeps the rules: what another one inserts is gone when it writes them again."""
     if "firewalld" in chain.table:
         return FIREWALLD
     if any("ufw" in rule.verdict for rule in chain.rules):

@@ -22,7 +22,7 @@ NO_ROUTE = Fault(
 )
 NO_INTERFACE = Fault(
     "no-interface",
-    "this host has no interface that is up, but its loopback interface",
+    "no interface of this host is up, except the loopback interface",
     "No network is connected to this host, or none is set up.",
     "plug the cable in, or switch on the interface of the detector's network; this lists all",
     "ip address",
@@ -137,7 +137,7 @@ def judge_route(path: WayIn, heard_on: Sequence[str], source: SourceUrl) -> Verd
         if not path.by:
             return None  # the interface is down: the next check says it
         way = "named" if path.by == "name" else f"the route to {path.group} takes it"
-        only = ", which is this machine's alone" if link.is_loopback else ""
+        only = ", which only this machine sees" if link.is_loopback else ""
         return fine("route", f"{link.name} ({way}{only})")
     usable = [found for found in path.links if found.is_usable]
     if not usable:

@@ -96,7 +96,7 @@ NO_HELLO = Fault(
 NO_SUCH_STREAM = Fault(
     "no-such-stream",
     "the relay has no stream {stream!r}; it has: {streams}",
-    "A subscription to a stream that does not exist is silent for ever.",
+    "A subscription to a stream that does not exist never receives anything.",
     "ask for one of those there are",
     "apx receive '{url}'",
 )

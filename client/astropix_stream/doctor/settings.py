@@ -34,7 +34,7 @@ RECEIVE_BUFFER_FULL = Fault(
 )
 RECEIVE_BUFFER_SMALL = Fault(
     "receive-buffer-small",
-    "the kernel grants a receive buffer of {granted} KiB where {asked} KiB are asked",
+    "the kernel grants a receive buffer of {granted} KiB; {asked} KiB were requested",
     "net.core.rmem_max limits what a program may have. A burst that does not fit is lost.",
     "allow larger receive buffers, then start the program again",
     "sudo sysctl -w net.core.rmem_max={size}",

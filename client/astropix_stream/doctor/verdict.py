@@ -37,7 +37,7 @@ class Verdict:
     blocks
         No readout can arrive before this is mended.
     needs_root
-        Root would be told more.
+        As root, the check could tell more.
     """
 
     check: str

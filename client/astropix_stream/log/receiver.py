@@ -45,7 +45,7 @@ class NatsReceiver(Receiver[R]):
         8601 as in ``'2026-11-28T10:00'``, local unless it says its zone): from the first message on that the
         relay received at that time or later.
     timeout
-        Seconds that `receive` and iteration wait for a readout; None for ever.
+        Seconds that `receive` and iteration wait for a readout; None waits without limit.
     stride
         The DAQ multicasts one readout in `stride`: ids that grow by this are no loss. None: each.
     any_kind

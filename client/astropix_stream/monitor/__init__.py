@@ -7,7 +7,7 @@ module
 `rates`         pure    readouts, hits and losses by time; the older, the coarser
 `accumulate`    pure    batches in: runs, rates, losses, state
 `choice`        pure    what one viewer wants to see, checked
-`view`          pure    what he sees: arrays and texts
+`view`          pure    what the viewer sees: arrays and texts
 `export`        pure    the same as CSV and JSON
 `feed`                  the threads that receive and decode
 `plots`, `page`         Bokeh's figures; one document for each viewer

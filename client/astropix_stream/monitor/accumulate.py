@@ -165,7 +165,7 @@ class RunData:
     skipped: int = 0
     counts: Histograms = field(default_factory=Histograms)
     version: int = 0
-    """Grows with every change, so that a view is made anew only where it would differ."""
+    """Grows with every change, so that a view is made again only where it would differ."""
 
     @property
     def from_start(self) -> bool:
@@ -299,7 +299,7 @@ class Accumulator:
         # Which of both clocks is the one of the losses depends on the way; they differ by less than a beat.
         tally = self.tally(min(arrival.batch.received_ns, arrival.at.ns))
         for run in self.runs:
-            # A DAQ that is started anew sends from another port: what fell silent has ended.
+            # A DAQ that is restarted sends from another port: what fell silent has ended.
             if run.until is None and (run.source == source or _silent(run, arrival.at)):
                 run.until = tally
         self._run_count += 1

@@ -41,7 +41,7 @@ class HotPixel(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reset:
-    """What a run had when a viewer let it begin anew for him."""
+    """What a run had when a viewer reset it."""
 
     run: int
     tally: Tally
@@ -108,7 +108,7 @@ class View:
     Attributes
     ----------
     choice
-        What he asked for.
+        What the viewer asked for.
     now
         When.
     status

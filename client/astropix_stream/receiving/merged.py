@@ -37,7 +37,7 @@ class MergedReceiver(Receiver[R]):
     receivers
         Receivers of the same stream; they are closed with this one.
     timeout
-        Seconds that `receive` and iteration wait for a readout; None for ever.
+        Seconds that `receive` and iteration wait for a readout; None waits without limit.
     stride
         The DAQ multicasts one readout in `stride`.
 

@@ -9,7 +9,7 @@ _MAX_WAIT_S = 86400.0  # poll() takes no more than 24 days
 
 
 def wait_readable(fd: int, timeout_s: float | None) -> bool:
-    """Wait until `fd` is readable, at most `timeout_s` (None: for ever) or a day; return whether it is."""
+    """Wait until `fd` is readable, at most `timeout_s` (None: no limit) or a day; return whether it is."""
     return wait_any_readable([fd], timeout_s)
 
 

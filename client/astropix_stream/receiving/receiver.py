@@ -155,7 +155,7 @@ class Receiver(ABC, Generic[R]):
 
     @abstractmethod
     def _receive_batches(self, timeout_s: float | None) -> list[Batch]:
-        """Wait once, at most `timeout_s` (None: for ever); an empty list does not mean that it passed."""
+        """Wait once, at most `timeout_s` (None: no limit); an empty list does not mean that it passed."""
 
     def _take_few(self, deadline: float | None) -> list[R]:
         """Return readouts on the shortest way, if this receiver has one; nothing if all is to be done."""
@@ -188,7 +188,7 @@ class Receiver(ABC, Generic[R]):
         max_size
             A readout of more bytes than this is skipped and counted as `undecodable`.
         timeout
-            Seconds to wait; None for ever, 0 not at all. By default the receiver's own `timeout`.
+            Seconds to wait; None waits without limit, 0 not at all. By default the receiver's own `timeout`.
 
         Raises
         ------
@@ -205,7 +205,7 @@ class Receiver(ABC, Generic[R]):
                 self._decoded = few or self._decode(self._next_batch(deadline), max_size)
                 self._readouts = iter(self._decoded)
                 if not self._decoded and not self._batches and _has_passed(deadline):
-                    raise self._timeout()  # all that came was refused: that must not go on for ever
+                    raise self._timeout()  # all that came was refused: that must not go on without end
             readout = next(self._readouts)
         self._tell_readiness()
         return readout

@@ -18,7 +18,7 @@ class Patience:
         self._looked_s: float | None = None
 
     def renew(self, now_s: float) -> None:
-        """Begin anew."""
+        """Begin again."""
         self._spent_s, self._looked_s = 0.0, now_s
 
     def spent(self, now_s: float) -> bool:

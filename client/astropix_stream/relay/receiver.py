@@ -64,7 +64,7 @@ class RelayReceiver(Receiver[R]):
     stream
         The stream's name; by default the only one that the relay has.
     timeout
-        Seconds that `receive` and iteration wait for a readout; None for ever.
+        Seconds that `receive` and iteration wait for a readout; None waits without limit.
     stride
         The DAQ multicasts one readout in `stride`: ids that grow by this are no loss. By default what the
         relay says of the stream.
@@ -240,7 +240,7 @@ class RelayReceiver(Receiver[R]):
             left = None if deadline is None else max(0.0, deadline - clock.now().s)
             self._take_in(left)
             if left == 0.0 and not self._subscription.ready:
-                raise ReceiveTimeout(f"no beat from {self}: {self._trouble()}")
+                raise ReceiveTimeout(f"no heartbeat from {self}: {self._trouble()}; try `apx doctor {self}`")
         self._tell_readiness()
 
     def _trouble(self) -> str:

@@ -325,7 +325,7 @@ class Subscription:
         return [batch]
 
     def _follow(self, header: wire.Header, now: Moment) -> list[Batch]:
-        """Recognise the first message, and a relay that was started anew; return what was held until then."""
+        """Recognise the first message, and a relay that was restarted; return what was held until then."""
         if self._relay_id == header.relay_id:
             return []
         batches: list[Batch] = []
@@ -348,7 +348,7 @@ class Subscription:
         self._live_from = self._seen = sequence
 
     def _follow_restart(self) -> None:
-        """Begin anew at 0, as the relay's numbers do; all that it counts is ours: we were there before."""
+        """Begin again at 0, as the relay's numbers do; all that it counts is ours: we were there before."""
         self.restarts += 1
         for place, count in self._relay_losses().items():
             self._lost[place] = self._lost.get(place, 0) + count

@@ -423,7 +423,7 @@ class Gate:
         try:
             name = self.provider(key)
         except Exception:
-            _log.exception("cannot tell whether a client may come in; it may not")
+            _log.exception("cannot look up whether a client is allowed; it is refused")
             return Admission(b"500", "the list of clients cannot be asked", "provider")
         if name is None:
             return Admission(b"400", f"its key {z85.encode(key).decode()} is not in the list", "unknown key")

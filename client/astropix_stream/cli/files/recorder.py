@@ -310,7 +310,7 @@ class _Track:
 def _check_target(path: Path, force: bool) -> None:
     """Say at once what would otherwise be found out when the first readout comes."""
     if path.suffix != ".apx":
-        raise ConfigError(f"{path}: a recording is called something.apx")
+        raise ConfigError(f"{path}: the output file must end in .apx")
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
     if not os.access(path.parent, os.W_OK):

@@ -93,18 +93,35 @@ Speed = Annotated[
     typer.Option(parser=_speed, metavar="N|max", help="N times as fast as recorded, or without waiting."),
 ]
 Rate = Annotated[float | None, typer.Option(parser=positive, metavar="N", help="Readouts per second.")]
-Seed = Annotated[int | None, typer.Option(help="Makes what is left to chance the same each time.")]
+Seed = Annotated[
+    int | None, typer.Option(help="Random seed: the same seed gives the same readouts and losses.")
+]
 
 LossOption = Annotated[
-    float, typer.Option(parser=fraction, metavar="N%", help="Lose some.", rich_help_panel=_BAD_NETWORK)
+    float,
+    typer.Option(
+        parser=fraction,
+        metavar="N%",
+        help="Leave out this share of the readouts.",
+        rich_help_panel=_BAD_NETWORK,
+    ),
 ]
 Duplicate = Annotated[
-    float, typer.Option(parser=fraction, metavar="N%", help="Send some twice.", rich_help_panel=_BAD_NETWORK)
+    float,
+    typer.Option(
+        parser=fraction,
+        metavar="N%",
+        help="Send this share of the readouts twice.",
+        rich_help_panel=_BAD_NETWORK,
+    ),
 ]
 Reorder = Annotated[
     float,
     typer.Option(
-        parser=fraction, metavar="N%", help="Send some after the next one.", rich_help_panel=_BAD_NETWORK
+        parser=fraction,
+        metavar="N%",
+        help="Send this share of the readouts after the next one.",
+        rich_help_panel=_BAD_NETWORK,
     ),
 ]
 
@@ -123,7 +140,7 @@ Urls = Annotated[
     typer.Argument(
         metavar="URL",
         help="Where from: udp://GROUP:PORT, tcp://RELAY:PORT, nats://HOST:PORT, a file, or - for standard "
-        "input; several for A and B.",
+        "input; several are redundant paths to the same readouts.",
         show_default=False,
     ),
 ]

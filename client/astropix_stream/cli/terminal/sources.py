@@ -163,7 +163,7 @@ class Sources:
 
 
 def _waiting(receiver: Receiver[Any], wait_s: float) -> Iterator[Batch]:
-    """Wait for a batch, and take those that are there too, but not for ever."""
+    """Wait for a batch, and take those that are there too, but not without end."""
     try:
         yield receiver.receive_batch(wait_s)
         for _ in range(_FAIR):
