@@ -3,8 +3,8 @@
 What a file's own tests do not reach was reached by chance elsewhere, and nobody looked at what came out. The
 pure core is what import-linter's contract in pyproject.toml lists. The tests of ``counting/ledger.py`` are
 ``tests/unit/counting/test_ledger.py``, and ``test_ledger_*.py`` beside it; where there are none, those of its
-package, ``tests/unit/test_counting.py``, or else all in the folder ``tests/unit/counting``. The daemons' are in ``tests/unit/daemon``,
-``bridge``, and what they share in ``shared``.
+package, ``tests/unit/test_counting.py``, or else all in the folder ``tests/unit/counting``. The daemons' are
+in ``tests/unit/daemon`` and ``bridge``, and what they share in ``shared``.
 """
 
 import argparse
