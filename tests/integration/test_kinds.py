@@ -172,7 +172,8 @@ def test_a_file_of_each_kind_is_converted(tmp_path):
         for ending in (".csv", ".npz", ".parquet"):
             done = run("convert", path, tmp_path / f"{kind.slug}{ending}", "--json")
             assert json.loads(done.stdout)["hits"] == hits > 200
-        names, *rows = (tmp_path / f"{kind.slug}.csv").read_text().splitlines()
+        header, names, *rows = (tmp_path / f"{kind.slug}.csv").read_text().splitlines()
+        assert header.startswith(f'#{{"readout_uid": {kind.uid}')
         assert names.split(",") == list(kind.types)
         assert names.startswith(first)
         assert len(rows) == hits

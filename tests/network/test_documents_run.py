@@ -11,6 +11,8 @@ import typer.main
 from astropix_relay.__main__ import app as relay_app
 from astropix_relay.configuration.loading import load_config, schema
 from astropix_stream import cli
+from astropix_stream.fileio import FileHeader, apx_open
+from astropix_stream.fmt import AstroPix4Readout
 from network.test_documented_programs import SOURCE
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +61,8 @@ def test_a_program_runs(host, document, program, tmp_path):
     # Names of hosts that the reader has.
     program = re.sub(r"tcp://relay(-[ab])?:5556", "tcp://127.0.0.1:5556", program)
     prelude = f"import os; os.chdir({str(tmp_path)!r})\n{SOURCE}"
+    with apx_open(tmp_path / "run.apx", "wb", FileHeader(AstroPix4Readout, {"threshold_mV": 200})) as run:
+        run.write(AstroPix4Readout(bytes.fromhex("e08056e80da85403"), 0, 1).to_bytes())
     sends = "send_readout" in program and "receive" not in program
     with host.start_python(RELAY) as relay, host.start_python("pass" if sends else SENDER):
         relay.wait_for("publishing on")
@@ -119,4 +123,6 @@ def test_a_command_exists_and_takes_these_options(words):
 def test_a_configuration_is_valid(document, text):
     keys = set(re.findall(r"^(\w+):", text, re.MULTILINE))
     assert keys <= set(schema()["properties"]), f"{document} shows YAML that is no configuration of the relay"
+    if "streams" not in keys and "outputs" in keys:  # an output is of a stream that comes from relays
+        text = "streams: [{name: astropix, from: ['tcp://relay:5556']}]\n" + text
     load_config(text)
