@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import io
 import json
 
 import pytest
@@ -58,7 +59,7 @@ def read_npz(path):
 
 def read_parquet(path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    table = parquet.read_table(path)
+    table = parquet.read_table(io.BytesIO(path.read_bytes()))
     return table.column_names, [list(row.values()) for row in table.to_pylist()]
 
 
@@ -245,7 +246,7 @@ def header_of(path):
     elif path.suffix == ".npz":
         return json.loads("".join(pytest.importorskip("numpy").load(path)["comments"]))
     elif path.suffix == ".parquet":
-        metadata = pytest.importorskip("pyarrow.parquet").ParquetFile(path).metadata.metadata
+        metadata = pytest.importorskip("pyarrow.parquet").read_schema(io.BytesIO(path.read_bytes())).metadata
         return json.loads(metadata[b"comments"])
     else:
         table = pytest.importorskip("astropy.table").Table.read(path)
