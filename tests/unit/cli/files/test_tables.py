@@ -246,7 +246,9 @@ def header_of(path):
     elif path.suffix == ".npz":
         return json.loads("".join(pytest.importorskip("numpy").load(path)["comments"]))
     elif path.suffix == ".parquet":
-        metadata = pytest.importorskip("pyarrow.parquet").read_schema(io.BytesIO(path.read_bytes())).metadata
+        metadata = (
+            pytest.importorskip("pyarrow.parquet").read_metadata(io.BytesIO(path.read_bytes())).metadata
+        )
         return json.loads(metadata[b"comments"])
     else:
         table = pytest.importorskip("astropy.table").Table.read(path)
