@@ -114,7 +114,7 @@ def test_fileno_wakes_select(relays, sender):
 
 
 def test_what_cannot_be_opened_leaves_nothing_open(relays):
-    with pytest.raises(ConfigError, match="a source begins with udp://, tcp:// or nats://"):
+    with pytest.raises(ConfigError, match="relay: a file is read alone"):
         open_receiver(AstroPix4Readout, [endpoints(relays)[0], "relay"])
     with pytest.raises(ConfigError, match="at least one"):
         open_receiver(AstroPix4Readout, [])

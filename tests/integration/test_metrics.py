@@ -135,10 +135,11 @@ def test_kernel_drops_are_told_without_a_further_datagram(group, port, tcp_port,
             return read()
 
         monkeypatch.setattr(inlet, "read", hold)
-        assert held.wait(5)
-        limit = inlet.memory().limit
         with MulticastSender(group, port, 0, interface="127.0.0.1") as sender:
             readout = AstroPix4Readout(bytes(60_000), 0)
+            sender.send_readout(readout)  # only a socket that has something is read
+            assert held.wait(5)
+            limit = inlet.memory().limit
             while not inlet.memory().dropped:
                 sender.send_readout(readout)
         dropped = inlet.memory().dropped
