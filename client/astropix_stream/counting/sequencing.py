@@ -217,7 +217,7 @@ class SourceSequence(SourceRuns):
         if not self._tracks:
             return False
         step = distance(self._tracks[0].last_id, readout_id, self._far)
-        unclear = self._settling or self._pending is not None or self._returns > 0
+        unclear = self._settling or self._pending is not None or self.shared
         return step <= 0 or unclear
 
     def _note_known(self, readout_id: int, timestamp: int, age: int, now: Moment) -> None:
@@ -250,7 +250,7 @@ class SourceSequence(SourceRuns):
         fitting: list[tuple[int, int, Track]] = []
         for n, track in enumerate(self._tracks):
             is_young = n == 1 and self._settling
-            if n and not is_young and (not self._returns or now.s - track.last_s > TRACK_S):
+            if n and not is_young and (not self.shared or now.s - track.last_s > TRACK_S):
                 continue
             loosely = n == 0 or is_young or self.shared
             fit = evidence.fit(track, readout_id, timestamp, self.stride, loosely=loosely)
@@ -269,9 +269,10 @@ class SourceSequence(SourceRuns):
         is_next, is_present = step == self.stride, track is self._tracks[0]
         if track is None:
             return not pending.repeats or is_next or evidence.may_be_whole(pending)
-        if pending.repeats:
-            return is_next and not is_present and len(pending.places) > 1
-        if abs(step) > self._near or not is_present:
+        if not is_present:  # a run that has ended is less likely to go on
+            begins = pending.places[0][0] < self.stride or len(pending.places) > 1
+            return is_next and begins and not self.shared
+        if pending.repeats or abs(step) > self._near:
             return False
         return evidence.is_nearer_to_pending(pending, track, readout_id, timestamp, self.stride)
 
