@@ -297,7 +297,7 @@ class SourceSequence(SourceRuns):
     def _hold(self, readout_id: int, timestamp: int, now: Moment) -> None:
         """Wait for a second readout that continues this one."""
         if self._pending is not None:
-            self._settle_pending(now)
+            self._settle_pending(now, once_more=readout_id < self.stride)
             if self._track_of(readout_id, timestamp, now) is not None:  # of the run that this began
                 self._note_one(readout_id, timestamp, now)
                 return
@@ -326,7 +326,7 @@ class SourceSequence(SourceRuns):
             self._go_on_again(pending, readout_id, timestamp, original, now)
             return
         if pending is not None and pending.repeats and pending.ordinals[0] == original < self._ordinal - 1:
-            self._settle_pending(now)  # it comes once more
+            self._settle_pending(now, once_more=True)
             current = self._tracks[0]
         from_first = original in self._firsts
         its_track = next((one for one in self._tracks if one.first_ordinal <= original), self._tracks[-1])
@@ -375,7 +375,9 @@ class SourceSequence(SourceRuns):
             self._jump(pending, now)
         else:
             self._ordinal = pending.ordinals[0]
-            self._begin_run(first_id, timestamp, now, joining=beside and first_id >= self._near)
+            # A recording that begins in the middle of a run does so again.
+            joining = (beside and first_id >= self._near) or pending.from_first
+            self._begin_run(first_id, timestamp, now, joining=joining)
             self._ordinal = after
         self._return_reasons(*later)
         for place in others:
@@ -392,8 +394,11 @@ class SourceSequence(SourceRuns):
         if step > self._near:
             track.note_step(step)  # twice: such steps need no confirmation here
 
-    def _settle_pending(self, now: Moment, *, goes_on: bool = False) -> None:
-        """Say what readouts were that nothing has continued; the present run may have gone on instead."""
+    def _settle_pending(self, now: Moment, *, goes_on: bool = False, once_more: bool = False) -> None:
+        """Say what readouts were that nothing has continued.
+
+        The present run may have gone on instead; or a run begins after one that came again.
+        """
         pending, self._pending = self._pending, None
         if pending is None or pending.settled:
             return
@@ -401,9 +406,8 @@ class SourceSequence(SourceRuns):
         first_id, timestamp = pending.places[0]
         went_on = goes_on or pending.went_on > 0
         self._return_pending_reasons(pending)
-        if (len(pending.places) > 1 and not pending.repeats) or (
-            len(pending.places) > 1 and pending.from_first and not went_on
-        ):
+        again = pending.from_first and not went_on and (once_more or evidence.is_surely_again(pending))
+        if len(pending.places) > 1 and (again or not pending.repeats):
             self._believe(pending, now)
             return
         self._settled = pending if not went_on else None
