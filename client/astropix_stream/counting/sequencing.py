@@ -362,26 +362,33 @@ class SourceSequence(SourceRuns):
     def _believe(self, pending: Pending, now: Moment) -> None:
         """Begin a run, or go on after a long gap, with all that is pending."""
         self._pending = None
-        (first_id, timestamp), *others = pending.places
+        (first_id, _), *others = pending.places
         earlier = self._continued(first_id, now) if not pending.repeats else None
         if earlier is not None:
+            self._return_pending_reasons(pending)
             for place in pending.places:
                 self._take(earlier, *place, now)
             return
         beside = pending.went_on > 1  # the other sequence goes on
-        after, later = self._ordinal, self._take_reasons()
-        self._return_pending_reasons(pending)
         if distance(self._tracks[0].last_id, first_id, self._far) > 0 and not beside and not pending.repeats:
+            later = self._take_reasons()
+            self._return_pending_reasons(pending)
             self._jump(pending, now)
+            self._return_reasons(*later)
         else:
-            self._ordinal = pending.ordinals[0]
             # A recording that begins in the middle of a run does so again.
-            joining = (beside and first_id >= self._near) or pending.from_first
-            self._begin_run(first_id, timestamp, now, joining=joining)
-            self._ordinal = after
-        self._return_reasons(*later)
+            self._begin_with(pending, now, joining=(beside and first_id >= self._near) or pending.from_first)
         for place in others:
             self._note_confirming(*place, now)
+
+    def _begin_with(self, pending: Pending, now: Moment, *, joining: bool = False) -> None:
+        """Begin a run with the first readout that is pending, and with the reasons that came before it."""
+        after, later = self._ordinal, self._take_reasons()
+        self._return_pending_reasons(pending)
+        self._ordinal = pending.ordinals[0]
+        self._begin_run(*pending.places[0], now, joining=joining)
+        self._ordinal = after
+        self._return_reasons(*later)
 
     def _note_confirming(self, readout_id: int, timestamp: int, now: Moment) -> None:
         """Note what confirmed a run or a long gap; where few readouts get through, it may be far ahead."""
@@ -405,25 +412,23 @@ class SourceSequence(SourceRuns):
         current = self._tracks[0]
         first_id, timestamp = pending.places[0]
         went_on = goes_on or pending.went_on > 0
-        self._return_pending_reasons(pending)
         again = pending.from_first and not went_on and (once_more or evidence.is_surely_again(pending))
         if len(pending.places) > 1 and (again or not pending.repeats):
             self._believe(pending, now)
             return
         self._settled = pending if not went_on else None
         pending.settled = True
+        back = -distance(current.last_id, first_id, self._far)
+        if not pending.repeats and not went_on and first_id < self._near and back >= 0:
+            unseen = back <= self._near and not current.window >> back // self.stride & 1
+            if not unseen or first_id < self.stride or timestamp > current.last_timestamp:
+                self._begin_with(pending, pending.began)
+                return
+        self._return_pending_reasons(pending)
         if pending.repeats:
             self.duplicates += len(pending.places)
             self._doubled.update(pending.ordinals)
-            return
-        back = -distance(current.last_id, first_id, self._far)
-        unseen = 0 <= back <= self._near and not current.window >> back // self.stride & 1
-        if unseen and (went_on or (first_id >= self.stride and timestamp <= current.last_timestamp)):
+        elif 0 <= back <= self._near and not current.window >> back // self.stride & 1:
             self._note_back(current, first_id, back // self.stride)
-        elif not went_on and back >= 0 and first_id < self._near:
-            self._settled = None
-            after, self._ordinal = self._ordinal, pending.ordinals[0]
-            self._begin_run(first_id, timestamp, pending.began)
-            self._ordinal = after
         else:
             self.stray += 1
