@@ -115,7 +115,9 @@ def is_surely_again(pending: Pending) -> bool:
 
 def follows_again(pending: Pending, readout_id: int, original: int, stride: int) -> bool:
     """Whether a readout that came before follows pending ones as it did the first time."""
-    if pending.original is None or not pending.original < original < pending.ordinals[0]:
+    if pending.original is None or original >= pending.ordinals[0]:
         return False
     step = distance(pending.places[-1][0], readout_id, far(stride))
-    return step == stride or (is_surely_again(pending) and 0 < step <= far(stride))
+    if step == stride:
+        return pending.from_first or original > pending.original
+    return is_surely_again(pending) and 0 < step <= far(stride) and original > pending.original
