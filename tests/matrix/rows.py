@@ -451,8 +451,8 @@ def send_runs(bench, clocks_s):
 @row(
     "DAQ's clock set between runs",
     SEQUENCING,
-    "self._begin_run(first_id, timestamp, now, joining=",
-    "timestamp > self._tracks[0].last_timestamp and self._begin_run(first_id, timestamp, now, joining=",
+    "self._begin_run(*pending.places[0], now, joining=joining)",
+    "pending.places[0][1] > self._tracks[0].last_timestamp and self._begin_run(*pending.places[0], now)",
 )
 def clock_of_daq(bench):
     relay = bench.start_relay()

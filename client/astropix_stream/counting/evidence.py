@@ -108,10 +108,16 @@ def may_be_whole(pending: Pending) -> bool:
     return pending.from_first and pending.distance > REORDER_WINDOW
 
 
+def is_surely_again(pending: Pending) -> bool:
+    """Whether readouts that came before are too many in order to be duplicates."""
+    return pending.distance > REORDER_WINDOW or len(pending.places) >= SURELY_AGAIN
+
+
 def follows_again(pending: Pending, readout_id: int, original: int, stride: int) -> bool:
     """Whether a readout that came before follows pending ones as it did the first time."""
-    if pending.original is None or not pending.original < original < pending.ordinals[0]:
+    if pending.original is None or original >= pending.ordinals[0]:
         return False
     step = distance(pending.places[-1][0], readout_id, far(stride))
-    is_sure = pending.distance > REORDER_WINDOW or len(pending.places) >= SURELY_AGAIN
-    return step == stride or (is_sure and 0 < step <= far(stride))
+    if step == stride:
+        return pending.from_first or original > pending.original
+    return is_surely_again(pending) and 0 < step <= far(stride) and original > pending.original

@@ -217,7 +217,7 @@ class SourceSequence(SourceRuns):
         if not self._tracks:
             return False
         step = distance(self._tracks[0].last_id, readout_id, self._far)
-        unclear = self._settling or self._pending is not None or self._returns > 0
+        unclear = self._settling or self._pending is not None or self.shared
         return step <= 0 or unclear
 
     def _note_known(self, readout_id: int, timestamp: int, age: int, now: Moment) -> None:
@@ -250,7 +250,7 @@ class SourceSequence(SourceRuns):
         fitting: list[tuple[int, int, Track]] = []
         for n, track in enumerate(self._tracks):
             is_young = n == 1 and self._settling
-            if n and not is_young and (not self._returns or now.s - track.last_s > TRACK_S):
+            if n and not is_young and (not self.shared or now.s - track.last_s > TRACK_S):
                 continue
             loosely = n == 0 or is_young or self.shared
             fit = evidence.fit(track, readout_id, timestamp, self.stride, loosely=loosely)
@@ -269,9 +269,10 @@ class SourceSequence(SourceRuns):
         is_next, is_present = step == self.stride, track is self._tracks[0]
         if track is None:
             return not pending.repeats or is_next or evidence.may_be_whole(pending)
-        if pending.repeats:
-            return is_next and not is_present and len(pending.places) > 1
-        if abs(step) > self._near or not is_present:
+        if not is_present:  # a run that has ended is less likely to go on
+            begins = pending.places[0][0] < self.stride or len(pending.places) > 1
+            return is_next and begins and not self.shared
+        if pending.repeats or abs(step) > self._near:
             return False
         return evidence.is_nearer_to_pending(pending, track, readout_id, timestamp, self.stride)
 
@@ -296,7 +297,7 @@ class SourceSequence(SourceRuns):
     def _hold(self, readout_id: int, timestamp: int, now: Moment) -> None:
         """Wait for a second readout that continues this one."""
         if self._pending is not None:
-            self._settle_pending(now)
+            self._settle_pending(now, once_more=readout_id < self.stride)
             if self._track_of(readout_id, timestamp, now) is not None:  # of the run that this began
                 self._note_one(readout_id, timestamp, now)
                 return
@@ -325,7 +326,7 @@ class SourceSequence(SourceRuns):
             self._go_on_again(pending, readout_id, timestamp, original, now)
             return
         if pending is not None and pending.repeats and pending.ordinals[0] == original < self._ordinal - 1:
-            self._settle_pending(now)  # it comes once more
+            self._settle_pending(now, once_more=True)
             current = self._tracks[0]
         from_first = original in self._firsts
         its_track = next((one for one in self._tracks if one.first_ordinal <= original), self._tracks[-1])
@@ -361,24 +362,33 @@ class SourceSequence(SourceRuns):
     def _believe(self, pending: Pending, now: Moment) -> None:
         """Begin a run, or go on after a long gap, with all that is pending."""
         self._pending = None
-        (first_id, timestamp), *others = pending.places
+        (first_id, _), *others = pending.places
         earlier = self._continued(first_id, now) if not pending.repeats else None
         if earlier is not None:
+            self._return_pending_reasons(pending)
             for place in pending.places:
                 self._take(earlier, *place, now)
             return
         beside = pending.went_on > 1  # the other sequence goes on
-        after, later = self._ordinal, self._take_reasons()
-        self._return_pending_reasons(pending)
         if distance(self._tracks[0].last_id, first_id, self._far) > 0 and not beside and not pending.repeats:
+            later = self._take_reasons()
+            self._return_pending_reasons(pending)
             self._jump(pending, now)
+            self._return_reasons(*later)
         else:
-            self._ordinal = pending.ordinals[0]
-            self._begin_run(first_id, timestamp, now, joining=beside and first_id >= self._near)
-            self._ordinal = after
-        self._return_reasons(*later)
+            # A recording that begins in the middle of a run does so again.
+            self._begin_with(pending, now, joining=(beside and first_id >= self._near) or pending.from_first)
         for place in others:
             self._note_confirming(*place, now)
+
+    def _begin_with(self, pending: Pending, now: Moment, *, joining: bool = False) -> None:
+        """Begin a run with the first readout that is pending, and with the reasons that came before it."""
+        after, later = self._ordinal, self._take_reasons()
+        self._return_pending_reasons(pending)
+        self._ordinal = pending.ordinals[0]
+        self._begin_run(*pending.places[0], now, joining=joining)
+        self._ordinal = after
+        self._return_reasons(*later)
 
     def _note_confirming(self, readout_id: int, timestamp: int, now: Moment) -> None:
         """Note what confirmed a run or a long gap; where few readouts get through, it may be far ahead."""
@@ -391,34 +401,34 @@ class SourceSequence(SourceRuns):
         if step > self._near:
             track.note_step(step)  # twice: such steps need no confirmation here
 
-    def _settle_pending(self, now: Moment, *, goes_on: bool = False) -> None:
-        """Say what readouts were that nothing has continued; the present run may have gone on instead."""
+    def _settle_pending(self, now: Moment, *, goes_on: bool = False, once_more: bool = False) -> None:
+        """Say what readouts were that nothing has continued.
+
+        The present run may have gone on instead; or a run begins after one that came again.
+        """
         pending, self._pending = self._pending, None
         if pending is None or pending.settled:
             return
         current = self._tracks[0]
         first_id, timestamp = pending.places[0]
         went_on = goes_on or pending.went_on > 0
-        self._return_pending_reasons(pending)
-        if (len(pending.places) > 1 and not pending.repeats) or (
-            len(pending.places) > 1 and pending.from_first and not went_on
-        ):
+        again = pending.from_first and not went_on and (once_more or evidence.is_surely_again(pending))
+        if len(pending.places) > 1 and (again or not pending.repeats):
             self._believe(pending, now)
             return
         self._settled = pending if not went_on else None
         pending.settled = True
+        back = -distance(current.last_id, first_id, self._far)
+        if not pending.repeats and not went_on and first_id < self._near and back >= 0:
+            unseen = back <= self._near and not current.window >> back // self.stride & 1
+            if not unseen or first_id < self.stride or timestamp > current.last_timestamp:
+                self._begin_with(pending, pending.began)
+                return
+        self._return_pending_reasons(pending)
         if pending.repeats:
             self.duplicates += len(pending.places)
             self._doubled.update(pending.ordinals)
-            return
-        back = -distance(current.last_id, first_id, self._far)
-        unseen = 0 <= back <= self._near and not current.window >> back // self.stride & 1
-        if unseen and (went_on or (first_id >= self.stride and timestamp <= current.last_timestamp)):
+        elif 0 <= back <= self._near and not current.window >> back // self.stride & 1:
             self._note_back(current, first_id, back // self.stride)
-        elif not went_on and back >= 0 and first_id < self._near:
-            self._settled = None
-            after, self._ordinal = self._ordinal, pending.ordinals[0]
-            self._begin_run(first_id, timestamp, pending.began)
-            self._ordinal = after
         else:
             self.stray += 1

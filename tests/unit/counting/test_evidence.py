@@ -148,6 +148,7 @@ def test_what_follows_again():
     assert evidence.follows_again(one, 1, 1, 1)
     assert evidence.follows_again(one, 5, 5, 1)
     assert not evidence.follows_again(one, 5, 0, 1)  # before
+    assert evidence.follows_again(one, 1, 0, 1)  # the next id, of another run that began alike
     assert not evidence.follows_again(one, 5, 100, 1)  # itself
     one.distance = 20
     assert not evidence.may_be_whole(one)

@@ -204,7 +204,8 @@ class Script:
                 datagram = readout(readout_id, stamp_ns, size=rng.randrange(3))
                 place = position + (rng.uniform(0, disorder) if position else 0)
                 places.append((place, fate, CORRUPTED.get(fate, bytes)(datagram)))
-                if fate == "delivered" and rng.random() < duplicated:
+                # The first two of a run, doubled in order, are a run of two that comes again.
+                if fate == "delivered" and i and rng.random() < duplicated:
                     places.append((place + rng.uniform(0, delay), "duplicate", datagram))
                 position += 1
                 stamp_ns += 1000

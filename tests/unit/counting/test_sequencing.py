@@ -698,6 +698,11 @@ def test_a_recording_played_again_whose_first_readouts_are_lost():
     assert played.counts == {"received": 1997, "before_socket": 3, "run_count": 2}
 
 
+def test_a_recording_of_the_middle_of_a_run_played_twice_has_lost_nothing():
+    played = play(2 * run_of(100, first=5000))
+    assert played.counts == {"received": 200, "before_joining": 10_000, "run_count": 2}
+
+
 @both_ways
 def test_lone_repetitions_are_duplicates_and_marked(sizes):
     readouts = run_of(200)
