@@ -83,9 +83,9 @@ def own_tests(path):
     while inside:
         name = inside.pop()
         folder = unit.joinpath(*inside)
-        if (package := folder / name).is_dir() and (found := sorted(package.glob("test_*.py"))):
-            return tuple(found)
         if found := [*folder.glob(f"test_{name}.py"), *sorted(folder.glob(f"test_{name}_*.py"))]:
+            return tuple(found)
+        if found := sorted((folder / name).glob("test_*.py")):
             return tuple(found)
     # The checked configuration is one thing, which the relay's own tests look at from all sides.
     return (UNIT / "daemon/test_configuration.py",) if unit.name == "shared" else ()
