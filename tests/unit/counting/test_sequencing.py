@@ -803,6 +803,35 @@ def test_an_address_is_shared_as_long_as_both_go_on():
     assert not sequence.shared
 
 
+def test_how_many_of_the_latest_readouts_may_still_find_another_place(daq):
+    daq.hear(*range(200))
+    assert (daq.sequence.undecided, daq.sequence.unproved) == (0, 0)
+    daq.hear(5000)  # a stray, or the first after a long gap
+    assert (daq.sequence.undecided, daq.sequence.unproved) == (1, 0)
+    daq.hear(5001)
+    assert daq.sequence.undecided == 0
+
+
+def test_how_many_came_before_and_may_be_of_a_run_that_comes_again():
+    sequence = play([*run_of(200), *run_of(1)], silence_s=0.0).sequence
+    assert (sequence.undecided, sequence.unproved) == (1, 1)
+
+
+def test_in_a_file_whose_timestamps_rise_a_young_run_goes_on_by_one_comparison():
+    def goes_on(sequence, ids):
+        stamps = [EPOCH_NS + HOUR_NS + i * MS for i in ids]
+        raw = [datagram(i, stamp) for i, stamp in zip(ids, stamps, strict=True)]
+        batch = Batch(DAQ, 0, b"".join(raw), ids, stamps, [*accumulate(map(len, raw))])
+        return sequence.goes_on(ids, stamps[-1], at(101.0), (batch,), rising=True)
+
+    far = play([*run_of(500), *run_of(2, EPOCH_NS + HOUR_NS, data=b"2")], silence_s=0.0).sequence
+    assert goes_on(far, [2, 3, 4])
+    assert far.received == 505
+    near = play([*run_of(5), *run_of(2, EPOCH_NS + HOUR_NS, data=b"2")], silence_s=0.0).sequence
+    assert not goes_on(near, [2, 3, 4])  # these may be of the run before
+    assert near.received == 7
+
+
 @both_ways
 @pytest.mark.parametrize("most", [10**4, 10**6, U32])
 def test_ids_at_random_are_no_loss(most, sizes):
