@@ -60,3 +60,23 @@ def test_a_bit_that_is_wrong_in_a_header_is_seen(count, data):
 )
 def test_what_are_no_equal_readouts_have_no_ids(payload, count):
     assert headers.parse_equal_ids(payload, count) is None
+
+
+@pytest.mark.parametrize(
+    ("datagram", "right"),
+    [
+        (fmt.HEADER.pack(fmt.MAGIC, 7, 0, 2) + b"ab", True),
+        (fmt.HEADER.pack(fmt.MAGIC, 7, 0, 0), True),
+        (fmt.HEADER.pack(fmt.MAGIC, 7, 0, 3) + b"ab", False),
+        (fmt.HEADER.pack(b"APX", 7, 0, 2) + b"ab", False),
+        (fmt.HEADER.pack(fmt.MAGIC, 7, 0, 0)[:-1], False),
+        (b"", False),
+    ],
+)
+def test_a_datagram_is_a_readout_if_magic_and_length_are_right(datagram, right):
+    assert headers.is_readout(datagram) is right
+
+
+def test_timestamps_are_shown_as_they_are():
+    _, payload = equal_readouts(5, 3, 35)
+    assert repr(headers.EqualTimestamps(payload, 3)) == repr((10**18 + 5, 10**18 + 6, 10**18 + 7))

@@ -119,3 +119,16 @@ class TestATimeIsLocal:
 def test_things_are_counted_in_the_singular_and_the_plural(count, plain, grouped):
     assert numbers.counted(count, "readout") == plain
     assert numbers.counted(count, "readout", group=True) == grouped
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "said"),
+    [
+        ("run.apx", 7, "run.apx"),
+        ("/data/2025/run17.apx", 12, "/data…17.apx"),
+        ("abcdef", 3, "a…f"),
+        ("abcdef", 1, "…"),
+    ],
+)
+def test_a_long_text_loses_its_middle(text, width, said):
+    assert numbers.shortened(text, width) == said

@@ -31,14 +31,21 @@ from astropix_stream.url import SourceUrl, parse_url
         ),
         ("run.apx", SourceUrl("file", "", 0, path="run.apx")),
         ("-", SourceUrl("file", "", 0, path="-")),
+        ("nats://log", SourceUrl("nats", "log", 4222)),
+        ("nats://log:4223?stream=astropix", SourceUrl("nats", "log", 4223, {"stream": "astropix"})),
+        (
+            "nats://a,b:4223,[::1]?start=oldest",
+            SourceUrl("nats", "a", 4222, {"start": "oldest"}, (("b", 4223), ("::1", 4222))),
+        ),
         ("/data/what? #1%41&a=b:5007", SourceUrl("file", "", 0, path="/data/what? #1%41&a=b:5007")),
     ],
 )
 def test_right_ones(url, expected):
     source = parse_url(url)
     assert source == expected
-    assert str(source).lower() == url.lower()
     assert parse_url(str(source)) == source
+    if source.scheme != "nats":  # which has a port of its own, that is told where it was left out
+        assert str(source).lower() == url.lower()
 
 
 @pytest.mark.parametrize(
@@ -62,6 +69,16 @@ def test_right_ones(url, expected):
         ("tcp://relay:5556?steam=a", "did you mean 'stream'?"),
         ("tcp://relay:5556?stream=", "with a value"),
         ("tcp://relay:5556?stream=a&stream=b", "once"),
+        ("nats://", "nats://HOST:PORT"),
+        ("nats://a,,b", "nats://HOST:PORT"),
+        ("nats://a:0", "nats://HOST:PORT"),
+        ("nats://a:99999", "port"),
+        ("nats://a:x", "port"),
+        ("nats://user@a", "USER:PASSWORD"),
+        ("nats://user:@a", "USER:PASSWORD"),
+        ("nats://a/subject", "USER:PASSWORD"),
+        ("nats://a#x", "USER:PASSWORD"),
+        ("nats://a?sream=b", "did you mean 'stream'?"),
     ],
 )
 def test_wrong_ones_are_told_in_one_line(url, complaint):
@@ -77,3 +94,18 @@ def test_any_text_is_a_source_or_a_config_error(text):
         parse_url(text)
     except ConfigError as error:
         assert "\n" not in str(error)  # noqa: PT017  (any text may also be right)
+
+
+def test_a_password_is_told_to_nobody():
+    source = parse_url("nats://crew:p%40ss@log:4222")
+    assert (source.user, source.password) == ("crew", "p@ss")
+    assert "ss@" not in str(source) + repr(source)
+    with pytest.raises(ConfigError) as caught:
+        parse_url("nats://crew:secret@log:4222?sream=a")
+    assert "secret" not in str(caught.value)
+
+
+def test_all_servers_of_a_log_are_named():
+    source = parse_url("nats://a,[::1]:4223")
+    assert source.servers == (("a", 4222), ("::1", 4223))
+    assert source.endpoint == "nats://a:4222,[::1]:4223"

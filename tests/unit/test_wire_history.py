@@ -103,3 +103,10 @@ def test_a_page_that_was_cut_gives_what_was_whole():
     assert next(messages) == next(wire.walk_page(PAGE))
     with pytest.raises(WireError, match="ends within a payload"):
         next(messages)
+
+
+def test_a_page_whose_header_is_wrong_says_where():
+    record = wire.RECORD_SIZE.pack(0) + bytes(wire.MESSAGE_HEADER.size)
+    with pytest.raises(WireError) as caught:
+        list(wire.walk_page(record))
+    assert caught.value.offset == wire.RECORD_SIZE.size

@@ -6,10 +6,12 @@ import pytest
 
 pytest.importorskip("numpy")
 
+import numpy as np
+
 from astropix_stream.batch import Batch
 from astropix_stream.cli.files.sequence import Sequence
 from astropix_stream.columns import columns, decode_columns
-from astropix_stream.columns.files import PieceDecoder, Pieces
+from astropix_stream.columns.files import ExchangedColumns, PieceDecoder, Pieces, owners_of
 from astropix_stream.columns.finding import find_whole
 from astropix_stream.columns.tracking import Tracking
 from astropix_stream.errors import FormatError
@@ -140,3 +142,66 @@ def test_the_magic_in_the_data_of_a_readout_is_no_readout():
     raw = AstroPix4Readout(inner, 1, 1).to_bytes()
     found, damage = find_whole(raw * 2)
     assert (found.ids.tolist(), damage) == ([1, 1], None)
+
+
+def test_columns_without_duplicates_or_with_them(tmp_path):
+    raws = [AstroPix4Readout(HIT, i, i + 1).to_bytes() for i in range(100)]
+    path = tmp_path / "run.apx"
+    write(path, [*raws, raws[-1]])
+    assert len(columns(path)) == 100
+    assert len(columns(path, keep_duplicates=True)) == 101
+    assert (columns(path, AstroPix4Readout) == columns(path, ASTROPIX4)).all()
+
+
+def test_a_file_without_readouts_is_a_table_without_hits(tmp_path):
+    path = tmp_path / "run.apx"
+    write(path, [])
+    empty = columns(path)
+    assert len(empty) == 0
+    assert "tot_us" in empty.dtype.names
+
+
+def test_a_piece_says_how_many_readouts_it_has_and_the_file_what_was_counted(tmp_path):
+    raws = [AstroPix4Readout(HIT, i, i + 1).to_bytes() for i in (0, 1, 1, 5)]
+    path = tmp_path / "run.apx"
+    write(path, raws)
+    with Pieces(path) as pieces:
+        assert [len(piece) for piece in pieces] == [4]
+        assert pieces.skipped == (0, "")
+        totals = pieces.totals()
+    assert (totals.received, totals.duplicates, totals.lost) == (4, 1, 3)
+
+
+def test_broken_lines_of_a_log_are_told(tmp_path):
+    path = tmp_path / "run.log"
+    path.write_text("0\tb'bcbc'\nno readout\n1\tb'bcbc'\n")
+    with Pieces(path) as pieces:
+        assert sum(map(len, pieces)) == 2
+        count, what = pieces.skipped
+    assert count == 1
+    assert "line 2" in str(what)
+
+
+def test_columns_of_a_table_are_of_the_types_that_are_exchanged():
+    table = ExchangedColumns(ASTROPIX4, 3)
+    assert {name: column.dtype for name, column in table.columns.items()} == {
+        name: "u4" if name == "decoding_order" else type_ for name, type_ in ASTROPIX4.types.items()
+    }
+    table["decoding_order"] = np.array([0, 300, 2])
+    kept = table[np.array([True, True, False])]
+    assert (len(table), len(kept)) == (3, 2)
+    assert list(kept["decoding_order"]) == [0, 300]
+
+
+def test_the_readout_of_each_hit(tmp_path):
+    path = tmp_path / "run.apx"
+    write(path, [AstroPix4Readout(data, i, i + 1).to_bytes() for i, data in enumerate((HIT, b"", 2 * HIT))])
+    with Pieces(path) as pieces:
+        (piece,) = pieces
+        assert list(owners_of(PieceDecoder(ASTROPIX4).decode(piece))) == [0, 2, 2]
+
+
+def write(path, raws):
+    with apx_open(path, "wb", FileHeader(AstroPix4Readout, {})) as writer:
+        for raw in raws:
+            writer.write(raw)

@@ -200,3 +200,59 @@ def test_settings_of_the_firmware_say_how_long_a_frame_is(tmp_path):
     long = b"".join(bytes([14, 1, 0x0C, 0x85, 1, 2, 3]) + bytes(8) for _ in range(3))
     with open_readouts(write(tmp_path / "a.bin", long), ASTEP.configured(timestamp_bytes=8)) as reader:
         assert [len(raw) for raw, _, _ in reader.datagrams()] == [HEADER_SIZE + 45]
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("4294967296\tb'bc'", "no readout_id of 32 bits"),
+        ("1\tb'bcb'", "odd number of hexadecimal digits"),
+        ("1\tb'bcxy'", "hexadecimal digits"),
+        ("1\tb'" + "bc" * 66_000 + "'", "more than the"),
+        ("Card: {'a': open('x')}", "configuration that cannot be read"),
+        ("Card: {'a': }", "configuration that cannot be read"),
+        (" Namespace(a=)", "options that cannot be read"),
+        (" Namespace(1)(a=2) + (3)", "no Namespace"),
+        ("hello", "neither a readout nor configuration"),
+    ],
+)
+def test_a_line_that_is_wrong_is_named_and_the_others_are_read(line, what):
+    parser = LogParser()
+    found = parser.feed(f"0\tb'bcbc'\n{line}\n1\tb'bcbc'\n".encode())
+    assert [readout.readout_id for readout in found] == [0, 1]
+    assert what in str(parser.complaints)
+    assert "line 2" in str(parser.complaints)
+
+
+def test_configuration_behind_readouts_is_no_header():
+    parser = LogParser()
+    parser.feed(b"0\tb'bcbc'\nCard: {'a': 1}\n")
+    assert "Card after the first readout" in str(parser.complaints)
+    assert "Card" not in parser.header
+
+
+def test_options_keep_what_is_no_literal_as_text():
+    parser = LogParser()
+    parser.feed(b" Namespace(**{'a': 1}, chipVer=3, path=Path('x'), noise=1e999, pair=(1, 2))\n")
+    assert parser.header["options"] == {"chipVer": 3, "path": "Path('x')", "noise": "inf", "pair": [1, 2]}
+    assert parser.header.readout_uid == 3000
+
+
+def test_frames_wait_for_others_until_they_are_asked_for():
+    parser = FrameParser()
+    assert not parser.pending
+    parser.feed(frame(0) + frame(1))
+    assert parser.pending
+    (readout,) = parser.flush()
+    assert readout.raw[HEADER_SIZE:] == frame(0) + frame(1)
+    assert (parser.pending, parser.next_id) == (False, 1)
+
+
+def test_noise_longer_than_a_datagram_is_cut_into_several():
+    parser = FrameParser()
+    noise = bytes(range(1, 200)) * 20
+    found = [*parser.feed(frame(0) + noise + frame(1) + frame(2)), *parser.finish()]
+    assert b"".join(one.raw[HEADER_SIZE:] for one in found) == frame(0) + noise + frame(1) + frame(2)
+    assert max(len(one.raw) for one in found) <= 1400
+    assert [one.readout_id for one in found] == list(range(len(found)))
+    assert parser.noise_bytes == len(noise)

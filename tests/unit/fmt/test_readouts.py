@@ -131,3 +131,65 @@ def test_texts_for_people():
         "  decoding: clean",
     ]
     assert repr(readout.hits()[0]).startswith("AstroPix4Hit(chip_id=0, payload=7, readout_id=7, ")
+
+
+def test_a_file_gives_one_readout_after_the_other_and_then_none():
+    written = io.BytesIO()
+    sent = [AstroPix4Readout(bytes([i]), i, i) for i in range(3)]
+    for readout in sent:
+        readout.write(written)
+    written.seek(0)
+    assert [AstroPix4Readout.from_file(written) for _ in range(4)] == [*sent, None]
+
+
+def test_bytes_between_readouts_are_told_with_their_place():
+    raw = AstroPix4Readout(b"ab", 0, 0).to_bytes()
+    file = io.BytesIO(raw + b"noise" + raw)
+    AstroPix4Readout.from_file(file)
+    with pytest.raises(FormatError) as caught:
+        AstroPix4Readout.from_file(file)
+    assert caught.value.offset == len(raw)
+
+
+def test_a_pipe_tells_no_place():
+    class Pipe(io.BytesIO):
+        def tell(self):
+            raise OSError("a pipe has no place")
+
+    with pytest.raises(FormatError) as caught:
+        AstroPix4Readout.from_file(Pipe(b"no readout, but more bytes than a header has"))
+    assert caught.value.offset is None
+
+
+def test_equal_readouts_are_one_in_a_set_and_another_class_is_another():
+    one, same, other = (AstroPix4Readout(data, 1, 2) for data in (b"a", b"a\xff", b"b"))
+    assert {one, same, other} == {one, other}
+    assert one != b"a"
+    assert one != fmt.AStepReadout(b"a", 1, 2)
+    assert repr(one) == "AstroPix4Readout(bytes.fromhex('61'), 1, 2)"
+
+
+def test_a_kind_that_nobody_decodes_has_its_bytes_and_no_hits():
+    class Unknown(fmt.Readout):
+        UID = 77
+
+    readout = Unknown.from_bytes(fmt.HEADER.pack(fmt.MAGIC, 5, 6, 2) + b"ab")
+    assert (readout.uid(), readout.hex(), readout.hits(), readout.extra_bytes()) == (77, "6162", [], None)
+    assert readout.explained() == (0, 0)
+    assert not readout.decoding_status()
+
+
+def test_how_much_of_the_data_is_understood():
+    assert AstroPix4Readout(bytes.fromhex(TWO_HITS), 0, 0).explained() == (16, 16)
+    found, whole = AstroPix4Readout(bytes.fromhex("010203 bcbc"), 0, 0).explained()
+    assert (found, whole) == (0, 3)
+
+
+def test_a_notebook_shows_a_table_and_decodes_nothing():
+    readout = AstroPix4Readout(bytes.fromhex(TWO_HITS), 7, 11)
+    text = readout._repr_html_()
+    assert text.count("<tr>") == 3
+    assert "162.75" in text
+    assert not readout.decoded()
+    many = AstroPix4Readout(bytes.fromhex("e08056e80da85403") * 101, 7, 11)
+    assert "101 hits, the first 100 are shown" in many._repr_html_()
