@@ -64,8 +64,6 @@ def tcp_address(endpoint: str) -> Address | None:
 
 def _check_group(text: str) -> str:
     check_address(text, 1)
-    if "%" in text:
-        raise ValueError(f"{show(text)}: name the interface in 'interface', not behind the group")
     address = ipaddress.ip_address(text)
     if address.is_unspecified:
         raise ValueError(f"{text} would take in every datagram on the port")

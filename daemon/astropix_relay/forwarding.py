@@ -226,6 +226,7 @@ class ForwardingCore(StreamCore):
             }
             report |= {"totals": _counts(report["totals"]), "sources": _sources(report["sources"])}
             report["rejected"] = {k: n for k, n in report["rejected"].items() if isinstance(n, int)}
+            report["remarks"] = [remark for remark in report["remarks"] if isinstance(remark, str)]
         else:
             report["numbering"] = "own"
         return report

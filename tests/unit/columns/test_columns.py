@@ -1,5 +1,7 @@
 """Columns hold what decode() gives, on any readouts."""
 
+import importlib
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from astropix_stream import columns
 from astropix_stream.columns import HIT_DTYPE, decode_batch, decode_columns, hit_dtype
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import apx_open
@@ -169,3 +172,9 @@ def test_the_real_run():
         (body,) = run.batches()
     with apx_open(SHARED / "run_20250723.apx") as run:
         check(decode_batch(body), list(run))
+
+
+def test_without_numpy_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(ImportError, match=re.escape("pip install 'astropix-stream[columns]'")):
+        importlib.reload(columns)

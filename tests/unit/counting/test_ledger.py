@@ -1,5 +1,6 @@
 """The account of a stream: a rule each, then a model of a DAQ and a bad network that must agree."""
 
+import html
 import json
 import random
 import struct
@@ -19,6 +20,7 @@ from astropix_stream.counting.ledger import (
     MAX_SOURCES,
     Counts,
     Ledger,
+    PathAccount,
     StreamLedger,
     direct_ledger,
     place_counts,
@@ -601,3 +603,35 @@ def test_places_without_a_loss_are_not_named():
         Place.RELAY_KERNEL: 2,
         Place.RELAY_REJECTED: 3,
     }
+
+
+def test_what_was_lost_between_relays_is_told_by_hop():
+    ledger = Ledger(
+        delivered=86,
+        lost_at={Place.BEFORE_SOCKET: 2, Place.BETWEEN_RELAYS: 12},
+        hops={"between relay-a and relay-roma": 12},
+    )
+    assert str(ledger) == "14 lost of 100: 2 before the socket, 12 between relay-a and relay-roma"
+
+
+def test_a_notebook_shows_a_row_for_each_place():
+    period = Period(NOON_NS, NOON_NS + S)
+    path = PathAccount("tcp://a:5556", 7, 0, Ledger(delivered=7))
+    ledger = Ledger(
+        delivered=86,
+        lost_at={Place.BEFORE_SOCKET: 2, Place.CLIENT_KERNEL: 12, Place.CLIENT_QUEUE: 0},
+        periods={Place.BEFORE_SOCKET: period},
+        at_most=True,
+        remarks=("two sources seem to share <10.0.0.5:40000>",),
+        paths=(path,),
+    )
+    text = ledger._repr_html_()
+    assert "share &lt;10.0.0.5:40000&gt;" in text
+    assert "14 lost of 100 readouts" in text
+    text = html.unescape(text)
+    assert text.count(str(Place.BEFORE_SOCKET)) == text.count(str(Place.CLIENT_KERNEL)) == 1
+    assert str(Place.CLIENT_QUEUE) not in text
+    assert "at most 12" in text
+    assert "12:00:01" in text
+    assert "tcp://a:5556" in text
+    assert "nothing lost of 7 readouts" in text

@@ -4,12 +4,14 @@ import tracemalloc
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astropix_stream.columns import decode_batch
-from astropix_stream.fmt import ROLLOVER, Decoding
-from astropix_stream.monitor.geometry import DEFAULT, TOT_BINS, Pixel
+from astropix_stream.cli.playing.simulation import Detector
+from astropix_stream.columns import decode_batch, match_pixels
+from astropix_stream.fmt import ASTEP, ASTROPIX3, ROLLOVER, Decoding
+from astropix_stream.monitor.geometry import DEFAULT, TOT_BINS, Geometry, Pixel
 from astropix_stream.monitor.histograms import MAX_PER_READOUT, MAX_SPECTRA, Histograms
 from unit.monitor.stream import readout
 
@@ -100,3 +102,51 @@ def test_memory_does_not_grow_with_hits():
     tracemalloc.stop()
     assert after - before < 10_000
     assert counts.hits == 51 * 4000
+
+
+@pytest.mark.parametrize("kind", [ASTROPIX3, ASTEP])
+def test_half_hits_are_counted_as_they_are_and_put_together_to_pixels(kind):
+    detector = Detector(kind=kind, seed=3, chips=2)
+    readouts = [detector.readout(i, 10**18 + i * 10**7) for i in range(300)]
+    decoded = decode_batch(readouts, kind)
+    owners = np.repeat(np.arange(len(readouts)), decoded.hit_counts)
+    matched = match_pixels(decoded.hits, kind, owners)
+    counts = Histograms(Geometry(kind))
+    counts.add(decoded)
+    is_column = decoded.hits["is_column"] == 1
+    assert counts.hits == len(decoded.hits) > 300
+    assert counts.rows.sum() == np.count_nonzero(~is_column)
+    assert counts.columns.sum() == np.count_nonzero(is_column)
+    inside = decoded.hits["location"][is_column] == 7
+    assert counts.columns[:, 7].sum() == np.count_nonzero(inside)
+    assert counts.half_spectra.sum() == counts.hits
+    assert counts.unpaired == matched.unpaired
+    assert counts.pixels == counts.hit_map.sum() == len(matched.table) > 0
+    if "fpga_timestamp" in decoded.hits.dtype.names:
+        stamps = decoded.hits["fpga_timestamp"]
+        assert (counts.first_fpga, counts.last_fpga) == (stamps[0], stamps[-1])
+        counts.add(decoded)
+        assert counts.first_fpga == stamps[0]
+    else:
+        assert counts.first_fpga is None
+
+
+def test_hits_outside_of_all_chips_are_no_pixel():
+    decoded = decode_batch([readout(0, 1, [(3, 5, 100), (4, 5, 100), (5, 5, 100)])])
+    decoded.hits["row"] = [3, 31, 200]
+    counts = Histograms()
+    counts.add(decoded)
+    assert (counts.hits, counts.pixels, counts.hit_map.sum()) == (3, 2, 2)
+
+
+def test_spectra_of_the_pixels_of_a_row():
+    counts = Histograms()
+    counts.add(
+        decode_batch([readout(0, 1, [(3, 5, 100), (3, 6, 900), (4, 5, 100)]), readout(1, 2, [(3, 5, 100)])])
+    )
+    spectra = counts.pixel_spectra([0, 1], 3, 16)
+    assert spectra.shape == (16, TOT_BINS)
+    assert spectra.sum(axis=1).tolist() == [0] * 5 + [2, 1] + [0] * 9
+    assert spectra[5, 100 // TOT_BIN_TICKS] == 2
+    whole = counts.spectrum([0])
+    assert (whole - counts.spectrum([0], [Pixel(0, 5, 3), Pixel(1, 5, 3)])).sum() == 2

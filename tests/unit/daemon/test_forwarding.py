@@ -1,0 +1,203 @@
+"""A stream that other relays have numbered: published unchanged, with the hops, or numbered afresh."""
+
+import json
+from itertools import accumulate
+
+import pytest
+
+from astropix_relay.confluence import TWO_ORIGINS_AFTER_S, Standing
+from astropix_relay.core import StreamCore
+from astropix_relay.forwarding import ForwardingCore
+from astropix_relay.history import History
+from astropix_stream import wire
+from astropix_stream.batch import Batch, Position, Source
+from astropix_stream.clock import Moment
+from astropix_stream.counting.places import Place
+from astropix_stream.counting.state import State
+from astropix_stream.fmt import AstroPix4Readout
+from drains import DAQ, drain
+
+ABOVE, OTHER, OURS = 7, 8, 77  # relay_ids
+EPOCH_NS = 1_700_000_000 * 10**9
+
+
+def at(seconds):
+    return Moment(seconds, EPOCH_NS + round(seconds * 1e9))
+
+
+def batch(begin, end, relay_id=ABOVE, *, recovered=False, first_id=None):
+    ids = range(begin, end) if first_id is None else range(first_id, first_id + end - begin)
+    raws = [AstroPix4Readout(b"\xbc", i, EPOCH_NS + i).to_bytes() for i in ids]
+    return Batch(
+        DAQ, at(1).ns, b"".join(raws), list(ids), [EPOCH_NS + i for i in ids], [*accumulate(map(len, raws))],
+        recovered, position=Position(relay_id, begin),
+    )  # fmt: skip
+
+
+def origin(host="relay-a", received=3):
+    """Return what the relay that joins the group says in a beat."""
+    core = StreamCore("astropix", ABOVE, host=host, address="10.0.0.1:5556")
+    core.membership(True, "joined")
+    for i in range(received):
+        core.take(drain(AstroPix4Readout(b"", i, EPOCH_NS + i).to_bytes()), at(1))
+    return json.loads(core.beat(at(1))[2])
+
+
+def standing(number, *, relay_id=ABOVE, connected=True, live_from=0, report=None):
+    return Standing(connected, Position(relay_id, number), live_from, report)
+
+
+@pytest.fixture
+def core():
+    history = History(1 << 20)
+    return ForwardingCore(
+        "astropix", OURS, ["a", "b"], history=history, host="relay-roma", address="10.0.1.1:5556"
+    )
+
+
+def parse(messages):
+    return [wire.parse_message(message) for message in messages]
+
+
+def report_of(core, now):
+    return json.loads(core.beat(now)[2])
+
+
+def test_readouts_keep_their_numbers_and_bytes(core):
+    sent = batch(5, 8)
+    (message,) = parse(core.forward([("a", 5, sent)], {"a": standing(8, live_from=5)}, at(1)))
+    assert message.payload == sent.payload
+    assert message.header == wire.Header(0, 3, ABOVE, 5, sent.received_ns, DAQ)
+    assert (core.relay_id, core.own_id, core.sequence) == (ABOVE, OURS, 8)
+    assert parse(core.forward([("b", 5, sent)], {"a": standing(8), "b": standing(8)}, at(1))) == []
+
+
+def test_what_was_recovered_above_is_marked(core):
+    (message,) = parse(core.forward([("a", 0, batch(0, 2, recovered=True))], {"a": standing(2)}, at(1)))
+    assert message.header.flags == wire.REPLAYED
+
+
+def test_what_was_published_before_we_came_is_only_remembered(core):
+    assert core.forward([("a", 10, batch(5, 10))], {"a": standing(10, live_from=10)}, at(1)) == []
+    core.settle()
+    assert core.history.oldest == 5
+    (message,) = parse(core.forward([("a", 10, batch(10, 12))], {"a": standing(12, live_from=10)}, at(1)))
+    assert message.header.sequence == 10
+
+
+def test_nothing_is_told_before_a_relay_above_is_heard(core):
+    assert not core.known
+    assert core.beat_due_s() == float("inf")
+    assert core.tick(at(100)) is None
+    assert core.state(at(1)) == State.UPSTREAM_LOST
+    core.forward([], {"a": standing(0)}, at(1))
+    assert core.known
+    assert core.tick(at(100)) is not None
+
+
+def test_a_relay_above_that_restarts_is_followed(core):
+    core.forward([("a", 0, batch(0, 3))], {"a": standing(3)}, at(1))
+    (message,) = parse(
+        core.forward([("a", 0, batch(0, 2, OTHER))], {"a": standing(2, relay_id=OTHER)}, at(2))
+    )
+    assert (message.header.relay_id, message.header.sequence) == (OTHER, 0)
+    assert (core.relay_id, core.sequence) == (OTHER, 2)
+
+
+def test_of_the_daqs_readouts_a_beat_says_what_the_origin_says(core):
+    told = origin()
+    core.forward([("a", 0, batch(0, 3))], {"a": standing(3, report=told)}, at(1))
+    report = report_of(core, at(1))
+    for key in ("received", "totals", "rejected", "stride", "at_most", "remarks"):
+        assert report[key] == told[key], key
+    assert report["sources"][0]["port"] == DAQ.port
+    assert [hop["name"] for hop in report["hops"]] == ["relay-a", "relay-roma"]
+    assert report["hops"][1]["fed_by"] == [report["hops"][0]["id"]]
+    assert "numbering" not in report
+    assert list(core.sources_above()) == [Source(DAQ.address, DAQ.port)]
+
+
+@pytest.mark.parametrize("wrong", [None, 7, "x", [1], {"port": "1"}])
+def test_what_no_relay_says_is_not_passed_on(core, wrong):
+    told = origin() | dict.fromkeys(("totals", "sources", "rejected", "stride", "remarks", "hops"), wrong)
+    core.forward([("a", 0, batch(0, 3))], {"a": standing(3, report=told)}, at(1))
+    ours = json.loads(StreamCore("astropix", OURS).beat(at(1))[2])
+    report = report_of(core, at(1))
+    for key, value in ours.items():
+        assert type(report[key]) is type(value) or key == "last_readout_age_s", key
+    assert report["totals"].keys() == ours["totals"].keys()
+    assert all(isinstance(remark, str) for remark in report["remarks"])
+    assert list(core.sources_above()) == []
+
+
+@pytest.mark.parametrize(
+    ("states", "connected", "state"),
+    [
+        (["live"], True, State.LIVE),
+        (["live"], False, State.UPSTREAM_LOST),
+        (["no network"], True, State.NO_NETWORK),
+        (["upstream lost", "upstream lost"], True, State.UPSTREAM_LOST),
+        (["no network", "live"], True, State.LIVE),
+    ],
+)
+def test_the_state_of_the_relays_above(core, states, connected, state):
+    standings = {
+        path: standing(3, report=origin() | {"state": word}, connected=connected)
+        for path, word in zip("ab", states, strict=False)
+    }
+    core.forward([("a", 0, batch(0, 3))], standings, at(1))
+    assert core.state(at(1.5)) == state
+
+
+def test_what_no_path_brought_was_lost_between_the_relays(core):
+    told = origin()
+    core.forward([("a", 0, batch(0, 3))], {"a": standing(3, report=told)}, at(1))
+    core.forward([("a", 0, batch(5, 6))], {"a": standing(6, report=told)}, at(2))
+    report = report_of(core, at(3))
+    own = report["hops"][-1]
+    assert own["lost"] == {Place.BETWEEN_RELAYS.key: 2}
+    assert own["lost_first_ns"] == own["lost_last_ns"] == at(3).ns
+    assert core.state(at(3.1)) == State.LOSING
+    assert report_of(core, at(30))["hops"][-1]["lost_last_ns"] == at(3).ns
+
+
+def test_what_a_relay_above_had_missed_already_is_its_own(core):
+    told = origin()
+    told["hops"][0]["lost"] = {}
+    core.forward([("a", 0, batch(0, 3))], {"a": standing(3, report=told)}, at(1))
+    report_of(core, at(1))
+    later = json.loads(json.dumps(told))
+    later["hops"][0]["lost"] = {Place.BETWEEN_RELAYS.key: 2}
+    core.forward([("a", 0, batch(5, 6))], {"a": standing(6, report=later)}, at(2))
+    assert report_of(core, at(2))["hops"][-1]["lost"] == {Place.BETWEEN_RELAYS.key: 0}
+
+
+def test_two_origins_are_merged_and_numbered_afresh(core):
+    standings = {"a": standing(3), "b": standing(900, relay_id=OTHER, live_from=900)}
+    core.forward([("a", 0, batch(0, 3))], standings, at(1))
+    core.forward([], standings, at(1 + TWO_ORIGINS_AFTER_S))
+    assert (core.relay_id, core.sequence) == (OURS, 0)
+    one, other = batch(3, 6), batch(900, 903, OTHER, first_id=3)
+    messages = parse(core.forward([("a", 0, one), ("b", 900, other)], standings, at(8)))
+    assert sum(message.header.count for message in messages) == 3  # the first copy of each
+    assert {message.header.relay_id for message in messages} == {OURS}
+    report = report_of(core, at(8))
+    assert (report["numbering"], report["published"]) == ("own", 3)
+    core.use_paths(["a"])
+    (message,) = parse(core.forward([("a", 0, batch(6, 7))], {"a": standing(7)}, at(9)))
+    assert message.header.sequence == 3
+
+
+def test_other_paths_go_on_with_the_numbers(core):
+    core.forward([("a", 0, batch(0, 3))], {"a": standing(3)}, at(1))
+    core.use_paths(["c"])
+    (message,) = parse(core.forward([("c", 0, batch(3, 4))], {"c": standing(4)}, at(2)))
+    assert message.header.sequence == 3
+
+
+def test_many_messages_are_counted_before_they_are_too_many(core):
+    for i in range(200):
+        core.forward([("a", 0, batch(i, i + 1))], {"a": standing(i + 1)}, at(1))
+    assert core.messages > 100
+    core.settle()
+    assert core.messages == 200
