@@ -126,6 +126,11 @@ class FileReceiver(Receiver[R]):
         return self._path
 
     @property
+    def stride(self) -> int:
+        """The DAQ multicasts one readout in so many, as given."""
+        return self._ledger.stride
+
+    @property
     def readout_uid(self) -> int | None:
         """The kind of the readouts, as the file says."""
         return self._uid

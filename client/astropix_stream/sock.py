@@ -299,6 +299,11 @@ class MulticastReceiver(Receiver[R]):
         return self._address
 
     @property
+    def stride(self) -> int:
+        """The DAQ multicasts one readout in so many, as given."""
+        return self._ledger.stride
+
+    @property
     def connected(self) -> bool:
         """Whether readouts can arrive: the group is joined still, and its interface there with a link."""
         return self._joined.can_hear

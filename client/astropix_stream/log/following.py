@@ -61,12 +61,12 @@ class Following:
         self.log_sequence = 0
         """The log's number of the latest message."""
         self.readout_uid: int | None = None
-        self._stride = stride or 1
+        self.stride = stride or 1
         self._relay_id: int | None = None
         self._expected = 0
         self._ended: dict[int, int] = {}  # what came next of relays that were followed before
         self._before_joining = 0
-        self._readouts = StreamLedger(stride=self._stride)
+        self._readouts = StreamLedger(stride=self.stride)
         self._lost: dict[Place, int] = {}
         self._losses = Losses()
         self._baseline: Counts | None = None  # what the relay had lost before we joined
@@ -179,7 +179,7 @@ class Following:
             return
         ahead = distance(last_id, batch.readout_ids[0])
         if 0 < ahead <= PLAUSIBLE_JUMP:
-            missing = (ahead - 1) // self._stride - self._missed
+            missing = (ahead - 1) // self.stride - self._missed
             self._note_loss(Place.BEFORE_SOCKET, missing, batch.received_ns)
 
     def _note_loss(self, place: Place, count: int, ended_ns: int) -> None:

@@ -99,6 +99,11 @@ class NatsReceiver(Receiver[R]):
         return str(self._access)
 
     @property
+    def stride(self) -> int:
+        """The DAQ multicasts one readout in so many, as given."""
+        return self._following.stride
+
+    @property
     def stream(self) -> str | None:
         """The stream's name; None until the log has told it."""
         return self._stream

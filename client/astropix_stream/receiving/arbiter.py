@@ -167,7 +167,7 @@ class _Line:
         self.last_s = -math.inf
         self.due_s = math.inf
         """When to call `tick` for what is held."""
-        self._stride = stride
+        self.stride = stride
         self._awaited = [_Awaited() for _ in range(paths)]
         self._at = [-1] * paths  # the latest place that each path has come to, in order of arrival
         self._reached = [-1] * paths  # the same in the order of the sequence, by ordinal
@@ -207,7 +207,7 @@ class _Line:
                 key = digest(batch, i)
                 place = awaited.take(key) if awaited else None
                 is_new = place is None
-            if begin >= 0 and (not is_new or ids[i] != ids[i - 1] + self._stride):
+            if begin >= 0 and (not is_new or ids[i] != ids[i - 1] + self.stride):
                 yield begin, i
                 begin = -1
             if place is not None:
@@ -256,7 +256,7 @@ class _Line:
         if self._gap_behind(path, readout_id) is not None:
             return True
         if any(
-            0 < distance(readout_id, part.first_id) <= REORDER_WINDOW * self._stride for part in self._held
+            0 < distance(readout_id, part.first_id) <= REORDER_WINDOW * self.stride for part in self._held
         ):
             return False  # what is held waits for it
         ahead = distance(self.sequence.last_id or 0, readout_id)
@@ -385,6 +385,19 @@ class Arbiter:
         self._lines: dict[Source, _Line] = {}
         self._gone = [0, 0]  # lost and runs, of sources that are forgotten
         self._gone_losses = Losses()
+
+    @property
+    def stride(self) -> int:
+        """The DAQ multicasts one readout in `stride`; may be changed once a relay has told it."""
+        return self._stride
+
+    @stride.setter
+    def stride(self, stride: int) -> None:
+        if stride == self._stride:
+            return
+        self._stride = stride
+        for line in self._lines.values():
+            line.stride = line.sequence.stride = stride
 
     def take(self, path: int, batch: Batch, now: Moment) -> list[Batch]:
         """Take in readouts from a path; return what can be delivered."""

@@ -39,7 +39,7 @@ class MergedReceiver(Receiver[R]):
     timeout
         Seconds that `receive` and iteration wait for a readout; None waits without limit.
     stride
-        The DAQ multicasts one readout in `stride`.
+        The DAQ multicasts one readout in `stride`. By default what a relay says of its stream.
 
     Raises
     ------
@@ -53,14 +53,15 @@ class MergedReceiver(Receiver[R]):
         receivers: Sequence[Receiver[Any]],
         *,
         timeout: float | None = None,
-        stride: int = 1,
+        stride: int | None = None,
     ) -> None:
         super().__init__(readout_class, timeout=timeout)
         if not receivers:
             raise ConfigError("give at least one source")
         self.receivers = tuple(receivers)
         """Those of the paths, to look at their ledgers and states; do not receive from them."""
-        self._arbiter = Arbiter(len(receivers), stride=stride)
+        self._told_stride = stride
+        self._arbiter = Arbiter(len(receivers), stride=self.stride)
         self._recovered = 0
         self._drained: list[Batch] = []  # more than nothing only after an error
         self._more = False
@@ -74,6 +75,11 @@ class MergedReceiver(Receiver[R]):
     def stream(self) -> str | None:
         """The stream's name, as the first relay tells it that does."""
         return next((receiver.stream for receiver in self.receivers if receiver.stream is not None), None)
+
+    @property
+    def stride(self) -> int:
+        """The DAQ multicasts one readout in so many: as given, or as a relay on one of the paths says."""
+        return self._told_stride or max(receiver.stride for receiver in self.receivers)
 
     @property
     def rejected(self) -> Counter[str]:
@@ -155,6 +161,7 @@ class MergedReceiver(Receiver[R]):
         self._more = False
         for path, receiver in enumerate(self.receivers):
             for batch in self._take(receiver):
+                self._arbiter.stride = self.stride  # a relay may just have told it
                 self._drained += self._arbiter.take(path, batch, now)
         self._drained += self._arbiter.tick(now)
         batches, self._drained = self._drained, []
@@ -190,12 +197,14 @@ def open_merged(
     opening: Iterable[Callable[..., Receiver[Any]]],
     *,
     timeout: float | None = None,
-    stride: int = 1,
+    stride: int | None = None,
     **options: Any,
 ) -> MergedReceiver[R]:
     """Open several receivers and merge them; where one cannot be opened, none stays open."""
     with contextlib.ExitStack() as opened:
-        receivers = [opened.enter_context(open_one(stride=stride, **options)) for open_one in opening]
+        if stride is not None:
+            options["stride"] = stride
+        receivers = [opened.enter_context(open_one(**options)) for open_one in opening]
         merged = MergedReceiver(readout_class, receivers, timeout=timeout, stride=stride)
         opened.pop_all()
     return merged

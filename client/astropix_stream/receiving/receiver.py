@@ -110,6 +110,11 @@ class Receiver(ABC, Generic[R]):
         return None
 
     @property
+    def stride(self) -> int:
+        """The DAQ multicasts one readout in so many, as given or told: ids that grow by this are no loss."""
+        return 1
+
+    @property
     def rejected(self) -> Counter[str]:
         """Datagrams that were not readouts, by reason (see `multicast.intake`), where we saw them."""
         return Counter()

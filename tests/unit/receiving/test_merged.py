@@ -1,8 +1,11 @@
 """Several receivers as one: it notes what it takes in, and a look changes nothing. Networks are lists."""
 
+import time
+
 import pytest
 
 from astropix_stream.batch import Run
+from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
@@ -22,6 +25,11 @@ class Way(ListReceiver):
     is_ready = True
     refuses = None
     account = Ledger()
+    told_stride = 1
+
+    @property
+    def stride(self):
+        return self.told_stride
 
     @property
     def ready(self):
@@ -146,3 +154,25 @@ def test_none_stays_open_if_one_cannot_be_opened(ways):
 def test_it_needs_a_path():
     with pytest.raises(ConfigError, match="at least one"):
         MergedReceiver(AstroPix4Readout, [])
+
+
+def test_what_a_relay_says_of_the_stride_is_no_loss(merged, ways):
+    ways[0].arrive(batch(0))  # before the relay has told it
+    assert ids(merged, 1) == [0]
+    ways[1].told_stride = 10
+    ways[1].arrive(batch(0, 10, 20))
+    ways[0].arrive(batch(10, 20, 30))
+    assert ids(merged, 3) == [10, 20, 30]
+    assert (merged.stride, merged.ledger.lost) == (10, 0)
+    ways[0].arrive(batch(50))  # 40 is missing
+    ways[1].arrive(batch(30, 50))
+    assert ids(merged, 1) == [50]
+    merged._arbiter.tick(Moment(time.monotonic() + 60, time.time_ns()))
+    assert merged.ledger.lost_at == {Place.EVERY_PATH: 1}
+
+
+def test_a_stride_that_is_given_goes_before_what_relays_say():
+    way = Way()
+    way.told_stride = 10
+    with MergedReceiver(AstroPix4Readout, [way], stride=1) as merged:
+        assert merged.stride == 1
