@@ -206,7 +206,7 @@ class TestClientKeys:
         relay.start(relay.first, more=more)
         with listen(relay, "first", **self.who(files, "alice")) as alice:
             self.allow(files, "bob")
-            assert "bob" in relay.reload(relay.first, more=more, until="clients that may come in now")
+            assert "bob" in relay.reload(relay.first, more=more, until="clients now allowed")
             with listen(relay, "first", **self.who(files, "bob")) as bob:
                 (files / "clients" / "alice.key").unlink()
                 assert "alice" in relay.reload(relay.first, more=more, until="clients no longer allowed")

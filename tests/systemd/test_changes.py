@@ -86,7 +86,7 @@ def relay(installed: Container) -> Iterator[Unit]:
     installed.run("sh", "-c", "install -m 600 /run/keys/relay.key_secret /etc/astropix-relay/me.key_secret")
     yield unit
     unit.remove()
-    installed.run("sh", "-c", f"rm -rf /etc/astropix-relay/clients {KEYS} /run/keys")
+    installed.run("sh", "-c", f"cd /etc/astropix-relay && rm -rf clients me.key_secret {KEYS} /run/keys")
 
 
 def restart(relay: Unit) -> float:
