@@ -533,6 +533,7 @@ class TestEverywhere:
         with monitor(APX, url, *listen) as (_, address):
             page = browser.open(address)
             page.choose("window_min", "60")
+            page.until(lambda: "window_min=60" in page.driver.current_url)
         page.until(lambda: not page.find(".lost").get_attribute("hidden"))
         assert page.text("state") == "monitor offline"
         assert re.fullmatch(r"since \d\d:\d\d:\d\d", page.text("state_text"))
