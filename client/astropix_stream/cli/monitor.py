@@ -53,6 +53,15 @@ def command(
     every: Annotated[
         float, typer.Option(parser=options.positive, metavar="N", help="Seconds between two snapshots.")
     ] = 60.0,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="Offer the readouts of a file to compare runs with; several times for several.",
+            show_default=False,
+        ),
+    ] = None,
     page: Annotated[
         bool, typer.Option("--page/--no-page", help="Serve the page, or only write snapshots.")
     ] = True,
@@ -94,6 +103,7 @@ def command(
         every_s=every,
         start=start,
         kind=kind,
+        references=reference or [],
         announce=announce,
     )
     print(json.dumps(export.state(view)) if as_json else words.summary(view))

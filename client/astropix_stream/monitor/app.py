@@ -10,6 +10,7 @@ from astropix_stream.fmt import AstroPix4Readout, Kind
 from astropix_stream.monitor import server
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.feed import Feed
+from astropix_stream.monitor.reference import read_references
 from astropix_stream.monitor.snapshot import Snapshots
 from astropix_stream.monitor.view import View
 from astropix_stream.opening import open_receiver
@@ -27,6 +28,7 @@ def run(
     every_s: float = 60.0,
     start: StartOption = "oldest",
     kind: Kind | None = None,
+    references: Sequence[Path] = (),
     announce: Callable[[str], None] = print,
 ) -> View:
     """Show what comes from some source until Ctrl-C; return the last view of it.
@@ -43,6 +45,8 @@ def run(
         With what to begin, of a relay that has history or of a log: see `relay.RelayReceiver`.
     kind
         What the readouts are; None takes the relay's word for it, and AstroPix 4 without.
+    references
+        Files of readouts to compare runs with.
     announce
         Is told the page's URL once it can be opened.
 
@@ -51,6 +55,7 @@ def run(
     ConfigError, OSError
         What is wrong with the source, the address to listen on or the directory.
     """
+    compared = read_references(references, kind)
     site = None if listen is None else server.Site.parse(listen, origins)
     ways = [parse_url(url) if isinstance(url, str) else url for url in urls]
     # Two histories that come beside each other are more than what merges them can put in order.
@@ -59,7 +64,7 @@ def run(
     readout_class: type[Any] = AstroPix4Readout if kind is None else kind.readout_class
     receiver = open_receiver(readout_class, source, any_kind=True)
     with ExitStack() as stack:
-        feed = stack.enter_context(Feed(receiver, " and ".join(map(str, ways)), kind))
+        feed = stack.enter_context(Feed(receiver, " and ".join(map(str, ways)), kind, compared))
         if snapshots is not None:
             stack.enter_context(Snapshots(feed, snapshots, every_s))
         server.serve(feed, site, announce)

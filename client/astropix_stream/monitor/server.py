@@ -201,7 +201,8 @@ def _routes(feed: Feed) -> list[tuple[Any, ...]]:
     return [
         (r"/api/state\.json", _StateHandler, common),
         (r"/api/histograms\.json", _HistogramsHandler, common),
-        (rf"/api/({'|'.join(export.TABLES)})\.csv", _TableHandler, common),
+        (rf"/api/({'|'.join(export.TABLES + export.PANEL_TABLES)})\.csv", _TableHandler, common),
+        (r"/api/mask\.yaml", _MaskHandler, common),
         (r"/assets/(.*)", StaticFileHandler, {"path": assets}),
     ]
 
@@ -216,13 +217,13 @@ class _Handler(RequestHandler):
         """Answer as GET does; tornado leaves the body out."""
         self.get(*names)
 
-    def view(self) -> View:
+    def view(self, panel: str = "overview") -> View:
         try:
-            choice = Choice.read(self._query(), self._feed.geometry)
+            choice = Choice.read(self._query(), self._feed.geometry).model_copy(update={"panel": panel})
         except ConfigError as error:
             raise HTTPError(400, str(error)) from None
         view = self._feed.view(choice)
-        if choice.run is not None and (view.run is None or view.run.number != choice.run):
+        if choice.run is not None and (view.run is None or view.choice.run is None):
             raise HTTPError(404, f"there is no run {choice.run}, or no more")
         return view
 
@@ -255,8 +256,16 @@ class _HistogramsHandler(_Handler):
 
 class _TableHandler(_Handler):
     def get(self, name: str) -> None:
-        view = self.view()
-        number = f"_run{view.run.number}" if view.run else ""
+        view = self.view(export.panel_of(name))
+        number = f"_{view.run.name}" if view.run else ""
         self.set_header("Content-Type", "text/csv; charset=utf-8")
         self.set_header("Content-Disposition", f'attachment; filename="{name}{number}.csv"')
         self.finish(export.table(view, name))
+
+
+class _MaskHandler(_Handler):
+    def get(self) -> None:
+        view = self.view("pixel")
+        self.set_header("Content-Type", "application/yaml; charset=utf-8")
+        self.set_header("Content-Disposition", 'attachment; filename="mask.yaml"')
+        self.finish(export.mask(view, one_chip=bool(self.get_query_argument("chip", ""))))
