@@ -117,17 +117,23 @@ class ChipsPlots:
             name: [] for name in ("shown", "hits", "x", "y", "w", "h", "chip", "name")
         }
         self._maps = ColumnDataSource(empty)
-        self._labels = ColumnDataSource({"x": [], "y": [], "text": []})
+        self._labels = ColumnDataSource({"x": [], "y": [], "text": [], "short": []})
         image = fig.image("shown", x="x", y="y", dw="w", dh="h", source=self._maps)
         self._colours = _Colours(fig, theme, image)
         fig.block(
             "x", "y", width="w", height="h", source=self._maps,
             fill_alpha=0, line_color=theme.faint, line_alpha=0.6,
         )  # fmt: skip
-        fig.text(
+        labels = fig.text(
             "x", "y", "text", source=self._labels, text_color=theme.text, y_offset=-3,
             text_font_size=f"{theme.tick_px}px", text_baseline="bottom",
         )  # fmt: skip
+        fit = CustomJS(
+            args={"fig": fig, "maps": self._maps, "labels": labels},
+            code="if (globalThis.panels) panels.fitLabels(fig, maps, labels)",
+        )
+        for model, attribute in ((fig, "inner_width"), (fig.x_range, "end"), (self._maps, "data")):
+            model.js_on_change(attribute, fit)
         place = CustomJSHover(
             args={"maps": self._maps},
             code="const at = globalThis.panels?.chipAt(maps, special_vars.x, special_vars.y);"
@@ -163,6 +169,7 @@ class ChipsPlots:
             "x": [one.x for one in chips],
             "y": [one.y + one.values.shape[0] for one in chips],
             "text": [f"{chip_value(one.chip)}: {per_second(one.per_s)}" for one in chips],
+            "short": [str(chip_value(one.chip)) for one in chips],
         }
         self._extent.data = {"columns": [panel.width], "rows": [panel.height]}
         self._colours.update(values, log=view.choice.log)

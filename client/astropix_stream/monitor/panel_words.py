@@ -58,9 +58,9 @@ def _pixel(panel: PixelPanel, view: View) -> dict[str, Any]:
     if panel.pixel is not None:
         rate = f", {per_second(panel.hz)}" if panel.hz is not None else ""
         hits = numbers.counted(panel.hits, "hit", group=True)
-        said = f"{hits}{rate}, {numbers.percentage(panel.share)} of its chip"
+        said = f"{hits}{rate}, {numbers.percentage(panel.share)} of its chip;"
     return {
-        "pixel_name": (f"{pixel}" if panel.chosen else f"{pixel}, the busiest one") if pixel else "none yet",
+        "pixel_name": (pixel + ":" if panel.chosen else f"{pixel}, the busiest:") if pixel else "no hit yet",
         "pixel_text": said,
         "pixel_statistics": numbers_of(panel.statistics) if panel.pixel else "",
         "noise_text": _noise_text(panel, view),

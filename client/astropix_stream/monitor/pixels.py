@@ -160,6 +160,8 @@ def _history(shown: Shown, pixel: Pixel | None) -> tuple[Ints, Floats, bool]:
     if run is None or pixel is None:
         return np.zeros(0, np.int64), np.zeros(0), True
     slices = shown.slices()
+    if len(slices) > 1 and slices[-1].end - slices[-1].begin < (slices[-2].end - slices[-2].begin) // 2:
+        slices.pop()  # just begun: its rate would jump about
     number = shown.geometry.number_of(pixel)
     counts = np.array([one.pixels.at(number) for one in slices], np.float64)
     lengths = np.array([max(1, one.end - one.begin) for one in slices], np.float64)

@@ -276,6 +276,7 @@ globalThis.apx = (() => {
       }
       for (const part of figure.right) if (part.color_mapper) part.major_label_text_font_size = tick
       for (const part of figure.center) if (part.label_text_font_size) part.label_text_font_size = tick
+      for (const {glyph} of figure.renderers) if (glyph.text_font_size) glyph.text_font_size = tick
       figure.title?.setv?.({text_font_size: label})
     }
   }

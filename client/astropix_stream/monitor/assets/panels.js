@@ -46,6 +46,13 @@ globalThis.panels = (() => {
     find("#mask-file").href = `api/mask.yaml?${wanted}`
   }
 
+  // Where maps are small, the rates of the chips are in the list only: their names would overlap.
+  function fitLabels(figure, maps, labels) {
+    const {start, end} = figure.x_range, [pixels = 1] = maps.data.w
+    const across = figure.inner_width * pixels / (end - start)
+    labels.glyph.text = {field: across < 9 * parseFloat(labels.glyph.text_font_size) ? "short" : "text"}
+  }
+
   // ---- clicks in figures
 
   const chipText = (chip) => chip > 31 ? `${chip >> 5}.${chip & 31}` : `${chip}`
@@ -95,7 +102,10 @@ globalThis.panels = (() => {
         row.cells[4].firstChild.setAttribute("aria-label", `mask pixel ${one.pixel}`)
       })
     }
+    if (words.listed) readouts.say(words)
   }
+
+  // ---- rows
 
   // Rows change in place, so that the focus stays where it is. The first cell is a button.
   function rows(body, items, make, show) {
@@ -133,5 +143,5 @@ globalThis.panels = (() => {
     return row
   }
 
-  return {start, show, say, chipAt, chooseChip, choosePixel}
+  return {start, show, say, rows, texts, cells, chipAt, fitLabels, chooseChip, choosePixel}
 })()
