@@ -113,17 +113,20 @@ class TestRuns:
         send(sender, simulated(1000, seed=1)[0])
         page.until_number("readouts", 1000)
         send(sender, simulated(300, seed=2)[0])
-        page.until_text("run", "run 2")
         page.until_number("readouts", 300)
         page.until(lambda: len(page.options("run")) == 3)
-        assert page.options("run")[0] == "current run"
-        assert [text.split(",")[0] for text in page.options("run")[1:]] == ["run 2", "run 1"]
-        page.choose("compare", "1")
-        page.until_text("compared", "outline: run 1 × 0.3")
+        assert page.options("run")[0] == "Current run"
+        second, first = page.values("run")
+        assert re.fullmatch(r"\d{8}T\d{6}\.\d{3}Z", first)
+        assert page.values("compare") == [first]  # a run is not its own overlay
+        page.choose("compare", first)
+        page.until(lambda: page.text("compared").endswith(" × 0.3"))
+        assert re.match(r"overlay: \d\d:\d\d:\d\d × ", page.text("compared"))
         page.until(lambda: page.data("tot", "y"))
-        page.choose("run", "1")
+        page.choose("run", first)
         page.until_number("readouts", 1000)
-        assert page.text("run") == "run 1"
+        page.until(lambda: page.values("compare") == [second])
+        assert page.address()["run"] == first
 
     def test_losses_are_counted_and_marked(self, browser, page_at, sender):
         page = browser.open(page_at)
@@ -226,7 +229,7 @@ class TestView:
         page.type("tot_to", "50")
         page.type("tot_bins", "10")
         page.until(lambda: page.data("tot", "hits") == [5] * 10)
-        assert page.text("outside") == "50 hits outside"
+        assert page.text("outside") == "50 hits out of range"
 
     def test_hover_tells_the_values(self, browser, page_at, sender):
         page = browser.open(page_at)
@@ -269,8 +272,9 @@ class TestView:
     def test_a_link_chooses_a_run_that_the_page_does_not_know_yet(self, browser, page_at, sender):
         send(sender, simulated(100)[0])
         send(sender, simulated(50, seed=2)[0])
-        page = browser.open(page_at + "/?compare=1")
-        page.until_text("compared", "outline: run 1 × 0.5")
+        page = browser.open(page_at + "/?compare=1")  # by its number on this page
+        page.until(lambda: page.text("compared").endswith(" × 0.5"))
+        assert page.address()["compare"] == page.values("run")[1]
         page = browser.open(page_at + "/?compare=&run=77")
         page.until_number("readouts", 50)
         page.until(lambda: page.find("select[name=run]").get_attribute("value") == "")
