@@ -127,7 +127,9 @@ class Page:
 
     def values(self, name: str) -> list[str]:
         """Return the values to choose from, without the first one, which chooses nothing."""
-        return [option.get_attribute("value") for option in Select(self.find(f"select[name={name}]")).options][1:]
+        return [
+            option.get_attribute("value") for option in Select(self.find(f"select[name={name}]")).options
+        ][1:]
 
     def address(self) -> dict[str, str]:
         """Return what the address bar says."""
@@ -136,11 +138,11 @@ class Page:
     def open_part(self, name: str) -> None:
         """Open a part of the page, and wait until its figures are in their cards."""
         self.click(f"[data-open={name}]")
-        self.answered()
         self.until_drawn()
 
     def until_drawn(self) -> None:
-        """Wait until every card that is shown has its figure."""
+        """Wait until the part of the page that was wished for is open, and its cards have their figures."""
+        self.answered()
         script = (
             "return [...document.querySelectorAll('.card .plot')].filter((e) => e.offsetParent)"
             ".every((e) => e.querySelector('.bk-Figure'))"
