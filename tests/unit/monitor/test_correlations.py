@@ -20,8 +20,8 @@ def event(readout_id, hits):
 
 def panel_of(stream, **choice):
     geometry = stream.accumulator.geometry
-    choice = Choice.read({"panel": "correlations", **choice}, geometry)
-    return make_view(stream.accumulator, choice, moment(10)).panel
+    wanted = Choice.read({"panel": "correlations", **choice}, geometry)
+    return make_view(stream.accumulator, wanted, moment(10)).panel
 
 
 class TestPairs:

@@ -23,8 +23,8 @@ def stream():
 
 
 def rows_of(stream, name, **choice):
-    choice = Choice.read({"panel": export.panel_of(name), **choice}, stream.accumulator.geometry)
-    view = make_view(stream.accumulator, choice, moment(10))
+    wanted = Choice.read({"panel": export.panel_of(name), **choice}, stream.accumulator.geometry)
+    view = make_view(stream.accumulator, wanted, moment(10))
     lines = [line for line in export.table(view, name).splitlines() if not line.startswith("# ")]
     return view, list(csv.DictReader(io.StringIO("\n".join(lines))))
 
