@@ -23,6 +23,8 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# For who changes what a property is about: pytest --hypothesis-profile=thorough tests/unit/…
+settings.register_profile("thorough", settings.get_profile("tests"), max_examples=1000)
 # The same examples on each run, for a figure that does not change by itself (tests/coverage_by_file.py).
 settings.register_profile("same", settings.get_profile("tests"), derandomize=True, max_examples=20)
 settings.load_profile("tests")

@@ -11,7 +11,6 @@ from rich.console import Console
 from astropix_stream.batch import Batch, Source
 from astropix_stream.cli import demo
 from astropix_stream.cli.playing.simulation import COLUMNS, ROWS, Detector
-from astropix_stream.cli.showing.demo_page import open_page
 from astropix_stream.cli.showing.demo_pictures import PicturedRow
 
 READOUTS = [readout for _, readout in islice(Detector(seed=3, hits=5).readouts(), 200)]
@@ -69,9 +68,3 @@ def test_a_narrow_terminal_cuts_the_pictures_off(row, width):
 def test_missing_is_what_is_lost_or_did_not_come(sent, delivered, lost, missing):
     row: Any = SimpleNamespace(ledger=SimpleNamespace(delivered=delivered, lost=lost))
     assert demo._missing(row, sent) == missing
-
-
-def test_a_page_that_cannot_be_says_why():
-    with open_page("tcp://nowhere") as page:
-        assert page.where().startswith("not there: ")
-        assert "nowhere" in page.where()

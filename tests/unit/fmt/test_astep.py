@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from astropix_stream.errors import ConfigError, FormatError
@@ -18,8 +18,6 @@ SHARED = Path(__file__).parents[4] / "shared" / "data"
 # From a real file: a bad frame, then a column of layer 1 and one of layer 2.
 BAD = bytes.fromhex("07011162b2197051")
 ONE, TWO = bytes.fromhex("0a011c910b00ca4d917151"), bytes.fromhex("0a021c910b00e84d917151")
-
-thorough = settings(deadline=None, max_examples=300)
 
 whole = st.tuples(st.integers(1, 3), st.binary(min_size=9, max_size=9)).map(
     lambda frame: bytes([10, frame[0]]) + frame[1]
@@ -125,7 +123,6 @@ def test_the_rules_of_frames(data, extra, hits, bad_frames, noise, left, status)
     assert {bit.name for bit in Decoding if readout.decoding_status()[bit]} == set(status.split())
 
 
-@thorough
 @given(st.one_of(frame_like, st.binary(max_size=100)), st.one_of(st.none(), st.binary(max_size=12)))
 @example(b"\x0a\x00" * 30, None)
 def test_any_bytes_decode_as_the_rules_say(data, extra):
@@ -140,7 +137,6 @@ def test_any_bytes_decode_as_the_rules_say(data, extra):
     assert bool(readout.decoding_status()) or not (bad_frames or noise or left)
 
 
-@thorough
 @given(frame_like, st.lists(st.integers(0, 200), max_size=4))
 def test_a_stream_in_pieces_has_the_frames_of_the_whole(data, cuts):
     """What more bytes may decide is left over, and comes again with them."""

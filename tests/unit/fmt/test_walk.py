@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from astropix_stream.fmt import AstroPix3Readout, AstroPix4Readout, Decoding, Walk, reverse_bit_order
@@ -11,8 +11,6 @@ from astropix_stream.fmt import AstroPix3Readout, AstroPix4Readout, Decoding, Wa
 IDLE = b"\xbc\xff"
 WALKED = (AstroPix4Readout, AstroPix3Readout)
 TWO_HITS = "bcbc e08056e80da85403 bcbcbcbcbcbcbcbc e080d26f04ca3005 bcbcbcbcbcbc"
-
-thorough = settings(deadline=None, max_examples=300)
 
 idle = st.lists(st.sampled_from(IDLE), max_size=9).map(bytes)
 
@@ -122,7 +120,6 @@ def test_the_rules_of_decoding(data, extra, hits, left, status):
     assert found == (*expected, set(status.split()))
 
 
-@thorough
 @given(any_case())
 @example((AstroPix4Readout, b"\xe0" * 8 + b"\xbc" * 3 + b"\x00", None))
 @example((AstroPix3Readout, b"\x20" * 5 + b"\xbc" * 3 + b"\x00", None))
@@ -130,7 +127,6 @@ def test_any_bytes_decode_as_the_rules_say(case):
     assert decode(*case) == walk(*case)
 
 
-@thorough
 @given(
     st.sampled_from(WALKED),
     st.lists(st.tuples(idle, st.integers(0, 30), st.binary(min_size=7, max_size=7)), max_size=10),
