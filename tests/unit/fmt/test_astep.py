@@ -231,3 +231,25 @@ def test_the_real_file():
     assert (len(rows), len(readout.bad_frames()), readout.noise_bytes()) == (480, 20, 0)
     pixels, unpaired = pair_half_hits(readout.hits(), ASTEP.pixel_rule)
     assert (len(pixels), unpaired) == (221, 480 - 2 * 221)
+
+
+@thorough
+@given(st.one_of(frame_like, st.binary(max_size=100)), st.one_of(st.none(), st.binary(max_size=16)))
+@example(TWO[6:] + ONE, TWO[:6])
+@example(BAD[4:] + ONE, BAD[:4])
+@example(b"\x00" + ONE + b"\x00", None)
+def test_what_each_byte_is_agrees_with_the_frames(data, extra):
+    found = AStepReadout.spans(data, extra)
+    readout = AStepReadout(data, 0, 0)
+    frames = readout.find(extra)
+    sizes = dict.fromkeys(("start", "hit", "idle", "orphan", "extra", "dropped", "undecoded"), 0)
+    for span in found:
+        sizes[span.meaning] += span.end - span.begin
+    assert sum(sizes.values()) == len(data)
+    assert sizes["idle"] == sizes["undecoded"] == 0
+    assert sizes["start"] >= len(frames) - 1 or extra
+    if not extra:
+        assert sizes["start"] + sizes["hit"] == 11 * len(frames)
+        assert sizes["extra"] == len(readout.extra_bytes() or b"")
+        bad_bytes = sum(map(len, readout.bad_frames()))
+        assert sizes["dropped"] + sizes["orphan"] == bad_bytes + readout.noise_bytes()

@@ -189,3 +189,20 @@ def test_a_notebook_shows_a_table_and_decodes_nothing():
     assert not readout.decoded()
     many = AstroPix4Readout(bytes.fromhex("e08056e80da85403") * 101, 7, 11)
     assert "101 hits, the first 100 are shown" in many._repr_html_()
+
+
+class _Plain(fmt.Readout):
+    """Of a kind of one's own, that says no more than where its hits are."""
+
+    __slots__ = ()
+
+    UID = 77
+
+    def _parse(self, extra_bytes):
+        return [self.data()[1:4], b"not there", b"", self.data()[4:6]], None, 0
+
+
+def test_what_the_bytes_are_of_a_kind_of_ones_own():
+    spans = [(0, 1, "undecoded", None), (1, 2, "start", 0), (2, 4, "hit", 0), (4, 5, "start", 3),
+             (5, 6, "hit", 3), (6, 8, "undecoded", None), (8, 10, "idle", None)]  # fmt: skip
+    assert [tuple(span) for span in _Plain.spans(bytes(range(8)) + b"\xff\xff")] == spans

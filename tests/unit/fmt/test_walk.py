@@ -172,3 +172,21 @@ def test_a_walk_takes_any_start_bytes():
     """Also those with a meaning in a regular expression."""
     walk = Walk(3, b"]^-\\")
     assert walk.parse(b"]12^34-56\\78") == ([b"]12", b"^34", b"-56", b"\\78"], None, 0)
+
+
+@thorough
+@given(any_case())
+def test_what_each_byte_is_agrees_with_the_rules(case):
+    kind, data, extra = case
+    data = data.rstrip(b"\xff")
+    hits, left, status = walk(kind, data, extra)
+    division = kind.WALK.divide(data, extra)
+    assert division.at == len(data)
+    own = [data[span.begin : span.end] for span in division.spans if span.meaning in ("start", "hit")]
+    assert b"".join(own) == b"".join(hits["ORPHAN_BYTES_MATCHED" in status :])
+    meanings = {str(span.meaning) for span in division.spans}
+    assert ("orphan" in meanings) == any(bit.startswith("ORPHAN") for bit in status)
+    assert ("extra" in meanings) == (left is not None)
+    assert "dropped" in meanings or "INCOMPLETE_HIT_DROPPED" not in status
+    idle_runs = [data[span.begin : span.end] for span in division.spans if span.meaning == "idle"]
+    assert set(b"".join(idle_runs)) <= set(IDLE)
