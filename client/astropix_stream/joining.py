@@ -151,6 +151,13 @@ class Following:
             self._joiner.note(int(readout_ids[i]))
             self._last = i
 
+    def after(self, i: int, count: int) -> int:
+        """Return the position after `i` of the next of `count` readouts that is no duplicate."""
+        i += 1
+        while i < count and self.is_duplicate(i):
+            i += 1
+        return i
+
     def is_duplicate(self, i: int) -> bool:
         """Tell whether a readout came before."""
         return bool(self._duplicates) and bool(self._duplicates[i])
