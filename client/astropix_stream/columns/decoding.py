@@ -28,6 +28,7 @@ _MATCHED = 1 << Decoding.ORPHAN_BYTES_MATCHED
 _DROPPED = 1 << Decoding.ORPHAN_BYTES_DROPPED
 _NOT_USED = 1 << Decoding.ORPHAN_BYTES_NOT_USED
 _EXTRA = 1 << Decoding.VALID_EXTRA_BYTES
+_U32 = 0xFFFFFFFF
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -190,14 +191,11 @@ def decode_found(
     records = decoder.gather(readouts.raw, found.positions)
     if joined:  # it is the first hit of the second readout
         hits, seconds = b"".join(joined.values()), np.array([*joined], np.int64)
-        places = np.searchsorted(owners, seconds)
         first = decoder.gather(hits, np.arange(0, len(hits), len(hits) // len(joined)))
-        records, owners = np.insert(records, places, first), np.insert(owners, places, seconds)
+        records, owners = _merged(records, owners, first, seconds)
     if rest:
-        counts = [len(readout.find()) for readout in rest]
-        owners = np.concatenate((owners, np.repeat(found.unclean, counts)))
-        order = np.argsort(owners, kind="stable")
-        records, owners = np.concatenate((records, decoder.collect(rest)))[order], owners[order]
+        more = np.repeat(found.unclean, [len(readout.find()) for readout in rest])
+        records, owners = _merged(records, owners, decoder.collect(rest), more)
     hit_counts = np.bincount(owners, minlength=len(readouts.ids))
     table = make_table(kind, len(records)) if make_table else np.empty(len(records), hit_dtype(kind))
     decoder.fill(table, records)
@@ -205,6 +203,17 @@ def decode_found(
     table["timestamp"] = readouts.timestamps[owners]
     table["decoding_order"] = np.arange(len(records)) - offsets_of(hit_counts)[owners]
     return Decoded(table, readouts.ids, readouts.timestamps, hit_counts, _statuses(readouts, found))
+
+
+def _merged(records: NDArray[Any], owners: Ints, more: NDArray[Any], of: Ints) -> tuple[NDArray[Any], Ints]:
+    """Put more records among those that there are, in the order of the readouts that they are of."""
+    places = np.searchsorted(owners, of) + np.arange(len(of))
+    old = np.ones(len(owners) + len(of), bool)
+    old[places] = False
+    all_records, all_owners = np.empty(len(old), records.dtype), np.empty(len(old), np.int64)
+    all_records[old], all_records[places] = records, more
+    all_owners[old], all_owners[places] = owners, of
+    return all_records, all_owners
 
 
 def _statuses(readouts: Readouts, found: Found) -> NDArray[np.uint8]:
@@ -255,6 +264,8 @@ def _join(
     joined: dict[int, bytes] = {}
     rest: dict[int, Readout[Any]] = {}
     statuses, count = _statuses(readouts, found), len(readouts.ids)
+    if not len(found.unclean) and not follow.duplicates and count and not continues_anywhere:
+        return _join_clean(kind, readouts, found, follow), rest
     unclean = set(found.unclean.tolist())
     pieces = _split_pieces(readouts.raw, found, statuses)
     turns = sorted(unclean.union(pieces))
@@ -275,15 +286,52 @@ def _join(
                 _add(turns, unclean, follow.after(i, count), count)
         else:
             orphans, left = pieces[i]
-            if extra and orphans:
-                hit = extra + orphans.rstrip(IDLE)
-                whole = len(hit) == kind.hit_class.SIZE
-                statuses[i] ^= _NOT_USED | (_MATCHED if whole else _DROPPED)
-                if whole:
-                    joined[i] = hit
+            if extra and orphans and (hit := _joined(kind, statuses, i, extra, orphans)):
+                joined[i] = hit
         follow.give(i, ids, left)
     follow.end(ids)
     return joined, rest
+
+
+def _join_clean(kind: Kind, readouts: Readouts, found: Found, follow: Following) -> dict[int, bytes]:
+    """Do what `_join` does where all readouts are clean and each is given bytes by the one before it."""
+    joined: dict[int, bytes] = {}
+    if found.orphans is None or found.extras is None:
+        follow.end(readouts.ids)
+        return joined
+    raw, ids, statuses = readouts.raw, readouts.ids, _statuses(readouts, found)
+    takers = np.flatnonzero(statuses & _NOT_USED)
+    if len(takers) and takers[0] == 0:
+        takers = takers[1:]
+        begin, end = found.orphans[0].tolist()
+        extra = follow.take(0, ids)
+        if extra:
+            statuses[0] ^= _NOT_USED | _DROPPED
+            if len(hit := extra + raw[begin:end].rstrip(IDLE)) == kind.hit_class.SIZE:
+                joined[0] = hit
+    takers = takers[(statuses[takers - 1] & _EXTRA) != 0]
+    statuses[takers] ^= _NOT_USED | _DROPPED
+    goes_on = ids[takers] == ids[takers - 1] + 1 & _U32
+    if follow.run_starts:
+        goes_on &= ~np.isin(takers, [*follow.run_starts])
+    takers, size = takers[goes_on], kind.hit_class.SIZE
+    orphans, extras = found.orphans[takers].tolist(), found.extras[takers - 1].tolist()
+    for i, (begin, end), (first, last) in zip(takers.tolist(), orphans, extras, strict=True):
+        hit = raw[first:last] + raw[begin:end].rstrip(IDLE)
+        if len(hit) == size:
+            joined[i] = hit
+    statuses[[*joined]] ^= _DROPPED | _MATCHED
+    first, last = found.extras[-1].tolist()
+    follow.give(len(ids) - 1, ids, raw[first:last] or None)
+    return joined
+
+
+def _joined(kind: Kind, statuses: NDArray[np.uint8], i: int, extra: bytes, orphans: bytes) -> bytes:
+    """Put a hit together, and say so in the status of the second readout; return nothing if it is none."""
+    hit = extra + orphans.rstrip(IDLE)
+    whole = len(hit) == kind.hit_class.SIZE
+    statuses[i] ^= _NOT_USED | (_MATCHED if whole else _DROPPED)
+    return hit if whole else b""
 
 
 def _add(turns: list[int], unclean: set[int], i: int, count: int) -> None:
