@@ -347,7 +347,15 @@ class Relay:
 
     def _watch(self) -> None:
         """Watch every descriptor. All anew, since a socket that took another's place has its number."""
+        try:
+            poller = select.epoll()
+        except OSError as error:
+            if self._poller is None:
+                raise
+            _log.warning("cannot look for new sockets: %s", error.strerror)
+            return
         self._close_poller()
+        self._poller = poller
         self._watched = {
             number: stream for stream in self.streams if (number := stream.inlet.fileno()) is not None
         }
@@ -359,7 +367,6 @@ class Relay:
             ),
             default=0.0,
         )
-        self._poller = select.epoll()
         for fd in (
             self._wake.fileno(),
             *self.endpoints.filenos(),
