@@ -99,6 +99,7 @@ _SENTENCES = {
     "tuple_type": "{shown} is not a list",
     "model_type": "{shown} is not a mapping of keys to values",
     "literal_error": "{shown} is not one of {expected}",
+    "enum": "{shown} is not one of {expected}",
 }
 
 
