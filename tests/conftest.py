@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import random
 import shutil
@@ -30,6 +31,7 @@ settings.register_profile("same", settings.get_profile("tests"), derandomize=Tru
 settings.load_profile("tests")
 
 TESTS = Path(__file__).parent
+_numbers = itertools.count()
 SHARED = TESTS.parents[1] / "shared"
 FDS = Path("/proc/self/fd")
 
@@ -96,6 +98,13 @@ def sender(group, port):
     """Sends to the group on the loopback interface."""
     with MulticastSender(group, port, 0, interface="127.0.0.1") as sender:
         yield sender
+
+
+@pytest.fixture(autouse=True)
+def own_state(monkeypatch, tmp_path_factory):
+    """Let no page of a test find what the page of another one has saved."""
+    folder = tmp_path_factory.getbasetemp() / f"state-{next(_numbers)}"
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
 
 
 @pytest.fixture(autouse=True)

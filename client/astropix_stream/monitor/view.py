@@ -290,7 +290,7 @@ def make_view(accumulator: Accumulator, choice: Choice, now: Moment, reset: Rese
         per_readout_outline=per_readout_outline * scale,
         problems=counts.problems,
         scale=scale,
-        hot=_find_hot(counts.hit_map, geometry, chips),
+        hot=find_hot(counts.hit_map, geometry, chips)[:MAX_HOT],
         series=accumulator.rates.last(60.0 * choice.window_min, now.s),
     )
 
@@ -425,7 +425,7 @@ def shown_problems(view: View) -> dict[str, int]:
     return {names.get(name, name): count for name, count in found if count or name in names}
 
 
-def _find_hot(hit_map: Ints, geometry: Geometry, chips: Sequence[int]) -> tuple[HotPixel, ...]:
+def find_hot(hit_map: Ints, geometry: Geometry, chips: Sequence[int]) -> tuple[HotPixel, ...]:
     """Find the pixels that stand out from those around them: a beam spot does not, its slopes are gentle."""
     found = []
     rows, columns = _extent(hit_map, geometry)
@@ -437,7 +437,7 @@ def _find_hot(hit_map: Ints, geometry: Geometry, chips: Sequence[int]) -> tuple[
             HotPixel(Pixel(chip, column, row), int(pixels[row, column]), float(pixels[row, column] / total))
             for row, column in np.argwhere(hot).tolist()
         ]
-    return tuple(sorted(found, key=lambda one: -one.hits)[:MAX_HOT])
+    return tuple(sorted(found, key=lambda one: -one.hits))
 
 
 def _around(pixels: Ints) -> Floats:

@@ -163,6 +163,7 @@ globalThis.apx = (() => {
     for (const [name, value] of Object.entries(words)) if (typeof value == "string") setText(name, value)
     if (words.state) find(".state").dataset.state = words.state
     if (words.runs) showRun(words)
+    if (words.desk) desk.say(words.desk)
     showState()
     talk.seen = words.redraw
   }
@@ -364,7 +365,8 @@ globalThis.apx = (() => {
 
   function showState() {
     const {state = "connecting", sign = "", source = ""} = shown
-    setTitle(`${sign} ${state}: AstroPix, ${source}`, ...(ICONS[state] ?? ["#a3246b", "✕"]))
+    const alarms = desk.title()
+    setTitle(`${alarms}${sign} ${state}: AstroPix, ${source}`, ...(alarms ? ["#b3261e", "▲"] : ICONS[state] ?? ["#a3246b", "✕"]))
   }
 
   function setTitle(title, colour, sign) {
