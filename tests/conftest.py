@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import random
 import shutil
@@ -23,11 +24,14 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# For who changes what a property is about: pytest --hypothesis-profile=thorough tests/unit/…
+settings.register_profile("thorough", settings.get_profile("tests"), max_examples=1000)
 # The same examples on each run, for a figure that does not change by itself (tests/coverage_by_file.py).
 settings.register_profile("same", settings.get_profile("tests"), derandomize=True, max_examples=20)
 settings.load_profile("tests")
 
 TESTS = Path(__file__).parent
+_numbers = itertools.count()
 SHARED = TESTS.parents[1] / "shared"
 FDS = Path("/proc/self/fd")
 
@@ -94,6 +98,13 @@ def sender(group, port):
     """Sends to the group on the loopback interface."""
     with MulticastSender(group, port, 0, interface="127.0.0.1") as sender:
         yield sender
+
+
+@pytest.fixture(autouse=True)
+def own_state(monkeypatch, tmp_path_factory):
+    """Let no page of a test find what the page of another one has saved."""
+    folder = tmp_path_factory.getbasetemp() / f"state-{next(_numbers)}"
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
 
 
 @pytest.fixture(autouse=True)

@@ -60,6 +60,9 @@ def own_tests(path):
     source, unit = next(
         (root, unit) for package, (root, unit) in PACKAGES.items() if path.is_relative_to(root / package)
     )
+    if path.parent.name == "checking" and path.stem != "quantities":
+        # The checked configuration is one thing, which the relay's own tests look at from all sides.
+        return (UNIT / "daemon/test_configuration.py",)
     inside = list(path.relative_to(source).with_suffix("").parts[1:])  # without the package's name
     if inside[-1] == "__init__":
         inside.pop()
@@ -70,7 +73,6 @@ def own_tests(path):
             return tuple(found)
         if found := sorted((folder / name).glob("test_*.py")):
             return tuple(found)
-    # The checked configuration is one thing, which the relay's own tests look at from all sides.
     return (UNIT / "daemon/test_configuration.py",) if unit.name == "shared" else ()
 
 

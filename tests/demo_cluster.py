@@ -87,7 +87,9 @@ def start_all(directory, log):
     simulator = Part("simulator", log, apx, *daq)
     url = f"nats://{','.join(f'127.0.0.1:{port}' for port in clients)}?stream=astropix"
     page_port = free_port(PORTS["tcp"])
-    page = Part("page", log, apx, "monitor", f"{url}&start=oldest", "--listen", f"127.0.0.1:{page_port}")
+    page = Part(
+        "page", log, apx, "monitor", f"{url}&start=oldest", "--no-state", "--listen", f"127.0.0.1:{page_port}"
+    )
     parts = {"1": nodes[0], "2": nodes[1], "3": nodes[2], "b": bridge, "r": relay}
     return parts, [*nodes, relay, bridge, simulator, page], url, page_port
 

@@ -114,7 +114,7 @@ class Following:
     """
 
     def __init__(self, joiner: Joiner, run_starts: Collection[int], duplicates: bytes) -> None:
-        self._joiner, self._run_starts, self._duplicates = joiner, run_starts, duplicates
+        self._joiner, self.run_starts, self.duplicates = joiner, run_starts, duplicates
         self._last = -1  # position of the latest readout that the joiner knows of
 
     @property
@@ -131,7 +131,7 @@ class Following:
         if self.is_duplicate(i):
             return None
         self._pass_by(i - 1, readout_ids)
-        return self._joiner.extra_for(int(readout_ids[i]), begins_run=i in self._run_starts)
+        return self._joiner.extra_for(int(readout_ids[i]), begins_run=i in self.run_starts)
 
     def give(self, i: int, readout_ids: Any, extra: bytes | None) -> None:
         """Note what a readout, for which `take` was called, leaves to the next."""
@@ -151,6 +151,13 @@ class Following:
             self._joiner.note(int(readout_ids[i]))
             self._last = i
 
+    def after(self, i: int, count: int) -> int:
+        """Return the position after `i` of the next of `count` readouts that is no duplicate."""
+        i += 1
+        while i < count and self.is_duplicate(i):
+            i += 1
+        return i
+
     def is_duplicate(self, i: int) -> bool:
         """Tell whether a readout came before."""
-        return bool(self._duplicates) and bool(self._duplicates[i])
+        return bool(self.duplicates) and bool(self.duplicates[i])

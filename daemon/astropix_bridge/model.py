@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from astropix_daemon.addresses import ListenAddress
-from astropix_daemon.checking import Finding, Rules
-from astropix_daemon.quantities import Duration, Size, show
+from astropix_stream.checking.quantities import Duration, Size, show
+from astropix_stream.checking.rules import Finding, Rules
 from astropix_stream.log.messages import check_site
 from astropix_stream.url import parse_url
 from astropix_stream.wire import check_stream_name
@@ -173,7 +173,7 @@ _RULES = Rules(BridgeConfig, SECTIONS, FLAGS, contradictions)
 def load_config(
     text: str, *, file: str = "<config>", overrides: Mapping[str, object] | None = None
 ) -> BridgeConfig:
-    """Check a configuration file's text as a whole; the parameters are those of `checking.Rules.load`.
+    """Check a configuration file's text as a whole; the parameters are those of `checking.rules.Rules.load`.
 
     Raises
     ------

@@ -12,10 +12,10 @@ from astropix_bridge.metrics import Sample, metrics, states
 from astropix_bridge.model import BridgeConfig
 from astropix_bridge.stream import StreamWriter
 from astropix_daemon.addresses import parse_listen_address
-from astropix_daemon.checking import changed_keys
 from astropix_daemon.metrics_server import MetricsServer
 from astropix_relay.host import logs, systemd
 from astropix_stream import __version__, clock
+from astropix_stream.checking.rules import changed_keys
 from astropix_stream.errors import ConfigError
 from astropix_stream.log.access import check_installed, end, wait
 from astropix_stream.log.messages import stream_name

@@ -9,8 +9,8 @@ from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from astropix_daemon.quantities import show
 from astropix_stream.addresses import canonical, check_address, is_address, is_multicast, joined
+from astropix_stream.checking.quantities import show
 from astropix_stream.errors import ConfigError
 
 

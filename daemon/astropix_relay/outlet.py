@@ -57,7 +57,9 @@ class Outlet:
     def check(self) -> None:
         """Open what is still to be opened; look which addresses are ours."""
         group, port = self.config.destination
-        self._addresses = frozenset(address for _, address in interfaces.addresses(6 if ":" in group else 4))
+        with contextlib.suppress(OSError):  # no descriptor is free: they are those of before
+            found = interfaces.addresses(6 if ":" in group else 4)
+            self._addresses = frozenset(address for _, address in found)
         if self._sender is not None or self.stopped:
             return
         try:

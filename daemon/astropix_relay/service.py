@@ -12,33 +12,26 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import zmq
 
 from astropix_daemon.addresses import parse_listen_address
 from astropix_daemon.metrics_server import MetricsServer
 from astropix_relay.clients import connections
-from astropix_relay.clients.archive import Archive
-from astropix_relay.clients.gate import Gate
-from astropix_relay.clients.handover import Handover, Listener
-from astropix_relay.clients.publisher import Publisher
-from astropix_relay.clients.security import Clients, load_clients, load_secret
+from astropix_relay.clients.endpoints import Endpoints
+from astropix_relay.clients.handover import Handover
+from astropix_relay.clients.security import load_clients
 from astropix_relay.configuration.loading import Changes, differences
 from astropix_relay.configuration.model import Config, StreamConfig
-from astropix_relay.core import StreamCore
-from astropix_relay.forwarding import ForwardingCore
 from astropix_relay.history import History
 from astropix_relay.host import logs, queues, reloads, systemd
-from astropix_relay.inlet import Inlet
 from astropix_relay.metrics import Sample, StreamSample, Turns, metrics, states
 from astropix_relay.outlet import Outlets
-from astropix_relay.streams import CascadeStream, GroupStream, Stream
-from astropix_relay.upstream import Upstream
-from astropix_stream import __version__, clock, wire
+from astropix_relay.streams import GroupStream, Stream, Streams
+from astropix_stream import __version__, clock
 from astropix_stream.errors import ConfigError
 from astropix_stream.gathering import Gathering
-from astropix_stream.multicast.datagrams import fill, make_buffer, safe_rest_s
+from astropix_stream.multicast.datagrams import fill, safe_rest_s
 from astropix_stream.multicast.rejoining import Cause
 
 _log = logging.getLogger(__name__)
@@ -82,9 +75,7 @@ class Relay:
         self._turns = Turns()
         # 53 bits, since JSON numbers lose the rest in many languages
         self.relay_id = secrets.randbits(53)
-        self._clients: Clients = {}
         self._gathering = Gathering(config.publish.max_delay)
-        self._buffer = make_buffer()
         self._watched: dict[int, Stream] = {}
         self._poller: select.epoll | None = None
         self._due_s = 0.0  # when to attend to all else than readouts
@@ -94,11 +85,8 @@ class Relay:
         self._stopping = False
         self._load = load or (lambda: config)
         self._reload_asked = False
-        self._removed: dict[str, Stream] = {}
         self._handover = Handover()
-        self._host = socket.gethostname()
         self._hello = b"apx/hello\0{}"
-        self._use([])
         try:
             with contextlib.ExitStack() as opened:
                 self._open(opened, config)
@@ -122,14 +110,16 @@ class Relay:
         self.metrics = _open_metrics(config)
         if self.metrics is not None:
             opened.callback(self.metrics.close)
-        self.gate = self._open_gate(context, config)
-        opened.callback(self.gate.close)
-        size = config.history.size
-        self.histories = {stream.name: History(size) for stream in config.streams} if size else {}
-        self.archive = self._open_archive(opened, context, config)
-        self.publisher = self._open_publisher(opened, context, config)
-        self._use([self._open_stream(stream) for stream in config.streams])
-        opened.callback(self._close_inlets)
+        histories: dict[str, History] = {}
+        self.endpoints = Endpoints(
+            context, config, self._handover, relay_id=self.relay_id, histories=histories, hello=self._hello
+        )
+        opened.callback(self.endpoints.close)
+        self.publisher, self.archive = self.endpoints.publisher, self.endpoints.archive
+        self.gate = self.endpoints.gate
+        self._streams = Streams(config, self.relay_id, self.endpoints, histories, self._handover)
+        opened.callback(self._streams.close)
+        self._streams.open(config.streams)
         opened.callback(self._close_poller)
         self.outlets = Outlets(config.outputs)
         opened.callback(self.outlets.close)
@@ -137,83 +127,17 @@ class Relay:
         self._greet()
         self._handover.close_rest()
 
-    def _open_gate(self, context: "zmq.Context[zmq.Socket[bytes]]", config: Config) -> Gate:
-        publish, security = config.publish, config.security
-        options: dict[str, Any] = {"max_clients": publish.max_clients, "never_refuse": publish.never_refuse}
-        if security is None:
-            return Gate(context, **options)
-        self._clients = load_clients(security)
-        return Gate(context, **options, pair=load_secret(security), provider=self._clients.get)
-
-    def _open_listener(self, opened: contextlib.ExitStack, endpoint: str, key: str) -> Listener:
-        listener = Listener(endpoint, self._handover, key)
-        opened.callback(listener.close)
-        return listener
-
-    def _open_archive(
-        self, opened: contextlib.ExitStack, context: "zmq.Context[zmq.Socket[bytes]]", config: Config
-    ) -> Archive | None:
-        endpoint = config.history_endpoint()
-        if endpoint is None:
-            return None
-        listener = self._open_listener(opened, endpoint, "history.endpoint")
-        archive = Archive(context, listener, self.relay_id, self.histories, self.gate)
-        opened.callback(archive.close)
-        return archive
-
-    def _open_publisher(
-        self, opened: contextlib.ExitStack, context: "zmq.Context[zmq.Socket[bytes]]", config: Config
-    ) -> Publisher:
-        listener = self._open_listener(opened, config.publish.endpoint, "publish.endpoint")
-        queue = config.publish.subscriber_queue
-        publisher = Publisher(context, listener, self._hello, queue, self.gate)
-        opened.callback(publisher.close)
-        return publisher
-
-    def _pack_hello(self) -> bytes:
-        """Say which streams there are; of one that no relay above has told yet nothing is known."""
-        told = {stream.core.name: stream.told() for stream in self.streams}
-        streams = {name: uid for name, (uid, _) in told.items() if uid is not None}
-        strides = {name: told[name][1] for name in streams}
-        relay_ids = {s.core.name: s.core.relay_id for s in self.streams if s.core.name in streams}
-        port = self._history_port()
-        return wire.pack_hello(wire.Hello(self.relay_id, __version__, streams, port, strides, relay_ids))
-
     def _greet(self) -> None:
         """Let new connections be told what is known now."""
-        hello = self._pack_hello()
+        hello = self._streams.pack_hello()
         if hello != self._hello:
             self._hello = hello
             self.publisher.greet(hello)
 
-    def _use(self, streams: list[Stream]) -> None:
-        self.streams = streams
-        self._groups = [stream for stream in streams if isinstance(stream, GroupStream)]
-        self._cascades = [stream for stream in streams if isinstance(stream, CascadeStream)]
-
-    def _open_stream(self, config: StreamConfig) -> Stream:
-        options: dict[str, Any] = {
-            "history": self.histories.get(config.name),
-            "history_port": self._history_port(),
-            "host": self._host,
-            "address": self._address(),
-        }
-        if config.upstreams:
-            upstream = Upstream(config, oldest=bool(self.config.history.size))
-            return CascadeStream(
-                upstream, ForwardingCore(config.name, self.relay_id, config.upstreams, **options)
-            )
-        core = StreamCore(config.name, self.relay_id, stride=config.stride, **options)
-        return GroupStream(Inlet(config, self._handover, core.replace_socket, self._buffer), core)
-
-    def _address(self) -> str:
-        """Return where we publish, as others reach it as far as we know."""
-        return self.publisher.endpoint.replace("//0.0.0.0:", f"//{self._host}:").replace(
-            "//[::]:", f"//{self._host}:"
-        )
-
-    def _history_port(self) -> int | None:
-        return None if self.archive is None else self.archive.port
+    @property
+    def streams(self) -> list[Stream]:
+        """The streams that there are."""
+        return self._streams.all
 
     def run(self) -> None:
         """Relay until `stop` is called; then publish what still waits, and close."""
@@ -294,10 +218,6 @@ class Relay:
         """Close every socket; a second call does nothing."""
         self._opened.close()
 
-    def _close_inlets(self) -> None:
-        for stream in self.streams:
-            stream.inlet.let_go()
-
     def _reload(self) -> None:
         """Take up new streams and client keys, as a whole or not at all."""
         self._reload_asked = False  # before the byte is read, so that a signal in between is not forgotten
@@ -316,7 +236,7 @@ class Relay:
         else:
             self._take_up_outputs(new)
             self._take_up(differences(self.config, new), new.streams)
-            self._take_up_clients(clients)
+            self.endpoints.use_clients(clients)
             reloads.answer("")
         systemd.notify(READY=1)
 
@@ -328,60 +248,13 @@ class Relay:
     def _take_up(self, changes: Changes, streams: tuple[StreamConfig, ...]) -> None:
         for key in changes.restart:
             _log.warning("%s: the change waits for a restart", key, extra=logs.ALWAYS)
-        before = {stream.core.name: stream for stream in self.streams}
-        for config in changes.removed:
-            self._remove_stream(before.pop(config.name))
-        for config in changes.changed:
-            if _is_cascade(before[config.name]) == bool(config.upstreams):
-                before[config.name].reconfigure(config)
-            else:  # its numbers are no longer those of before
-                self._remove_stream(before.pop(config.name))
-                before[config.name] = self._add_stream(config)
-        for config in changes.added:
-            before[config.name] = self._add_stream(config)
-        self._use([before[config.name] for config in streams])
+        self._streams.take_up(changes, streams)
         # What waits for a restart stays as it was, so that the next reload names it again.
         self.config = self.config.model_copy(update={"streams": streams})
         self._check_inlets()
         self._greet()
         counts = (len(changes.added), len(changes.removed), len(changes.changed))
         _log.info("reloaded; streams: %d added, %d removed, %d changed", *counts)
-
-    def _add_stream(self, config: StreamConfig) -> Stream:
-        """Open a stream. One that was there before goes on with its numbers: the relay is the same."""
-        if self.config.history.size:
-            self.histories[config.name] = History(self.config.history.size)
-        stream = self._open_stream(config)
-        old = self._removed.pop(config.name, None)
-        if old is not None and isinstance(old, GroupStream) and isinstance(stream, GroupStream):
-            old.core.history = stream.core.history
-            if stream.core.history is not None:
-                stream.core.history.next = old.core.sequence
-            stream = old
-            stream.reconfigure(config)
-        return stream
-
-    def _remove_stream(self, stream: Stream) -> None:
-        stream.inlet.close()
-        stream.core.membership(False, "the relay's configuration has it no more")
-        if stream.core.known:
-            self.publisher.publish(stream.core.beat(clock.now()))
-        self.histories.pop(stream.core.name, None)
-        stream.core.history = None
-        self._removed[stream.core.name] = stream
-
-    def _take_up_clients(self, clients: Clients) -> None:
-        removed = [name for key, name in self._clients.items() if key not in clients]
-        added = [name for key, name in clients.items() if key not in self._clients]
-        self._clients = clients
-        self.gate.provider = clients.get
-        if added:
-            _log.info("clients now allowed: %s", ", ".join(added))
-        if removed:
-            _log.info("clients no longer allowed: %s; all connections are closed", ", ".join(removed))
-            self.publisher.drop_clients()
-            if self.archive is not None:
-                self.archive.drop_clients()
 
     def _drain(self, streams: Sequence[Stream]) -> None:
         """Publish what waits in these sockets, and note how long to let more gather."""
@@ -412,7 +285,7 @@ class Relay:
 
     def _forward(self) -> None:
         """Publish what the relays above have. What is left over keeps their descriptors readable."""
-        for inlet, core in self._cascades:
+        for inlet, core in self._streams.cascades:
             arrived = inlet.read()
             now = clock.now()
             for _, _, batch in arrived.brought:
@@ -426,15 +299,15 @@ class Relay:
 
     def _refuse_loops(self) -> None:
         """Stop inputs and outputs that feed themselves."""
-        for inlet, core in self._cascades:
+        for inlet, core in self._streams.cascades:
             for url, way in core.ways().items():
                 if any(hop.id == self.relay_id for hop in way):
                     names = " -> ".join(hop.address or hop.name for hop in way)
-                    inlet.stop(url, f"a loop: it is fed by us ({names} -> {self._address()})")
+                    inlet.stop(url, f"a loop: it is fed by us ({names} -> {self._streams.address})")
             for source in core.sources_above():
                 self.outlets.refuse_loop(source, core.name)
         if self.outlets.all:
-            for _, joined in self._groups:
+            for _, joined in self._streams.groups:
                 for source in joined.ledger.sources():
                     self.outlets.refuse_loop(source, joined.name)
 
@@ -449,7 +322,7 @@ class Relay:
             beat = core.beat(now) if final and core.known else core.tick(now)
             if beat is not None:
                 self.publisher.publish(beat)
-        if self._cascades:
+        if self._streams.cascades:
             self._greet()
         if now.s >= self._next_check_s:
             self._refuse_loops()
@@ -474,28 +347,32 @@ class Relay:
 
     def _watch(self) -> None:
         """Watch every descriptor. All anew, since a socket that took another's place has its number."""
+        try:
+            poller = select.epoll()
+        except OSError as error:
+            if self._poller is None:
+                raise
+            _log.warning("cannot look for new sockets: %s", error.strerror)
+            return
         self._close_poller()
+        self._poller = poller
         self._watched = {
             number: stream for stream in self.streams if (number := stream.inlet.fileno()) is not None
         }
         self._gathering.safe_s = min(
             (
                 safe_rest_s(stream.inlet.granted_buffer)
-                for stream in self._groups
+                for stream in self._streams.groups
                 if stream.inlet.fileno() is not None
             ),
             default=0.0,
         )
-        self._poller = select.epoll()
         for fd in (
             self._wake.fileno(),
-            self.publisher.fileno(),
-            *self.gate.filenos(),
-            self.archive and self.archive.fileno(),
+            *self.endpoints.filenos(),
             *self._watched,
         ):
-            if fd is not None:
-                self._poller.register(fd, select.EPOLLIN)
+            self._poller.register(fd, select.EPOLLIN)
 
     def _close_poller(self) -> None:
         if self._poller is not None:
@@ -526,7 +403,7 @@ class Relay:
                 for _, core in self.streams:
                     core.settle()  # into the histories that are asked
                 self.archive.answer()
-        if self._cascades:
+        if self._streams.cascades:
             self._forward()  # also to look after connections that tell nothing
         self._beat()
         self._answer_subscriptions()  # after the last send, which may have taken in what the descriptor tells
@@ -541,10 +418,6 @@ class Relay:
 
     def _beats_due_s(self) -> list[float]:
         return [stream.core.beat_due_s() for stream in self.streams]
-
-
-def _is_cascade(stream: Stream) -> bool:
-    return isinstance(stream, CascadeStream)
 
 
 def _sample_stream(stream: Stream, now: clock.Moment) -> StreamSample:

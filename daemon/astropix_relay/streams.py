@@ -1,12 +1,20 @@
-"""A stream's way through the relay: its way in, and what is published of it."""
+"""The streams' ways through the relay: the way in of each, and what is published of it."""
 
-from typing import NamedTuple
+import socket
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from astropix_relay.configuration.model import StreamConfig
+from astropix_relay.clients.endpoints import Endpoints
+from astropix_relay.clients.handover import Handover
+from astropix_relay.configuration.loading import Changes
+from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.core import StreamCore
 from astropix_relay.forwarding import ForwardingCore
+from astropix_relay.history import History
 from astropix_relay.inlet import Inlet
 from astropix_relay.upstream import Upstream
+from astropix_stream import __version__, clock, wire
+from astropix_stream.multicast.datagrams import make_buffer
 
 
 class GroupStream(NamedTuple):
@@ -43,3 +51,129 @@ class CascadeStream(NamedTuple):
 
 
 Stream = GroupStream | CascadeStream
+
+
+class Streams:
+    """The streams that there are, by a configuration that may change while the relay runs.
+
+    Parameters
+    ----------
+    config
+        What is the same for all streams.
+    relay_id
+        Random number of this start of the relay.
+    endpoints
+        Where they are published.
+    histories
+        By the streams' names; each stream that is opened puts its own there.
+    handover
+        Where their sockets are kept.
+
+    Attributes
+    ----------
+    all : list of GroupStream or CascadeStream
+        In the configuration's order.
+    groups, cascades : list
+        Those that come from a group, and those that come from other relays.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        relay_id: int,
+        endpoints: Endpoints,
+        histories: dict[str, History],
+        handover: Handover,
+    ) -> None:
+        self._history_size = config.history.size
+        self._relay_id = relay_id
+        self._endpoints = endpoints
+        self._histories = histories
+        self._handover = handover
+        self._host = socket.gethostname()
+        self._buffer = make_buffer()
+        self._removed: dict[str, Stream] = {}
+        self._use([])
+
+    def _use(self, streams: list[Stream]) -> None:
+        self.all = streams
+        self.groups = [stream for stream in streams if isinstance(stream, GroupStream)]
+        self.cascades = [stream for stream in streams if isinstance(stream, CascadeStream)]
+
+    @property
+    def address(self) -> str:
+        """Where we publish, as others reach it as far as we know."""
+        endpoint = self._endpoints.publisher.endpoint
+        return endpoint.replace("//0.0.0.0:", f"//{self._host}:").replace("//[::]:", f"//{self._host}:")
+
+    def pack_hello(self) -> bytes:
+        """Say which streams there are; of one that no relay above has told yet nothing is known."""
+        told = {stream.core.name: stream.told() for stream in self.all}
+        streams = {name: uid for name, (uid, _) in told.items() if uid is not None}
+        strides = {name: told[name][1] for name in streams}
+        relay_ids = {s.core.name: s.core.relay_id for s in self.all if s.core.name in streams}
+        port = self._endpoints.history_port
+        return wire.pack_hello(wire.Hello(self._relay_id, __version__, streams, port, strides, relay_ids))
+
+    def open(self, configs: Sequence[StreamConfig]) -> None:
+        """Open the first ones; none is joined before its inlet is checked."""
+        self._use([self._add(config) for config in configs])
+
+    def take_up(self, changes: Changes, configs: Sequence[StreamConfig]) -> None:
+        """Add, remove and change streams, so that they are as in `configs`."""
+        before = {stream.core.name: stream for stream in self.all}
+        for config in changes.removed:
+            self._remove(before.pop(config.name))
+        for config in changes.changed:
+            stream = before[config.name]
+            if isinstance(stream, CascadeStream) == bool(config.upstreams):
+                stream.reconfigure(config)
+            else:  # its numbers are no longer those of before
+                self._remove(stream)
+                before[config.name] = self._add(config)
+        for config in changes.added:
+            before[config.name] = self._add(config)
+        self._use([before[config.name] for config in configs])
+
+    def _add(self, config: StreamConfig) -> Stream:
+        """Open a stream. One that was there before goes on with its numbers: the relay is the same."""
+        if self._history_size:
+            self._histories[config.name] = History(self._history_size)
+        stream = self._make(config)
+        old = self._removed.pop(config.name, None)
+        if isinstance(old, GroupStream) and isinstance(stream, GroupStream):
+            old.core.history = stream.core.history
+            if stream.core.history is not None:
+                stream.core.history.next = old.core.sequence
+            stream = old
+            stream.reconfigure(config)
+        return stream
+
+    def _make(self, config: StreamConfig) -> Stream:
+        options: dict[str, Any] = {
+            "history": self._histories.get(config.name),
+            "history_port": self._endpoints.history_port,
+            "host": self._host,
+            "address": self.address,
+        }
+        if config.upstreams:
+            upstream = Upstream(config, oldest=bool(self._history_size))
+            return CascadeStream(
+                upstream, ForwardingCore(config.name, self._relay_id, config.upstreams, **options)
+            )
+        core = StreamCore(config.name, self._relay_id, stride=config.stride, **options)
+        return GroupStream(Inlet(config, self._handover, core.replace_socket, self._buffer), core)
+
+    def _remove(self, stream: Stream) -> None:
+        stream.inlet.close()
+        stream.core.membership(False, "the relay's configuration has it no more")
+        if stream.core.known:
+            self._endpoints.publisher.publish(stream.core.beat(clock.now()))
+        self._histories.pop(stream.core.name, None)
+        stream.core.history = None
+        self._removed[stream.core.name] = stream
+
+    def close(self) -> None:
+        """Close all sockets; those that are kept for the next process stay joined."""
+        for stream in self.all:
+            stream.inlet.let_go()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from astropix_stream.cli.showing.demo_page import open_page
 from network.hosts import wait_until
 from programs import Program
 
@@ -57,3 +58,9 @@ def test_the_live_page_shows_what_the_demo_sends():
 def state(page):
     with urllib.request.urlopen(f"{page}/api/state.json", timeout=5) as answer:
         return json.load(answer)
+
+
+def test_a_page_that_cannot_be_says_why():
+    with open_page("tcp://nowhere") as page:
+        assert page.where().startswith("not there: ")
+        assert "nowhere" in page.where()

@@ -1,22 +1,18 @@
 """`apx top` as a program: on a terminal, in a pipe, and for programs."""
 
 import contextlib
-import fcntl
 import json
-import os
 import re
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 
 import pytest
 
 from astropix_relay.configuration.loading import default_config
 from programs import TIMEOUT, Program
 from relays import running
+from terminals import Terminal
 
 APX = (sys.executable, "-m", "astropix_stream.cli")
 ALTERNATE, NORMAL, SHOW_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
@@ -100,44 +96,6 @@ def test_a_reader_that_ends_is_no_error(url):
     assert "Traceback" not in done.stderr
 
 
-class Terminal:
-    """A program on a terminal of its own, whose size can change."""
-
-    def __init__(self, *argv):
-        self._master, slave = os.openpty()
-        self.settings = termios.tcgetattr(slave)
-        self._slave = slave
-        self.resize(100, 20)
-        environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-        self.process = subprocess.Popen(
-            argv, stdin=slave, stdout=slave, stderr=slave, env=environment | {"TERM": "xterm-256color"},
-            start_new_session=True,
-        )  # fmt: skip
-        self.text = ""
-
-    def resize(self, columns, lines):
-        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
-
-    def read_until(self, pattern):
-        """Read until what came since the last call matches; return it."""
-        begin = len(self.text)
-        while not re.search(pattern, self.text[begin:]):
-            assert select.select([self._master], [], [], TIMEOUT)[0], self.text[begin:]
-            data = os.read(self._master, 65536)
-            assert data, self.text[begin:]
-            self.text += data.decode(errors="replace")
-        return self.text[begin:]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        os.close(self._slave)
-        os.close(self._master)
-
-
 def frame_width(text):
     """Width of the rule below the table's head."""
     return max(len(rule) for rule in re.findall("─+", text)) + 2
@@ -156,7 +114,7 @@ def test_a_terminal_is_left_as_it_was(url, number):
         assert end.index(NORMAL) < end.index("nothing lost of 0")
         assert SHOW_CURSOR in end
         assert terminal.process.wait(TIMEOUT) == 0
-        assert termios.tcgetattr(terminal._slave) == terminal.settings
+        assert terminal.is_as_it_was()
 
 
 def test_a_stopped_one_gives_the_terminal_back(url):

@@ -101,7 +101,7 @@ def test_record_does_not_believe_a_person_who_says_otherwise(url, sender, tmp_pa
                 break
             subprocess.run(["sleep", "0.05"], check=True)
         assert program.wait() == 2
-    assert "the readouts are kind 77, --readout-uid says AstroPix 3 (3000)" in program.stderr
+    assert "the readouts are kind 77, --kind says AstroPix 3 (3000)" in program.stderr
     assert list(tmp_path.iterdir()) == []
 
 

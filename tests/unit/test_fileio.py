@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from astropix_stream.errors import ConfigError, FormatError
@@ -129,7 +129,6 @@ def test_what_is_no_apx_file(path, content, told):
 start = st.sampled_from([b"", HEADER, HEADER[:10], HEADER + RAW[0], HEADER + BODY[:50]])
 
 
-@settings(deadline=None, max_examples=200)
 @given(start, st.one_of(st.binary(max_size=80), st.binary(max_size=9).map(lambda tail: RAW[0] + tail)))
 def test_any_bytes_are_readouts_or_a_format_error(tmp_path_factory, start, rest):
     path = tmp_path_factory.getbasetemp() / "any.apx"

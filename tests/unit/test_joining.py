@@ -1,7 +1,7 @@
 """A hit that was split between two readouts is put together from those two, and from no others."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from astropix_stream.columns import decode_batch
@@ -84,7 +84,6 @@ pieces = st.sampled_from(
 stream = st.lists(st.tuples(pieces, st.integers(0, 4), st.booleans(), st.booleans()), max_size=12)
 
 
-@settings(deadline=None, max_examples=300)
 @given(stream, st.integers(0, 12))
 def test_in_any_stream_the_columns_and_the_readouts_agree_with_a_model(stream, cut):
     def fresh():

@@ -18,6 +18,7 @@ COMMANDS = (
     "record",
     "send",
     "info",
+    "playback",
     "convert",
     "simulate",
     "demo",

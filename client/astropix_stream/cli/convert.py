@@ -231,16 +231,22 @@ def _warn_of_memory(size: float) -> None:
 
 
 def _header(inputs: Sequence[Hits], *, complete: bool = False) -> dict[str, Any]:
-    """Return the header of the run, and under a key of our own what was counted."""
+    """Return the header of the run, and under a key of our own what was counted.
+
+    Of several files it is the header of the first; those of the others are with their counts.
+    """
     header = dict(inputs[0].header) | {"readout_uid": inputs[0].kind.uid}
-    ours: dict[str, Any] = {"program": f"astropix-stream {__version__}"}
-    if complete and len(inputs) == 1:
-        ours |= inputs[0].account()
-    elif complete:
-        accounts = [hits.account() for hits in inputs]
-        summed = ("readouts", "duplicates", "hits", "runs", "lost", "reordered", "late", "stray")
-        ours |= {"kind": inputs[0].kind.name} | {name: sum(a[name] for a in accounts) for name in summed}
+    ours: dict[str, Any] = {"program": f"astropix-stream {__version__}", "kind": inputs[0].kind.name}
+    accounts: list[dict[str, Any]] = [
+        hits.account() if complete else {"file": hits.path.name} for hits in inputs
+    ]
+    if len(inputs) == 1:
+        return header | {"astropix_stream": ours | accounts[0]}
+    if complete:
+        summed = (name for name in accounts[0] if name not in ("file", "kind", "live_fraction"))
+        ours |= {name: sum(account[name] for account in accounts) for name in summed}
         sent = sum(a["readouts"] - a["duplicates"] - a["late"] for a in accounts)
         ours["live_fraction"] = sent / (sent + ours["lost"]) if sent + ours["lost"] else 1.0
-        ours["files"] = accounts
-    return header | {"astropix_stream": ours}
+    for account, hits in zip(accounts[1:], inputs[1:], strict=True):
+        account["header"] = dict(hits.header)
+    return header | {"astropix_stream": ours | {"files": accounts}}

@@ -25,9 +25,10 @@ from astropix_stream.cli.simulate import dues
 from astropix_stream.cli.terminal import ending, options, progress
 from astropix_stream.cli.terminal.sources import Sources
 from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.fmt import ASTROPIX4, Kind
 from astropix_stream.sock import DEFAULT_GROUP, MulticastSender
 
-EXAMPLES = "Examples:\n\napx demo\n\napx demo --seconds 10 --rate 1000"
+EXAMPLES = "Examples:\n\napx demo\n\napx demo --seconds 10 --rate 1000\n\napx demo --kind astep"
 
 _LOOPBACK = "127.0.0.1"
 _START_S = 20.0  # for the relay to come up, on a slow machine
@@ -41,6 +42,7 @@ def command(
     rate: Annotated[
         float, typer.Option(parser=options.positive, metavar="N", help="Readouts per second.")
     ] = 100.0,
+    kind: options.KindOption = None,
     seed: options.Seed = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Show the live page, too.")] = True,
     as_json: options.AsJson = False,
@@ -55,20 +57,22 @@ def command(
     ending.only_warnings()
     with ExitStack() as stack:
         port, endpoint = _free_port(), f"tcp://{_LOOPBACK}:{_free_pair()}"
-        relay = stack.enter_context(_relay(port, endpoint))
+        made = kind or ASTROPIX4
+        detector = Detector(rate=rate, seed=seed, kind=made)
+        relay = stack.enter_context(_relay(port, endpoint, made))
         page_program = stack.enter_context(open_page(endpoint)) if page else None
         multicast = f"udp://{DEFAULT_GROUP}:{port}?interface={_LOOPBACK}"
-        sources = stack.enter_context(Sources([multicast, endpoint]))
+        sources = stack.enter_context(Sources([multicast, endpoint], kind=made))
         relay.wait_for(sources)
         direct, relayed = sources
-        shown = PicturedRow(relayed, "through the relay")
+        shown = PicturedRow(relayed, "through the relay", made)
         rows: Rows = {direct: Row(direct, "multicast"), relayed: shown}
-        about = f"simulated DAQ → {DEFAULT_GROUP}:{port} → relay → {endpoint}"
+        about = f"simulated {made} → {DEFAULT_GROUP}:{port} → relay → {endpoint}"
         if page_program is not None:
             where = page_program.where()
             about += f"\nthe live page: {where}"
             print(json.dumps({"page": where}) if as_json else f"the live page: {where}")
-        daq = stack.enter_context(_simulated_daq(port, Detector(rate=rate, seed=seed)))
+        daq = stack.enter_context(_simulated_daq(port, detector))
 
         def heading() -> str:
             counts = ", ".join(f"{row.name}: {row.readouts}" for row in rows.values())
@@ -180,16 +184,18 @@ class Relay:
 
 
 @contextmanager
-def _relay(port: int, endpoint: str) -> Iterator[Relay]:
+def _relay(port: int, endpoint: str, kind: Kind) -> Iterator[Relay]:
     """Run a relay as the program that it is: this package does not know it from inside.
 
     In a process group of its own, Ctrl-C does not end it before this command has taken what is on its way.
     """
-    wanted = {"--group": DEFAULT_GROUP, "--port": port, "--interface": _LOOPBACK, "--publish": endpoint}
-    words = [str(word) for pair in wanted.items() for word in pair]
-    with tempfile.TemporaryFile() as log:
+    stream = {"name": "astropix", "group": DEFAULT_GROUP, "port": port, "interface": _LOOPBACK}
+    config = {"streams": [stream | {"readout_uid": kind.uid}], "publish": {"endpoint": endpoint}}
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file, tempfile.TemporaryFile() as log:
+        json.dump(config, file)  # which is YAML
+        file.flush()
         process = subprocess.Popen(
-            [sys.executable, "-m", "astropix_relay", "run", *words],
+            [sys.executable, "-m", "astropix_relay", "run", "--config", file.name],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0,
         )  # fmt: skip
         try:

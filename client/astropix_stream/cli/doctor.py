@@ -13,6 +13,7 @@ from astropix_stream.cli.terminal import ending, options
 from astropix_stream.doctor import examination, host
 from astropix_stream.doctor.verdict import Mark, Verdict, first_to_mend
 from astropix_stream.errors import ConfigError
+from astropix_stream.fmt import ASTROPIX4, Kind
 from astropix_stream.sock import DEFAULT_GROUP, DEFAULT_PORT
 from astropix_stream.url import SourceUrl, parse_url
 
@@ -48,6 +49,7 @@ def command(
     listen: Annotated[
         float, typer.Option(parser=options.positive, metavar="N", help="Listen for so many seconds.")
     ] = 5.0,
+    kind: options.KindOption = None,
     key: options.Key = None,
     server_key: options.ServerKey = None,
     as_json: options.AsJson = False,
@@ -60,7 +62,7 @@ def command(
     sources = _sources(url, relay, key, server_key)
     ending.only_warnings()
     report: list[Verdict] = []
-    for title, verdicts in _examine(sources, listen, quiet=as_json):
+    for title, verdicts in _examine(sources, listen, kind or ASTROPIX4, quiet=as_json):
         _print_records(title, verdicts) if as_json else _print_lines(title, verdicts)
         report += verdicts
     _print_summary_record(report) if as_json else _print_summary(report)
@@ -84,7 +86,7 @@ def _sources(
 
 
 def _examine(
-    sources: Sequence[SourceUrl], listen_s: float, *, quiet: bool
+    sources: Sequence[SourceUrl], listen_s: float, kind: Kind, *, quiet: bool
 ) -> Iterator[tuple[str, list[Verdict]]]:
     yield "this installation", examination.examine_environment()
     for source in sources:
@@ -94,7 +96,7 @@ def _examine(
             continue
         if not quiet:
             print(f"listening to {source} for {listen_s:g} s ...", file=sys.stderr)
-        yield str(source), examination.examine_group(source, listen_s)
+        yield str(source), examination.examine_group(source, listen_s, kind)
 
 
 def _print_lines(title: str, verdicts: Sequence[Verdict]) -> None:

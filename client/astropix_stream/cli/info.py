@@ -18,6 +18,7 @@ _MAX_HEADER = 160  # characters of a header's value
 def command(
     files: options.Files,
     *,
+    kind: options.KindOption = None,
     keep_duplicates: options.KeepDuplicates = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
@@ -30,7 +31,7 @@ def command(
     contents, troubles = [], []
     for path in files:
         try:
-            contents.append(examine(path, keep_duplicates=keep_duplicates))
+            contents.append(examine(path, kind, keep_duplicates=keep_duplicates))
             troubles.append(contents[-1].trouble)
         except FormatError as error:
             troubles.append(str(error))
@@ -53,7 +54,7 @@ def command(
 def _print_one(content: Contents, *, keep_duplicates: bool) -> None:
     duplicates = numbers.counted(content.duplicates, "duplicate")
     hits = f"{content.hits}, {numbers.rate(content.hit_rate)}"
-    if not content.decodes:
+    if content.kind is None:
         hits = f"not decoded: the readouts are {fitting.describe(content.header.readout_uid)}"
     elif content.duplicates:
         hits += (
@@ -61,6 +62,7 @@ def _print_one(content: Contents, *, keep_duplicates: bool) -> None:
         )
     lines = {
         "file": f"{content.path}, {numbers.size(content.size_bytes)}",
+        "kind": fitting.describe(content.header.readout_uid) if content.kind is None else str(content.kind),
         "readouts": f"{content.readouts}, {numbers.rate(content.rate)}",
         "hits": hits,
         **_times(content),
@@ -69,12 +71,15 @@ def _print_one(content: Contents, *, keep_duplicates: bool) -> None:
     }
     if content.readouts and not content.newest_ns:
         lines["readouts"] = f"{content.readouts}"
-        lines["hits"] = hits.partition(",")[0] if content.decodes and not content.duplicates else hits
+        lines["hits"] = hits.partition(",")[0] if content.kind and not content.duplicates else hits
     if not content.readouts:
-        lines = {"file": lines["file"], "readouts": "0"}
-    if content.decoding:
-        found = (f"{count} {bit.name}" for bit, count in content.decoding.items())
-        lines["decoding"] = ", ".join(found)
+        lines = {"file": lines["file"], "kind": lines["kind"], "readouts": "0"}
+    if content.kind and content.decoding:
+        names = dict(content.kind.problems)
+        lines["decoding"] = ", ".join(
+            f"{names.get(bit, bit.name)} in {numbers.counted(count, 'readout')}"
+            for bit, count in content.decoding.items()
+        )
     for name, value in lines.items():
         print(f"{name:13} {value}")
     for name, value in content.header.items():
@@ -126,7 +131,7 @@ def _cells(content: Contents) -> list[str]:
         numbers.moment(content.oldest_ns)[:19] if content.newest_ns else "",
         f"{content.span_s:.1f}",
         str(content.readouts),
-        str(content.hits) if content.decodes else "",
+        str(content.hits) if content.kind else "",
         numbers.rate(content.rate) if content.span_s else "",
         str(content.runs),
         str(content.missing),

@@ -14,6 +14,7 @@ EXAMPLES = (
     "apx monitor tcp://relay:5556  (then open http://127.0.0.1:5006)\n\n"
     "apx monitor run.apx  (or .log, .bin; with --follow while the DAQ writes it)\n\n"
     "apx monitor udp://239.1.1.1:5007 --snapshot logbook --every 60\n\n"
+    "apx monitor tcp://relay:5556 --config monitor.yaml  (with alarms)\n\n"
     "apx monitor tcp://relay:5556 --listen 0.0.0.0:5006 --allow-origin daq.lab.example:5006\n\n"
     "On a big screen: http://127.0.0.1:5006/?theme=dark"
 )
@@ -62,6 +63,27 @@ def command(
             show_default=False,
         ),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="YAML with alarms and a webhook for them; SIGHUP has it read again.",
+            show_default=False,
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="Keep the runs there for the next start; by default in ~/.local/state/astropix.",
+            show_default=False,
+        ),
+    ] = None,
+    no_state: Annotated[
+        bool, typer.Option("--no-state", help="Begin without the runs of an earlier start, and keep none.")
+    ] = False,
     page: Annotated[
         bool, typer.Option("--page/--no-page", help="Serve the page, or only write snapshots.")
     ] = True,
@@ -70,13 +92,15 @@ def command(
     key: options.Key = None,
     server_key: options.ServerKey = None,
     start: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="oldest|live|N",
             parser=_start,
-            help="Begin with what a relay's history still holds, with what comes now, or N readouts ago.",
+            help="Begin with what a relay's history still holds, with what comes now, or N readouts ago; "
+            "by default where the monitor ended before.",
+            show_default=False,
         ),
-    ] = "oldest",
+    ] = None,
     kind: options.KindOption = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
@@ -90,13 +114,14 @@ def command(
         print(json.dumps({"page": page}) if as_json else f"the page is at {page}")
 
     try:
-        from astropix_stream.monitor import app, export, words  # noqa: PLC0415  (Bokeh takes its time)
+        from astropix_stream.monitor import app, export, saving, words  # noqa: PLC0415  (Bokeh takes its time)
     except ImportError as error:
         raise ConfigError(
             f"the page needs more packages ({error.name}): pip install 'astropix-stream[monitor]'"
         ) from None
+    ways = options.with_follow(options.with_keys(urls, key, server_key), follow, begin)
     view = app.run(
-        options.with_follow(options.with_keys(urls, key, server_key), follow, begin),
+        ways,
         listen=listen if page else None,
         origins=allow_origin or [],
         snapshots=snapshot,
@@ -104,6 +129,8 @@ def command(
         start=start,
         kind=kind,
         references=reference or [],
+        config=config,
+        state=saving.open_state(ways, state, wanted=not no_state),
         announce=announce,
     )
     print(json.dumps(export.state(view)) if as_json else words.summary(view))

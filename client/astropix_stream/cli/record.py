@@ -14,7 +14,7 @@ from astropix_stream.cli.files.splitting import parse_splitting
 from astropix_stream.cli.terminal import ending, options, progress
 from astropix_stream.cli.terminal.sources import OpenSource, Sources
 from astropix_stream.errors import ConfigError, ReceiveTimeout
-from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.fmt import ASTROPIX4, Kind
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -38,16 +38,7 @@ def command(
             metavar="WHEN", help="Begin a new file: runs, source, a size (1GiB), a time (1h). Repeatable."
         ),
     ] = None,
-    readout_uid: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=0xFFFFFFFF,
-            metavar="N",
-            show_default=False,
-            help="Kind of the readouts, where no relay says it: 4000 (AstroPix 4, the default), 3000, 3100.",
-        ),
-    ] = None,
+    kind: options.RecordedKind = None,
     begin: Annotated[
         str | None,
         typer.Option(
@@ -81,7 +72,7 @@ def command(
             splitting,
             source.account_json,
             force=force,
-            kind=lambda: _kind(source, readout_uid),
+            kind=lambda: _kind(source, kind),
         )
         recording = Recording(sources, recorder)
         interrupted, late = False, None
@@ -104,15 +95,15 @@ def command(
     )
 
 
-def _kind(source: OpenSource, named: int | None) -> int:
+def _kind(source: OpenSource, named: Kind | None) -> int:
     """Return the kind to write into the header: what the relay says, or else the person."""
     told = source.receiver.readout_uid
     if told is None:
-        return AstroPix4Readout.uid() if named is None else named
-    if named not in (None, told):
+        return ASTROPIX4.uid if named is None else named.uid
+    if named is not None and named.uid != told:
         raise ConfigError(
-            f"{source}: the relay says that the readouts are {fitting.describe(told)}, --readout-uid says "
-            f"{fitting.describe(named)}: leave the option out"
+            f"{source}: the relay says that the readouts are {fitting.describe(told)}, --kind says {named}: "
+            "leave the option out"
         )
     return told
 

@@ -29,6 +29,7 @@ def command(
     urls: options.Urls,
     *,
     seconds: options.Seconds = None,
+    kind: options.KindOption = None,
     follow: options.Follow = False,
     begin: options.From = "beginning",
     key: options.Key = None,
@@ -42,7 +43,8 @@ def command(
     """
     ending.only_warnings()
     checked = options.with_follow(options.with_keys(urls, key, server_key), follow, begin)
-    with Sources([stream for url in checked for stream in streams(url)], gather_s=_GATHER_S) as sources:
+    listed = [stream for url in checked for stream in streams(url)]
+    with Sources(listed, kind=kind, gather_s=_GATHER_S) as sources:
         rows = {source: Row(source) for source in sources}
         interrupted = watch(sources, rows, seconds, as_json=as_json)
         _print_summary(rows.values(), as_json=as_json)

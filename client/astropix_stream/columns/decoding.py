@@ -3,6 +3,7 @@
 import pkgutil
 from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
+from heapq import heappop, heappush
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -27,6 +28,7 @@ _MATCHED = 1 << Decoding.ORPHAN_BYTES_MATCHED
 _DROPPED = 1 << Decoding.ORPHAN_BYTES_DROPPED
 _NOT_USED = 1 << Decoding.ORPHAN_BYTES_NOT_USED
 _EXTRA = 1 << Decoding.VALID_EXTRA_BYTES
+_U32 = 0xFFFFFFFF
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 
@@ -162,13 +164,11 @@ class Counted(NamedTuple):
 
 def count_found(readouts: Readouts, kind: Kind, follow: Following) -> Counted:
     """Count the hits of readouts, without making a table of them."""
-    found = _find(readouts, kind, follow)
-    statuses = _statuses(readouts, found)
-    joined, rest = _join(kind, readouts, found, statuses, follow)
-    counts = np.bincount(found.owners, minlength=len(statuses))
+    found, joined, rest = _find(readouts, kind, follow)
+    counts = np.bincount(found.owners, minlength=len(readouts.ids))
     counts[[*joined]] += 1
     counts[found.unclean] += np.array([len(readout.find()) for readout in rest], np.int64)
-    return Counted(counts, statuses)
+    return Counted(counts, _statuses(readouts, found))
 
 
 def decode_found(
@@ -186,78 +186,159 @@ def decode_found(
         Makes what the columns are assigned to, by their names; by default an array of `hit_dtype`.
     """
     decoder = _decoder(kind)
-    found = _find(readouts, kind, follow)
-    statuses = _statuses(readouts, found)
-    joined, rest = _join(kind, readouts, found, statuses, follow)
+    found, joined, rest = _find(readouts, kind, follow)
     owners = found.owners
     records = decoder.gather(readouts.raw, found.positions)
     if joined:  # it is the first hit of the second readout
         hits, seconds = b"".join(joined.values()), np.array([*joined], np.int64)
-        places = np.searchsorted(owners, seconds)
         first = decoder.gather(hits, np.arange(0, len(hits), len(hits) // len(joined)))
-        records, owners = np.insert(records, places, first), np.insert(owners, places, seconds)
+        records, owners = _merged(records, owners, first, seconds)
     if rest:
-        counts = [len(readout.find()) for readout in rest]
-        owners = np.concatenate((owners, np.repeat(found.unclean, counts)))
-        order = np.argsort(owners, kind="stable")
-        records, owners = np.concatenate((records, decoder.collect(rest)))[order], owners[order]
-    hit_counts = np.bincount(owners, minlength=len(statuses))
+        more = np.repeat(found.unclean, [len(readout.find()) for readout in rest])
+        records, owners = _merged(records, owners, decoder.collect(rest), more)
+    hit_counts = np.bincount(owners, minlength=len(readouts.ids))
     table = make_table(kind, len(records)) if make_table else np.empty(len(records), hit_dtype(kind))
     decoder.fill(table, records)
     table["readout_id"] = readouts.ids[owners]
     table["timestamp"] = readouts.timestamps[owners]
     table["decoding_order"] = np.arange(len(records)) - offsets_of(hit_counts)[owners]
-    return Decoded(table, readouts.ids, readouts.timestamps, hit_counts, statuses)
+    return Decoded(table, readouts.ids, readouts.timestamps, hit_counts, _statuses(readouts, found))
 
 
-def _find(readouts: Readouts, kind: Kind, follow: Following) -> Found:
-    decoder = _decoder(kind)
-    found = decoder.find(readouts.raw, readouts.begins)
-    return _leave_to_decode(found, readouts, follow, continues_anywhere=decoder.continues_anywhere)
+def _merged(records: NDArray[Any], owners: Ints, more: NDArray[Any], of: Ints) -> tuple[NDArray[Any], Ints]:
+    """Put more records among those that there are, in the order of the readouts that they are of."""
+    places = np.searchsorted(owners, of) + np.arange(len(of))
+    old = np.ones(len(owners) + len(of), bool)
+    old[places] = False
+    all_records, all_owners = np.empty(len(old), records.dtype), np.empty(len(old), np.int64)
+    all_records[old], all_records[places] = records, more
+    all_owners[old], all_owners[places] = owners, of
+    return all_records, all_owners
 
 
 def _statuses(readouts: Readouts, found: Found) -> NDArray[np.uint8]:
     return np.zeros(len(readouts.ids), np.uint8) if found.statuses is None else found.statuses
 
 
-def _join(
-    kind: Kind, readouts: Readouts, found: Found, statuses: NDArray[np.uint8], follow: Following
-) -> tuple[dict[int, bytes], list[Readout[Any]]]:
-    """Put together what was split, and decode the unclean readouts, in the order of all; set their statuses.
+def _find(
+    readouts: Readouts, kind: Kind, follow: Following
+) -> tuple[Found, dict[int, bytes], list[Readout[Any]]]:
+    """Find hits, put together what was split, and decode the unclean readouts, in the order of all.
 
     Returns
     -------
+    found : Found
+        The hits of the clean readouts, which the others are, and the statuses of all.
     joined : dict
         The bytes of the hits that were put together of clean readouts, by the second of the two.
     rest : list of readouts
         The unclean ones.
     """
+    decoder = _decoder(kind)
+    found = decoder.find(readouts.raw, readouts.begins)
+    found = found._replace(statuses=_statuses(readouts, found))
+    if readouts.objects:  # those that were decoded before, perhaps with bytes of another, stay as they are
+        decoded = np.fromiter([readout.decoded() for readout in readouts.objects], bool, len(readouts.ids))
+        found = _without(found, np.flatnonzero(decoded))
+    joined, rest = _join(kind, readouts, found, follow, continues_anywhere=decoder.continues_anywhere)
+    return _without(found, np.array([*rest], np.int64)), joined, list(rest.values())
+
+
+def _without(found: Found, more: Ints) -> Found:
+    """Leave more readouts to their own decode."""
+    if not len(more):
+        return found
+    unclean = np.union1d(found.unclean, more)
+    clean = ~np.isin(found.owners, more)
+    return found._replace(positions=found.positions[clean], owners=found.owners[clean], unclean=unclean)
+
+
+def _join(
+    kind: Kind, readouts: Readouts, found: Found, follow: Following, *, continues_anywhere: bool
+) -> tuple[dict[int, bytes], dict[int, Readout[Any]]]:
+    """Put together what was split, and decode the unclean readouts; set their statuses.
+
+    Where a hit may be continued by anything, that readout is decoded, too, that follows one which leaves
+    bytes to it: what it does with these, and what it leaves itself, only its own decode can tell.
+    """
     joined: dict[int, bytes] = {}
-    rest = []
+    rest: dict[int, Readout[Any]] = {}
+    statuses, count = _statuses(readouts, found), len(readouts.ids)
+    if not len(found.unclean) and not follow.duplicates and count and not continues_anywhere:
+        return _join_clean(kind, readouts, found, follow), rest
     unclean = set(found.unclean.tolist())
     pieces = _split_pieces(readouts.raw, found, statuses)
-    ids = (
-        readouts.ids.tolist() if unclean or pieces else readouts.ids
-    )  # numbers of NumPy are slow, one by one
-    for i in sorted(unclean.union(pieces)):
+    turns = sorted(unclean.union(pieces))
+    if continues_anywhere and follow.pending:
+        _add(turns, unclean, follow.after(-1, count), count)
+    # Numbers of NumPy are slow, one by one.
+    ids = readouts.ids.tolist() if turns else readouts.ids
+    while turns:
+        i = heappop(turns)
         extra = follow.take(i, ids)
         if i in unclean:
             readout = readouts.at(i, kind)
             readout.find(extra)
             statuses[i] = readout.decoding_status()
-            follow.give(i, ids, readout.extra_bytes())
-            rest.append(readout)
-            continue
-        orphans, left = pieces[i]
-        if extra and orphans:
-            hit = extra + orphans.rstrip(IDLE)
-            whole = len(hit) == kind.hit_class.SIZE
-            statuses[i] ^= _NOT_USED | (_MATCHED if whole else _DROPPED)
-            if whole:
+            left = readout.extra_bytes()
+            rest[i] = readout
+            if continues_anywhere and left and not follow.is_duplicate(i):
+                _add(turns, unclean, follow.after(i, count), count)
+        else:
+            orphans, left = pieces[i]
+            if extra and orphans and (hit := _joined(kind, statuses, i, extra, orphans)):
                 joined[i] = hit
         follow.give(i, ids, left)
     follow.end(ids)
     return joined, rest
+
+
+def _join_clean(kind: Kind, readouts: Readouts, found: Found, follow: Following) -> dict[int, bytes]:
+    """Do what `_join` does where all readouts are clean and each is given bytes by the one before it."""
+    joined: dict[int, bytes] = {}
+    if found.orphans is None or found.extras is None:
+        follow.end(readouts.ids)
+        return joined
+    raw, ids, statuses = readouts.raw, readouts.ids, _statuses(readouts, found)
+    takers = np.flatnonzero(statuses & _NOT_USED)
+    if len(takers) and takers[0] == 0:
+        takers = takers[1:]
+        begin, end = found.orphans[0].tolist()
+        extra = follow.take(0, ids)
+        if extra:
+            statuses[0] ^= _NOT_USED | _DROPPED
+            if len(hit := extra + raw[begin:end].rstrip(IDLE)) == kind.hit_class.SIZE:
+                joined[0] = hit
+    takers = takers[(statuses[takers - 1] & _EXTRA) != 0]
+    statuses[takers] ^= _NOT_USED | _DROPPED
+    goes_on = ids[takers] == ids[takers - 1] + 1 & _U32
+    if follow.run_starts:
+        goes_on &= ~np.isin(takers, [*follow.run_starts])
+    takers, size = takers[goes_on], kind.hit_class.SIZE
+    orphans, extras = found.orphans[takers].tolist(), found.extras[takers - 1].tolist()
+    for i, (begin, end), (first, last) in zip(takers.tolist(), orphans, extras, strict=True):
+        hit = raw[first:last] + raw[begin:end].rstrip(IDLE)
+        if len(hit) == size:
+            joined[i] = hit
+    statuses[[*joined]] ^= _DROPPED | _MATCHED
+    first, last = found.extras[-1].tolist()
+    follow.give(len(ids) - 1, ids, raw[first:last] or None)
+    return joined
+
+
+def _joined(kind: Kind, statuses: NDArray[np.uint8], i: int, extra: bytes, orphans: bytes) -> bytes:
+    """Put a hit together, and say so in the status of the second readout; return nothing if it is none."""
+    hit = extra + orphans.rstrip(IDLE)
+    whole = len(hit) == kind.hit_class.SIZE
+    statuses[i] ^= _NOT_USED | (_MATCHED if whole else _DROPPED)
+    return hit if whole else b""
+
+
+def _add(turns: list[int], unclean: set[int], i: int, count: int) -> None:
+    """Let a readout be decoded in its turn, if there is one."""
+    if i < count and i not in unclean:
+        unclean.add(i)
+        heappush(turns, i)
 
 
 def _split_pieces(
@@ -269,29 +350,3 @@ def _split_pieces(
     split = np.flatnonzero(statuses & (_NOT_USED | _EXTRA))
     spans = zip(split.tolist(), found.orphans[split].tolist(), found.extras[split].tolist(), strict=True)
     return {i: (raw[begin:end], raw[first:last] or None) for i, (begin, end), (first, last) in spans}
-
-
-def _leave_to_decode(
-    found: Found, readouts: Readouts, follow: Following, *, continues_anywhere: bool
-) -> Found:
-    """Take more readouts for unclean: those that were decoded before, perhaps with bytes of another.
-
-    Where a hit may be continued by anything, also all those that follow an unclean one.
-    """
-    count = len(readouts.ids)
-    more = np.zeros(count + 1, bool)
-    if continues_anywhere:
-        # What follows may take up bytes and leave others, again and again: only its own decode can tell.
-        if follow.pending:
-            more[:] = True
-        elif len(found.unclean):
-            more[found.unclean[0] + 1 :] = True
-    if readouts.objects:
-        more[:-1] |= np.fromiter([readout.decoded() for readout in readouts.objects], bool, count)
-    if not more.any():
-        return found
-    more[found.unclean] = True
-    clean = ~more[found.owners]
-    return found._replace(
-        positions=found.positions[clean], owners=found.owners[clean], unclean=np.flatnonzero(more[:-1])
-    )

@@ -16,7 +16,7 @@ from astropix_stream.columns.tracking import Tracking
 from astropix_stream.counting.ledger import Counts
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import ApxReader, FileHeader
-from astropix_stream.files import FrameParser, open_readouts
+from astropix_stream.files import ParsedReader, open_readouts
 from astropix_stream.fmt import Kind, Readout, kind_of_class
 from astropix_stream.joining import Following, Joiner
 
@@ -107,8 +107,8 @@ class Pieces(AbstractContextManager["Pieces"]):
 
     @property
     def without_readouts(self) -> bool:
-        """Whether the file has frames alone, which were grouped into readouts here."""
-        return isinstance(getattr(self._reader, "_parser", None), FrameParser)
+        """Whether the file has frames alone, which were grouped into readouts when it was read."""
+        return isinstance(self._reader, ParsedReader) and self._reader.raw_frames
 
     def totals(self) -> Counts:
         """Return what was counted, at the end of the file."""

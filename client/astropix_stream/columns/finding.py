@@ -10,6 +10,8 @@ from astropix_stream.columns.gathering import Ints, everywhere, offsets_of
 from astropix_stream.errors import FormatError
 from astropix_stream.fmt import HEADER_SIZE, MAGIC, MAX_DATA, Kind, Readout, split
 
+_MOST_WITHIN = 16  # magics within readouts that are looked at one by one: random data have 1 in 16 MiB
+
 _HEADER_DTYPE = np.dtype(
     {
         "names": ["magic", "readout_id", "timestamp", "length"],
@@ -56,8 +58,8 @@ def find_readouts(raw: bytes) -> Readouts:
 def find_whole(raw: bytes, base: int = 0) -> tuple[Readouts, FormatError | None]:
     """Find the whole readouts at the beginning of some bytes.
 
-    The magic is searched everywhere. If the readouts that begin there follow one another exactly, no other
-    division is possible; else (the magic occurs in data, or the bytes are wrong) one walk decides.
+    The magic is searched everywhere, and left out where it occurs within a readout. If those that are left
+    follow one another exactly, no other division is possible; else the bytes are wrong, and one walk decides.
 
     Parameters
     ----------
@@ -78,6 +80,12 @@ def find_whole(raw: bytes, base: int = 0) -> tuple[Readouts, FormatError | None]
     begins = begins[(data[begins + 1] == MAGIC[1]) & (data[begins + 2] == MAGIC[2])]
     lengths = _headers(raw, begins)["length"].astype(np.int64)
     offsets = offsets_of(lengths + HEADER_SIZE)
+    for _ in range(_MOST_WITHIN):
+        wrong = np.flatnonzero(offsets[:-1] != begins)[:1]
+        if not len(wrong) or begins[wrong[0]] > offsets[wrong[0]]:
+            break
+        begins, lengths = np.delete(begins, wrong), np.delete(lengths, wrong)
+        offsets = offsets_of(lengths + HEADER_SIZE)
     if np.array_equal(offsets[:-1], begins) and (lengths <= MAX_DATA).all():
         if offsets[-1] > len(raw):
             return _read(raw, offsets[:-1]), None

@@ -34,16 +34,17 @@ def words_at(raw: bytes, positions: Ints, size: int, *, reverse: bytes | None = 
 def reach(roots: NDArray[np.bool_], following: Ints) -> NDArray[np.bool_]:
     """Mark the nodes on the chains that begin at some roots, with these.
 
-    Chains of up to `_STEPS` nodes are followed step by step, all together. Of longer ones each turn follows
-    twice as many links as the one before, so that one readout with thousands of hits costs no more than
-    thousands with one. A link to the number of nodes is the end of a chain.
+    Chains of up to `_STEPS` nodes are followed step by step, all together, each up to a node that was reached
+    before. Of longer ones each turn follows twice as many links as the one before, so that one readout with
+    thousands of hits costs no more than thousands with one. A link to the number of nodes is the end of a
+    chain.
     """
     end = len(roots)
-    reached = np.append(roots, False)
+    reached = np.append(roots, True)
     at = np.flatnonzero(roots)
     for _ in range(_STEPS):
         at = following[at]
-        at = at[at < end]
+        at = at[~reached[at]]
         if not len(at):
             return reached[:end]
         reached[at] = True

@@ -33,7 +33,8 @@ class Tracking:
         is_duplicate = np.zeros(len(readouts.ids), bool)
         starts: list[int] = []
         now = Moment(0.0, int(readouts.timestamps[-1]))  # in a file no time passes
-        for begin, end, is_near in self._stretches(readouts):
+        rising = self._rise(readouts)
+        for begin, end, is_near in _stretches(readouts, rising=rising):
             at, step = begin, end - begin if is_near else _NEAR
             while at < end:
                 some = min(at + step, end)
@@ -43,37 +44,19 @@ class Tracking:
                     at = some
                     continue
                 batch = _batch(readouts, at, some)
-                self._ledger.note(batch, now)
+                self._ledger.note(batch, now, rising=rising)
                 starts += [max(0, at + start.position - start.before) for start in batch.runs]
                 if batch.duplicates:
                     is_duplicate[at : at + len(batch)] = np.frombuffer(batch.duplicates, bool)
                 at += step
         return starts, is_duplicate
 
-    def _stretches(self, readouts: Readouts) -> list[tuple[int, int, bool]]:
-        """Divide readouts into those near a step of the ids, and those that count on.
-
-        Where all timestamps rise, none came before. Else all are looked at together, as near a step.
-        """
-        ids, timestamps = readouts.ids, readouts.timestamps
+    def _rise(self, readouts: Readouts) -> bool:
+        """Whether all timestamps are newer than those before: then none of the readouts came before."""
+        timestamps = readouts.timestamps
         rising = int(timestamps[0]) > self._newest_ns and bool((timestamps[1:] > timestamps[:-1]).all())
         self._newest_ns = max(self._newest_ns, int(timestamps.max()))
-        if not rising:
-            return [(0, len(ids), True)]
-        steps = np.flatnonzero(np.diff(ids) != 1) + 1
-        stretches: list[tuple[int, int, bool]] = []
-        end = 0
-        if len(steps):
-            apart = np.flatnonzero(np.diff(steps) > _NEAR)
-            firsts, lasts = steps[np.append(0, apart + 1)], steps[np.append(apart, len(steps) - 1)]
-            for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-                if end < first:
-                    stretches.append((end, first, False))
-                end = min(last + (_FEW if first == last else _NEAR), len(ids))
-                stretches.append((first, end, True))
-        if end < len(ids):
-            stretches.append((end, len(ids), False))
-        return stretches
+        return rising
 
     def _goes_on(self, readouts: Readouts, begin: int, end: int, now: Moment) -> bool:
         """Note readouts that count on, if all before them is settled."""
@@ -93,6 +76,30 @@ class Tracking:
         """Return what was counted, at the end of the file."""
         self._ledger.tick(_AFTER_ALL)
         return self._ledger.totals()
+
+
+def _stretches(readouts: Readouts, *, rising: bool) -> list[tuple[int, int, bool]]:
+    """Divide readouts into those near a step of the ids, and those that count on.
+
+    Where timestamps do not rise, all are looked at together, as near a step.
+    """
+    ids = readouts.ids
+    if not rising:
+        return [(0, len(ids), True)]
+    steps = np.flatnonzero(np.diff(ids) != 1) + 1
+    stretches: list[tuple[int, int, bool]] = []
+    end = 0
+    if len(steps):
+        apart = np.flatnonzero(np.diff(steps) > _NEAR)
+        firsts, lasts = steps[np.append(0, apart + 1)], steps[np.append(apart, len(steps) - 1)]
+        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+            if end < first:
+                stretches.append((end, first, False))
+            end = min(last + (_FEW if first == last else _NEAR), len(ids))
+            stretches.append((first, end, True))
+    if end < len(ids):
+        stretches.append((end, len(ids), False))
+    return stretches
 
 
 def _batch(readouts: Readouts, begin: int, end: int) -> Batch:

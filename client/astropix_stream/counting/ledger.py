@@ -151,13 +151,16 @@ class StreamLedger:
             return False
         return account.goes_on(readout_ids, last_timestamp, now, batches, rising=rising)
 
-    def note(self, batch: Batch, now: Moment) -> None:
-        """Note readouts in order of arrival; write into the batch which runs begin and the duplicates."""
+    def note(self, batch: Batch, now: Moment, *, rising: bool = False) -> None:
+        """Note readouts in order of arrival; write into the batch which runs begin and the duplicates.
+
+        `rising` is said of a file in which the timestamps of all readouts so far rise: none came before.
+        """
         account = self._sources.get(batch.source) or self._open_account(batch.source, now)
         if account is None:
             self._unaccounted += len(batch)
             return
-        begun, batch.duplicates = account.note(batch, now)
+        begun, batch.duplicates = account.note(batch, now, rising=rising)
         batch.runs = [RunStart(max(0, at), batch.source, run, max(0, -at)) for at, run in begun]
 
     def received(

@@ -27,6 +27,8 @@ class Place(StrEnum):
     """Several receivers of the same readouts each lost it; their own accounts say where."""
     CLIENT_QUEUE = "in this program"
     """It came too slowly for its queue, or skipped on purpose."""
+    CLIENT_AWAY = "while this program was not running"
+    """The page was started again; of what was sent meanwhile, no history had this."""
 
     @property
     def key(self) -> str:

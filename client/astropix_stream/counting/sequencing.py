@@ -99,8 +99,11 @@ class SourceSequence(SourceRuns):
             Batch(_NO_SOURCE, 0, b"", readout_ids, timestamps, range(len(readout_ids))), now
         ).runs
 
-    def note(self, batch: Batch, now: Moment) -> Noted:
-        """Note readouts in order of arrival; return the runs that begin among them, and which came before."""
+    def note(self, batch: Batch, now: Moment, *, rising: bool = False) -> Noted:
+        """Note readouts in order of arrival; return the runs that begin among them, and which came before.
+
+        `rising` is said where all timestamps so far rise: then none came before, and nobody needs to look.
+        """
         ids, stamps = batch.readout_ids, batch.timestamps
         if not ids or self.goes_on(ids, stamps[-1], now, (batch,)):
             return Noted([], b"")
@@ -110,7 +113,7 @@ class SourceSequence(SourceRuns):
         self.last_s = now.s
         first, told = self._ordinal, 0
         for i, (readout_id, timestamp) in enumerate(zip(ids, stamps, strict=True)):
-            if self._asks_whether_it_came(readout_id):
+            if not rising and self._asks_whether_it_came(readout_id):
                 if told < i:
                     self._remembered.add((batch.part(told, i),), i - told)
                     told = i

@@ -13,6 +13,7 @@ from astropix_stream.counting.ledger import StreamLedger
 from astropix_stream.doctor.path import with_option
 from astropix_stream.doctor.verdict import Fault, Mark, Verdict, fine, unknown
 from astropix_stream.fitting import Doubt
+from astropix_stream.fmt import Kind
 from astropix_stream.multicast.intake import Intake
 from astropix_stream.url import SourceUrl
 
@@ -43,9 +44,9 @@ OTHER_KIND = Fault(
     "other-kind",
     "{doubt}",
     "The readouts are probably of another kind of chip, or damaged on the way. Programs that take them for "
-    "AstroPix 4 find hits that no pixel had, or none.",
+    "this kind find hits that no pixel had, or none.",
     "ask whoever runs the DAQ which chip it reads; readouts of any kind can be recorded",
-    "apx record '{url}' run.apx --readout-uid 3000",
+    "apx record '{url}' run.apx --kind astropix3",
 )
 OTHER_SOURCE = Fault(
     "other-source",
@@ -87,8 +88,10 @@ class Heard:
     ttls: dict[Source, set[int]] = field(default_factory=dict)
     dropped: int = 0
     """Datagrams that the kernel dropped on this socket."""
+    kind: Kind = fmt.ASTROPIX4
+    """What the readouts are decoded as."""
     doubt: Doubt = field(default_factory=Doubt)
-    """Whether the readouts are of the kind that they would be decoded as."""
+    """Whether they are of that kind."""
     _ledger: StreamLedger = field(default_factory=StreamLedger)
     _intake: Intake | None = None
 
@@ -99,7 +102,7 @@ class Heard:
         is_readout = bool(self._intake.take(Drained(datagram, (len(datagram),), (source,), (), False), now))
         (self.readouts if is_readout else self.strays)[source] += 1
         if is_readout and self.doubt.open:
-            self.doubt.note(fmt.AstroPix4Readout.from_bytes(datagram))
+            self.doubt.note(self.kind.readout_class.from_bytes(datagram))
         if ttl is not None:
             self.ttls.setdefault(source, set()).add(ttl)
 

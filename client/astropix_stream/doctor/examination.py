@@ -21,6 +21,7 @@ from astropix_stream.doctor import (
 )
 from astropix_stream.doctor.listening import Listening, listen
 from astropix_stream.doctor.verdict import Verdict
+from astropix_stream.fmt import ASTROPIX4, Kind
 from astropix_stream.multicast import interfaces, sockets
 from astropix_stream.url import SourceUrl
 
@@ -106,23 +107,23 @@ def examine_relay(source: SourceUrl) -> list[Verdict]:
     return relay.judge(probe.ask(source))
 
 
-def examine_group(source: SourceUrl, listen_s: float) -> list[Verdict]:
-    """Examine what keeps a group's readouts from this host, listening for so many seconds.
+def examine_group(source: SourceUrl, listen_s: float, kind: Kind = ASTROPIX4) -> list[Verdict]:
+    """Examine what keeps a group's readouts, of a kind, from this host, listening for so many seconds.
 
     Raises
     ------
     ConfigError, OSError
         The interface that the source names is not there.
     """
-    return judge_group(read_group(source, listen_s))
+    return judge_group(read_group(source, listen_s, kind))
 
 
-def read_group(source: SourceUrl, listen_s: float) -> Facts:
+def read_group(source: SourceUrl, listen_s: float, kind: Kind = ASTROPIX4) -> Facts:
     """Read all that the checks of a group judge."""
     way = _find_way(source) if addresses.is_multicast(source.host) else None
     owners = host.read_owners(source.host, source.port)  # before our own sockets are among them
     dropped_before = host.read_rp_dropped()
-    listening = listen(source, way, listen_s)
+    listening = listen(source, way, listen_s, kind)
     dropped_after = host.read_rp_dropped()
     chosen = way.chosen.name if way is not None and way.chosen is not None else ""
     suspects = sorted(suspected_sources(source, listening, chosen))

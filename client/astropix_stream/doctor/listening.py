@@ -14,6 +14,7 @@ from astropix_stream import clock
 from astropix_stream.batch import Source
 from astropix_stream.doctor.arrivals import Heard, Sighting, parse_ipv4, parse_ipv6
 from astropix_stream.doctor.path import Link, WayIn
+from astropix_stream.fmt import ASTROPIX4, Kind
 from astropix_stream.multicast import interfaces, memberships, sockets
 from astropix_stream.url import SourceUrl
 
@@ -60,8 +61,8 @@ class Listening:
     queriers: list[str] | None = None
 
 
-def listen(source: SourceUrl, path: WayIn | None, seconds: float) -> Listening:
-    """Listen for so long; `path` is None for an address that is no group."""
+def listen(source: SourceUrl, path: WayIn | None, seconds: float, kind: Kind = ASTROPIX4) -> Listening:
+    """Listen for so long, for readouts of a kind; `path` is None for an address that is no group."""
     found = Listening(joined_before=memberships.memberships(source.host))
     with contextlib.ExitStack() as opened, selectors.DefaultSelector() as selector:
         for link in _links(path):
@@ -72,7 +73,7 @@ def listen(source: SourceUrl, path: WayIn | None, seconds: float) -> Listening:
                 if link is None or path is None or link == path.chosen:
                     found.error = error
                 continue
-            found.heard[name] = Heard()
+            found.heard[name] = Heard(kind=kind)
             found.granted = found.granted or sockets.buffer_size(sock, socket.SO_RCVBUF)
             selector.register(sock, selectors.EVENT_READ, _to_heard(sock, found.heard[name]))
         if path is not None and path.chosen is not None:

@@ -42,6 +42,8 @@ def tell_format(head: bytes, suffix: str = "", kind: Kind = ASTEP) -> Format | N
         return Format.APX
     if is_text(head):
         return Format.LOG if claimed is not Format.APX or _reads_like_a_log(head) else None
+    if _reads_like_a_log(head) and _CONTROL.isdisjoint(head):  # in an encoding of Windows
+        return Format.LOG
     if claimed is Format.BIN or (claimed is not Format.APX and has_frames(head, kind)):
         return Format.BIN
     return None

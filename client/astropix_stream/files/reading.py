@@ -1,5 +1,6 @@
 """Open a file of readouts of any format, or standard input, and read it once from its beginning."""
 
+import codecs
 import io
 import os
 import sys
@@ -79,6 +80,11 @@ class ParsedReader:
         """How many lines or pieces could not be read."""
         return self._parser.complaints.count
 
+    @property
+    def raw_frames(self) -> bool:
+        """Whether the file has frames alone, which are grouped into readouts here."""
+        return isinstance(self._parser, FrameParser)
+
     def datagrams(self) -> Iterator[tuple[bytes, int, int]]:
         """Iterate over the exact bytes of each readout, its readout_id and its timestamp (ns)."""
         return self._datagrams
@@ -156,6 +162,8 @@ def open_readouts(path: str | os.PathLike[str], kind: Kind | None = None) -> Apx
             return ApxReader(name, whole)
         if form is None or not head:
             raise FormatError(f"{name}: {_no_format(head)}")
+        if form is Format.BIN and kind is not None and frame_kind(kind) is not kind:
+            raise FormatError(f"{name}: has raw frames, which are {ASTEP}, not {kind}")
         reader = ParsedReader(name, whole, make_parser(form, kind))
     except BaseException:
         file.close()
@@ -166,6 +174,8 @@ def open_readouts(path: str | os.PathLike[str], kind: Kind | None = None) -> Apx
 def _no_format(head: bytes) -> str:
     if not head:
         return "the file is empty"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "text in UTF-16, as the > of PowerShell writes it: save it as UTF-8"
     return (
         f"not an .apx file (begins with {head[: len(MAGIC)]!r}, not with {MAGIC!r}), "
         "nor a text log, nor frames of an A-STEP"

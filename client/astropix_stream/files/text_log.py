@@ -6,8 +6,9 @@ r"""The text log of a DAQ: its configuration, then a line for each readout. Pure
      Namespace(name='threshold_40mV', chipVer=4)
     0<TAB>b'bcbce050fecd067cc500bcbc…ffff'
 
-`chipVer` says the kind. There are no timestamps. Lines may end with CR LF. A line that cannot be understood
-is skipped, counted and named.
+`chipVer` says the kind. There are no timestamps. Files from Windows have lines that end with CR LF, and may
+begin with a mark of UTF-8, or be of its own encoding. A line that cannot be understood is skipped, counted
+and named.
 """
 
 import ast
@@ -25,6 +26,7 @@ _SETTING = re.compile(r"([^\W\d][\w .-]{0,99}):\s*(\{.*\})\s*", re.DOTALL)
 _OPTIONS = re.compile(r"\s*Namespace\(.*\)\s*", re.DOTALL)
 _MAX_LINE = 1 << 20  # bytes; a readout has 4112, a configuration some 1000
 _PADDING = b"\xff"
+_MARK = b"\xef\xbb\xbf"  # with which Windows begins files of UTF-8
 
 
 class LogParser(Parser):
@@ -84,6 +86,8 @@ class LogParser(Parser):
         if self._skipping:
             self._skipping = False
             return
+        if begin == 0:
+            line = line.removeprefix(_MARK)
         if not line.strip():
             return
         try:
@@ -92,7 +96,7 @@ class LogParser(Parser):
                 self.configuration_ended = True
                 found.append(Found(raw, readout_id, 0, begin, self.offset))
             else:
-                self._take_configuration(line.decode(errors="replace"))
+                self._take_configuration(_text(line))
         except FormatError as error:
             self._complain(str(error), self._line)
 
@@ -117,6 +121,13 @@ class LogParser(Parser):
         known = _KINDS.get(version) if isinstance(version, int) else None
         self.header = FileHeader((self._kind or known or ASTROPIX4).uid, self._content)
         self.header.is_assumed = self._kind is None and known is None
+
+
+def _text(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("cp1252", errors="replace")
 
 
 def _readout(readout_id: int, digits: bytes) -> tuple[bytes, int]:

@@ -18,6 +18,7 @@ from astropix_stream.fmt.astropix4 import (
     AstroPix4Readout,
     parse_hits,
 )
+from astropix_stream.fmt.dividing import spans
 from astropix_stream.fmt.framing import (
     HEADER,
     HEADER_SIZE,
@@ -39,6 +40,7 @@ from astropix_stream.fmt.kinds import (
     uid_to_readout_class,
     unregister,
 )
+from astropix_stream.fmt.meaning import Meaning, Span
 from astropix_stream.fmt.pixels import Pixel, PixelRule, pair_half_hits
 from astropix_stream.fmt.readouts import Readout, WalkedReadout
 from astropix_stream.fmt.status import Decoding, DecodingStatus, problem_name
@@ -71,9 +73,11 @@ __all__ = [
     "DecodingStatus",
     "Hit",
     "Kind",
+    "Meaning",
     "Pixel",
     "PixelRule",
     "Readout",
+    "Span",
     "UnknownReadout",
     "Walk",
     "WalkedReadout",
@@ -87,6 +91,7 @@ __all__ = [
     "problem_name",
     "register",
     "reverse_bit_order",
+    "spans",
     "split",
     "uid_to_readout_class",
     "unregister",

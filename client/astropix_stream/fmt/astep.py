@@ -25,6 +25,7 @@ from astropix_stream.fmt.astropix3 import HALF_HIT_SIZE, LOCATIONS, SIZE, AstroP
 from astropix_stream.fmt.astropix4 import AstroPix4Hit
 from astropix_stream.fmt.framing import BytesLike
 from astropix_stream.fmt.kinds import Kind
+from astropix_stream.fmt.meaning import Division, Meaning
 from astropix_stream.fmt.pixels import PixelRule
 from astropix_stream.fmt.readouts import Readout
 from astropix_stream.fmt.status import Decoding
@@ -237,6 +238,25 @@ class AStepReadout(Readout[Any]):
         frames = [data[begin + 1 : begin + 1 + whole] for begin in found.whole]
         status = _status(found, len(extra) if usable else 0, len(data), given=bool(extra))
         return frames, data[found.end :] or None, status
+
+    @classmethod
+    def _divide(cls, data: bytes, extra_bytes: bytes | None) -> Division:
+        extra = bytes(extra_bytes or b"")
+        before = len(extra) if len(extra) <= LONGEST else 0
+        found = find_frames(extra[:before] + data, whole := cls.frame_length())
+        hits = {begin: order for order, begin in enumerate(found.whole)}
+        frames = [(begin, begin + 1 + whole) for begin in found.whole]
+        division = Division()
+        for begin, end in sorted([*frames, *found.bad, *found.noise]):
+            hit = hits.get(begin)
+            if begin < before or (not begin and hit is None and (begin, end) in found.noise):
+                division.cover(end - before, Meaning.ORPHAN, hit)
+            elif hit is not None:
+                division.cover_hit(end - before, hit)
+            else:
+                division.cover(end - before, Meaning.DROPPED)
+        division.cover(len(data), Meaning.EXTRA)
+        return division
 
     def bad_frames(self) -> list[bytes]:
         """Give the bytes of each frame of another length or layer; decodes as `hits` does."""

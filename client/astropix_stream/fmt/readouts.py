@@ -8,6 +8,7 @@ from typing import IO, Any, ClassVar, Generic, Self, TypeVar
 from astropix_stream.errors import FormatError
 from astropix_stream.fmt.framing import HEADER, HEADER_SIZE, MAGIC, BytesLike, equal_readouts, parse_header
 from astropix_stream.fmt.hits import Hit
+from astropix_stream.fmt.meaning import Division, Meaning, Span
 from astropix_stream.fmt.status import DecodingStatus
 from astropix_stream.fmt.walk import IDLE, REVERSED, Walk
 
@@ -229,6 +230,26 @@ class Readout(Generic[H]):
         self.find()
         return self._extra
 
+    @classmethod
+    def spans(cls, data: BytesLike, extra_bytes: bytes | None = None) -> list[Span]:
+        """Say what each byte of some data is; see `fmt.spans`."""
+        whole = bytes(data)
+        division = cls._divide(whole.rstrip(cls.PADDING), extra_bytes)
+        division.cover(len(whole), Meaning.IDLE)
+        return division.spans
+
+    @classmethod
+    def _divide(cls, data: bytes, extra_bytes: bytes | None) -> Division:
+        """Divide data without trailing padding; of a kind that knows no more, by the bytes of its hits."""
+        division = Division()
+        for order, hit in enumerate(cls.from_fields(data, 0, 0).find(extra_bytes)):
+            begin = data.find(hit, division.at) if hit else -1
+            if begin >= 0:
+                division.cover(begin, Meaning.UNDECODED)
+                division.cover_hit(begin + len(hit), order)
+        division.cover(len(data), Meaning.UNDECODED)
+        return division
+
     def explained(self) -> tuple[int, int]:
         """Give the bytes that are understood, and all that could be; both 0 where nothing can be said."""
         return 0, 0
@@ -299,6 +320,10 @@ class WalkedReadout(Readout[H]):
 
     def _parse(self, extra_bytes: bytes | None) -> tuple[list[bytes], bytes | None, int]:
         return self.WALK.parse(self._data, extra_bytes)
+
+    @classmethod
+    def _divide(cls, data: bytes, extra_bytes: bytes | None) -> Division:
+        return cls.WALK.divide(data, extra_bytes)
 
 
 def _tell_before(file: IO[bytes], read: int) -> int | None:

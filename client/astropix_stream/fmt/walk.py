@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection
 
 from astropix_stream.fmt.framing import BytesLike
+from astropix_stream.fmt.meaning import Division, Meaning
 from astropix_stream.fmt.status import Decoding
 
 IDLE = b"\xbc\xff"
@@ -55,7 +56,7 @@ class Walk:
     keeps it so.
     """
 
-    __slots__ = ("_before_start", "_find_tokens", "hit_size", "is_start", "starts")
+    __slots__ = ("_before_start", "_find_tokens", "_walk_tokens", "hit_size", "is_start", "starts")
 
     def __init__(self, hit_size: int, starts: Collection[int]) -> None:
         if hit_size < 2 or not starts or not set(starts) <= set(range(256)) - set(IDLE):
@@ -66,13 +67,14 @@ class Walk:
         start = b"[" + b"".join(b"\\x%02x" % byte for byte in self.starts) + b"]"
         other = b"[^" + start[1:]
         self._before_start = re.compile(other + b"*+")
-        self._find_tokens = re.compile(
+        tokens = re.compile(
             rb"""(S(?: O{%(rest)d} | .{%(rest)d}(?=[\xbc\xff]*+(?:S|\Z)) )) O*+
                | (S.{0,%(less)d}+)\Z
                | SO*+""".replace(b"S", start).replace(b"O", other)
             % {b"rest": hit_size - 1, b"less": hit_size - 2},
             re.DOTALL | re.VERBOSE,
-        ).findall
+        )
+        self._find_tokens, self._walk_tokens = tokens.findall, tokens.finditer
 
     def parse(self, data: bytes, extra_bytes: bytes | None = None) -> tuple[list[bytes], bytes | None, int]:
         """Find the hits in the data of a readout.
@@ -107,6 +109,27 @@ class Walk:
             else:
                 status |= _CUT_SHORT
         return hits, left, status
+
+    def divide(self, data: bytes, extra_bytes: bytes | None = None) -> Division:
+        """Say what each byte is, as `parse` takes it; the parameters are the same."""
+        division = Division()
+        division.cover(len(data) - len(data.lstrip(IDLE)), Meaning.IDLE)
+        begin, order = division.at, 0
+        end = self._before_start.match(data, begin).end()  # type: ignore[union-attr]  # the empty string too
+        orphans = data[begin:end].rstrip(IDLE)
+        if orphans:
+            matched = bool(extra_bytes) and len(extra_bytes or b"") + len(orphans) == self.hit_size
+            division.cover(begin + len(orphans), Meaning.ORPHAN, 0 if matched else None)
+            order = int(matched)
+        division.cover(end, Meaning.IDLE)
+        for token in self._walk_tokens(data, end):
+            if token[1]:
+                division.cover_hit(token.end(1), order)
+                order += 1
+            elif token[2]:
+                division.cover(token.end(2), Meaning.EXTRA)
+            division.drop(data, token.end())
+        return division
 
     def _use_orphans(self, body: bytes, extra_bytes: bytes | None) -> tuple[list[bytes], int]:
         """Complete the previous readout's last hit with the bytes before the first start byte."""

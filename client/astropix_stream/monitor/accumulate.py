@@ -6,17 +6,18 @@ Pure: times are handed in, and it knows nothing of sockets, threads or Bokeh.
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astropix_stream.batch import Batch, RunStart, Source
+from astropix_stream.batch import Batch, Position, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.columns import decode_batch
-from astropix_stream.counting.ledger import Ledger
+from astropix_stream.counting.ledger import Counts, Ledger
 from astropix_stream.counting.losses import Loss
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import LOSING_FOR_S, QUIET_AFTER_S, State
@@ -27,7 +28,9 @@ from astropix_stream.monitor.geometry import Geometry, geometry_of
 from astropix_stream.monitor.histograms import Histograms
 from astropix_stream.monitor.rates import ChipRates, RateHistory
 from astropix_stream.monitor.recent import Chunk, Recent
+from astropix_stream.monitor.resuming import Gap, counts_of, goes_on, unseen
 from astropix_stream.monitor.runs import Account, RunData, Tally, account
+from astropix_stream.monitor.slices import Slices
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +69,12 @@ class Reception:
         As of the receiver.
     trouble
         Why no readout can arrive, if so.
+    report
+        The relay's latest heartbeat; None without a relay.
+    relay_id, first_report
+        Of the first heartbeat.
+    stride
+        The DAQ multicasts one readout in so many.
     """
 
     at: Moment
@@ -74,6 +83,10 @@ class Reception:
     age_s: float | None = None
     lag_s: float = 0.0
     trouble: str = ""
+    report: dict[str, Any] | None = None
+    relay_id: int | None = None
+    first_report: dict[str, Any] | None = None
+    stride: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +108,46 @@ class _Segment:
         return memoryview(self.arrival.batch.payload)[
             ends[self.begin - 1] if self.begin else 0 : ends[self.end - 1]
         ]
+
+
+class Memory(NamedTuple):
+    """What an accumulator knows, to go on with in another process.
+
+    Attributes
+    ----------
+    saved
+        When.
+    runs
+        As in `Accumulator`; the counts of those that did not change since they were saved may be shared.
+    present
+        The place among them of the one to follow.
+    current
+        The place among them of each source's.
+    run_count
+        Runs that there were.
+    tally
+        What there was of the stream.
+    skipped
+        Of that: readouts that were skipped.
+    rates
+        On the clock of `saved.s`.
+    position, totals
+        What would come next of a relay, and what it had counted; None without a relay.
+    received_ns
+        When the latest readout was received.
+    """
+
+    saved: Moment
+    runs: list[RunData]
+    present: int | None
+    current: dict[Source, int]
+    run_count: int
+    tally: Tally
+    skipped: int
+    rates: RateHistory
+    position: Position | None
+    totals: Counts | None
+    received_ns: int
 
 
 class Accumulator:
@@ -125,6 +178,13 @@ class Accumulator:
         self.recent = Recent()
         self.reception = Reception(now, Ledger())
         self._current: dict[Source, RunData] = {}
+        self._carried = Tally(now.ns, 0, Counter())  # of a monitor before this one
+        self._resumable: dict[Source, RunData] = {}  # its runs that may go on
+        self._known_as: dict[tuple[Source, int, int], RunData] = {}  # and as what they went on
+        self._seen_until: Position | None = None  # what it had of the relay's numbers
+        self._gap: Gap | None = None
+        self._next: Position | None = None
+        self._received_at_ns = 0
         self._run_count = 0
         self._held = 0
         self._duplicates = 0
@@ -153,7 +213,10 @@ class Accumulator:
     def take(self, arrivals: Sequence[Arrival]) -> None:
         """Take in batches in order of arrival; those of a run are decoded together."""
         waiting: dict[tuple[int, Source], list[_Segment]] = {}
-        for came in arrivals:
+        for whole in arrivals:
+            came = self._fresh(whole)
+            if came is None:
+                continue
             arrival = _without_duplicates(came)
             if any(start.before for start in arrival.batch.runs):
                 self._decode_all(waiting)  # so that those before it can be moved
@@ -209,22 +272,24 @@ class Accumulator:
         One whose beginning the ledger did not tell has no account there: it has more sources than it follows.
         """
         batch = arrival.batch
-        run = self._current.get(batch.source) or self.present
+        run = self._current.get(batch.source)
+        run = run or self._resume_run(batch.source, batch.readout_ids[0], batch.timestamps[0], batch.position)
+        if run is None and self.present in self._current.values():
+            run = self.present
         return run or self._open(batch.source, batch.readout_ids[0], batch.timestamps[0], arrival)
 
     def _begin_run(self, start: RunStart, arrival: Arrival) -> RunData:
-        for run in self.runs:  # one that goes on after a stray
-            if (run.source, run.first_id, run.first_timestamp) == (
-                start.source,
-                start.run.first_id,
-                start.run.first_timestamp,
-            ):
-                run.until = None
-                self._current[start.source] = run
-                self._move(start, run)
-                return run
-        run = self._open(start.source, start.run.first_id, start.run.first_timestamp, arrival)
-        run.since.held -= self._move(start, run)
+        identity = start.source, start.run.first_id, start.run.first_timestamp
+        known = (run for run in self.runs if (run.source, run.first_id, run.first_timestamp) == identity)
+        run = next(known, None) or self._known_as.get(identity)  # one that goes on after a stray
+        run = run or self._resume_run(*identity, arrival.batch.position)
+        if run is None:
+            run = self._open(*identity, arrival)
+            run.since.held -= self._move(start, run)
+            return run
+        run.until = None
+        self._current[start.source] = run
+        self._move(start, run)
         return run
 
     def _move(self, start: RunStart, run: RunData) -> int:
@@ -347,6 +412,10 @@ class Accumulator:
     def note(self, reception: Reception) -> None:
         """Note what the receiver tells of itself."""
         now, ledger = reception.at, reception.ledger
+        if self._gap is not None:
+            lost = self._gap.lost(ledger, reception.first_report, reception.relay_id)
+            for place, count in lost.items():
+                self._note_away(place, count)
         more = ledger.lost - self.reception.ledger.lost
         self.reception = reception
         if self.present is not None:
@@ -376,7 +445,109 @@ class Accumulator:
         ledger = self.reception.ledger
         lost_at = Counter(ledger.lost_at)
         lost_at[Place.CLIENT_QUEUE] += self._skipped
-        return Tally(at_ns, self._held, lost_at, self._duplicates, ledger.late)
+        lost_at.update(self._carried.lost_at)
+        return Tally(at_ns, self._held, lost_at, self._duplicates, ledger.late + self._carried.late)
+
+    def remember(self, now: Moment, known: Mapping[int, int]) -> Memory:
+        """Return all of this, to `resume` with; it does not change any more.
+
+        Parameters
+        ----------
+        now
+            The moment.
+        known
+            By number, the versions of runs whose counts the caller has already: they are not copied.
+        """
+        runs = [
+            replace(run, counts=run.counts if known.get(run.number) == run.version else run.counts.copy())
+            for run in self.runs
+        ]
+        place = {id(run): i for i, run in enumerate(self.runs)}
+        current = self._resumable | self._current
+        return Memory(
+            saved=now,
+            runs=runs,
+            present=None if self.present is None else place.get(id(self.present)),
+            current={source: place[id(run)] for source, run in current.items() if id(run) in place},
+            run_count=self._run_count,
+            tally=self.tally(now.ns),
+            skipped=self._skipped,
+            rates=self.rates.copy(),
+            position=self._next or self._seen_until,
+            totals=self._relay_totals(),
+            received_ns=self._received_at_ns,
+        )
+
+    def _relay_totals(self) -> Counts | None:
+        """Return what the relay has counted, whose numbers go on; None if it has not said so yet."""
+        counted = counts_of(self.reception.report)
+        if counted is not None and self._next is not None:
+            return counted
+        gap, behind = self._gap, self._next or self._seen_until
+        return gap.totals if gap and behind and gap.position.relay_id == behind.relay_id else None
+
+    def resume(self, memory: Memory, now: Moment) -> None:
+        """Go on where another one ended, before anything was taken in."""
+        away_s = max(0.0, (now.ns - memory.saved.ns) / 1e9)
+        shift_s = now.s - memory.saved.s - away_s
+        self.runs = list(memory.runs)
+        for run in self.runs:
+            run.last_s += shift_s
+            run.slices = Slices()  # its course before is not kept
+            run.slices.begin(run.last_timestamp, run.last_id, run.counts)
+        self.present = None if memory.present is None else self.runs[memory.present]
+        self._resumable = {source: self.runs[place] for source, place in memory.current.items()}
+        self._run_count = memory.run_count
+        tally = memory.tally
+        self._held, self._duplicates, self._skipped = tally.held, tally.duplicates, memory.skipped
+        carried = Counter(tally.lost_at)
+        carried[Place.CLIENT_QUEUE] -= memory.skipped
+        self._carried = Tally(memory.saved.ns, 0, carried, 0, tally.late)
+        self.rates = memory.rates
+        self.rates.shift(shift_s)
+        self._seen_until, self._received_at_ns = memory.position, memory.received_ns
+        if memory.position is not None:
+            self._gap = Gap(memory.position, memory.totals)
+
+    def _fresh(self, arrival: Arrival) -> Arrival | None:
+        """Return what of an arrival no monitor before this one has counted; note what comes next."""
+        batch = unseen(arrival.batch, self._seen_until)
+        if batch is None or not len(batch):
+            return None
+        self._received_at_ns = max(self._received_at_ns, batch.received_ns)
+        if batch.position is not None:
+            self._next = Position(batch.position.relay_id, batch.position.sequence + len(batch))
+        return arrival if batch is arrival.batch else replace(arrival, batch=batch)
+
+    def _resume_run(
+        self, source: Source, readout_id: int, timestamp: int, position: Position | None
+    ) -> RunData | None:
+        """Return the run of a monitor before this one that goes on here; count what is missing between."""
+        run = self._resumable.pop(source, None)
+        if run is None:
+            return None
+        first, last = (run.first_id, run.first_timestamp), (run.last_id, run.last_timestamp)
+        missing = goes_on(first, last, (readout_id, timestamp), self.reception.stride)
+        if missing is None:
+            return None
+        seen = self._seen_until
+        if seen is None or position is None or position.relay_id != seen.relay_id:
+            self._note_away(Place.CLIENT_AWAY, missing)  # the same relay's numbers tell it more exactly
+        self._known_as[source, readout_id, timestamp] = run
+        self._current[source] = run
+        return run
+
+    def _note_away(self, place: Place, count: int) -> None:
+        """Count what was lost while no monitor ran, to the runs that went on then."""
+        if count <= 0:
+            return
+        away_ns = self._carried.at_ns
+        self._carried.lost_at[place] += count
+        for run in self.runs:
+            if away_ns < run.since.at_ns:
+                run.since.lost_at[place] += count
+        ago_s = max(0.0, (self.reception.at.ns - away_ns) / 1e9)
+        self.rates.add(self.reception.at.s - ago_s, lost=count)
 
     def account(self, run: RunData, since: Tally | None = None) -> Account:
         """Return what became of the readouts of a run, or of those since some moment in it."""

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from astropix_stream import clock
+from astropix_stream.clock import Moment
 from astropix_stream.errors import ReceiveTimeout, RefusedError
 from astropix_stream.fmt import ASTROPIX4, Kind, kind_of
-from astropix_stream.monitor.accumulate import Accumulator, Arrival, Reception
+from astropix_stream.monitor.accumulate import Accumulator, Arrival, Memory, Reception
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.geometry import Geometry
 from astropix_stream.monitor.runs import RunData
@@ -27,6 +28,8 @@ RECEIVE_GATHER_S = 0.1  # that readouts may wait where they come fast; nobody wh
 GATHER_S = 0.25  # between decodings: a call costs 0.12 ms however little it gets
 MAX_WAITING = 16 << 20  # bytes of readouts that may wait to be decoded: about half a second of decoding
 _LEDGER_EVERY_S = 0.25
+
+T = TypeVar("T")
 
 
 class Feed:
@@ -43,6 +46,9 @@ class Feed:
     references
         Files to compare runs with.
 
+    memory
+        What a monitor before this one knew, to go on with.
+
     Attributes
     ----------
     error
@@ -54,12 +60,15 @@ class Feed:
         receiver: Receiver[Any],
         source: str,
         kind: Kind | None = None,
+        memory: Memory | None = None,
         references: Sequence[RunData] = (),
     ) -> None:
         self.source = source
         self._kind = kind
         self._accumulator = Accumulator(clock.now(), source, kind or ASTROPIX4)
         self._accumulator.references.extend(references)
+        if memory is not None:
+            self._accumulator.resume(memory, clock.now())
         self._views: dict[tuple[Choice, Reset | None], View] = {}  # of this turn
         self._lock = threading.Lock()
         self.error: Exception | None = None
@@ -67,6 +76,8 @@ class Feed:
         receiver.gather = RECEIVE_GATHER_S
         self._stop = threading.Event()
         self._inbox = Inbox()
+        self._first_report: dict[str, Any] | None = None
+        self._relay_id: int | None = None
         self._reception = Reception(clock.now(), receiver.ledger)
         self._threads = [
             threading.Thread(target=self._run, args=[part], name=f"monitor-{name}", daemon=True)
@@ -102,6 +113,11 @@ class Feed:
                 view = self._views[choice, reset] = make_view(self._accumulator, choice, clock.now(), reset)
             return view
 
+    def look(self, at: Callable[[Accumulator, Moment], T]) -> T:
+        """Return what a function finds in the accumulator, which stands still meanwhile."""
+        with self._lock:
+            return at(self._accumulator, clock.now())
+
     def reset(self, choice: Choice) -> Reset | None:
         """Return what there is now, for a viewer who wants to see what comes from now on."""
         with self._lock:
@@ -136,8 +152,7 @@ class Feed:
                     self._reception = self._ask(receiver, refusal)
                     noted_s = time.monotonic()
 
-    @staticmethod
-    def _ask(receiver: Receiver[Any], refusal: str) -> Reception:
+    def _ask(self, receiver: Receiver[Any], refusal: str) -> Reception:
         return Reception(
             clock.now(),
             receiver.ledger,
@@ -145,11 +160,24 @@ class Feed:
             receiver.age_s,
             receiver.lag_s,
             refusal or trouble(receiver),
+            getattr(receiver, "report", None),
+            self._relay_id,
+            self._first_report,
+            getattr(receiver, "stride", None) or 1,
         )
 
     def _receive_one(self, receiver: Receiver[Any]) -> None:
-        batch = receiver.receive_batch(_LEDGER_EVERY_S)
+        try:
+            batch = receiver.receive_batch(_LEDGER_EVERY_S)
+        finally:
+            self._note_first_report(receiver)
         self._inbox.put(Arrival(batch, clock.now()))
+
+    def _note_first_report(self, receiver: Receiver[Any]) -> None:
+        """Keep the relay's first heartbeat: what it counts afterwards is in the ledger."""
+        reported = getattr(receiver, "reported", None)
+        if self._first_report is None and reported is not None:
+            self._first_report, self._relay_id = getattr(receiver, "report", None), reported.relay_id
 
     def _decode(self) -> None:
         while not self._stop.wait(GATHER_S):

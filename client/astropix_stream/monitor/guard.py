@@ -98,17 +98,25 @@ class GuardedApplication(BokehTornado):  # type: ignore[misc]  # it is Any to my
         return super().find_handler(request)
 
     def _refusal(self, request: HTTPServerRequest) -> tuple[int, str] | None:
-        if not any(match_host(request.host.lower(), host) for host in self._hosts):
+        if not self._is_ours(request.host):
             return 403, NOT_OURS
         # A link to the page is welcome; a picture or script of another site that only loads it is not.
         headers = request.headers
         if headers.get("Sec-Fetch-Site") == "cross-site" and headers.get("Sec-Fetch-Mode") != "navigate":
+            return 403, OTHER_SITE
+        origin = headers.get("Origin")
+        if request.method not in ("GET", "HEAD") and origin is not None and not self._is_ours(origin):
             return 403, OTHER_SITE
         if request.path == "/autoload.js":  # embeds the page into another site
             return 404, "this is not served; there are / and /api"
         if request.path == "/" and request.method == "GET" and not self._may_load():
             return 503, TOO_MANY
         return None
+
+    def _is_ours(self, place: str) -> bool:
+        """Tell whether a Host, or an Origin, is one of the page's own."""
+        host = place.lower().removeprefix("https://").removeprefix("http://")
+        return any(match_host(host, ours) for ours in self._hosts)
 
     def _may_load(self) -> bool:
         open_now = sum(len(list(context.sessions)) for context in self._applications.values())

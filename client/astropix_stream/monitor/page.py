@@ -12,6 +12,7 @@ from bokeh.models import CustomJS
 
 from astropix_stream import __version__
 from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.desk import Desk
 from astropix_stream.monitor.feed import Feed
 from astropix_stream.monitor.panel_plots import PanelPlots, panel_plots
 from astropix_stream.monitor.panel_words import panel_words
@@ -51,10 +52,14 @@ class Page:
         Of this browser.
     feed
         Shared by all.
+    desk
+        What there is beside the plots, shared by all; None: nothing.
     """
 
-    def __init__(self, document: Document, feed: Feed) -> None:
+    def __init__(self, document: Document, feed: Feed, desk: Desk | None = None) -> None:
         self._feed = feed
+        self._desk = desk
+        self._desk_said: dict[str, Any] = {}
         self._document = document
         self._choice = Choice()
         self._reset: Reset | None = None
@@ -138,6 +143,10 @@ class Page:
 
     def _say(self, words: dict[str, Any]) -> None:
         self._redraws += 1
+        desk = {} if self._desk is None else self._desk.words()
+        if desk != self._desk_said:
+            words = words | {"desk": desk}
+            self._desk_said = desk
         self._talk.words = json.dumps(words | {"redraw": self._redraws})
 
 

@@ -4,8 +4,10 @@ Pure. Each level is a ring of bins; a count goes into all of them.
 """
 
 from collections import deque
-from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +55,11 @@ class _Level:
         self._counts = np.zeros((size, 3))
         self._numbers = np.full(size, np.iinfo(np.int64).min)  # which bin a place holds now
 
+    @property
+    def arrays(self) -> list[NDArray[Any]]:
+        """All there is to keep of it."""
+        return [self._counts, self._numbers]
+
     def add(self, time_s: float, kind: int, count: float) -> None:
         number = int(time_s // self.width_s)
         place = number % self.size
@@ -90,9 +97,11 @@ class RateHistory:
     def __init__(self, now_s: float) -> None:
         self._began_s = now_s
         self._levels = [_Level(width_s, size) for width_s, size in LEVELS]
+        self._shift_s = 0.0  # from the clock of the times handed in to that of the bins
 
     def add(self, time_s: float, *, readouts: int = 0, hits: int = 0, lost: int = 0) -> None:
         """Count what came at some time; it may be in the past."""
+        time_s += self._shift_s
         self._began_s = min(self._began_s, time_s)
         for kind, count in ((READOUTS, readouts), (HITS, hits), (LOST, lost)):
             if count:
@@ -101,17 +110,56 @@ class RateHistory:
 
     def last(self, window_s: float, now_s: float) -> Series:
         """Return the rates of the last `window_s` seconds, in the finest bins that reach back so far."""
+        now_s += self._shift_s
         level = next((lv for lv in self._levels if lv.width_s * lv.size >= window_s), self._levels[-1])
         begin_s = max(now_s - window_s, self._began_s // level.width_s * level.width_s)
-        return level.between(begin_s, now_s - _SETTLE_S)
+        series = level.between(begin_s, now_s - _SETTLE_S)
+        return replace(series, begins_s=series.begins_s - self._shift_s) if self._shift_s else series
 
     def now(self, now_s: float) -> tuple[float, float]:
         """Return readouts and hits per second over the last whole seconds."""
+        now_s += self._shift_s
         begin_s = max(now_s - _SETTLE_S - _NOW_OVER_S, self._began_s // 1)
         series = self._levels[0].between(begin_s, now_s - _SETTLE_S)
         if not len(series.readouts):
             return 0.0, 0.0
         return float(series.readouts.mean()), float(series.hits.mean())
+
+    def shift(self, by_s: float) -> None:
+        """Go on with times of another clock, which shows `by_s` seconds more; the bins stay whole seconds."""
+        self._shift_s -= round(by_s)
+
+    def copy(self) -> "RateHistory":
+        """Return the counts as they are now."""
+        return deepcopy(self)
+
+    def to_arrays(self) -> tuple[float, list[NDArray[Any]]]:
+        """Return when it began, on the clock of the bins, and the bins."""
+        arrays = [array for level in self._levels for array in level.arrays]
+        return self._began_s, arrays
+
+    @classmethod
+    def from_arrays(cls, began_s: float, shift_s: float, arrays: Sequence[NDArray[Any]]) -> "RateHistory":
+        """Make it again from what `to_arrays` gave.
+
+        Raises
+        ------
+        ValueError
+            They are of another shape.
+        """
+        rates = cls(began_s)
+        rates._shift_s = shift_s
+        mine = rates.to_arrays()[1]
+        if [(one.shape, one.dtype) for one in arrays] != [(one.shape, one.dtype) for one in mine]:
+            raise ValueError("rates of another shape")
+        for one, its in zip(mine, arrays, strict=True):
+            one[...] = its
+        return rates
+
+    @property
+    def shift_s(self) -> float:
+        """What to add to the times handed in, to get those of the bins."""
+        return self._shift_s
 
 
 class _ChipCounts(NamedTuple):

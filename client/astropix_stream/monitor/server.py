@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 import ipaddress
-import json
 import logging
 import re
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -17,17 +16,18 @@ from bokeh.server.server import BaseServer
 from tornado import netutil
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
-from tornado.web import HTTPError, RequestHandler, StaticFileHandler
+from tornado.web import StaticFileHandler
 
 from astropix_stream import errors
 from astropix_stream.addresses import joined
 from astropix_stream.errors import ConfigError
 from astropix_stream.monitor import export
-from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.desk import Desk
+from astropix_stream.monitor.desk_routes import desk_routes
 from astropix_stream.monitor.feed import Feed
 from astropix_stream.monitor.guard import GuardedApplication
+from astropix_stream.monitor.handlers import Handler
 from astropix_stream.monitor.page import Page
-from astropix_stream.monitor.view import View
 
 # A browser that goes away in the middle of a message, or asks for what is not there, is no news.
 for _name in ("bokeh", "tornado.access"):
@@ -36,7 +36,7 @@ for _name in ("bokeh", "tornado.access"):
 DEFAULT_LISTEN = "127.0.0.1:5006"
 _CHECK_S = 0.25  # between looks at whether the feed still runs
 _UNUSED_MS = 5000  # after which the document of a browser that never connected, or left, goes
-_MAX_MESSAGE = 64 << 10  # bytes from a browser, which only says what it wants to see
+_MAX_MESSAGE = 64 << 10  # bytes from a browser, which says what it wants to see, and writes notes
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.*-]+)(:(\d{1,5}|\*))?", re.ASCII | re.IGNORECASE)
 
 
@@ -105,13 +105,15 @@ def _parse_origin(text: str) -> str:
     return host
 
 
-def serve(feed: Feed, site: Site | None, announce: Callable[[str], None]) -> None:
+def serve(desk: Desk, site: Site | None, announce: Callable[[str], None]) -> None:
     """Serve the page until Ctrl-C, SIGTERM or the end of the feed; without a site, only wait for these.
+
+    SIGHUP has the desk read its file again, if it has one.
 
     Parameters
     ----------
-    feed
-        What is shown.
+    desk
+        What is shown: its feed, and what there is beside the plots.
     site
         Where; None: nowhere.
     announce
@@ -126,12 +128,12 @@ def serve(feed: Feed, site: Site | None, announce: Callable[[str], None]) -> Non
     """
     sockets = [] if site is None else _bind(site.listen)
     try:
-        asyncio.run(_wait(feed, lambda: None) if site is None else _serve(feed, site, sockets, announce))
+        asyncio.run(_wait(desk, lambda: None) if site is None else _serve(desk, site, sockets, announce))
     finally:
         for sock in sockets:
             sock.close()
-    if feed.error is not None:
-        raise feed.error
+    if desk.feed.error is not None:
+        raise desk.feed.error
 
 
 def _bind(listen: Listen) -> list[socket.socket]:
@@ -142,51 +144,57 @@ def _bind(listen: Listen) -> list[socket.socket]:
 
 
 async def _serve(
-    feed: Feed, site: Site, sockets: list[socket.socket], announce: Callable[[str], None]
+    desk: Desk, site: Site, sockets: list[socket.socket], announce: Callable[[str], None]
 ) -> None:
     port = sockets[0].getsockname()[1]
     hosts = site.hosts(port)
     application = GuardedApplication(
-        {"/": lambda document: _open_page(document, feed)},
+        {"/": lambda document: _open_page(document, desk)},
         hosts=hosts,
         extra_websocket_origins=hosts,
-        extra_patterns=_routes(feed),
+        extra_patterns=_routes(desk.feed) + desk_routes(desk),
         unused_session_lifetime_milliseconds=_UNUSED_MS,
         check_unused_sessions_milliseconds=_UNUSED_MS,
         websocket_max_message_size_bytes=_MAX_MESSAGE,
         include_headers=["Host"],
         compress_response=True,  # Bokeh's script is 1.3 MB, and 0.35 as gzip
     )
-    http = HTTPServer(application)
+    http = HTTPServer(application, max_body_size=_MAX_MESSAGE)
     http.add_sockets(sockets)
     server = BaseServer(IOLoop.current(), application, http)
     server.start()
-    await _wait(feed, lambda: announce(f"http://{site.listen._replace(port=port)}"))
+    await _wait(desk, lambda: announce(f"http://{site.listen._replace(port=port)}"))
     server.stop()
     await http.close_all_connections()
 
 
-async def _wait(feed: Feed, ready: Callable[[], None]) -> None:
+async def _wait(desk: Desk, ready: Callable[[], None]) -> None:
     stop = asyncio.Event()
-    with _signals_set(stop):
+    with _signals_set(stop, desk.reload if desk.reloads else None):
         ready()
-        while not stop.is_set() and feed.error is None:
+        while not stop.is_set() and desk.feed.error is None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _CHECK_S)
 
 
-def _open_page(document: Any, feed: Feed) -> None:
-    Page(document, feed)
+def _open_page(document: Any, desk: Desk) -> None:
+    Page(document, desk.feed, desk)
 
 
 @contextlib.contextmanager
-def _signals_set(stop: asyncio.Event) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the server in order; where a loop takes no signals, they raise as ever."""
+def _signals_set(stop: asyncio.Event, reload: Callable[[], None] | None) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the server in order, and SIGHUP reload, if there is something to reload.
+
+    Where a loop takes no signals, they raise as ever.
+    """
     loop = asyncio.get_running_loop()
+    wanted: dict[int, Callable[[], None]] = {signal.SIGINT: stop.set, signal.SIGTERM: stop.set}
+    if reload is not None and hasattr(signal, "SIGHUP"):
+        wanted[signal.SIGHUP] = reload
     handled = []
     with contextlib.suppress(NotImplementedError, RuntimeError):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+        for number, handler in wanted.items():
+            loop.add_signal_handler(number, handler)
             handled.append(number)
     try:
         yield
@@ -207,54 +215,17 @@ def _routes(feed: Feed) -> list[tuple[Any, ...]]:
     ]
 
 
-class _Handler(RequestHandler):
-    """Answers with a view; what to show is in the query, as in `Choice`."""
-
-    def initialize(self, feed: Feed) -> None:
-        self._feed = feed
-
-    def head(self, *names: str) -> None:
-        """Answer as GET does; tornado leaves the body out."""
-        self.get(*names)
-
-    def view(self, panel: str = "overview") -> View:
-        try:
-            choice = Choice.read(self._query(), self._feed.geometry).model_copy(update={"panel": panel})
-        except ConfigError as error:
-            raise HTTPError(400, str(error)) from None
-        view = self._feed.view(choice)
-        if choice.run is not None and (view.run is None or view.choice.run is None):
-            raise HTTPError(404, f"there is no run {choice.run}, or no more")
-        return view
-
-    def _query(self) -> Mapping[str, str]:
-        return {name: self.get_query_argument(name) for name in self.request.query_arguments}
-
-    def set_default_headers(self) -> None:
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("X-Content-Type-Options", "nosniff")
-
-    def write_json(self, value: Any) -> None:
-        self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.finish(json.dumps(value, indent=1) + "\n")
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = kwargs.get("exc_info", (None, None, None))[1]
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish((getattr(error, "log_message", None) or self._reason) + "\n")
-
-
-class _StateHandler(_Handler):
+class _StateHandler(Handler):
     def get(self) -> None:
         self.write_json(export.state(self.view()))
 
 
-class _HistogramsHandler(_Handler):
+class _HistogramsHandler(Handler):
     def get(self) -> None:
         self.write_json(export.histograms(self.view()))
 
 
-class _TableHandler(_Handler):
+class _TableHandler(Handler):
     def get(self, name: str) -> None:
         view = self.view(export.panel_of(name))
         number = f"_{view.run.name}" if view.run else ""
@@ -263,7 +234,7 @@ class _TableHandler(_Handler):
         self.finish(export.table(view, name))
 
 
-class _MaskHandler(_Handler):
+class _MaskHandler(Handler):
     def get(self) -> None:
         view = self.view("pixel")
         self.set_header("Content-Type", "application/yaml; charset=utf-8")

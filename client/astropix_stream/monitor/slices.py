@@ -118,8 +118,10 @@ class Slices:
         self._map: Ints | None = None
         self._spectra: Ints | None = None
 
-    def begin(self, timestamp: int, readout_id: int) -> None:
-        """Begin with the first readout."""
+    def begin(self, timestamp: int, readout_id: int, counts: Histograms | None = None) -> None:
+        """Begin with the first readout; or where a monitor before this one ended, with its counts."""
+        if counts is not None:
+            self._remember(counts)
         self.timed = timestamp > 0
         self._width = WIDTH_NS if self.timed else WIDTH_READOUTS
         self._begin = timestamp if self.timed else readout_id

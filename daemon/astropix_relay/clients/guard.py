@@ -95,10 +95,15 @@ class Guard:
         if fd in self._by_copy:  # closed by libzmq since, and ours now: the connection has ended
             return None
         try:
-            sock = socket.socket(fileno=os.dup(fd))
+            copy = os.dup(fd)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 _shut_down_unwatched(fd)
+            return None
+        try:
+            sock = socket.socket(fileno=copy)
+        except OSError:  # closed by libzmq since, and some file of ours now
+            os.close(copy)
             return None
         try:
             is_ours = sock.family in (socket.AF_INET, socket.AF_INET6) and sock.getsockname()[1] == port

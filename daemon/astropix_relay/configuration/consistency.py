@@ -9,12 +9,12 @@ import itertools
 from collections.abc import Iterator
 
 from astropix_daemon.addresses import tcp_address
-from astropix_daemon.checking import Finding
-from astropix_daemon.marks import KeyPath
-from astropix_daemon.mistakes import dotted
-from astropix_daemon.quantities import Size
 from astropix_relay.configuration.model import Config, OutputConfig, StreamConfig
 from astropix_stream.addresses import is_address, is_multicast, is_of_one_link
+from astropix_stream.checking.marks import KeyPath
+from astropix_stream.checking.mistakes import dotted
+from astropix_stream.checking.quantities import Size
+from astropix_stream.checking.rules import Finding
 from astropix_stream.wire import MAX_PAGE
 
 KERNEL_BUFFER = 3 << 19

@@ -7,9 +7,9 @@ same for operators, with the reason for each default.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from astropix_daemon.checking import Rules, changed_keys
 from astropix_relay.configuration.consistency import contradictions
 from astropix_relay.configuration.model import SECTIONS, Config, StreamConfig
+from astropix_stream.checking.rules import Rules, changed_keys
 
 # The section and key that each command-line option sets; with `streams`, those of the only stream.
 FLAGS = {
@@ -25,7 +25,7 @@ _RULES = Rules(Config, SECTIONS, FLAGS, contradictions, list_section="streams", 
 def load_config(
     text: str, *, file: str = "<config>", overrides: Mapping[str, object] | None = None
 ) -> Config:
-    """Check a configuration file's text as a whole; the parameters are those of `checking.Rules.load`.
+    """Check a configuration file's text as a whole; the parameters are those of `checking.rules.Rules.load`.
 
     Raises
     ------

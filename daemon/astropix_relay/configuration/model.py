@@ -16,8 +16,8 @@ from astropix_daemon.addresses import (
     SourceAddress,
     tcp_address,
 )
-from astropix_daemon.quantities import Duration, Size, show
 from astropix_stream.addresses import canonical, check_address, is_multicast, joined
+from astropix_stream.checking.quantities import Duration, Size, show
 from astropix_stream.errors import ConfigError
 from astropix_stream.url import parse_url
 from astropix_stream.wire import check_stream_name

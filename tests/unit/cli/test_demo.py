@@ -11,8 +11,8 @@ from rich.console import Console
 from astropix_stream.batch import Batch, Source
 from astropix_stream.cli import demo
 from astropix_stream.cli.playing.simulation import COLUMNS, ROWS, Detector
-from astropix_stream.cli.showing.demo_page import open_page
 from astropix_stream.cli.showing.demo_pictures import PicturedRow
+from astropix_stream.fmt import ASTEP, ASTROPIX3, pair_half_hits
 
 READOUTS = [readout for _, readout in islice(Detector(seed=3, hits=5).readouts(), 200)]
 RAW = [readout.to_bytes() for readout in READOUTS]
@@ -71,7 +71,19 @@ def test_missing_is_what_is_lost_or_did_not_come(sent, delivered, lost, missing)
     assert demo._missing(row, sent) == missing
 
 
-def test_a_page_that_cannot_be_says_why():
-    with open_page("tcp://nowhere") as page:
-        assert page.where().startswith("not there: ")
-        assert "nowhere" in page.where()
+@pytest.mark.parametrize("kind", [ASTROPIX3, ASTEP], ids=str)
+def test_chips_with_half_hits_are_drawn_by_their_pixels(kind):
+    readouts = [readout for _, readout in islice(Detector(seed=3, hits=5, kind=kind).readouts(), 200)]
+    raw = [readout.to_bytes() for readout in readouts]
+    row, ids = PicturedRow(NO_SOURCE, "x", kind), range(len(raw))
+    row.take(Batch(Source("10.0.0.1", 1), 0, b"".join(raw), ids, ids, list(accumulate(map(len, raw)))))
+    places = Counter(
+        (pixel.column // 2, pixel.row // 2)
+        for readout in readouts
+        for pixel in pair_half_hits(readout.hits(), kind.pixel_rule)[0]
+    )
+    ((column, line), _), *_ = places.most_common()
+    _, titles, *lines = drawn(row)
+    assert titles.startswith("hits in 35 columns and 35 rows  ")
+    assert len(lines) == 18
+    assert lines[line][2 * column : 2 * column + 2] == "██"

@@ -21,8 +21,6 @@ from astropix_stream.fmt import ASTROPIX4, MAX_DATA, AstroPix4Hit, AstroPix4Read
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 
-thorough = settings(deadline=None, max_examples=300)
-
 hit = st.tuples(st.integers(0xE0, 0xFE), st.binary(min_size=7, max_size=7)).map(
     lambda hit: bytes(hit[:1]) + hit[1]
 )
@@ -66,7 +64,6 @@ def test_the_fields_are_those_of_a_hit():
     assert HIT_DTYPE.names == AstroPix4Hit.ATTRIBUTE_NAMES
 
 
-@thorough
 @given(readouts)
 @example(
     [AstroPix4Readout(b"\xe0" * 8 + b"\xbc\x00\xbc" + b"\xe0" * 3, 1, 1), AstroPix4Readout(b"\xe0" * 8, 2, 2)]
@@ -77,7 +74,6 @@ def test_columns_agree_with_decode(readouts):
     check(decode_batch(iter(fresh)), readouts)
 
 
-@thorough
 @given(st.lists(st.tuples(data, st.integers(0, 3)), max_size=5))
 def test_padding_at_the_end_of_a_datagram_is_stripped(pieces):
     raws = [

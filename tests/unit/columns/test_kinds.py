@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from astropix_stream.columns import decode_batch, decode_columns, hit_dtype, match_pixels
@@ -29,8 +29,6 @@ from unit.fmt.test_kinds import MINE
 from unit.fmt.test_walk import hit_like
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
-
-thorough = settings(deadline=None, max_examples=200)
 
 LARGE = ASTEP.configured(timestamp_bytes=8)
 FRAMED4 = ASTEP.configured(hit_size=8)
@@ -68,7 +66,6 @@ def fresh(readouts):
     return [type(one)(one.data(), one.readout_id, one.timestamp) for one in readouts]
 
 
-@thorough
 @given(cases)
 @example((ASTEP, [AStepReadout(ONE, 0, 0), AStepReadout(b"", 1, 0), AStepReadout(ONE[:3], 2, 0)]))
 def test_columns_agree_with_decode(case):
@@ -81,7 +78,6 @@ def test_columns_agree_with_decode(case):
     check(decode_batch(fresh(readouts), kind), readouts, kind)
 
 
-@thorough
 @given(cases, st.integers(0, 60))
 @example(
     (ASTEP, [AStepReadout(b"\n\1" + bytes(6), 0, 0), AStepReadout(b"", 0, 0), AStepReadout(b"", 0, 0)]), 0
@@ -103,7 +99,6 @@ def test_hits_are_put_together_as_a_joiner_does(case, cut):
     check(decode_batch(readouts, kind), expected, kind)
 
 
-@thorough
 @given(cases)
 def test_hits_put_together_from_two_readouts_are_kept(case):
     kind, readouts = case
@@ -114,7 +109,6 @@ def test_hits_put_together_from_two_readouts_are_kept(case):
     check(decode_batch(readouts, kind), readouts, kind)
 
 
-@thorough
 @given(
     st.sampled_from([ASTROPIX3, ASTEP]),
     st.lists(

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from astropix_daemon.marks import parse
-from astropix_daemon.mistakes import ConfigMistakes
 from astropix_relay.configuration.consistency import warnings
 from astropix_relay.configuration.loading import FLAGS, default_config, differences, load_config, schema
 from astropix_relay.configuration.model import Config, OutputConfig, SecurityConfig, StreamConfig
+from astropix_stream.checking.marks import parse
+from astropix_stream.checking.mistakes import ConfigMistakes
 from astropix_stream.errors import ConfigError, WireError
 from astropix_stream.wire import check_stream_name
 

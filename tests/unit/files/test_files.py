@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import FileHeader
 from astropix_stream.files import ApxParser, FrameParser, LogParser, ParsedReader, open_readouts
-from astropix_stream.fmt import ASTEP, HEADER_SIZE, AStepReadout, AstroPix4Readout
+from astropix_stream.fmt import ASTEP, ASTROPIX4, HEADER_SIZE, AStepReadout, AstroPix4Readout
 
 LOG = (
     b"Voltagecard: {'thpmos': 0, 'vcasc2': 1.1}\n"
@@ -256,3 +256,37 @@ def test_noise_longer_than_a_datagram_is_cut_into_several():
     assert max(len(one.raw) for one in found) <= 1400
     assert [one.readout_id for one in found] == list(range(len(found)))
     assert parser.noise_bytes == len(noise)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"), [("utf-8", b""), ("utf-8", b"\xef\xbb\xbf"), ("cp1252", b""), ("latin-1", b"")]
+)
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("name", ["a.log", "a.txt", "a.apx"])
+def test_a_log_may_be_of_an_encoding_of_windows(tmp_path, encoding, mark, ending, name):
+    lines = ["Who: {'name': 'Zoë µ'}", " Namespace(chipVer=3, outdir='E:\\\\Läufe')", "0\tb'20e1bcff'", ""]
+    path = write(tmp_path / name, mark + ending.join(lines).encode(encoding))
+    with open_readouts(path) as reader:
+        assert isinstance(reader, ParsedReader)
+        assert [raw[HEADER_SIZE:] for raw, _, _ in reader.datagrams()] == [bytes.fromhex("20e1bc")]
+        assert (reader.header["Who"], reader.header["options"]["outdir"]) == ({"name": "Zoë µ"}, "E:\\Läufe")
+        assert (reader.header.readout_uid, reader.skipped) == (3000, 0)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_text_of_powershell_is_named(tmp_path, encoding):
+    text = "\ufeff" * (encoding != "utf-16") + LOG.decode()
+    with pytest.raises(FormatError, match="text in UTF-16, as the > of PowerShell"):
+        open_readouts(write(tmp_path / "a.log", text.encode(encoding)))
+
+
+def test_frames_are_not_taken_for_readouts_of_another_kind(tmp_path):
+    path = write(tmp_path / "a.bin", b"".join(map(frame, range(20))))
+    with pytest.raises(FormatError, match=r"raw frames, which are A-STEP \(3100\), not AstroPix 4"):
+        open_readouts(path, ASTROPIX4)
+    with open_readouts(path, ASTEP.configured(tick_ns=50)) as reader:
+        assert isinstance(reader, ParsedReader)
+        assert reader.raw_frames
+    with open_readouts(write(tmp_path / "a.log", LOG)) as reader:
+        assert isinstance(reader, ParsedReader)
+        assert not reader.raw_frames

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from astropix_stream.errors import ConfigError, FormatError
@@ -18,8 +18,6 @@ SHARED = Path(__file__).parents[4] / "shared" / "data"
 # From a real file: a bad frame, then a column of layer 1 and one of layer 2.
 BAD = bytes.fromhex("07011162b2197051")
 ONE, TWO = bytes.fromhex("0a011c910b00ca4d917151"), bytes.fromhex("0a021c910b00e84d917151")
-
-thorough = settings(deadline=None, max_examples=300)
 
 whole = st.tuples(st.integers(1, 3), st.binary(min_size=9, max_size=9)).map(
     lambda frame: bytes([10, frame[0]]) + frame[1]
@@ -125,7 +123,6 @@ def test_the_rules_of_frames(data, extra, hits, bad_frames, noise, left, status)
     assert {bit.name for bit in Decoding if readout.decoding_status()[bit]} == set(status.split())
 
 
-@thorough
 @given(st.one_of(frame_like, st.binary(max_size=100)), st.one_of(st.none(), st.binary(max_size=12)))
 @example(b"\x0a\x00" * 30, None)
 def test_any_bytes_decode_as_the_rules_say(data, extra):
@@ -140,7 +137,6 @@ def test_any_bytes_decode_as_the_rules_say(data, extra):
     assert bool(readout.decoding_status()) or not (bad_frames or noise or left)
 
 
-@thorough
 @given(frame_like, st.lists(st.integers(0, 200), max_size=4))
 def test_a_stream_in_pieces_has_the_frames_of_the_whole(data, cuts):
     """What more bytes may decide is left over, and comes again with them."""
@@ -235,3 +231,24 @@ def test_the_real_file():
     assert (len(rows), len(readout.bad_frames()), readout.noise_bytes()) == (480, 20, 0)
     pixels, unpaired = pair_half_hits(readout.hits(), ASTEP.pixel_rule)
     assert (len(pixels), unpaired) == (221, 480 - 2 * 221)
+
+
+@given(st.one_of(frame_like, st.binary(max_size=100)), st.one_of(st.none(), st.binary(max_size=16)))
+@example(TWO[6:] + ONE, TWO[:6])
+@example(BAD[4:] + ONE, BAD[:4])
+@example(b"\x00" + ONE + b"\x00", None)
+def test_what_each_byte_is_agrees_with_the_frames(data, extra):
+    found = AStepReadout.spans(data, extra)
+    readout = AStepReadout(data, 0, 0)
+    frames = readout.find(extra)
+    sizes = dict.fromkeys(("start", "hit", "idle", "orphan", "extra", "dropped", "undecoded"), 0)
+    for span in found:
+        sizes[span.meaning] += span.end - span.begin
+    assert sum(sizes.values()) == len(data)
+    assert sizes["idle"] == sizes["undecoded"] == 0
+    assert sizes["start"] >= len(frames) - 1 or extra
+    if not extra:
+        assert sizes["start"] + sizes["hit"] == 11 * len(frames)
+        assert sizes["extra"] == len(readout.extra_bytes() or b"")
+        bad_bytes = sum(map(len, readout.bad_frames()))
+        assert sizes["dropped"] + sizes["orphan"] == bad_bytes + readout.noise_bytes()

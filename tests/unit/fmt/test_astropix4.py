@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from astropix_stream import fmt
@@ -16,8 +16,6 @@ SHARED = Path(__file__).parents[4] / "shared" / "data"
 
 # A readout of a real run: 19 bytes of header, 16 of data.
 GOLDEN = bytes.fromhex("fedcba 00000000 e8f2f1199fd05418 10000000 bcbce0401eac0dccc200bcbcbcbcbcbc")
-
-thorough = settings(deadline=None, max_examples=300)
 
 # Bytes that look like hits: whole, cut and joined, with idle and padding between.
 
@@ -48,7 +46,6 @@ def test_the_counter_rolls_over_between_the_two_timestamps():
     assert hit.attribute_values(["ts_dec1", "ts_dec2", "tot_us"]) == [129580, 134557, 248.85]
 
 
-@thorough
 @given(st.binary(min_size=8, max_size=8))
 def test_a_hit_reads_its_fields_from_64_bits(data):
     hit = AstroPix4Hit(data, 1, 2, 3)

@@ -11,7 +11,7 @@ from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.counting.ledger import StreamLedger
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fileio import FileHeader
-from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.fmt import ASTEP, ASTROPIX3, ASTROPIX4
 from astropix_stream.monitor.accumulate import Accumulator, Arrival
 from astropix_stream.multicast.intake import Intake
 from astropix_stream.opening import open_receiver
@@ -25,15 +25,16 @@ def histograms(accumulator):
     return {name: value for name, value in arrays.items() if not name.startswith("_")}
 
 
+@pytest.mark.parametrize("kind", [ASTROPIX4, ASTROPIX3, ASTEP], ids=str)
 @pytest.mark.parametrize("size", [1, 7, 400])
-def test_the_page_of_a_file_is_that_of_the_same_readouts_live(tmp_path, size):
-    detector = Detector(seed=3)
+def test_the_page_of_a_file_is_that_of_the_same_readouts_live(tmp_path, size, kind):
+    detector = Detector(seed=3, kind=kind, chips=4)
     raws = [detector.readout(i, (1000 + i) * 10**7).to_bytes() for i in range(400)]
     raws = raws[:100] + raws[103:]  # some are missing
     path = tmp_path / "run.apx"
-    path.write_bytes(FileHeader(AstroPix4Readout, {}).serialize() + b"".join(raws))
+    path.write_bytes(FileHeader(kind.readout_class, {}).serialize() + b"".join(raws))
 
-    live = Accumulator(clock.now(), "live")
+    live = Accumulator(clock.now(), "live", kind=kind)
     intake = Intake(StreamLedger())
     for begin in range(0, len(raws), size):
         part = raws[begin : begin + size]
@@ -41,8 +42,8 @@ def test_the_page_of_a_file_is_that_of_the_same_readouts_live(tmp_path, size):
         live.take([Arrival(batch, clock.now()) for batch in intake.take(drained, clock.now())])
         intake.tell()
 
-    filed = Accumulator(clock.now(), "file")
-    with open_receiver(AstroPix4Readout, str(path)) as receiver:
+    filed = Accumulator(clock.now(), "file", kind=kind)
+    with open_receiver(kind.readout_class, str(path)) as receiver:
         while not receiver.ended:
             with contextlib.suppress(ReceiveTimeout):
                 filed.take([Arrival(receiver.receive_batch(), clock.now())])

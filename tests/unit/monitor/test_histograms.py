@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from astropix_stream.cli.playing.simulation import Detector
@@ -22,7 +22,6 @@ hits = st.lists(st.tuples(st.integers(0, 31), st.integers(0, 31), ticks), max_si
 readouts = st.lists(st.builds(readout, st.just(0), st.just(0), hits, chip=st.integers(0, 30)), max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(readouts, max_size=3))
 def test_equal_to_a_walk_over_the_hits(batches):
     counts = Histograms()

@@ -6,7 +6,7 @@ import os
 import socket
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from astropix_stream import addresses
@@ -227,7 +227,6 @@ def test_a_size_that_stays_is_read_in_one_piece(pair):
 SIZES = [0, 1, 19, 35, 35, 36, 45, 1472, 1473, 5000]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.sampled_from(SIZES), max_size=12), max_size=8))
 def test_any_sizes_come_out_as_they_went_in(script):
     with receiver_and_sender() as (receiver, sender):

@@ -5,7 +5,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from astropix_stream.batch import Batch, Source
@@ -464,7 +464,6 @@ ACTIONS = ["send"] * 4 + ["deliver"] * 5 + ["lose", "double", "swap", "wait", "n
 
 
 @pytest.mark.no_cover  # measured it takes twice as long, and reaches nothing that others do not
-@settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_nothing_that_a_path_brings_is_missing_or_doubled(data):
     faults = Faults(data.draw)
@@ -482,7 +481,6 @@ def test_nothing_that_a_path_brings_is_missing_or_doubled(data):
     assert sum(arbiter.first) == len(faults.merged.delivered)
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_what_no_path_brings_is_counted_exactly_and_the_rest_is_in_order(data):
     """Of one run, by paths in order: what is missing between two that were brought is lost, once."""
@@ -598,7 +596,6 @@ def packed(readout):
     return HEADER.pack(MAGIC, readout_id, stamp, len(data)) + data
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_nothing_is_withheld_and_nothing_comes_twice_whatever_clocks_and_ids_do(data):
     """Runs in any order of time, lost, doubled and swapped readouts: the model is the n-th of each path."""
@@ -609,7 +606,6 @@ def test_nothing_is_withheld_and_nothing_comes_twice_whatever_clocks_and_ids_do(
     assert sum(arbiter.first) == delivered.total()
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_recordings_played_again_come_out_as_often_as_they_were_played(data):
     sent = data.draw(streams(again=True))

@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from astropix_relay.clients.archive import answer_request
@@ -487,7 +487,6 @@ ACTIONS += ["lose", "beat", "lose_page", "wait", "restart"]
 
 
 @pytest.mark.no_cover  # measured it takes twice as long, and reaches nothing that others do not
-@settings(deadline=None, max_examples=200)
 @given(st.data(), st.sampled_from([SMALL, 1 << 20]))
 def test_each_readout_is_delivered_once_in_order_or_counted_once(data, size):
     lossy = Lossy(data.draw, size)

@@ -52,8 +52,8 @@ class Contents:
     missing: int = 0
     duplicates: int = 0
     reordered: int = 0
-    decodes: bool = True
-    """There is a class for the kind of the readouts."""
+    kind: Kind | None = None
+    """What the readouts were decoded as; None if there is no class for them."""
     decoding: Counter[Decoding] = field(default_factory=Counter)
     leftover_bytes: int = 0
     trouble: str = ""
@@ -80,7 +80,7 @@ class Contents:
             "hit_rate", "first_id", "runs", "missing", "duplicates", "reordered", "leftover_bytes", "trouble",
         )  # fmt: skip
         value: dict[str, Any] = {"file": str(self.path)} | {name: getattr(self, name) for name in names}
-        if not self.decodes:
+        if self.kind is None:
             value |= {"hits": None, "hit_rate": None}
         value["readout_uid"] = self.header.readout_uid
         value["decoding"] = {bit.name.lower(): count for bit, count in self.decoding.items()}
@@ -88,13 +88,15 @@ class Contents:
         return value
 
 
-def examine(path: Path, *, keep_duplicates: bool = False) -> Contents:
+def examine(path: Path, kind: Kind | None = None, *, keep_duplicates: bool = False) -> Contents:
     """Read a file once.
 
     Parameters
     ----------
     path
         The file.
+    kind
+        What a person says that the readouts are; None believes the file.
     keep_duplicates
         Count the hits of duplicates too.
 
@@ -110,10 +112,10 @@ def examine(path: Path, *, keep_duplicates: bool = False) -> Contents:
     try:
         many: Any = importlib.import_module("astropix_stream.columns.files")
     except ImportError:  # NumPy is an extra
-        return _examine_one_by_one(path, keep_duplicates=keep_duplicates)
-    with many.Pieces(path) as pieces, progress.open_file_display(path.stat().st_size) as display:
+        return _examine_one_by_one(path, kind, keep_duplicates=keep_duplicates)
+    with many.Pieces(path, kind) as pieces, progress.open_file_display(path.stat().st_size) as display:
         contents = Contents(path, path.stat().st_size, pieces.header)
-        kind = _kind_of(path, contents)
+        contents.kind = kind = _kind_of(path, contents, kind)
         decoder = many.PieceDecoder(kind, keep_duplicates=keep_duplicates) if kind else None
         previous_ns: int | None = None
         for piece in pieces:
@@ -129,11 +131,10 @@ def examine(path: Path, *, keep_duplicates: bool = False) -> Contents:
         return _with_totals(contents, pieces.totals())
 
 
-def _kind_of(path: Path, contents: Contents) -> Kind | None:
+def _kind_of(path: Path, contents: Contents, kind: Kind | None) -> Kind | None:
     try:
-        return assumed_kind(path, contents.header)
+        return assumed_kind(path, contents.header, kind)
     except FormatError:  # of an unknown kind all is told but the hits
-        contents.decodes = False
         return None
 
 
@@ -170,10 +171,10 @@ def _note_statuses(contents: Contents, statuses: Any) -> None:
                 contents.decoding[bit] += count
 
 
-def _examine_one_by_one(path: Path, *, keep_duplicates: bool) -> Contents:
-    with Reading(path) as reading:
+def _examine_one_by_one(path: Path, kind: Kind | None, *, keep_duplicates: bool) -> Contents:
+    with Reading(path, kind) as reading:
         contents = Contents(path, path.stat().st_size, reading.header)
-        kind = _kind_of(path, contents)
+        contents.kind = kind = _kind_of(path, contents, kind)
         walk = _Walk(contents, kind.readout_class if kind else None, keep_duplicates=keep_duplicates)
         for batch in reading.batches():
             walk.take(batch)

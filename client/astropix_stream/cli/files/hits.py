@@ -78,7 +78,7 @@ class _ManyHits(Hits):
         self._pieces = self._files.Pieces(path, kind)
         self.header = self._pieces.header
         try:
-            self.kind = kind or assumed_kind(path, self.header)
+            self.kind = assumed_kind(path, self.header, kind)
             if pixels and not self.kind.half_hits:
                 raise ConfigError(f"{path}: --pixels: a hit of {self.kind.name} is a pixel already")
         except BaseException:
@@ -132,7 +132,7 @@ class _PlainHits(Hits):
 
     def __init__(self, path: Path, kind: Kind | None, *, keep_duplicates: bool) -> None:
         super().__init__(path, pixels=False, keep_duplicates=keep_duplicates)
-        self._reading = Reading(path)
+        self._reading = Reading(path, kind)
         self.header = self._reading.header
         self.kind = kind_of_class(self._reading.readout_class(kind))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from astropix_stream import fitting
 from astropix_stream.batch import Batch
 from astropix_stream.cli.files.sequence import Sequence
 from astropix_stream.cli.terminal import ending
@@ -62,9 +63,7 @@ class Reading(AbstractContextManager["Reading"]):
         FormatError
             There is no class for what the file says.
         """
-        if kind is not None:
-            return kind.readout_class
-        return assumed_kind(self.path, self.header).readout_class
+        return assumed_kind(self.path, self.header, kind).readout_class
 
     def datagrams(self) -> Iterator[tuple[bytes, int, int]]:
         """Iterate over the bytes of the whole readouts, their readout_ids and timestamps (ns)."""
@@ -106,14 +105,19 @@ class Reading(AbstractContextManager["Reading"]):
         self._reader.close()
 
 
-def assumed_kind(path: Path, header: FileHeader) -> Kind:
-    """Return the kind that a file says, or is taken for, which is told.
+def assumed_kind(path: Path, header: FileHeader, kind: Kind | None = None) -> Kind:
+    """Return the kind that a person says, or the file; say so where these differ, or the file is silent.
 
     Raises
     ------
     FormatError
         There is no class for what the file says.
     """
+    if kind is not None:
+        if kind.uid != header.readout_uid and not header.is_assumed:
+            said = fitting.describe(header.readout_uid)
+            ending.log.warning("%s: the header says %s; taken for %s, as --kind says", path, said, kind)
+        return kind
     if header.is_assumed:
         ending.log.warning(
             "%s: the header does not say the kind of readouts; taken for AstroPix 4 (4000)", path

@@ -134,11 +134,12 @@ class _Collected(Table):
             self._chunks[name].append(column)
 
     def _columns(self) -> dict[str, Any]:
-        none = {name: self._numpy.empty(0, type_) for name, type_ in self._types.items()}
-        return {
-            name: self._numpy.concatenate(chunks) if chunks else none[name]
-            for name, chunks in self._chunks.items()
-        }
+        """Return the columns; the pieces of each are given up as it is put together."""
+        columns = {}
+        for name, type_ in self._types.items():
+            chunks = self._chunks.pop(name)
+            columns[name] = self._numpy.concatenate(chunks) if chunks else self._numpy.empty(0, type_)
+        return columns
 
 
 class NpzTable(_Collected):

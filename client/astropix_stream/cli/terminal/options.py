@@ -134,6 +134,15 @@ KindOption = Annotated[
     ),
 ]  # fmt: skip
 
+RecordedKind = Annotated[
+    Kind | None,
+    typer.Option(
+        "--kind", "--readout-uid", parser=_kind, metavar="KIND",
+        help="What the readouts are, where no relay says it: astropix4 (the default), astropix3, astep, uid.",
+        show_default=False,
+    ),
+]  # fmt: skip
+
 Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Files, .apx.", show_default=False)]
 Urls = Annotated[
     list[str],

@@ -177,6 +177,7 @@ globalThis.apx = (() => {
     if (words.state) find(".state").dataset.state = words.state
     if (words.runs) showRun(words)
     panels.say(words)
+    if (words.desk) desk.say(words.desk)
     showState()
     talk.seen = words.redraw
   }
@@ -393,7 +394,8 @@ globalThis.apx = (() => {
 
   function showState() {
     const {state = "connecting", sign = "", source = ""} = shown
-    setTitle(`${sign} ${state}: AstroPix, ${source}`, ...(ICONS[state] ?? ["#a3246b", "✕"]))
+    const alarms = desk.title()
+    setTitle(`${alarms}${sign} ${state}: AstroPix, ${source}`, ...(alarms ? ["#b3261e", "▲"] : ICONS[state] ?? ["#a3246b", "✕"]))
   }
 
   function setTitle(title, colour, sign) {

@@ -1,5 +1,6 @@
 """The guard on real connections: it ends those that send too much, and forgets those that ended."""
 
+import os
 import socket
 import threading
 import time
@@ -82,6 +83,13 @@ def test_what_is_no_connection_to_the_port_is_left_alone(guard, pair):
     _, server = pair
     assert guard.watch(server.fileno(), "publish", 1, ALLOWANCE, 0.0) is None
     assert guard.watch(10_000, "publish", 1, ALLOWANCE, 0.0) is None
+
+
+def test_a_file_that_has_the_number_by_now_is_left_alone_and_no_copy_stays(guard, tmp_path):
+    with open(tmp_path / "file", "w") as file:
+        before = set(os.listdir("/proc/self/fd"))
+        assert guard.watch(file.fileno(), "publish", 1, ALLOWANCE, 0.0) is None
+        assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_an_idle_guard_sleeps(guard, pair):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from astropix_daemon.quantities import Duration, Size
+from astropix_stream.checking.quantities import Duration, Size
 
 SIZES = TypeAdapter(Annotated[int, Size("0B", "1TiB")])
 SECONDS = TypeAdapter(Annotated[float, Duration("0s", "24h")])

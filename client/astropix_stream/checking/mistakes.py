@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from astropix_daemon.marks import Document, KeyPath, Position
-from astropix_daemon.quantities import show
+from astropix_stream.checking.marks import Document, KeyPath, Position
+from astropix_stream.checking.quantities import show
 from astropix_stream.errors import ConfigError
 
 
@@ -99,6 +99,7 @@ _SENTENCES = {
     "tuple_type": "{shown} is not a list",
     "model_type": "{shown} is not a mapping of keys to values",
     "literal_error": "{shown} is not one of {expected}",
+    "enum": "{shown} is not one of {expected}",
 }
 
 

@@ -12,9 +12,9 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from astropix_daemon.marks import KeyPath, parse
-from astropix_daemon.mistakes import Report, describe
-from astropix_daemon.quantities import show
+from astropix_stream.checking.marks import KeyPath, parse
+from astropix_stream.checking.mistakes import Report, describe
+from astropix_stream.checking.quantities import show
 
 M = TypeVar("M", bound=BaseModel)
 Finding = tuple[list[KeyPath], str]
