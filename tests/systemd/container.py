@@ -106,6 +106,16 @@ class Unit:
         self.container.run("systemctl", "daemon-reload")
 
 
+def repository_files() -> list[str]:
+    """Return the paths of all files that a checkout has, those that are new and not ignored among them."""
+    trusted = ("-c", "safe.directory=*")  # in CI the checkout may be another user's
+    listed = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    done = subprocess.run(
+        ["git", *trusted, "-C", str(REPOSITORY), *listed], capture_output=True, text=True, check=True
+    )
+    return sorted(name for name in done.stdout.split("\0") if name and (REPOSITORY / name).is_file())
+
+
 OFFLINE = ("PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels", "PIP_NO_CACHE_DIR=1")
 
 

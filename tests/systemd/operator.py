@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 import yaml
 
 from operating_page import Step
-from systemd.container import REPOSITORY, Container, booted, make_tree, make_wheelhouse
+from systemd.container import (
+    REPOSITORY,
+    Container,
+    booted,
+    make_tree,
+    make_wheelhouse,
+    repository_files,
+)
 
 # pip finds in a folder what it would download.
 PIP = "[global]\nno-index = true\nfind-links = /wheels\nno-cache-dir = true\n"
@@ -94,15 +101,9 @@ def host(person: str) -> Iterator[Host]:
 
 def check_out(to: Host) -> None:
     """Put the repository's files, as they are, into the person's `checkout`, and go there."""
-    listed = subprocess.run(
-        ["git", "-C", REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        capture_output=True,
-        check=True,
-    ).stdout
-    there = b"\0".join(name for name in listed.split(b"\0") if (REPOSITORY / name.decode()).is_file())
     packed = subprocess.run(
         ["tar", "-C", REPOSITORY, "-cf", "-", "--null", "--files-from=-"],
-        input=there,
+        input="\0".join(repository_files()).encode(),
         capture_output=True,
         check=True,
     ).stdout

@@ -245,6 +245,8 @@ def test_let_in(page: Page) -> None:
     unit = relay_of(page)
     assert unit.show("ActiveState") == "active"
     assert any("publishing on" in line and "IPv6 and IPv4" in line for line in unit.journal())
+    listening = unit.container.run("ss", "--no-header", "-tln", "sport = :5556").stdout.splitlines()
+    assert [line.split()[3] for line in listening] == ["*:5556"]  # one socket for both
 
 
 def test_client_receives(page: Page) -> None:

@@ -24,6 +24,7 @@ from systemd.container import (
     make,
     make_tree,
     make_wheelhouse,
+    repository_files,
 )
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
@@ -37,9 +38,8 @@ def copy_of_repository(folder: Path, version: str | None = None) -> Path:
     """Copy what is needed to build; as another version, if one is named."""
     copy = folder / "checkout"
     copy.mkdir()
-    listed = ["git", "-C", str(REPOSITORY), "ls-files", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines():
-        if not name.startswith(("docs/", "tests/", "conformance/")) and (REPOSITORY / name).is_file():
+    for name in repository_files():
+        if not name.startswith(("docs/", "tests/", "conformance/")):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, copy / name)
     if version is not None:
