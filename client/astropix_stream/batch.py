@@ -95,6 +95,14 @@ class Drained(NamedTuple):
 
 NOTHING = Drained(b"", (), (), (), True)
 
+One = tuple[bytes, Source, Sequence[int]]
+"""A datagram that was read alone, where it came from, and the drop count, as in `Drained`."""
+
+
+def drained_one(datagram: bytes, source: Source, drops: Sequence[int]) -> Drained:
+    """Return one datagram as a drain after which more may wait."""
+    return Drained(datagram, (len(datagram),), (source,), drops, False, True)
+
 
 @dataclass(slots=True, repr=False)
 class Batch:

@@ -29,6 +29,8 @@ NO_SOURCE = Source("::", 0)
 # magic, version, flags, count, relay_id, sequence, received_ns, source address, source port, zero
 MESSAGE_HEADER = struct.Struct("<4sBBHQQQ16sH6x")
 FLAGS_OFFSET = 5
+SOURCE_BYTES = slice(32, 50)
+"""Where in a header the source stands."""
 
 REQUEST_MAGIC = b"APXQ"
 ANSWER_MAGIC = b"APXA"
@@ -222,7 +224,8 @@ def parse_numbers(data: bytes) -> tuple[int, int, int, int]:
     if len(data) < MESSAGE_HEADER.size:
         raise WireError(f"a header of {len(data)} bytes; the protocol's has {MESSAGE_HEADER.size}")
     magic, version, flags, count, relay_id, sequence, _, _, _ = MESSAGE_HEADER.unpack_from(data)
-    _check_start(magic, MESSAGE_MAGIC, version)
+    if magic != MESSAGE_MAGIC or version != PROTOCOL:
+        _check_start(magic, MESSAGE_MAGIC, version)
     return flags, count, relay_id, sequence
 
 
@@ -269,26 +272,6 @@ def _shown(data: bytes) -> str:
     data, more = data[:_MAX_SHOWN], "…" if len(data) > _MAX_SHOWN else ""
     readable = data.isascii() and data.decode("ascii").isprintable()
     return (data.decode("ascii") if readable else data.hex(" ")) + more
-
-
-def walk_few(payload: bytes, count: int) -> list[bytes]:
-    """Return the readouts in the payload of a data message, a few of them.
-
-    Raises
-    ------
-    WireError
-        The payload is not `count` readouts, at least one, back to back.
-    """
-    if count == 1 and headers.is_readout(payload):
-        return [payload]
-    begin, datagrams = 0, []
-    _, _, ends = walk_payload(payload, count)
-    for end in ends:
-        datagrams.append(payload[begin:end])
-        begin = end
-    if not datagrams:
-        raise WireError("a data message without readouts")
-    return datagrams
 
 
 def walk_payload(payload: bytes, count: int) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
@@ -419,9 +402,12 @@ def _check_start(magic: bytes, expected: bytes, version: int) -> None:
         raise WireError(told, offset=_VERSION_AT)
 
 
+_encode_json = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` makes one in each call
+
+
 def pack_json(value: dict[str, Any]) -> bytes:
     """Return compact JSON, as it stands in beats and hellos."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _encode_json(value).encode()
 
 
 def pack_hello(hello: Hello) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from astropix_relay.history import History
 from astropix_stream import wire
-from astropix_stream.batch import Drained
+from astropix_stream.batch import Drained, One
 from astropix_stream.clock import Moment
 from astropix_stream.counting.hops import Hop
 from astropix_stream.counting.ledger import StreamLedger, place_counts
@@ -104,12 +104,27 @@ class StreamCore:
         self._unsettled += messages
         return messages
 
+    def take_one(self, one: One, s: float, ns: int) -> Message | None:
+        """Take a datagram that came alone on the shortest way; None, with nothing done, is for `take`.
+
+        `s` and `ns` are the two clocks at this moment.
+        """
+        if self._intake.take_one(one, s, ns) is None:
+            return None
+        header = wire.pack_header((0, 1, self.relay_id, self.sequence, ns, one[1]))
+        self.sequence += 1
+        message = (self._data_topic, header, one[0])
+        self._unsettled.append(message)
+        return message
+
     def settle(self) -> None:
         """Count and remember what was taken since the last call.
 
         A readout is published before. That is done for many at once: one by one it runs from cold caches and
         takes three times as long.
         """
+        if not (self._unsettled or self._intake.owes):
+            return
         for source, timestamp, now in self._intake.tell():
             self.tracker.received(source, timestamp, now)
         messages, self._unsettled = self._unsettled, []

@@ -2,19 +2,21 @@
 
 import socket
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from astropix_relay.clients.endpoints import Endpoints
 from astropix_relay.clients.handover import Handover
 from astropix_relay.configuration.loading import Changes
 from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.core import StreamCore
-from astropix_relay.forwarding import ForwardingCore
 from astropix_relay.history import History
 from astropix_relay.inlet import Inlet
-from astropix_relay.upstream import Upstream
 from astropix_stream import __version__, clock, wire
 from astropix_stream.multicast.datagrams import make_buffer
+
+if TYPE_CHECKING:  # without such streams, none of what listens to relays is imported
+    from astropix_relay.forwarding import ForwardingCore
+    from astropix_relay.upstream import Upstream
 
 
 class GroupStream(NamedTuple):
@@ -36,8 +38,8 @@ class GroupStream(NamedTuple):
 class CascadeStream(NamedTuple):
     """The way of a stream that comes from other relays."""
 
-    inlet: Upstream
-    core: ForwardingCore
+    inlet: "Upstream"
+    core: "ForwardingCore"
 
     def reconfigure(self, config: StreamConfig) -> None:
         """Take up other relays; one that is opened now begins where the others are."""
@@ -157,6 +159,9 @@ class Streams:
             "address": self.address,
         }
         if config.upstreams:
+            from astropix_relay.forwarding import ForwardingCore  # noqa: PLC0415  (few relays need it)
+            from astropix_relay.upstream import Upstream  # noqa: PLC0415
+
             upstream = Upstream(config, oldest=bool(self._history_size))
             return CascadeStream(
                 upstream, ForwardingCore(config.name, self._relay_id, config.upstreams, **options)

@@ -20,6 +20,7 @@ from astropix_stream.counting.state import State
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.multicast.sockets import SocketMemory
+from astropix_stream.multicast.survey import Survey
 from astropix_stream.relay.receiver import RelayReceiver
 from astropix_stream.url import parse_url
 
@@ -127,7 +128,7 @@ class Upstream:
         """Return nothing: there is no socket of datagrams."""
         return SocketMemory(0, 0, 0)
 
-    def check(self, now_s: float, *, starting: bool = False) -> None:
+    def check(self, now_s: float, survey: Survey | None = None, *, starting: bool = False) -> None:
         """Open what is still to be opened."""
         for url in self.config.upstreams:
             if (

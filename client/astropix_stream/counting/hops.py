@@ -5,7 +5,7 @@ them. What a beat says comes from outside: anything that is no hop is left out.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from astropix_stream.counting.losses import Period
@@ -52,7 +52,7 @@ class Hop:
 
     def to_json(self) -> dict[str, Any]:
         """Return the hop as it stands in a beat."""
-        return {**asdict(self), "fed_by": list(self.fed_by)}
+        return {name: getattr(self, name) for name in _NAMES} | {"fed_by": list(self.fed_by)}
 
     @classmethod
     def from_json(cls, value: Any) -> "Hop | None":
@@ -82,6 +82,9 @@ class Hop:
             age_s=age_s,
             lag_s=lag_s,
         )
+
+
+_NAMES = tuple(f.name for f in fields(Hop))
 
 
 class HopLosses:

@@ -72,7 +72,7 @@ class Counts:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as they stand in a beat."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in _NAMES} | {"rejected": dict(self.rejected)}
 
     @classmethod
     def from_json(cls, value: Any) -> "Counts":
@@ -98,16 +98,16 @@ class Counts:
         return _combine(self, other, -1)
 
 
+_NAMES = tuple(f.name for f in fields(Counts))
+_NUMBERS = tuple(name for name in _NAMES if name != "rejected")
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64
 
 
 def _combine(one: Counts, other: Counts, sign: int) -> Counts:
-    numbers = {
-        f.name: getattr(one, f.name) + sign * getattr(other, f.name)
-        for f in fields(Counts)
-        if f.name != "rejected"
-    }
+    numbers = {name: getattr(one, name) + sign * getattr(other, name) for name in _NUMBERS}
     reasons = [*one.rejected, *(reason for reason in other.rejected if reason not in one.rejected)]
     rejected = {r: one.rejected.get(r, 0) + sign * other.rejected.get(r, 0) for r in reasons}
     return Counts(**numbers, rejected={reason: count for reason, count in rejected.items() if count})
@@ -234,7 +234,12 @@ class StreamLedger:
 
     def totals(self) -> Counts:
         """Return the account of the stream."""
-        return sum(self.sources().values(), self._retired) + Counts(received=self._unaccounted)
+        counts = [*self.sources().values()]
+        if self._retired.received:
+            counts.append(self._retired)
+        if self._unaccounted:
+            counts.append(Counts(received=self._unaccounted))
+        return sum(counts[1:], counts[0]) if counts else Counts()
 
     def gaps(self) -> list[tuple[Source, Gap]]:
         """Return the last 100 gaps of each source, in order of time."""

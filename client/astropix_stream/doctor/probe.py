@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from astropix_stream import addresses, keys, names, wire, zeromq
 from astropix_stream.doctor import relay
@@ -109,7 +108,7 @@ def _subscribe(answers: Answers, own_keys: keys.ClientKeys | None, step_s: float
 def _wait_for_handshake(monitor: _Socket, step_s: float) -> HandshakeResult:
     deadline_s = time.monotonic() + step_s
     while monitor.poll(int(max(0.0, deadline_s - time.monotonic()) * 1000)):
-        kind = zmq.Event(recv_monitor_message(monitor)["event"])
+        kind = zmq.Event(zeromq.parse_event(monitor.recv_multipart()).kind)
         if kind in _ENDS:
             return _ENDS[kind]
     return HandshakeResult.BROKEN_OFF

@@ -68,7 +68,7 @@ class Receiver(ABC, Generic[R]):
             raise TypeError(f"a readout class has from_bytes(); {readout_class!r} has not")
         self._readout_class = readout_class
         self._from_bytes: Callable[[bytes], R] = from_bytes
-        self._from_payload = _fast_way(readout_class)
+        self._from_fields, self._from_payload = _fast_ways(readout_class)
         self._batches: deque[Batch] = deque()
         self._decoded: list[R] = []
         self._readouts = iter(self._decoded)  # those of them that are to be handed out
@@ -166,10 +166,6 @@ class Receiver(ABC, Generic[R]):
         """Return readouts on the shortest way, if this receiver has one; nothing if all is to be done."""
         return []
 
-    def _is_plain(self) -> bool:
-        """Whether readouts are wanted one by one, with nothing told of them beside."""
-        return self.on_run is None and self._readiness is None and not self._batches
-
     def _settle(self) -> None:
         """Count what `_take_few` has left to be counted later."""
 
@@ -204,16 +200,25 @@ class Receiver(ABC, Generic[R]):
         """
         readout = next(self._readouts, _NONE)
         if readout is _NONE:
-            deadline = self._deadline(timeout)
-            while not self._left():
-                few = self._take_few(deadline) if max_size == MAX_SIZE and self._is_plain() else []
-                self._decoded = few or self._decode(self._next_batch(deadline), max_size)
-                self._readouts = iter(self._decoded)
-                if not self._decoded and not self._batches and _has_passed(deadline):
-                    raise self._timeout()  # all that came was refused: that must not go on without end
-            readout = next(self._readouts)
+            return self._receive_next(max_size, self._deadline(timeout))
         self._tell_readiness()
         return readout
+
+    def _receive_next(self, max_size: int, deadline: float | None) -> R:
+        """Return the next readout, where none is left that was decoded before."""
+        while True:
+            few: list[R] = []
+            if self.on_run is None and self._readiness is None and not self._batches and max_size == MAX_SIZE:
+                few = self._take_few(deadline)  # wanted one by one, with nothing told of them beside
+                if len(few) == 1:
+                    return few[0]
+            self._decoded = few or self._decode(self._next_batch(deadline), max_size)
+            self._readouts = iter(self._decoded)
+            for readout in self._readouts:
+                self._tell_readiness()
+                return readout
+            if not self._batches and _has_passed(deadline):
+                raise self._timeout()  # all that came was refused: that must not go on without end
 
     def receive_batch(self, timeout: float | None = _OWN) -> Batch:
         """Return the next readouts of one source as bytes and columns, to record them or decode many at once.
@@ -276,7 +281,7 @@ class Receiver(ABC, Generic[R]):
         """Iterate over readouts, until the receiver's own timeout passes without one or it is closed."""
         while not self._closed:
             try:
-                yield self.receive()
+                yield self.receive() if self._left() else self._receive_next(MAX_SIZE, self._deadline(_OWN))
             except ReceiveTimeout:
                 return
             if self._readiness is None:
@@ -484,18 +489,18 @@ class Receiver(ABC, Generic[R]):
         self.undecodable += 1
 
 
-def _fast_way(readout_class: type[Any]) -> Callable[..., list[Any]] | None:
-    """Return what makes many readouts of a class at once, if it does the same as its from_bytes.
+def _fast_ways(readout_class: type[Any]) -> tuple[Callable[..., Any] | None, Callable[..., list[Any]] | None]:
+    """Return what makes one readout of a class, or many at once, if it does the same as its from_bytes.
 
-    The headers are checked already: from_payload skips that, half of the time of from_bytes. A class with a
+    The headers are checked already: these skip that, half of the time of from_bytes. A class with a
     from_bytes of its own may do more in it.
     """
     if not issubclass(readout_class, fmt.Readout):
-        return None
+        return None, None
     ways = ("from_bytes", "from_fields")
     if any(getattr(readout_class, way).__func__ is not getattr(fmt.Readout, way).__func__ for way in ways):
-        return None
-    return readout_class.from_payload
+        return None, None
+    return readout_class.from_fields, readout_class.from_payload
 
 
 def _has_passed(deadline: float | None) -> bool:

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from astropix_stream import wire, zeromq
 from astropix_stream.cli.conforming import scenes
@@ -220,7 +219,7 @@ class Stage:
         count = 0
         with contextlib.suppress(zmq.Again):
             while True:
-                parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+                self._monitor.recv_multipart(zmq.NOBLOCK)
                 count += 1
         return count
 
