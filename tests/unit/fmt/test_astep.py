@@ -233,7 +233,6 @@ def test_the_real_file():
     assert (len(pixels), unpaired) == (221, 480 - 2 * 221)
 
 
-@thorough
 @given(st.one_of(frame_like, st.binary(max_size=100)), st.one_of(st.none(), st.binary(max_size=16)))
 @example(TWO[6:] + ONE, TWO[:6])
 @example(BAD[4:] + ONE, BAD[:4])

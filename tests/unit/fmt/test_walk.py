@@ -174,7 +174,6 @@ def test_a_walk_takes_any_start_bytes():
     assert walk.parse(b"]12^34-56\\78") == ([b"]12", b"^34", b"-56", b"\\78"], None, 0)
 
 
-@thorough
 @given(any_case())
 def test_what_each_byte_is_agrees_with_the_rules(case):
     kind, data, extra = case
