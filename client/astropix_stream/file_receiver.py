@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -134,6 +134,12 @@ class FileReceiver(Receiver[R]):
     def readout_uid(self) -> int | None:
         """The kind of the readouts, as the file says."""
         return self._uid
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What stands at the top of the file: how the run was taken."""
+        header = self._reader.header if self._follower is None else self._follower.header
+        return {name: value for name, value in (header or {}).items() if name != "readout_uid"}
 
     @property
     def state(self) -> State:

@@ -22,6 +22,7 @@ PROTOCOL = 1
 MESSAGE_MAGIC = b"APXR"
 REPLAYED = 0x01  # flag: this message comes from the relay's history
 MAX_PAYLOAD = 64 << 10  # bytes in a message, unless a single readout is larger
+MAX_NOTES, MAX_NOTES_SIZE = 50, 2000  # of a stream's setup: names, and characters in all
 MAX_STRIDE = 1_000_000  # readouts of the DAQ for each that it multicasts
 HELLO_TOPIC = b"apx/hello"
 NO_SOURCE = Source("::", 0)
@@ -82,7 +83,8 @@ class Hello(NamedTuple):
     """What a relay says of itself to each new connection.
 
     By the streams' names: `streams` are the kinds of their readouts, `strides` the steps in which their ids
-    grow, `relay_ids` who numbered them (an older relay tells neither).
+    grow, `relay_ids` who numbered them (an older relay tells neither), `notes` what the operator says of the
+    setup, by names; a text alone has the name ''.
     """
 
     relay_id: int
@@ -91,6 +93,7 @@ class Hello(NamedTuple):
     history_port: int | None
     strides: Mapping[str, int] = MappingProxyType({})
     relay_ids: Mapping[str, int] = MappingProxyType({})
+    notes: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
 class Ask(IntEnum):
@@ -427,11 +430,13 @@ def pack_hello(hello: Hello) -> bytes:
     )
 
 
-def _about(hello: Hello, stream: str) -> dict[str, int]:
-    about = {"readout_uid": hello.streams[stream]}
+def _about(hello: Hello, stream: str) -> dict[str, Any]:
+    about: dict[str, Any] = {"readout_uid": hello.streams[stream]}
     for key, values in (("stride", hello.strides), ("relay_id", hello.relay_ids)):
         if stream in values:
             about[key] = values[stream]
+    if notes := hello.notes.get(stream):
+        about["notes"] = notes[""] if list(notes) == [""] else dict(notes)
     return about
 
 
@@ -464,6 +469,7 @@ def parse_hello(frame: bytes) -> Hello:
             history_port=None if port is None else int(port),
             strides={name: stride for name, stride in strides.items() if stride is not None},
             relay_ids={name: relay_id for name, relay_id in relay_ids.items() if relay_id is not None},
+            notes={str(name): said for name, one in value["streams"].items() if (said := parse_notes(one))},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, WireError):
@@ -485,6 +491,21 @@ def parse_relay_id(about: dict[str, Any]) -> int | None:
     ):
         raise WireError(f"a relay_id of {value!r}"[:_MAX_SHOWN])
     return value
+
+
+def parse_notes(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a hello says of a stream's setup: empty where it says nothing, or nothing that we can show.
+
+    They are for people alone; so there is no reason to refuse a relay whose notes are odd.
+    """
+    value = about.get("notes")
+    if isinstance(value, str):
+        value = {"": value}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        return {}
+    if len(value) > MAX_NOTES or sum(len(name) + len(text) for name, text in value.items()) > MAX_NOTES_SIZE:
+        return {}
+    return dict(value)
 
 
 def parse_stride(value: Any) -> int | None:

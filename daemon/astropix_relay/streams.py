@@ -1,7 +1,7 @@
 """The streams' ways through the relay: the way in of each, and what is published of it."""
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from astropix_relay.clients.endpoints import Endpoints
@@ -34,6 +34,11 @@ class GroupStream(NamedTuple):
         """Return the kind of its readouts, None where that is not known yet, and its stride."""
         return self.inlet.config.readout_uid, self.core.ledger.stride
 
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What its setup is, as the configuration says."""
+        return self.inlet.config.notes
+
 
 class CascadeStream(NamedTuple):
     """The way of a stream that comes from other relays."""
@@ -50,6 +55,11 @@ class CascadeStream(NamedTuple):
     def told(self) -> tuple[int | None, int]:
         """Return the kind of its readouts, None where that is not known yet, and its stride."""
         return self.inlet.readout_uid if self.core.known else None, self.inlet.stride or 1
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What its setup is, as the relays above say."""
+        return self.inlet.notes
 
 
 Stream = GroupStream | CascadeStream
@@ -114,8 +124,11 @@ class Streams:
         streams = {name: uid for name, (uid, _) in told.items() if uid is not None}
         strides = {name: told[name][1] for name in streams}
         relay_ids = {s.core.name: s.core.relay_id for s in self.all if s.core.name in streams}
+        notes = {stream.core.name: stream.notes for stream in self.all}
         port = self._endpoints.history_port
-        return wire.pack_hello(wire.Hello(self._relay_id, __version__, streams, port, strides, relay_ids))
+        return wire.pack_hello(
+            wire.Hello(self._relay_id, __version__, streams, port, strides, relay_ids, notes)
+        )
 
     def open(self, configs: Sequence[StreamConfig]) -> None:
         """Open the first ones; none is joined before its inlet is checked."""

@@ -9,6 +9,7 @@ import logging
 import select
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -197,6 +198,11 @@ class Upstream:
     def stride(self) -> int | None:
         """The stride, as the first relay says that is heard."""
         return next((r.stride for r in self._receivers.values() if r.streams is not None), None)
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What the setup is, as the first relay says that says anything."""
+        return next((receiver.notes for receiver in self._receivers.values() if receiver.notes), {})
 
     def close(self) -> None:
         """Close every connection; a second call does nothing."""

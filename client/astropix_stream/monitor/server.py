@@ -216,7 +216,7 @@ def _routes(feed: Feed) -> list[tuple[Any, ...]]:
 
 class _StateHandler(Handler):
     def get(self) -> None:
-        self.write_json(export.state(self.view()))
+        self.write_json(export.state(self.view()) | {"setup": dict(self._feed.setup.lines)})
 
 
 class _HistogramsHandler(Handler):

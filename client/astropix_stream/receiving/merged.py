@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from astropix_stream import clock
@@ -75,6 +75,11 @@ class MergedReceiver(Receiver[R]):
     def stream(self) -> str | None:
         """The stream's name, as the first relay tells it that does."""
         return next((receiver.stream for receiver in self.receivers if receiver.stream is not None), None)
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What is said of the setup, by the first source that says anything."""
+        return next((receiver.notes for receiver in self.receivers if receiver.notes), {})
 
     @property
     def stride(self) -> int:

@@ -9,7 +9,7 @@ import select
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -121,6 +121,11 @@ class Receiver(ABC, Generic[R]):
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until the way to the readouts works; where nothing tells of that, as here, return at once."""
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What is said of the setup, by names, for people: by a relay's operator, or at the top of a file."""
+        return {}
 
     @property
     def readout_uid(self) -> int | None:

@@ -5,6 +5,7 @@ import itertools
 import logging
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -196,6 +197,12 @@ class RelayReceiver(Receiver[R]):
         """The kind of the stream's readouts; None until the relay has told it."""
         hello = self._subscription.hello
         return None if hello is None else hello.streams.get(self._subscription.stream or "")
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What the relay's operator says of the stream's setup, by names; a text alone has the name ''."""
+        hello = self._subscription.hello
+        return {} if hello is None else hello.notes.get(self._subscription.stream or "", {})
 
     @property
     def position(self) -> Position | None:
