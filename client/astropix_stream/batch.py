@@ -167,6 +167,13 @@ class Batch:
             duplicates=b"",
         )
 
+    def first(self, count: int) -> Self:
+        """Return the first `count` readouts, with the runs that begin among them."""
+        if count >= len(self):
+            return self
+        runs = [start for start in self.runs if start.position < count]
+        return replace(self.part(0, count), runs=runs)
+
     def part(self, begin: int, end: int) -> Self:
         """Return the readouts from position `begin` up to, not including, `end`; it has no `runs`."""
         skip = self.ends[begin - 1] if begin else 0

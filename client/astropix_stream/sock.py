@@ -231,7 +231,7 @@ class MulticastSender:
 class MulticastReceiver(Receiver[R]):
     """Receives the readouts that a DAQ multicasts; any number of receivers on a host each get everything.
 
-    A datagram that is not a readout is counted and skipped. What was lost, doubled or reordered is in
+    A datagram that is not a readout is counted and skipped. What was lost, duplicated or out of order is in
     `ledger`. While it is received from, the group is joined again within a second or two when its interface
     was deleted and made again, was renamed, or when the kernel has forgotten the membership; see `rejoins`.
 
@@ -307,6 +307,11 @@ class MulticastReceiver(Receiver[R]):
     def connected(self) -> bool:
         """Whether readouts can arrive: the group is joined still, and its interface there with a link."""
         return self._joined.can_hear
+
+    @property
+    def trouble(self) -> str:
+        """Why readouts cannot arrive: the group is not joined, or the link is down; empty if they can."""
+        return "" if self.connected else self._joined.words
 
     @property
     def rejoins(self) -> Counter[str]:

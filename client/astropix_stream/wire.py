@@ -1,4 +1,4 @@
-"""The relay protocol, version 1: topics, headers, beats, hellos and history, as bytes and as values.
+"""The relay protocol, version 1: topics, headers, heartbeats, hellos and history, as bytes and as values.
 
 Pure: no socket, no clock. docs/protocol.md is the reference for people who write a subscriber in another
 language; the tests hold this module against the bytes printed there.
@@ -48,7 +48,7 @@ _STREAM = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 class Header(NamedTuple):
     """The header of a message.
 
-    `sequence` is the number of the first readout in the payload; in a beat, the next number to be given.
+    `sequence` is the number of the first readout in the payload; in a heartbeat, the next number to be given.
     `received_ns` is the relay's clock, ns since the Unix epoch, when it read the first datagram.
     """
 
@@ -166,7 +166,7 @@ def stream_prefix(stream: str) -> bytes:
 
 
 def beat_topic(stream: str) -> bytes:
-    """Topic of a stream's beats."""
+    """Topic of a stream's heartbeats."""
     return stream_prefix(stream) + b"beat"
 
 
@@ -420,7 +420,7 @@ def _check_start(magic: bytes, expected: bytes, version: int) -> None:
 
 
 def pack_json(value: dict[str, Any]) -> bytes:
-    """Return compact JSON, as it stands in beats and hellos."""
+    """Return compact JSON, as it stands in heartbeats and hellos."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
@@ -502,7 +502,7 @@ def parse_relay_id(about: dict[str, Any]) -> int | None:
 
 
 def parse_stride(value: Any) -> int | None:
-    """Return a stream's stride as a hello or a beat tells it; None from a relay that does not tell.
+    """Return a stream's stride as a hello or a heartbeat tells it; None from a relay that does not tell.
 
     Raises
     ------

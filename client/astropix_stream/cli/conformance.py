@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from astropix_stream.cli.terminal import ending, options
+from astropix_stream.cli.terminal.given import Given
+from astropix_stream.errors import ConfigError
 from astropix_stream.url import parse_url
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def command(
         typer.Argument(metavar="CLIENT", help="The client and its arguments, after --.", show_default=False),
     ] = None,
     *,
+    context: typer.Context,
     scene: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,6 +59,9 @@ def command(
     from astropix_stream.cli.conforming import scenes  # noqa: PLC0415  (--help needs none of it)
 
     if listed:
+        if endpoint is not None:
+            raise ConfigError("--list plays nothing: leave out the URL and the client, or --list")
+        Given(context).refuse("--scene", because="does nothing with --list, which prints all scenes")
         _print_list(as_json=as_json)
         return
     where = _endpoint(endpoint)

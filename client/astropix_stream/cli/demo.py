@@ -27,6 +27,7 @@ from astropix_stream.cli.terminal.sources import Sources
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fmt import ASTROPIX4, Kind
 from astropix_stream.sock import DEFAULT_GROUP, MulticastSender
+from astropix_stream.url import parse_url
 
 EXAMPLES = "Examples:\n\napx demo\n\napx demo --seconds 10 --rate 1000\n\napx demo --kind astep"
 
@@ -62,7 +63,7 @@ def command(
         relay = stack.enter_context(_relay(port, endpoint, made))
         page_program = stack.enter_context(open_page(endpoint)) if page else None
         multicast = f"udp://{DEFAULT_GROUP}:{port}?interface={_LOOPBACK}"
-        sources = stack.enter_context(Sources([multicast, endpoint], kind=made))
+        sources = stack.enter_context(Sources([[parse_url(multicast)], [parse_url(endpoint)]], kind=made))
         relay.wait_for(sources)
         direct, relayed = sources
         shown = PicturedRow(relayed, "through the relay", made)

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from astropix_stream.cli.terminal import ending, options
+from astropix_stream.cli.terminal import completing, ending, options
+from astropix_stream.cli.terminal.given import Given
 from astropix_stream.doctor import examination, host
 from astropix_stream.doctor.verdict import Mark, Verdict, first_to_mend
 from astropix_stream.errors import ConfigError
@@ -34,16 +35,21 @@ def command(
     url: Annotated[
         str | None,
         typer.Argument(
-            metavar="[URL]",
+            metavar="URL",
             help="udp://GROUP:PORT, tcp://RELAY:PORT or nats://HOST:PORT; by default the documented group.",
+            autocompletion=completing.urls,
             show_default=False,
         ),
     ] = None,
     *,
+    context: typer.Context,
     relay: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help="Also, or without URL only, this relay: tcp://HOST:PORT.", show_default=False
+            metavar="URL",
+            help="Also, or without URL only, this relay: tcp://HOST:PORT.",
+            autocompletion=completing.urls,
+            show_default=False,
         ),
     ] = None,
     listen: Annotated[
@@ -60,6 +66,8 @@ def command(
     Nothing is sent or changed. Exits with 1 if something is wrong.
     """
     sources = _sources(url, relay, key, server_key)
+    if all(source.scheme != "udp" for source in sources):
+        Given(context).refuse("--listen", because="is for a group, udp://GROUP:PORT: leave it out")
     ending.only_warnings()
     report: list[Verdict] = []
     for title, verdicts in _examine(sources, listen, kind or ASTROPIX4, quiet=as_json):

@@ -1,13 +1,16 @@
 """``apx monitor``: the live page."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from astropix_stream.cli.terminal import ending, options
+from astropix_stream.cli.terminal import completing, ending, options, reaching
+from astropix_stream.cli.terminal.given import Given
 from astropix_stream.errors import ConfigError
+from astropix_stream.url import SourceUrl
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -31,6 +34,7 @@ def _start(text: str) -> str | int:
 def command(
     urls: options.Urls,
     *,
+    context: typer.Context,
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where the page is served.")
     ] = "127.0.0.1:5006",
@@ -87,6 +91,7 @@ def command(
         typer.Option(
             metavar="oldest|live|N",
             parser=_start,
+            autocompletion=completing.among(("oldest", "live")),
             help="Begin with what a relay's history still holds, with what comes now, or N readouts ago; "
             "by default where the monitor ended before.",
             show_default=False,
@@ -100,6 +105,15 @@ def command(
 
     Any number of browsers may look; the readouts are received and decoded once. Runs until Ctrl-C.
     """
+    given = Given(context)
+    if snapshot is None:
+        needed = "needs --snapshot DIR, where to write pictures and numbers"
+        given.refuse("--every", "--no-page", because=needed)
+    if not page:
+        given.refuse("--listen", "--allow-origin", because="is for the page: leave out --no-page")
+    checked = options.with_follow(options.with_keys(urls, key, server_key), given, follow, begin)
+    (paths,) = options.as_streams(checked, given)
+    _check_start(paths, given)
 
     def announce(page: str) -> None:
         print(json.dumps({"page": page}) if as_json else f"the page is at {page}")
@@ -110,9 +124,9 @@ def command(
         raise ConfigError(
             f"the page needs more packages ({error.name}): pip install 'astropix-stream[monitor]'"
         ) from None
-    ways = options.with_follow(options.with_keys(urls, key, server_key), follow, begin)
+    reaching.tell_dead(paths)
     view = app.run(
-        ways,
+        paths,
         listen=listen if page else None,
         origins=allow_origin or [],
         snapshots=snapshot,
@@ -120,8 +134,21 @@ def command(
         start=start,
         kind=kind,
         config=config,
-        state=saving.open_state(ways, state, wanted=not no_state),
+        state=saving.open_state(paths, state, wanted=not no_state),
         announce=announce,
     )
     print(json.dumps(export.state(view)) if as_json else words.summary(view))
     ending.finish()
+
+
+def _check_start(paths: Sequence[SourceUrl], given: Given) -> None:
+    """Refuse --start where there is nothing to choose."""
+    first = paths[0]
+    if len(paths) > 1:
+        given.refuse("--start", because="is for a single URL: several paths begin with what comes now")
+    if first.scheme == "udp":
+        given.refuse("--start", because=f"is for a relay or a log: {first} has only what comes now")
+    if first.scheme == "file":
+        given.refuse("--start", because="is for a relay or a log: a file is read from its beginning")
+    if "start" in first.options:
+        given.refuse("--start", because="is in the URL already: give one of the two")

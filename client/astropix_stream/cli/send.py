@@ -9,6 +9,7 @@ import typer
 from astropix_stream.cli.files.reading import Reading
 from astropix_stream.cli.playing import player, replay
 from astropix_stream.cli.terminal import ending, options, progress
+from astropix_stream.cli.terminal.given import Given
 from astropix_stream.errors import ConfigError
 from astropix_stream.files import STDIN
 from astropix_stream.fmt import Kind
@@ -30,6 +31,7 @@ def command(
         list[Path], typer.Argument(metavar="FILE", help="One after another.", show_default=False)
     ],
     *,
+    context: typer.Context,
     group: options.GroupOption = DEFAULT_GROUP,
     port: options.PortOption = DEFAULT_PORT,
     interface: options.InterfaceOption = None,
@@ -86,13 +88,19 @@ def command(
     A damaged file is played up to the damage; the exit code then is 2. With --follow, send live what a DAQ
     writes that does not multicast itself, until Ctrl-C. It goes on where it was when it is started again.
     """
+    given = Given(context)
     if follow:
-        given = {"--loop": loop, "--start": start, "--count": count, "--now": now, "--rate": rate}
-        given |= {"--speed": speed != 1.0, "--loss": loss, "--duplicate": duplicate, "--reorder": reorder}
-        _check_follow(files, begin, [name for name, value in given.items() if value])
+        _check_follow(files, begin, given)
         destination = Destination(group, port, interface, ttl)
         _follow(files[0], destination, state, kind, from_end=begin == "end", as_json=as_json)
         return
+    given.refuse("--from", "--state", because="goes with --follow: add that, or leave it out")
+    if rate is not None:
+        because = "is for the timing of the run, which --rate replaces: give one of the two"
+        given.refuse("--speed", "--max-pause", because=because)
+    if speed == replay.AT_ONCE:
+        given.refuse("--max-pause", because="does nothing with --speed max, which makes no pause")
+    options.check_seed(given)
     recording = RecordedRuns(files, start, count, kind=kind, max_pause_s=max_pause)
     extent = recording.measure()
     pacing = replay.Pacing(speed, rate)
@@ -118,7 +126,7 @@ class Destination(NamedTuple):
     ttl: int
 
 
-def _check_follow(files: list[Path], begin: str, unfit: list[str]) -> None:
+def _check_follow(files: list[Path], begin: str, given: Given) -> None:
     """Say what does not go with --follow."""
     if len(files) != 1:
         raise ConfigError("--follow takes one file or folder: start an apx send for each")
@@ -126,8 +134,11 @@ def _check_follow(files: list[Path], begin: str, unfit: list[str]) -> None:
         raise ConfigError("--follow needs a file: standard input has nothing to go on with after a restart")
     if begin not in ("beginning", "end"):
         raise ConfigError(f"--from {begin!r}: write beginning or end")
-    if unfit:
-        raise ConfigError(f"--follow sends all that is written, when it is written: leave out {unfit[0]}")
+    given.refuse(
+        "--loop", "--start", "--count", "--now", "--rate", "--speed", "--max-pause", "--loss", "--duplicate",
+        "--reorder", "--seed",
+        because="does not go with --follow, which sends all that is written, as it is written",
+    )  # fmt: skip
 
 
 def _follow(

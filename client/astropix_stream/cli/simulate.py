@@ -15,7 +15,8 @@ from astropix_stream.addresses import check_address
 from astropix_stream.cli.playing import player
 from astropix_stream.cli.playing.replay import BadNetwork, Due
 from astropix_stream.cli.playing.simulation import MAX_CHIP, Detector
-from astropix_stream.cli.terminal import ending, options, progress
+from astropix_stream.cli.terminal import completing, ending, options, progress
+from astropix_stream.cli.terminal.given import Given
 from astropix_stream.errors import ConfigError
 from astropix_stream.fileio import FileHeader, apx_open
 from astropix_stream.fmt import ASTROPIX4
@@ -34,6 +35,7 @@ _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
 def command(
     *,
+    context: typer.Context,
     kind: options.KindOption = None,
     group: options.GroupOption = DEFAULT_GROUP,
     port: options.PortOption = DEFAULT_PORT,
@@ -41,6 +43,7 @@ def command(
         str | None,
         typer.Option(
             help="Interface to send through, by name or address; by default the loopback interface.",
+            autocompletion=completing.interfaces,
             rich_help_panel="Network",
             show_default=False,
         ),
@@ -84,6 +87,14 @@ def command(
     Runs until Ctrl-C, or as long as --count and --seconds say. Timestamps are the time of sending. Readouts
     stay on this machine unless --interface says where else to send them: a real DAQ uses the same group.
     """
+    given = Given(context)
+    if output is not None:
+        given.refuse(
+            "--group", "--port", "--interface", "--ttl",
+            because="is for sending, and --output writes a file: leave one of them out",
+        )  # fmt: skip
+    else:
+        given.refuse("--force", because="goes with --output FILE: nothing is overwritten without")
     detector = Detector(seed=seed, rate=rate, hits=hits, chip=chip, chips=chips, kind=kind or ASTROPIX4)
     start_ns = time.time_ns() if output else 0
     readouts: Iterator[Due] = islice(dues(detector, start_ns), count)

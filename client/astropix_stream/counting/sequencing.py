@@ -1,4 +1,4 @@
-"""Follow the readout_ids of one source: what is missing, doubled, reordered or late, and where a run begins.
+"""Follow the readout_ids of one source: missing, duplicate, out of order or late, and where a run begins.
 
 Pure. `ledger` keeps one `SourceSequence` for each source of a stream.
 

@@ -211,7 +211,7 @@ def find_kind(text: str) -> Kind:
         if plain not in named:
             close = get_close_matches(plain, named, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {_listed()}"
-            raise ConfigError(f"{wanted!r} is no kind of readout; {hint}")
+            raise ConfigError(f"{wanted!r} is not a kind of readouts; {hint}")
         kind = named[plain]
     return kind.configured(**_settings(text, rest)) if rest else kind
 

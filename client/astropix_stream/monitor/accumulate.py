@@ -360,7 +360,7 @@ class Accumulator:
         return run
 
     def _open(self, source: Source, first_id: int, first_timestamp: int, arrival: Arrival) -> RunData:
-        # Which of both clocks is the one of the losses depends on the way; they differ by less than a beat.
+        # Which of both clocks is the one of the losses depends on the way; they differ by less than a second.
         tally = self.tally(min(arrival.batch.received_ns, arrival.at.ns))
         for run in self.runs:
             # A DAQ that is restarted sends from another port: what fell silent has ended.

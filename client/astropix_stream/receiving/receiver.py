@@ -100,6 +100,11 @@ class Receiver(ABC, Generic[R]):
         """Whether the way to the readouts works, as far as is known."""
         return True
 
+    @property
+    def trouble(self) -> str:
+        """Why readouts cannot arrive, as far as is known; empty if they can, or could if any were sent."""
+        return ""
+
     @abstractmethod
     def address(self) -> Any:
         """Return where the readouts come from: (group, port), an endpoint, or a tuple of several of these."""

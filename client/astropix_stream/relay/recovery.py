@@ -23,7 +23,7 @@ class Window:
     """The newest live messages, while they wait behind a gap.
 
     What is pushed out by newer ones only makes the gap longer: history has it too. So the live stream is read
-    all the time, with its beats, and the relay's queue for us stays short.
+    all the time, with its heartbeats, and the relay's queue for us stays short.
     """
 
     def __init__(self, max_bytes: int = HELD_BYTES) -> None:

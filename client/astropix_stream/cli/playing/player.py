@@ -12,7 +12,7 @@ from astropix_stream.cli.playing.replay import BadNetwork, Due, restamp
 from astropix_stream.cli.terminal import progress
 from astropix_stream.sock import MulticastSender
 
-_LONG_WAIT_S = 1.5  # from which on the next readout is announced, lest the command looks hung
+_LONG_WAIT_S = 1.5  # from which on the next readout is announced: the command would look hung
 _STEP_S = 0.1  # of waiting, between looks at the display
 _MAX_LAG_S = 1.0  # behind the plan: then the plan moves, so that a pause is not made up for in a flood
 
