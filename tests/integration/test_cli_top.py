@@ -98,7 +98,7 @@ def test_a_reader_that_ends_is_no_error(url):
 
 def frame_width(text):
     """Width of the rule below the table's head."""
-    return max(len(rule) for rule in re.findall("─+", text)) + 2
+    return max(len(rule) for rule in re.findall("─+", text))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -190,7 +190,7 @@ class Recording:
         recorder = self._recorder
         paths = [str(part.path) for part in recorder.parts]
         if not paths:
-            return f"nothing was recorded, and no file written; {source}: {source.account()}"
+            return f"nothing was recorded, and no file was written; {source}: {source.account()}"
         names = ", ".join(paths) if len(paths) < 4 else f"{len(paths)} files, {paths[0]} to {paths[-1]}"
         seconds = numbers.duration(time.monotonic() - self._begin_s)
         gone = numbers.counted(recorder.deleted, "more readout")

@@ -137,7 +137,7 @@ def _check_follow(files: list[Path], begin: str, given: Given) -> None:
     given.refuse(
         "--loop", "--start", "--count", "--now", "--rate", "--speed", "--max-pause", "--loss", "--duplicate",
         "--reorder", "--seed",
-        because="does not go with --follow, which sends all that is written, as it is written",
+        because="does not go with --follow, which sends all that is written, as it is written: leave it out",
     )  # fmt: skip
 
 
