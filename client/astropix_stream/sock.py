@@ -51,7 +51,7 @@ R = TypeVar("R")
 DEFAULT_GROUP = "239.1.1.1"
 DEFAULT_PORT = 5007
 _CALM_S = 1.0  # without a failure, before it is said to have ended
-# What the kernel may say when the interface that it was told to use is no more, or is down.
+# What the kernel may say when the interface that it was told to use is gone, or is down.
 _INTERFACE_GONE = {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH}
 _CHECK_S = 1.0  # between looks at the membership, which take 0.1 ms
 _FEW = 8  # readouts that are handed out first and counted later

@@ -212,7 +212,7 @@ def parse_message_header(data: bytes) -> Header:
 
 
 def parse_numbers(data: bytes) -> tuple[int, int, int, int]:
-    """Return flags, count, relay_id and sequence of a header, for who needs no more.
+    """Return flags, count, relay_id and sequence of a header, for callers that need nothing else.
 
     Raises
     ------

@@ -105,7 +105,7 @@ class Printer:
         self.readouts = self.hits = self.left_out = 0
 
     def run(self) -> bool:
-        """Print until no more is wanted, or until Ctrl-C; return whether it was that."""
+        """Print until there are as many as wanted, or until Ctrl-C; return whether it was Ctrl-C."""
         with ending.deferred() as asked:
             for arrived in self._sources.rounds():
                 for source, batch in arrived:

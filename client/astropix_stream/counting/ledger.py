@@ -25,7 +25,7 @@ IDLE_S = 60.0  # after which a source may give its account to a new one
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of the readouts of one source, or of all sources of a stream.
+    """The account of the readouts of one source, or of all sources of a stream.
 
     Attributes
     ----------

@@ -94,7 +94,7 @@ class SourceSequence(SourceRuns):
     def note_received(
         self, readout_ids: Sequence[int], timestamps: Sequence[int], now: Moment
     ) -> list[tuple[int, Run]]:
-        """Do what `note` does, where no more is known of readouts; return the runs that begin."""
+        """Do what `note` does, where only this is known of readouts; return the runs that begin."""
         return self.note(
             Batch(_NO_SOURCE, 0, b"", readout_ids, timestamps, range(len(readout_ids))), now
         ).runs

@@ -117,7 +117,7 @@ NO_STREAMS = Fault(
 NO_HEARTBEAT = Fault(
     "no-heartbeat",
     "the relay greets, but its stream {stream!r} is silent",
-    "A relay sends a beat each second and at each new subscription, also while the DAQ is quiet. The "
+    "A relay sends a heartbeat each second and at each new subscription, also while the DAQ is quiet. The "
     "connection may be too slow, or the relay stuck.",
     "look at the relay's log, and start it again if need be",
     "journalctl -u 'astropix-relay@*' -n 50",

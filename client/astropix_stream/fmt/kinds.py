@@ -259,7 +259,7 @@ class UnknownReadout(Readout[Any]):
 
     def hits_as_text(self, clean: bool = True) -> list[str]:
         """Say that there are none, and why."""
-        return [f"not decoded: no kind of readout has the uid {self.uid()}"]
+        return [f"not decoded: the uid {self.uid()} is unknown"]
 
 
 @lru_cache(maxsize=64)

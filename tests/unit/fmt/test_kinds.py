@@ -121,7 +121,7 @@ def test_an_unknown_kind_is_bytes():
     assert not readout.decoding_status()
     assert readout.pretty_print().splitlines() == [
         "readout 1 at 2 ns, 2 bytes: e0ff",
-        "  not decoded: no kind of readout has the uid 5000",
+        "  not decoded: the uid 5000 is unknown",
     ]
     assert kind.readout_class.from_bytes(readout.to_bytes()) == readout
     with pytest.raises(FormatError, match="no class of readouts has the uid 5000; there is 3000"):

@@ -88,7 +88,7 @@ class Client:
 
     @property
     def ended(self) -> bool:
-        """Whether it prints no more."""
+        """Whether its output has ended."""
         return self._ended.is_set()
 
     @property

@@ -221,7 +221,7 @@ class Recorder:
             track.part = None
 
     def _fail(self, error: OSError) -> None:
-        """Write no more; keep the whole readouts of every open file."""
+        """Stop writing; keep the whole readouts of every open file."""
         self.error = error
         for part in self._open_parts():
             part.salvage()
@@ -299,7 +299,7 @@ class _Track:
     """Readouts of which it is not known yet whether they begin a run: one batch, or none."""
 
     def take_waiting(self) -> list[Batch]:
-        """Return those that wait, which then wait no more."""
+        """Take out those that wait, and return them."""
         waiting, self.waiting = self.waiting, []
         return waiting
 

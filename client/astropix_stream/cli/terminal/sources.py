@@ -239,7 +239,7 @@ class Sources:
 
     @property
     def ended(self) -> bool:
-        """Whether no more is wanted, or no source has more to come."""
+        """Whether there were as many readouts as wanted, or no source has any left."""
         return self._left == 0 or all(source.receiver.ended for source in self._open)
 
     def poll(self, wait_s: float) -> Arrived:
