@@ -100,7 +100,7 @@ def test_a_bad_network_loses_what_it_says(tmp_path, here, receiver):
     datagrams = arrived(receiver, summary["sent"])
     assert len(set(datagrams)) == len(raws) - summary["left_out"]
     ledger = receiver.ledger
-    assert 0 < ledger.duplicates == summary["doubled"]
+    assert 0 < ledger.duplicates == summary["duplicated"]
     assert 0 < ledger.reordered <= summary["swapped"]  # a readout that came twice hides its swap
     assert 0 < ledger.lost <= summary["left_out"]
 

@@ -113,9 +113,11 @@ class Player:
         )
         for number, count in sender.not_sent.items():
             text += f"; not sent: {count} ({os.strerror(number)})"
-        chosen = {"left out": network.lost, "doubled": network.duplicated, "swapped": network.reordered}
+        chosen = {"left out": network.lost, "duplicated": network.duplicated, "swapped": network.reordered}
         if any(chosen.values()):
-            text += "; on purpose " + ", ".join(f"{count} {what}" for what, count in chosen.items() if count)
+            text += "; deliberately: " + ", ".join(
+                f"{count} {what}" for what, count in chosen.items() if count
+            )
         return text
 
     def print_summary(self, *, as_json: bool) -> None:
@@ -131,6 +133,6 @@ class Player:
             "seconds": round(self.seconds, 3),
             "not_sent": {errno.errorcode.get(n, str(n)): count for n, count in sender.not_sent.items()},
             "left_out": network.lost,
-            "doubled": network.duplicated,
+            "duplicated": network.duplicated,
             "swapped": network.reordered,
         }
