@@ -119,11 +119,19 @@ def command(
         print(json.dumps({"page": page}) if as_json else f"the page is at {page}")
 
     try:
-        from astropix_stream.monitor import app, export, saving, words  # noqa: PLC0415  (Bokeh takes its time)
+        from astropix_stream.monitor import (  # noqa: PLC0415  (Bokeh takes its time)
+            app,
+            export,
+            saving,
+            server,
+            words,
+        )
     except ImportError as error:
         raise ConfigError(
             f"the page needs more packages ({error.name}): pip install 'astropix-stream[monitor]'"
         ) from None
+    if page:
+        server.Site.parse(listen, allow_origin or [])  # before we wait for what may be dead
     reaching.tell_dead(paths)
     view = app.run(
         paths,

@@ -85,8 +85,8 @@ class Contents:
         """Return all of it for programs."""
         names = (
             "size_bytes", "readouts", "hits", "oldest_ns", "newest_ns", "untimed", "span_s",
-            "longest_pause_ns", "rate", "hit_rate", "first_id", "runs", "missing", "duplicates", "reordered", "leftover_bytes",
-            "trouble",
+            "longest_pause_ns", "rate", "hit_rate", "first_id", "runs", "missing", "duplicates", "reordered",
+            "leftover_bytes", "trouble",
         )  # fmt: skip
         value: dict[str, Any] = {"file": str(self.path)} | {name: getattr(self, name) for name in names}
         if self.kind is None:
