@@ -22,7 +22,11 @@ class Source(NamedTuple):
 
 @dataclass(slots=True)
 class Run:
-    """A run of the DAQ: readout_ids that begin again. `number` counts from 1 for each source."""
+    """A run of the DAQ: readout_ids that begin again.
+
+    `number` counts from 1 for each source. `first_id`, `first_timestamp`, `last_id` and `last_timestamp` are
+    those of the first and the latest readout; timestamps are ns since the Unix epoch.
+    """
 
     number: int
     first_id: int

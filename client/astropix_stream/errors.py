@@ -115,5 +115,5 @@ def explain(error: OSError, *, tcp: bool = False) -> str:
 
 
 def with_context(error: OSError, what: str, *, tcp: bool = False) -> OSError:
-    """Return an error of the same errno whose text says `what` was tried, and what helps."""
+    """Return an error of the same errno whose text says `what` was tried; `tcp` as in `explain`."""
     return type(error)(error.errno, f"{what}: {explain(error, tcp=tcp)}")

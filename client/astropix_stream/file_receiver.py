@@ -59,6 +59,8 @@ class FileReceiver(Receiver[R]):
         Seconds that `receive` and iteration wait for a readout of a file that is followed; None without end.
     any_kind
         Take readouts even if the file says that they are of another kind than `readout_class`.
+    stride
+        The DAQ wrote one readout in `stride`: ids that grow by this are no loss.
 
     Raises
     ------
@@ -103,7 +105,7 @@ class FileReceiver(Receiver[R]):
 
     @classmethod
     def from_url(cls, readout_class: type[R], source: SourceUrl, /, **options: Any) -> Self:
-        """Open the source of a path."""
+        """Open the source of a path; `ConfigError` where it looks like an address without its scheme."""
         given = dict(source.options)
         if "follow" in given:
             options |= {"follow": True, "start": given["follow"]}

@@ -66,7 +66,10 @@ NATS_PORT = 4222
 
 @dataclass(frozen=True, slots=True)
 class SourceUrl:
-    """A checked source: its scheme, where, and the options that were given."""
+    """A checked source: its scheme, `host` and `port`, and the options that were given.
+
+    `user` and `password` are those of a log's server.
+    """
 
     scheme: str
     host: str

@@ -410,7 +410,7 @@ class Ledger:
 
 
 class PathAccount(NamedTuple):
-    """One path of a merged receiver.
+    """One path of a merged receiver; `name` is its URL.
 
     `first` readouts were delivered from it, `later` ones discarded: copies of what another path had brought.
     `ledger` is its own account, of what was lost on this path.

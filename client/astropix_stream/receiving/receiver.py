@@ -60,6 +60,18 @@ class Receiver(ABC, Generic[R]):
     """Hands out readouts one by one from the batches that a subclass receives.
 
     One thread owns a receiver.
+
+    Parameters
+    ----------
+    readout_class
+        Class of the readouts to return, with ``from_bytes(bytes)``.
+    timeout
+        Seconds that `receive` and iteration wait for a readout; None waits without limit.
+
+    Raises
+    ------
+    TypeError
+        The class has no ``from_bytes``.
     """
 
     def __init__(self, readout_class: type[R], *, timeout: float | None = None) -> None:
