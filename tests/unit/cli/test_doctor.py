@@ -48,7 +48,7 @@ def found(monkeypatch):
     """What the examination of a group finds."""
     verdicts = [fine("interface", "eth0 is up"), unknown("firewall", "not readable", needs_root=True)]
     monkeypatch.setattr(examination, "examine_environment", list)
-    monkeypatch.setattr(examination, "examine_group", lambda source, listen_s: verdicts)
+    monkeypatch.setattr(examination, "examine_group", lambda source, listen_s, kind: verdicts)
     monkeypatch.setattr(host, "is_root", lambda: False)
     return verdicts
 
