@@ -20,7 +20,7 @@ EXAMPLES = (
     "The client subscribes to the stream 'astropix' and prints, whenever something has changed, a line like "
     '{"delivered": [100, 101], "lost": {"before_socket": 0, "relay_kernel": 0, "relay_rejected": 0, '
     '"relay_to_client": 3}, "restarts": 0}: the readout_ids in the order in which it hands them out. '
-    "It is started for each scene by itself; all scenes take about 75 s. conformance/README.md has more."
+    "It is started once per scene; all scenes take about 75 s. conformance/README.md has more."
 )
 
 
@@ -41,20 +41,16 @@ def command(
     context: typer.Context,
     scene: Annotated[
         list[str] | None,
-        typer.Option(
-            "--scene", metavar="NAME", help="Play only this scene; may be repeated.", show_default=False
-        ),
+        typer.Option("--scene", metavar="NAME", help="Play only this scene. Repeatable.", show_default=False),
     ] = None,
-    listed: Annotated[
-        bool, typer.Option("--list", help="Print the scenes and what they show; play none.")
-    ] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the scenes, and play none.")] = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Play the scenes of docs/protocol.md to a client in any language, and say which paragraph it broke.
+    """Test a client of the relay protocol, in any language; name the section of docs/protocol.md it broke.
 
     A scripted relay sends what a real one may send: gaps, restarts, pages of history that are late or lost.
-    The exit code is 0 if the client did right in every scene.
+    The exit code is 0 if the client behaved correctly in every scene.
     """
     from astropix_stream.cli.conforming import scenes  # noqa: PLC0415  (--help needs none of it)
 

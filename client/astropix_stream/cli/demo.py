@@ -45,15 +45,15 @@ def command(
     ] = 100.0,
     kind: options.KindOption = None,
     seed: options.Seed = None,
-    page: Annotated[bool, typer.Option("--page/--no-page", help="Show the live page, too.")] = True,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Also serve the live page.")] = True,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Run a simulated DAQ, a relay, a monitor and the live page on this machine alone, and show what arrives.
+    """Run a simulated DAQ, a relay, a monitor and the live page on this machine, and show what arrives.
 
     Nothing leaves the loopback interface. The readouts are received twice: from the multicast group, and
-    through the relay. Runs until Ctrl-C; exits with 1 if one was lost on either way, or none came. With
-    --json the records are those of `apx top --json`, and the last line has the account of both ways.
+    through the relay. Runs until Ctrl-C; the exit code is 1 if a readout was lost on either path, or none
+    arrived. With --json the records are those of `apx top --json`, and the last line accounts for both paths.
     """
     ending.only_warnings()
     with ExitStack() as stack:

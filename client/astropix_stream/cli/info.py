@@ -23,10 +23,10 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Say what is in .apx files: readouts, hits, when, runs, gaps, the header; several files as a table.
+    """Summarize .apx files: readouts, hits, times, runs, gaps, header; several files as a table.
 
-    The hits of duplicates, the same readout once more, are left out. Exits with 2 if a file is damaged,
-    truncated or no .apx file; what is whole is counted.
+    Hits of duplicates (the same readout, recorded again) are left out. The exit code is 2 if a file is
+    damaged, truncated or not an .apx file; its intact part is counted.
     """
     contents, troubles = [], []
     for path in files:

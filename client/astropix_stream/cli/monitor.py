@@ -42,7 +42,7 @@ def command(
         list[str] | None,
         typer.Option(
             metavar="HOST[:PORT]",
-            help="Also let browsers show the page under this address; several times for several.",
+            help="Also let browsers show the page under this address. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -51,19 +51,19 @@ def command(
         typer.Option(
             metavar="DIR",
             file_okay=False,
-            help="Also write pictures and numbers there, for a logbook.",
+            help="Also write pictures and numbers to this directory, for a logbook.",
             show_default=False,
         ),
     ] = None,
     every: Annotated[
-        float, typer.Option(parser=options.positive, metavar="N", help="Seconds between two snapshots.")
+        float, typer.Option(parser=options.positive, metavar="N", help="Seconds between snapshots.")
     ] = 60.0,
     config: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
             dir_okay=False,
-            help="YAML with alarms and a webhook for them; SIGHUP has it read again.",
+            help="YAML file with alarms and a webhook; SIGHUP rereads it.",
             show_default=False,
         ),
     ] = None,
@@ -72,15 +72,15 @@ def command(
         typer.Option(
             metavar="FILE",
             dir_okay=False,
-            help="Keep the runs there for the next start; by default in ~/.local/state/astropix.",
+            help="Keep the runs in this file for the next start; by default in ~/.local/state/astropix.",
             show_default=False,
         ),
     ] = None,
     no_state: Annotated[
-        bool, typer.Option("--no-state", help="Begin without the runs of an earlier start, and keep none.")
+        bool, typer.Option("--no-state", help="Start without the runs of an earlier start, and keep none.")
     ] = False,
     page: Annotated[
-        bool, typer.Option("--page/--no-page", help="Serve the page, or only write snapshots.")
+        bool, typer.Option("--page/--no-page", help="Serve the page, or write snapshots only.")
     ] = True,
     follow: options.Follow = False,
     begin: options.From = "beginning",
@@ -92,8 +92,8 @@ def command(
             metavar="oldest|live|N",
             parser=_start,
             autocompletion=completing.among(("oldest", "live")),
-            help="Begin with what a relay's history still holds, with what comes now, or N readouts ago; "
-            "by default where the monitor ended before.",
+            help="Start with the oldest readout in the relay's history, with live ones, or N readouts ago; "
+            "by default where the monitor last stopped.",
             show_default=False,
         ),
     ] = None,
@@ -101,9 +101,10 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show in a browser what the detector sees, now: rates, hit map, spectra, and what was lost where.
+    """Show live in a browser what the detector sees: rates, hit map, spectra, and what was lost where.
 
-    Any number of browsers may look; the readouts are received and decoded once. Runs until Ctrl-C.
+    Any number of browsers may show the page; the readouts are received and decoded once. One page shows one
+    stream. Runs until Ctrl-C.
     """
     given = Given(context)
     if snapshot is None:

@@ -23,8 +23,8 @@ EXAMPLES = (
     "apx receive udp://239.1.1.1:5007 --hits\n\n"
     "apx receive run.apx --hits\n\n"
     "apx receive 'tcp://relay:5556?stream=astropix' --count 100 --timeout 5 --json\n\n"
-    "A record of --json is a readout (data in hexadecimal), or with --hits a hit; the summary then is JSON "
-    "on standard error."
+    "With --json, each record is a readout (its data in hexadecimal) or, with --hits, a hit; the summary is "
+    "JSON on standard error."
 )
 
 
@@ -32,7 +32,7 @@ def command(
     urls: options.Urls,
     *,
     context: typer.Context,
-    hits: Annotated[bool, typer.Option("--hits", help="Decode, and print every hit.")] = False,
+    hits: Annotated[bool, typer.Option("--hits", help="Decode the readouts, and print every hit.")] = False,
     keep_duplicates: options.KeepDuplicates = False,
     kind: options.KindOption = None,
     count: options.Count = None,
@@ -45,10 +45,10 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Print the readouts that arrive, until Ctrl-C or the end of a file; then, what was lost and where.
+    """Print readouts as they arrive, until Ctrl-C or the end of a file; then say what was lost, and where.
 
-    With --hits, duplicates are left out: the same readout once more. Exits with 1 if nothing came within
-    --timeout, or not as many as --count; with 2 if a file is damaged.
+    With --hits, duplicates (the same readout, received again) are left out. The exit code is 1 if nothing
+    arrived within --timeout, or fewer readouts than --count; 2 if a file is damaged.
     """
     given = Given(context)
     if not hits:

@@ -25,7 +25,7 @@ EXAMPLES = (
     "apx record tcp://relay:5556 night.apx --split runs --split 1GiB\n\n"
     "apx record tcp://relay-a:5556 tcp://relay-b:5556 run.apx  (two relays of the same stream)\n\n"
     "apx record nats://host:4222 shift.apx --from 2026-11-28T10:00 --to 2026-11-28T18:00\n\n"
-    "Beside run.apx is run.json: counts, and what was lost where. A new file gets a number: run-2.apx."
+    "run.json, next to run.apx, has the counts and what was lost where. Further files are numbered: run-2.apx."
 )
 
 _GATHER_S = 0.05  # that readouts may wait before they are written
@@ -34,24 +34,28 @@ _REST_S = 1.0  # at most, for what has arrived when the end comes
 
 def command(
     urls: options.NetworkUrls,
-    file: Annotated[Path, typer.Argument(metavar="FILE.apx", help="Where to.", show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE.apx", help="File to write.", show_default=False)],
     *,
     context: typer.Context,
     split: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="WHEN", help="Begin a new file: runs, source, a size (1GiB), a time (1h). Repeatable."
+            metavar="WHEN",
+            help="When to begin a new file: runs, source, a size (1GiB) or a time (1h). Repeatable.",
         ),
     ] = None,
     kind: options.RecordedKind = None,
     begin: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="oldest|N|TIME", help="Of a log: begin there, not with what comes now."
+            "--from",
+            metavar="oldest|N|TIME",
+            help="Only for a log: where to start; by default with live readouts.",
         ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Of a log: end with what was received then.")
+        str | None,
+        typer.Option("--to", metavar="TIME", help="Only for a log: stop at readouts received at this time."),
     ] = None,
     force: options.Force = False,
     count: options.Count = None,
@@ -64,8 +68,8 @@ def command(
 ) -> None:
     """Record what arrives, byte for byte, until Ctrl-C.
 
-    Readouts of a second source go to a file of their own. A recorder that is killed loses at most those of
-    the last second. Exits with 1 if nothing was recorded, or something could not be written.
+    Each source of readouts gets a file of its own. If the recorder is killed, at most the last second is
+    lost. The exit code is 1 if nothing was recorded, or something could not be written.
     """
     splitting = parse_splitting(split or ())
     checked, until_ns = options.with_times(options.with_keys(urls, key, server_key), begin, until)

@@ -28,7 +28,8 @@ EXAMPLES = (
 
 def command(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="One after another.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="FILE", help="Files to play, one after another.", show_default=False),
     ],
     *,
     context: typer.Context,
@@ -40,22 +41,20 @@ def command(
     rate: options.Rate = None,
     loop: Annotated[
         bool,
-        typer.Option(
-            "--loop", help="Again and again, until Ctrl-C; each pass is a run with newer timestamps."
-        ),
+        typer.Option("--loop", help="Repeat until Ctrl-C; each pass is a new run with newer timestamps."),
     ] = False,
     max_pause: Annotated[
         float,
         typer.Option(
             parser=options.positive,
             metavar="N",
-            help="Seconds that a pause inside a file may be long; a longer one is left out.",
+            help="Skip pauses inside a file that are longer than N seconds.",
         ),
     ] = replay.MAX_PAUSE_S,
-    start: Annotated[int, typer.Option(min=0, help="Leave out so many readouts at the beginning.")] = 0,
-    count: Annotated[int | None, typer.Option(min=1, help="Play so many readouts (in each pass).")] = None,
+    start: Annotated[int, typer.Option(min=0, help="Skip the first N readouts.")] = 0,
+    count: Annotated[int | None, typer.Option(min=1, help="Play N readouts (in each pass).")] = None,
     now: Annotated[
-        bool, typer.Option("--now", help="Replace the timestamps by the time of sending.")
+        bool, typer.Option("--now", help="Replace each timestamp with the time of sending.")
     ] = False,
     loss: options.LossOption = 0.0,
     duplicate: options.Duplicate = 0.0,
@@ -65,7 +64,7 @@ def command(
         bool,
         typer.Option(
             "--follow",
-            help="Send what a DAQ writes to the file, as it is written; of a folder, to its newest file.",
+            help="Send what a DAQ writes to the file, as it is written; for a folder, to its newest file.",
             rich_help_panel=_FOLLOW,
         ),
     ] = False,
@@ -74,7 +73,7 @@ def command(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where to keep how far it was sent; by default in $STATE_DIRECTORY or ~/.local/state.",
+            help="Where to remember how far the file was sent; by default in $STATE_DIRECTORY or ~/.local/state.",
             show_default=False,
             rich_help_panel=_FOLLOW,
         ),
@@ -85,8 +84,9 @@ def command(
 ) -> None:
     """Play files into a multicast group, byte for byte, with the timing of the run.
 
-    A damaged file is played up to the damage; the exit code then is 2. With --follow, send live what a DAQ
-    writes that does not multicast itself, until Ctrl-C. It goes on where it was when it is started again.
+    A damaged file is played up to the damage; the exit code is then 2. With --follow, send what a DAQ writes
+    to a file, live, until Ctrl-C: for a DAQ that does not multicast. When started again, it continues where
+    it stopped.
     """
     given = Given(context)
     if follow:

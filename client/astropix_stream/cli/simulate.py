@@ -52,7 +52,7 @@ def command(
         int | None,
         typer.Option(
             min=0, max=255, show_default=False, rich_help_panel="Network",
-            help="Routers that a readout may pass; by default 0 on the loopback interface, and 2 elsewhere.",
+            help="Number of routers that a readout may pass; by default 0 on the loopback interface, 2 elsewhere.",
         ),
     ] = None,
     rate: Annotated[
@@ -63,7 +63,7 @@ def command(
     ] = 3.0,
     chip: Annotated[int, typer.Option(min=0, max=MAX_CHIP, help="Number of the first chip.")] = 0,
     chips: Annotated[
-        int, typer.Option(min=1, max=96, help="How many chips; those of A-STEP are dealt out to its layers.")
+        int, typer.Option(min=1, max=96, help="Number of chips; for A-STEP, spread over its layers.")
     ] = 1,
     output: Annotated[
         Path | None,
@@ -82,10 +82,10 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:  # fmt: skip
-    """Multicast the readouts of a simulated detector: a beam spot, a spectrum, noise, hits that were cut.
+    """Multicast the readouts of a simulated detector: a beam spot, a spectrum, noise, and split hits.
 
-    Runs until Ctrl-C, or as long as --count and --seconds say. Timestamps are the time of sending. Readouts
-    stay on this machine unless --interface says where else to send them: a real DAQ uses the same group.
+    Runs until Ctrl-C, or for --count or --seconds. Timestamps are the time of sending. Readouts stay on this
+    machine unless --interface names another interface, since a real DAQ may use the same group.
     """
     given = Given(context)
     if output is not None:

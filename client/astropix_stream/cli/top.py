@@ -23,10 +23,10 @@ EXAMPLES = (
     "apx top udp://239.1.1.1:5007 udp://239.1.1.2:5007 --separate\n\n"
     "apx top tcp://relay-a:5556 tcp://relay-b:5556  (two relays of the same streams)\n\n"
     "apx top tcp://relay:5556 --json --seconds 60\n\n"
-    "The state is live, quiet (connected, but the DAQ sends nothing), lagging (readouts come more than 2 s "
-    "later than they did), losing (some were lost in the last 10 s), no network, no "
-    "log or upstream lost (the relay hears none of the relays above it). A record of --json is a "
-    "stream in a second; the summary then is JSON on standard error."
+    "The state is live, quiet (connected, but the DAQ sends nothing), lagging (readouts arrive more than 2 s "
+    "later than before), losing (some were lost in the last 10 s), no network, no log, or upstream lost (the "
+    "relay hears none of the relays above it). With --json, there is a record for each stream each second; the "
+    "summary is JSON on standard error."
 )
 
 
@@ -44,9 +44,9 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show what streams are doing: state, rates, lag, and what was lost where; a row for each.
+    """Show a live table of streams: state, rates, lag, and what was lost where.
 
-    Runs until Ctrl-C, or as long as --seconds says.
+    Runs until Ctrl-C, or for --seconds.
     """
     ending.only_warnings()
     given = Given(context)

@@ -59,24 +59,26 @@ def _debug(wanted: bool) -> None:
 
 
 _NETWORK = "Network"
-_BAD_NETWORK = "A bad network, to test a monitor with"
+_BAD_NETWORK = "Simulate a bad network, to test a monitor"
 
 Debug = Annotated[
     bool, typer.Option("--debug", callback=_debug, help="Show tracebacks and all log messages.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 KeepDuplicates = Annotated[
     bool,
-    typer.Option("--keep-duplicates", help="Keep readouts that came a second time; else they are left out."),
+    typer.Option("--keep-duplicates", help="Keep duplicates (the same readout, received again)."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON, one line a record.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs, one record per line.")]
 
-GroupOption = Annotated[str, typer.Option(help="Group, or address, to send to.", rich_help_panel=_NETWORK)]
+GroupOption = Annotated[
+    str, typer.Option(help="Multicast group (or address) to send to.", rich_help_panel=_NETWORK)
+]
 PortOption = Annotated[int, typer.Option(min=1, max=65535, help="UDP port.", rich_help_panel=_NETWORK)]
 InterfaceOption = Annotated[
     str | None,
     typer.Option(
-        help="Interface to send through, by name or address; by default that of the route to the group.",
+        help="Interface to send through, by name or address; by default the one of the route to the group.",
         autocompletion=completing.interfaces,
         rich_help_panel=_NETWORK,
         show_default=False,
@@ -85,14 +87,16 @@ InterfaceOption = Annotated[
 Ttl = Annotated[
     int,
     typer.Option(
-        min=0, max=255, help="Routers that a readout may pass; 0 keeps it on this host.",
+        min=0, max=255, help="Number of routers that a readout may pass; 0 keeps it on this host.",
         rich_help_panel=_NETWORK,
     ),
 ]  # fmt: skip
 
 Speed = Annotated[
     float,
-    typer.Option(parser=_speed, metavar="N|max", help="N times as fast as recorded, or without waiting."),
+    typer.Option(
+        parser=_speed, metavar="N|max", help="Play N times as fast as recorded, or as fast as possible (max)."
+    ),
 ]
 Rate = Annotated[float | None, typer.Option(parser=positive, metavar="N", help="Readouts per second.")]
 Seed = Annotated[
@@ -104,7 +108,7 @@ LossOption = Annotated[
     typer.Option(
         parser=fraction,
         metavar="N%",
-        help="Leave out this share of the readouts.",
+        help="Drop this share of the readouts.",
         rich_help_panel=_BAD_NETWORK,
     ),
 ]
@@ -122,7 +126,7 @@ Reorder = Annotated[
     typer.Option(
         parser=fraction,
         metavar="N%",
-        help="Send this share of the readouts after the next one.",
+        help="Swap this share of the readouts with the next one.",
         rich_help_panel=_BAD_NETWORK,
     ),
 ]
@@ -131,7 +135,7 @@ KindOption = Annotated[
     Kind | None,
     typer.Option(
         "--kind", parser=_kind, metavar="KIND", autocompletion=completing.kinds,
-        help="What the readouts are, whatever is said of them: astropix4, astropix3, astep, or a uid.",
+        help="Kind of the readouts, whatever the source says: astropix4, astropix3, astep, or a uid.",
         show_default=False,
     ),
 ]  # fmt: skip
@@ -145,59 +149,59 @@ RecordedKind = Annotated[
     ),
 ]  # fmt: skip
 
-Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Files, .apx.", show_default=False)]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Files (.apx).", show_default=False)]
 Urls = Annotated[
     list[str],
     typer.Argument(
         metavar="URL",
-        help="Where from: udp://GROUP:PORT, tcp://RELAY:PORT, nats://HOST:PORT, a file, or - for standard "
-        "input; several are redundant paths to the same readouts.",
+        help="Source: udp://GROUP:PORT, tcp://RELAY:PORT, nats://HOST:PORT, a file, or - for standard input. "
+        "Several URLs are redundant paths to the same readouts.",
         autocompletion=completing.urls,
         show_default=False,
     ),
 ]
 Separate = Annotated[
     bool,
-    typer.Option("--separate", help="Several URLs are streams of their own, beside one another."),
+    typer.Option("--separate", help="Treat each URL as a stream of its own, not as a path to the same one."),
 ]
 NetworkUrls = Annotated[
     list[str],
     typer.Argument(
         metavar="URL",
-        help="Where from: udp://GROUP:PORT, tcp://RELAY:PORT or nats://HOST:PORT; several are redundant "
-        "paths to the same readouts.",
+        help="Source: udp://GROUP:PORT, tcp://RELAY:PORT or nats://HOST:PORT. Several URLs are redundant paths "
+        "to the same readouts.",
         autocompletion=completing.urls,
         show_default=False,
     ),
 ]
 Key = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Our NAME.key_secret, for relays with encryption.", show_default=False),
+    typer.Option(
+        metavar="FILE", help="Your NAME.key_secret, for a relay with encryption.", show_default=False
+    ),
 ]
 ServerKey = Annotated[
     Path | None, typer.Option(metavar="FILE", help="The relay's public key.", show_default=False)
 ]
 Follow = Annotated[
     bool,
-    typer.Option("--follow", help="Of a file: go on with what is written to it, as tail -F does."),
+    typer.Option("--follow", help="Follow a file that is still being written, as tail -F does."),
 ]
 From = Annotated[
     str,
     typer.Option(
         "--from",
         metavar="beginning|end",
-        help="With --follow: with what is there, or with what comes.",
+        help="With --follow: start at the beginning or at the end of the file.",
         autocompletion=completing.among(("beginning", "end")),
     ),
 ]
-Count = Annotated[int | None, typer.Option(min=1, help="End after so many readouts.")]
+Count = Annotated[int | None, typer.Option(min=1, help="Stop after N readouts.")]
 Timeout = Annotated[
     float | None,
-    typer.Option(parser=positive, metavar="N", help="Give up after so many seconds without a readout."),
+    typer.Option(parser=positive, metavar="N", help="Give up after N seconds without a readout."),
 ]
-Seconds = Annotated[
-    float | None, typer.Option(parser=positive, metavar="N", help="End after so many seconds.")
-]
+Seconds = Annotated[float | None, typer.Option(parser=positive, metavar="N", help="Stop after N seconds.")]
 
 
 def check_seed(given: Given) -> None:
