@@ -25,7 +25,8 @@ EXAMPLES = (
     "apx record tcp://relay:5556 night.apx --split runs --split 1GiB\n\n"
     "apx record tcp://relay-a:5556 tcp://relay-b:5556 run.apx  (two relays of the same stream)\n\n"
     "apx record nats://host:4222 shift.apx --from 2026-11-28T10:00 --to 2026-11-28T18:00\n\n"
-    "run.json, next to run.apx, has the counts and what was lost where. Further files are numbered: run-2.apx."
+    "run.json, next to run.apx, has the counts and what was lost where. Further files are numbered: "
+    "run-2.apx."
 )
 
 _GATHER_S = 0.05  # that readouts may wait before they are written

@@ -73,7 +73,8 @@ def command(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where to remember how far the file was sent; by default in $STATE_DIRECTORY or ~/.local/state.",
+            help="Where to remember how far the file was sent; by default in $STATE_DIRECTORY or "
+            "~/.local/state.",
             show_default=False,
             rich_help_panel=_FOLLOW,
         ),

@@ -52,7 +52,8 @@ def command(
         int | None,
         typer.Option(
             min=0, max=255, show_default=False, rich_help_panel="Network",
-            help="Number of routers that a readout may pass; by default 0 on the loopback interface, 2 elsewhere.",
+            help="Number of routers that a readout may pass; by default 0 on the loopback interface, 2 "
+            "elsewhere.",
         ),
     ] = None,
     rate: Annotated[

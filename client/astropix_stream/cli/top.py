@@ -25,7 +25,8 @@ EXAMPLES = (
     "apx top tcp://relay:5556 --json --seconds 60\n\n"
     "The state is live, quiet (connected, but the DAQ sends nothing), lagging (readouts arrive more than 2 s "
     "later than before), losing (some were lost in the last 10 s), no network, no log, or upstream lost (the "
-    "relay hears none of the relays above it). With --json, there is a record for each stream each second; the "
+    "relay hears none of the relays above it). With --json, there is a record for each stream each "
+    "second; the "
     "summary is JSON on standard error."
 )
 

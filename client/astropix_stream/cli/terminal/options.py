@@ -168,7 +168,8 @@ NetworkUrls = Annotated[
     list[str],
     typer.Argument(
         metavar="URL",
-        help="Source: udp://GROUP:PORT, tcp://RELAY:PORT or nats://HOST:PORT. Several URLs are redundant paths "
+        help="Source: udp://GROUP:PORT, tcp://RELAY:PORT or nats://HOST:PORT. Several URLs are redundant "
+        "paths "
         "to the same readouts.",
         autocompletion=completing.urls,
         show_default=False,
