@@ -41,7 +41,7 @@ R = TypeVar("R")
 DEFAULT_GROUP = "239.1.1.1"
 DEFAULT_PORT = 5007
 _CALM_S = 1.0  # without a failure, before it is said to have ended
-# What the kernel may say when the interface that it was told to use is no more, or is down.
+# What the kernel may say when the interface that it was told to use is gone, or is down.
 _INTERFACE_GONE = {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH}
 _CHECK_S = 1.0  # between looks at the membership, which take 0.1 ms
 _FEW = 8  # readouts that are handed out first and counted later
@@ -221,7 +221,7 @@ class MulticastSender:
 class MulticastReceiver(Receiver[R]):
     """Receives the readouts that a DAQ multicasts; any number of receivers on a host each get everything.
 
-    A datagram that is not a readout is counted and skipped. What was lost, doubled or reordered is in
+    A datagram that is not a readout is counted and skipped. What was lost, duplicated or out of order is in
     `ledger`. While it is received from, the group is joined again within a second or two when its interface
     was deleted and made again, was renamed, or when the kernel has forgotten the membership; see `rejoins`.
 
@@ -296,6 +296,11 @@ class MulticastReceiver(Receiver[R]):
     def connected(self) -> bool:
         """Whether readouts can arrive: the group is joined still, and its interface there with a link."""
         return self._joined.can_hear
+
+    @property
+    def trouble(self) -> str:
+        """Why readouts cannot arrive: the group is not joined, or the link is down; empty if they can."""
+        return "" if self.connected else self._joined.words
 
     @property
     def rejoins(self) -> Counter[str]:

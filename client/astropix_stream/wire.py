@@ -1,4 +1,4 @@
-"""The relay protocol, version 1: topics, headers, beats, hellos and history, as bytes and as values.
+"""The relay protocol, version 1: topics, headers, heartbeats, hellos and history, as bytes and as values.
 
 Pure: no socket, no clock. docs/protocol.md is the reference for people who write a subscriber in another
 language; the tests hold this module against the bytes printed there.
@@ -51,7 +51,7 @@ _STREAM = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 class Header(NamedTuple):
     """The header of a message.
 
-    `sequence` is the number of the first readout in the payload; in a beat, the next number to be given.
+    `sequence` is the number of the first readout in the payload; in a heartbeat, the next number to be given.
     `received_ns` is the relay's clock, ns since the Unix epoch, when it read the first datagram.
     """
 
@@ -171,7 +171,7 @@ def stream_prefix(stream: str) -> bytes:
 
 
 def beat_topic(stream: str) -> bytes:
-    """Topic of a stream's beats."""
+    """Topic of a stream's heartbeats."""
     return stream_prefix(stream) + b"beat"
 
 
@@ -217,7 +217,7 @@ def parse_message_header(data: bytes) -> Header:
 
 
 def parse_numbers(data: bytes) -> tuple[int, int, int, int]:
-    """Return flags, count, relay_id and sequence of a header, for who needs no more.
+    """Return flags, count, relay_id and sequence of a header, for callers that need nothing else.
 
     Raises
     ------
@@ -409,7 +409,7 @@ _encode_json = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` ma
 
 
 def pack_json(value: dict[str, Any]) -> bytes:
-    """Return compact JSON, as it stands in beats and hellos."""
+    """Return compact JSON, as it stands in heartbeats and hellos."""
     return _encode_json(value).encode()
 
 
@@ -509,7 +509,7 @@ def parse_notes(about: Mapping[str, Any]) -> dict[str, str]:
 
 
 def parse_stride(value: Any) -> int | None:
-    """Return a stream's stride as a hello or a beat tells it; None from a relay that does not tell.
+    """Return a stream's stride as a hello or a heartbeat tells it; None from a relay that does not tell.
 
     Raises
     ------

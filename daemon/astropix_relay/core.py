@@ -1,4 +1,4 @@
-"""One stream's share of the relay, without sockets or clocks: accept, number, batch, count, beat.
+"""One stream's share of the relay, without sockets or clocks: accept, number, batch, count, heartbeat.
 
 Bytes and times go in, messages come out; `service` waits, reads the clock and sends.
 """
@@ -17,7 +17,7 @@ from astropix_stream.counting.state import State, StateTracker
 from astropix_stream.multicast.intake import Intake
 
 BEAT_INTERVAL_S = 1.0
-MIN_BEAT_INTERVAL_S = 0.05  # so that a flood of subscriptions cannot make a flood of beats
+MIN_BEAT_INTERVAL_S = 0.05  # so that a flood of subscriptions cannot make a flood of heartbeats
 MANY = 32  # messages that wait to be settled together, 32 ms of them under load; others until the next tick
 
 _HERE = (Place.RELAY_KERNEL, Place.RELAY_REJECTED)
@@ -27,7 +27,7 @@ Message = tuple[bytes, bytes, bytes]
 
 
 class StreamCore:
-    """Turns what a stream's socket drained into messages, and knows when a beat is due.
+    """Turns what a stream's socket drained into messages, and knows when a heartbeat is due.
 
     Parameters
     ----------
@@ -40,9 +40,9 @@ class StreamCore:
     history
         Where messages are remembered; None for nowhere.
     history_port
-        Port of the history endpoint, told in beats; None without.
+        Port of the history endpoint, told in heartbeats; None without.
     host, address
-        Name of our host and where we publish, for the hops in beats.
+        Name of our host and where we publish, for the hops in heartbeats.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class StreamCore:
         self._joined, self._membership = joined, words
 
     def subscribed(self, prefix: bytes) -> None:
-        """Note a new subscription; one that covers this stream is answered with a beat."""
+        """Note a new subscription; one that covers this stream is answered with a heartbeat."""
         if self._beat_topic.startswith(prefix) or self._data_topic.startswith(prefix):
             self._beat_asked = True
 
@@ -152,11 +152,11 @@ class StreamCore:
         return self.tracker.state(now, connected=self._joined)
 
     def beat_due_s(self) -> float:
-        """Return the time at which the next beat is due; it may have passed."""
+        """Return the time at which the next heartbeat is due; it may have passed."""
         return self._last_beat_s + (MIN_BEAT_INTERVAL_S if self._beat_asked else BEAT_INTERVAL_S)
 
     def tick(self, now: Moment) -> Message | None:
-        """Return a beat if one is due or the state has changed."""
+        """Return a heartbeat if one is due or the state has changed."""
         self.settle()
         if now.s >= self.beat_due_s() or (
             now.s >= self._last_beat_s + MIN_BEAT_INTERVAL_S and self.state(now) != self._told_state
@@ -165,7 +165,7 @@ class StreamCore:
         return None
 
     def beat(self, now: Moment) -> Message:
-        """Return a beat: the next sequence number, and what is known at this moment."""
+        """Return a heartbeat: the next sequence number, and what is known at this moment."""
         self.settle()
         self.ledger.tick(now)
         self.tracker.lost(self._lost(), now)
@@ -177,7 +177,7 @@ class StreamCore:
         return self._beat_topic, header, wire.pack_json(report)
 
     def report(self, now: Moment) -> dict[str, Any]:
-        """Return what the relay knows of the stream, as it stands in a beat."""
+        """Return what the relay knows of the stream, as it stands in a heartbeat."""
         self.settle()
         ledger, totals = self.ledger, self.ledger.totals()
         shared, implausible = ledger.shared(), ledger.implausible()

@@ -104,7 +104,7 @@ class Outlet:
         )
 
     def stop(self, why: str) -> None:
-        """Send no more, until the configuration changes."""
+        """Stop sending until the configuration changes."""
         _log.error("output to %s stops: %s", self.config.multicast, why)
         self.trouble, self.stopped = why, True
         self.close()

@@ -377,7 +377,7 @@ class Relay:
         self._watch()
 
     def _watch(self) -> None:
-        """Watch every descriptor. All anew, since a socket that took another's place has its number."""
+        """Watch every descriptor, all of them again: a new socket may have the number of a closed one."""
         try:
             poller = select.epoll()
         except OSError as error:
@@ -425,7 +425,7 @@ class Relay:
         return streams
 
     def _attend(self) -> None:
-        """Do what else there is to do than to pass readouts on: beats, and what clients ask for."""
+        """Do what else there is to do than to pass readouts on: heartbeats, and what clients ask for."""
         now_s = time.monotonic()
         if self._asked or now_s >= self._answer_due_s(now_s):
             self._asked = False

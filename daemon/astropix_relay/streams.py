@@ -184,7 +184,7 @@ class Streams:
 
     def _remove(self, stream: Stream) -> None:
         stream.inlet.close()
-        stream.core.membership(False, "the relay's configuration has it no more")
+        stream.core.membership(False, "removed from the relay's configuration")
         if stream.core.known:
             self._endpoints.publisher.publish(stream.core.beat(clock.now()))
         self._histories.pop(stream.core.name, None)

@@ -167,7 +167,7 @@ class Upstream:
             _log.warning("stream %s: %s", self.config.name, words)
 
     def stop(self, url: str, why: str) -> None:
-        """Listen to a relay no more, until the configuration changes."""
+        """Stop listening to a relay until the configuration changes."""
         _log.error("stream %s: %s is not listened to: %s", self.config.name, url.partition("?")[0], why)
         self.stopped[url] = why
         self._close_one(url)

@@ -115,7 +115,7 @@ def _wait_for_handshake(monitor: _Socket, step_s: float) -> HandshakeResult:
 
 
 def _listen(answers: Answers, sock: _Socket, step_s: float) -> Answers:
-    """Wait for the hello, subscribe, and wait for the first beat; readouts may come before it."""
+    """Wait for the hello, subscribe, and wait for the first heartbeat; readouts may come before it."""
     deadline_s = time.monotonic() + step_s
     while (left_s := deadline_s - time.monotonic()) > 0 and sock.poll(int(left_s * 1000)):
         try:

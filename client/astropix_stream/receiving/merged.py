@@ -101,6 +101,14 @@ class MergedReceiver(Receiver[R]):
         """Whether at least one path works."""
         return any(receiver.ready for receiver in self.receivers)
 
+    @property
+    def trouble(self) -> str:
+        """Why readouts can arrive on no path; empty if they can on one."""
+        troubles = {str(receiver): receiver.trouble for receiver in self.receivers}
+        if not all(troubles.values()):
+            return ""
+        return "; ".join(f"{path}: {trouble}" for path, trouble in troubles.items())
+
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until at least one path works; readouts that arrive meanwhile are kept for `receive`.
 

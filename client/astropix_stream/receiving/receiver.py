@@ -60,6 +60,18 @@ class Receiver(ABC, Generic[R]):
     """Hands out readouts one by one from the batches that a subclass receives.
 
     One thread owns a receiver.
+
+    Parameters
+    ----------
+    readout_class
+        Class of the readouts to return, with ``from_bytes(bytes)``.
+    timeout
+        Seconds that `receive` and iteration wait for a readout; None waits without limit.
+
+    Raises
+    ------
+    TypeError
+        The class has no ``from_bytes``.
     """
 
     def __init__(self, readout_class: type[R], *, timeout: float | None = None) -> None:
@@ -99,6 +111,11 @@ class Receiver(ABC, Generic[R]):
     def ready(self) -> bool:
         """Whether the way to the readouts works, as far as is known."""
         return True
+
+    @property
+    def trouble(self) -> str:
+        """Why readouts cannot arrive, as far as is known; empty if they can, or could if any were sent."""
+        return ""
 
     @abstractmethod
     def address(self) -> Any:

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-ABSENT_AFTER_S = 3.0  # without a message, where a beat is due each second: it is told
+ABSENT_AFTER_S = 3.0  # without a message, where a heartbeat is due each second: it is told
 LOST_AFTER_S = 5.0  # the same: the connection is given up
 _FIRST_LOOK_S = 0.1  # longest wait until the relay was heard: a refusal is to be told soon
 _FEW_FOR_S = 1.0  # between looks at all else, while readouts come one by one
@@ -179,7 +179,7 @@ class RelayReceiver(Receiver[R]):
 
     @property
     def ready(self) -> bool:
-        """Whether the subscription has worked: a beat or a data message came."""
+        """Whether the subscription has worked: a heartbeat or a data message came."""
         return self._subscription.ready
 
     @property
@@ -188,8 +188,13 @@ class RelayReceiver(Receiver[R]):
         return self._connected and not self._absent
 
     @property
+    def trouble(self) -> str:
+        """Why readouts cannot arrive, as far as is known; empty while the relay is heard on the stream."""
+        return "" if self.ready and self.connected else self._trouble()
+
+    @property
     def report(self) -> dict[str, Any] | None:
-        """The relay's latest word on the stream: the JSON of its beat (docs/protocol.md); None before it."""
+        """What the relay last said of the stream: the JSON of its heartbeat (docs/protocol.md), or None."""
         return self._subscription.report
 
     @property
@@ -232,7 +237,7 @@ class RelayReceiver(Receiver[R]):
         return self._subscription.ledger()
 
     def wait_ready(self, timeout: float | None = None) -> None:
-        """Wait until the subscription works: until the first beat or data message.
+        """Wait until the subscription works: until the first heartbeat or data message.
 
         Readouts that arrive meanwhile are kept for `receive`.
 

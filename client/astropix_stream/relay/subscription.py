@@ -1,9 +1,9 @@
 """Follow one stream of a relay: messages in, batches out, and the account of what did not come.
 
 Pure: `relay.RelayReceiver` owns the sockets and the clock. The relay numbers the readouts that it publishes,
-so that a jump in the numbers is a loss between relay and here, also at the tail, where the next beat shows
-it. History is asked for what is missing, and what follows is held meanwhile; what history has not is counted.
-What was lost before the relay is in the beats.
+so that a jump in the numbers is a loss between relay and here; the next heartbeat shows the loss of the last
+ones. History is asked for what is missing, and what follows is held meanwhile; what history lacks is counted.
+What was lost before the relay is in the heartbeats.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ Start = Literal["live", "oldest"] | int | Position
 
 _FEW = 8  # readouts in a message that is counted later
 _TOGETHER = 32  # such messages are counted at once
-_HEARD_S = 2.0  # a beat is due each second
+_HEARD_S = 2.0  # a heartbeat is due each second
 
 _Few = tuple[bytes, bytes, int, float, int]
 """A message that is counted later: header, payload, how many readouts, and both clocks when it was taken."""
@@ -77,11 +77,11 @@ class Subscription:
         self._data_topic = b"" if stream is None else wire.data_topic(stream)
         self.hello: wire.Hello | None = None
         self.report: dict[str, Any] | None = None
-        """The relay's latest word on the stream: the JSON of its beat."""
+        """The relay's latest word on the stream: the JSON of its heartbeat."""
         self.reported: Position | None = None
         """The number that was next to be given when it said so."""
         self.ready = False
-        """A beat or a data message has come: the subscription works."""
+        """A heartbeat or a data message has come: the subscription works."""
         self.malformed = 0
         """Messages that do not follow the protocol; ignored."""
         self.restarts = 0
@@ -91,7 +91,7 @@ class Subscription:
         self._start = start
         self._relay_id: int | None = None
         self._expected = 0  # the sequence to be delivered next
-        self._seen = 0  # all before it was published, as data or beats tell
+        self._seen = 0  # all before it was published, as data or heartbeats tell
         self._joined_at = 0  # readouts published before the first one that is ours
         self._live_from = 0  # what history does not have of those before it was never ours either
         self._inquiry = Inquiry(enabled=recover, timeout_s=recover_timeout)

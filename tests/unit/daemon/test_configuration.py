@@ -178,7 +178,7 @@ BROKEN = {
     ),
     "port left out": (
         "streams:\n  - port:\n",
-        ["2:10: streams[0].port: nothing is not a whole number (written without quotes)"],
+        ["2:10: streams[0].port: null is not a whole number (written without quotes)"],
     ),
     "port is true": (
         "streams:\n  - port: true\n",
