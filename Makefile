@@ -3,21 +3,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-# A directory for the relay alone: it becomes a venv, and uninstall removes it whole.
+# A directory for the relay alone: it holds the versions, and uninstall removes it whole.
 PREFIX ?= /opt/astropix-relay
-CONFIG := $(DESTDIR)/etc/astropix-relay
-UNIT   := $(DESTDIR)/usr/local/lib/systemd/system/astropix-relay@.service
-FOLLOW := $(DESTDIR)/usr/local/lib/systemd/system/astropix-follow@.service
-SYSCTL := $(DESTDIR)/usr/local/lib/sysctl.d/90-astropix-relay.conf
-
-# Only the running system's systemd is to notice, not the builder's of a package.
-ifeq ($(DESTDIR)$(wildcard /run/systemd/system),/run/systemd/system)
-RELOAD = systemctl daemon-reload && systemctl restart systemd-sysctl
-STOP   = systemctl stop 'astropix-relay@*' 'astropix-follow@*'
-endif
+INSTALL = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' PYTHON='$(PYTHON)' packaging/install.sh
 
 .PHONY: demo demo-cluster test unit coverage bench docs faults faults-mutants soak commands conformance screenshots lint format clean \
-    install install-bridge uninstall
+    install install-bridge rollback uninstall wheelhouse deb
 .DEFAULT_GOAL := help
 
 help:
@@ -35,7 +26,10 @@ help:
 	@echo 'make conformance   conformance/*.jsonl, from tests/conformance'
 	@echo 'make commands   docs/commands.md, from the help texts'
 	@echo 'make lint   ruff, mypy, the rules of what imports what, the workflows; make format mends what can be'
-	@echo 'sudo make install | uninstall   the service astropix-relay@ in $(PREFIX) (PREFIX, DESTDIR, PYTHON)'
+	@echo 'make wheelhouse   a tarball in dist/ that installs the relay without a network (PYTHONS="3.11 3.13")'
+	@echo 'make deb    the same as a Debian package'
+	@echo 'sudo make install | rollback | uninstall   the service astropix-relay@ in $(PREFIX)'
+	@echo '    (PREFIX, DESTDIR, PYTHON, EXTRAS="nats monitor"; rollback: TO=0.2.0-1)'
 
 # The group of development tools is read from pyproject.toml, so that it stands in one place.
 $(VENV)/ready: pyproject.toml
@@ -106,44 +100,22 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# umask: the service runs under a user of its own, which must be able to read all this.
-# sed: a venv's scripts name the place where it was made.
 install:
-	test ! -e $(DESTDIR)$(PREFIX) || test -e $(DESTDIR)$(PREFIX)/pyvenv.cfg
-	umask 022 && $(PYTHON) -m venv $(DESTDIR)$(PREFIX)
-	# 0.1 was a distribution of another name, which pip would keep; its files have names of ours
-	$(DESTDIR)$(PREFIX)/bin/python -m pip --quiet uninstall --yes astropix-relay 2>/dev/null
-	umask 022 && $(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet .
-	cd $(DESTDIR)$(PREFIX) && sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g' pyvenv.cfg $$(grep -lI . bin/*)
-	install -d $(CONFIG) $(dir $(UNIT)) $(dir $(SYSCTL))
-	test -e $(CONFIG)/relay.yaml || install -m 644 config/relay.yaml $(CONFIG)
-	sed 's|/opt/astropix-relay/|$(PREFIX)/|' 'config/astropix-relay@.service' | install -m 644 /dev/stdin '$(UNIT)'
-	sed 's|/opt/astropix-relay/|$(PREFIX)/|' 'config/astropix-follow@.service' | install -m 644 /dev/stdin '$(FOLLOW)'
-	install -m 644 config/90-astropix-relay.conf $(SYSCTL)
-	$(RELOAD)
+	EXTRAS='$(EXTRAS)' $(INSTALL) install
 
-# Beside the relay or without it: the bridge into a NATS log, in the same venv.
-BRIDGE_CONFIG := $(DESTDIR)/etc/astropix-bridge
-BRIDGE_UNIT   := $(DESTDIR)/usr/local/lib/systemd/system/astropix-bridge@.service
-
+# Beside the relay: the bridge into a NATS log, in the same environment.
 install-bridge:
-	test ! -e $(DESTDIR)$(PREFIX) || test -e $(DESTDIR)$(PREFIX)/pyvenv.cfg
-	umask 022 && $(PYTHON) -m venv $(DESTDIR)$(PREFIX)
-	umask 022 && $(DESTDIR)$(PREFIX)/bin/python -m pip install --quiet '.[nats]'
-	cd $(DESTDIR)$(PREFIX) && sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g' pyvenv.cfg $$(grep -lI . bin/*)
-	install -d $(BRIDGE_CONFIG) $(dir $(BRIDGE_UNIT))
-	test -e $(BRIDGE_CONFIG)/bridge.yaml || install -m 644 config/bridge.yaml $(BRIDGE_CONFIG)
-	sed 's|/opt/astropix-relay/|$(PREFIX)/|' 'config/astropix-bridge@.service' | install -m 644 /dev/stdin '$(BRIDGE_UNIT)'
-	$(RELOAD)
+	EXTRAS='nats $(EXTRAS)' $(INSTALL) install
 
-# What the operator wrote stays: the configuration, drop-ins, keys.
+rollback:
+	TO='$(TO)' $(INSTALL) rollback
+
 uninstall:
-	test ! -e $(DESTDIR)$(PREFIX) || test -e $(DESTDIR)$(PREFIX)/pyvenv.cfg
-	$(STOP)
-	rm -rf $(DESTDIR)$(PREFIX)
-	rm -f '$(UNIT)' '$(FOLLOW)' '$(BRIDGE_UNIT)' $(SYSCTL) $(DESTDIR)/etc/systemd/system/*.wants/astropix-relay@*.service \
-	    $(DESTDIR)/etc/systemd/system/*.wants/astropix-follow@*.service
-	$(RELOAD)
+	$(INSTALL) uninstall
+
+# Without a network on the target: wheels of ours and of what we need, for these Pythons and this kind of machine.
+wheelhouse deb:
+	PYTHON='$(PYTHON)' PYTHONS='$(PYTHONS)' packaging/build.sh $@
 
 clean:
 	rm -rf $(VENV) dist build

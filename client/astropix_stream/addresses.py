@@ -38,6 +38,7 @@ def is_address(text: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=1024)
 def is_multicast(address: str) -> bool:
     """Return whether an IP address is that of a group."""
     return ipaddress.ip_address(address).is_multicast

@@ -22,7 +22,11 @@ class Source(NamedTuple):
 
 @dataclass(slots=True)
 class Run:
-    """A run of the DAQ: readout_ids that begin again. `number` counts from 1 for each source."""
+    """A run of the DAQ: readout_ids that begin again.
+
+    `number` counts from 1 for each source. `first_id`, `first_timestamp`, `last_id` and `last_timestamp` are
+    those of the first and the latest readout; timestamps are ns since the Unix epoch.
+    """
 
     number: int
     first_id: int
@@ -95,6 +99,14 @@ class Drained(NamedTuple):
 
 NOTHING = Drained(b"", (), (), (), True)
 
+One = tuple[bytes, Source, Sequence[int]]
+"""A datagram that was read alone, where it came from, and the drop count, as in `Drained`."""
+
+
+def drained_one(datagram: bytes, source: Source, drops: Sequence[int]) -> Drained:
+    """Return one datagram as a drain after which more may wait."""
+    return Drained(datagram, (len(datagram),), (source,), drops, False, True)
+
 
 @dataclass(slots=True, repr=False)
 class Batch:
@@ -166,6 +178,13 @@ class Batch:
             runs=[start._replace(position=bisect_left(kept, start.position)) for start in self.runs],
             duplicates=b"",
         )
+
+    def first(self, count: int) -> Self:
+        """Return the first `count` readouts, with the runs that begin among them."""
+        if count >= len(self):
+            return self
+        runs = [start for start in self.runs if start.position < count]
+        return replace(self.part(0, count), runs=runs)
 
     def part(self, begin: int, end: int) -> Self:
         """Return the readouts from position `begin` up to, not including, `end`; it has no `runs`."""

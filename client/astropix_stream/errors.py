@@ -100,15 +100,20 @@ ADVICE = {
 }
 
 
-def explain(error: OSError) -> str:
-    """Return what an operator can do about `error`, in one sentence."""
+# Where they are another thing of TCP than of UDP.
+_ADVICE_TCP = {errno.EADDRINUSE: "another program listens on this port (see `ss -tlnp`)"}
+
+
+def explain(error: OSError, *, tcp: bool = False) -> str:
+    """Return what an operator can do about `error`, of a UDP socket or a TCP one, in one sentence."""
     number = error.errno or 0
     text = error.strerror or str(error)
-    if number in ADVICE and text == os.strerror(number):  # else somebody has explained it already
-        return f"{text}: {ADVICE[number]}"
+    advice = (_ADVICE_TCP if tcp else {}).get(number) or ADVICE.get(number)
+    if advice and text == os.strerror(number):  # else somebody has explained it already
+        return f"{text}: {advice}"
     return text
 
 
-def with_context(error: OSError, what: str) -> OSError:
-    """Return an error of the same errno whose text says `what` was tried, and what helps."""
-    return type(error)(error.errno, f"{what}: {explain(error)}")
+def with_context(error: OSError, what: str, *, tcp: bool = False) -> OSError:
+    """Return an error of the same errno whose text says `what` was tried; `tcp` as in `explain`."""
+    return type(error)(error.errno, f"{what}: {explain(error, tcp=tcp)}")

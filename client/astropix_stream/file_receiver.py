@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -59,6 +59,8 @@ class FileReceiver(Receiver[R]):
         Seconds that `receive` and iteration wait for a readout of a file that is followed; None without end.
     any_kind
         Take readouts even if the file says that they are of another kind than `readout_class`.
+    stride
+        The DAQ wrote one readout in `stride`: ids that grow by this are no loss.
 
     Raises
     ------
@@ -66,11 +68,6 @@ class FileReceiver(Receiver[R]):
         The readouts are of another kind, or standard input is to be followed.
     FormatError, OSError
         It is no file of readouts, or cannot be read.
-
-    Attributes
-    ----------
-    trouble : str
-        What is wrong with the file, as far as it was read; logged at its end.
     """
 
     def __init__(
@@ -94,7 +91,7 @@ class FileReceiver(Receiver[R]):
         self._batches_of_file: Iterator[Batch] = iter(())
         self._watch: _Watch | None = None
         self._event = -1
-        self.trouble = ""
+        self._trouble = ""
         self._uid: int | None = None
         self._follower: Follower | None = None
         if follow:
@@ -108,7 +105,7 @@ class FileReceiver(Receiver[R]):
 
     @classmethod
     def from_url(cls, readout_class: type[R], source: SourceUrl, /, **options: Any) -> Self:
-        """Open the source of a path."""
+        """Open the source of a path; `ConfigError` where it looks like an address without its scheme."""
         given = dict(source.options)
         if "follow" in given:
             options |= {"follow": True, "start": given["follow"]}
@@ -120,6 +117,11 @@ class FileReceiver(Receiver[R]):
                     f"{source.path}: no such file; a group is udp://{source.path}, a relay tcp://{source.path}"
                 ) from None
             raise
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the file, as far as it was read; also logged at its end."""
+        return self._trouble
 
     def address(self) -> str:
         """Return the path."""
@@ -134,6 +136,12 @@ class FileReceiver(Receiver[R]):
     def readout_uid(self) -> int | None:
         """The kind of the readouts, as the file says."""
         return self._uid
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What stands at the top of the file: how the run was taken."""
+        header = self._reader.header if self._follower is None else self._follower.header
+        return {name: value for name, value in (header or {}).items() if name != "readout_uid"}
 
     @property
     def state(self) -> State:
@@ -171,8 +179,8 @@ class FileReceiver(Receiver[R]):
         if not self.ended:
             self.ended = True
             self._tell_readiness()
-            if self.trouble:
-                _log.warning("%s", self.trouble)
+            if self._trouble:
+                _log.warning("%s", self._trouble)
 
     def _walk(self) -> Iterator[Batch]:
         """Make batches of the file."""
@@ -184,12 +192,12 @@ class FileReceiver(Receiver[R]):
                     waiting = []
                 waiting.append(readout)
         except FormatError as error:
-            self.trouble = f"{error}; only what precedes it can be used"
+            self._trouble = f"{error}; only what precedes it can be used"
         if self._reader.leftover_bytes:
             left = self._reader.leftover_bytes
-            self.trouble = f"{self._path}: ends in the middle of a readout, {left} bytes left over"
+            self._trouble = f"{self._path}: ends in the middle of a readout, {left} bytes left over"
         elif complaints := getattr(self._reader, "complaints", ""):
-            self.trouble = f"{self._path}: skipped what cannot be read: {complaints}"
+            self._trouble = f"{self._path}: skipped what cannot be read: {complaints}"
         if waiting:
             yield self._batch(waiting, recovered=True)
 

@@ -24,6 +24,8 @@ class Gathering:
     ----------
     until_s : float
         When to look again, monotonic time; in the past for at once.
+    one_by_one : bool
+        Readouts come so slowly that each is to be taken by itself, as soon as it is there.
     safe_s : float
         A rest that loses nothing even if meanwhile they come far faster than before; none is longer.
     """
@@ -31,11 +33,12 @@ class Gathering:
     def __init__(self, longest_s: float = GATHER_S) -> None:
         self.longest_s = longest_s
         self.until_s = 0.0
+        self.one_by_one = False
         self.safe_s = float("inf")
         self._last_s = self._before_s = float("-inf")
         self._count = 0
 
-    def note(self, now_s: float, count: int, fill: float = 0.0) -> None:
+    def note(self, now_s: float, count: int, fill: float = 0.0, *, more: bool = False) -> None:
         """Note what a look found.
 
         Parameters
@@ -46,16 +49,21 @@ class Gathering:
             How much there was.
         fill
             How much of the room for what waits it took: a rest never lasts until that room is full.
+        more
+            More may wait already, so that there is to be no rest.
         """
         if not count:
             self.until_s = 0.0
             return
-        rest_s, since_s = min(self.longest_s, self.safe_s), now_s - self._last_s
-        apart_s = (now_s - self._before_s) / (self._count + count)
+        since_s, apart_s = now_s - self._last_s, (now_s - self._before_s) / (self._count + count)
         self._before_s, self._last_s, self._count = self._last_s, now_s, count
+        if apart_s >= self.longest_s / 2:
+            self.until_s, self.one_by_one = 0.0, self.longest_s > 0
+            return
+        rest_s = min(self.longest_s, self.safe_s)
         if fill * rest_s > since_s:
             rest_s = since_s / fill
-        self.until_s = now_s + rest_s if apart_s < self.longest_s / 2 else 0.0
+        self.until_s, self.one_by_one = 0.0 if more else now_s + rest_s, False
 
     def left_s(self, now_s: float) -> float:
         """Return how long to rest from now on, never more than `longest_s`."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from astropix_stream.batch import Drained
 from astropix_stream.fmt import HEADER, HEADER_SIZE, MAGIC
 
 _MAX_COLUMN = 256  # headers unpacked at once: more than are drained at once, few enough to keep what does it
@@ -35,9 +34,18 @@ def is_readout(datagram: bytes) -> bool:
     return bool(magic == MAGIC and length == len(datagram) - HEADER_SIZE)
 
 
-def are_readouts(drained: Drained) -> bool:
-    """Return whether all of these datagrams, a few, are readouts."""
-    return all(is_readout(datagram) for datagram in drained.datagrams())
+def columns_of(payload: bytes, count: int) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+    """Return readout_ids, timestamps and ends of valid readouts back to back, as a `batch.Batch` has them."""
+    ids = parse_equal_ids(payload, count)
+    if ids is not None:
+        size = len(payload) // count
+        return ids, EqualTimestamps(payload, count), range(size, len(payload) + 1, size)
+    at, fields, ends = 0, [], []
+    for _ in range(count):
+        fields.append(HEADER.unpack_from(payload, at))
+        at += HEADER_SIZE + fields[-1][3]
+        ends.append(at)
+    return [field[1] for field in fields], [field[2] for field in fields], ends
 
 
 def parse_equal_ids(payload: bytes, count: int) -> Sequence[int] | None:

@@ -60,6 +60,6 @@ class Lookup:
         return self._addresses
 
     def close(self) -> None:
-        """Ask no more; the thread ends when the name service has answered."""
+        """Stop asking; the thread ends when the name service has answered."""
         self._closed.set()
         self._told.close()

@@ -15,21 +15,11 @@ from typing import Any, Protocol, Self, TypeVar
 
 from astropix_stream import clock, errors, fmt
 from astropix_stream.addresses import canonical, check_address, is_multicast, is_of_one_link
-from astropix_stream.batch import Batch, Drained, Source
-from astropix_stream.clock import Moment
+from astropix_stream.batch import NOTHING, Batch, Drained, Source, drained_one
 from astropix_stream.counting.ledger import Ledger, StreamLedger, direct_ledger
 from astropix_stream.errors import ClosedError, ConfigError
-from astropix_stream.headers import are_readouts, is_readout
 from astropix_stream.multicast import interfaces, links, sockets
-from astropix_stream.multicast.datagrams import (
-    MIN_WAIT_S,
-    MmsgReader,
-    One,
-    Reader,
-    drained_one,
-    fill,
-    safe_rest_s,
-)
+from astropix_stream.multicast.datagrams import MIN_WAIT_S, MmsgReader, Reader, fill, safe_rest_s
 from astropix_stream.multicast.intake import Intake
 from astropix_stream.multicast.joined import JoinedSocket, Wanted
 from astropix_stream.receiving.readiness import wait_readable
@@ -51,7 +41,7 @@ R = TypeVar("R")
 DEFAULT_GROUP = "239.1.1.1"
 DEFAULT_PORT = 5007
 _CALM_S = 1.0  # without a failure, before it is said to have ended
-# What the kernel may say when the interface that it was told to use is no more, or is down.
+# What the kernel may say when the interface that it was told to use is gone, or is down.
 _INTERFACE_GONE = {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH}
 _CHECK_S = 1.0  # between looks at the membership, which take 0.1 ms
 _FEW = 8  # readouts that are handed out first and counted later
@@ -231,7 +221,7 @@ class MulticastSender:
 class MulticastReceiver(Receiver[R]):
     """Receives the readouts that a DAQ multicasts; any number of receivers on a host each get everything.
 
-    A datagram that is not a readout is counted and skipped. What was lost, doubled or reordered is in
+    A datagram that is not a readout is counted and skipped. What was lost, duplicated or out of order is in
     `ledger`. While it is received from, the group is joined again within a second or two when its interface
     was deleted and made again, was renamed, or when the kernel has forgotten the membership; see `rejoins`.
 
@@ -278,7 +268,6 @@ class MulticastReceiver(Receiver[R]):
         self._ledger = StreamLedger(stride=stride)
         self._intake = Intake(self._ledger)
         self._check_at_s = 0.0
-        self._unsettled: list[tuple[Drained | One, float, int]] = []  # handed out, and not counted yet
         self._first: Drained | None = None  # read already, when the next drain begins
         self._changes: socket.socket | None = None  # told of by the kernel, for who waits on `fileno`
         sources = () if source is None else (source,)
@@ -307,6 +296,11 @@ class MulticastReceiver(Receiver[R]):
     def connected(self) -> bool:
         """Whether readouts can arrive: the group is joined still, and its interface there with a link."""
         return self._joined.can_hear
+
+    @property
+    def trouble(self) -> str:
+        """Why readouts cannot arrive: the group is not joined, or the link is down; empty if they can."""
+        return "" if self.connected else self._joined.words
 
     @property
     def rejoins(self) -> Counter[str]:
@@ -374,50 +368,52 @@ class MulticastReceiver(Receiver[R]):
     def _take_few(self, deadline: float | None) -> list[R]:
         """Wait for readouts; return them if they are few and valid, and leave it to `_settle` to count them.
 
-        One by one and with cold caches, to count a readout costs more than to receive it. What runs begin is
-        of no concern here: who wants to be told of them does not come this way.
+        One by one and with cold caches, to count a readout costs more than to receive it, and each call of a
+        function some microseconds. What runs begin is of no concern here: who wants to be told of them does
+        not come this way.
         """
-        reader, now_s = self._joined.reader, time.monotonic()
+        reader, now_s, one, fields = self._joined.reader, time.monotonic(), None, None
         wait_s = _CHECK_S if deadline is None else min(_CHECK_S, deadline - now_s)
-        if not isinstance(reader, MmsgReader) or wait_s < MIN_WAIT_S or self._closed:
+        if not isinstance(reader, MmsgReader) or wait_s < MIN_WAIT_S or self._closed or self._first:
             return []
-        left_s = self._gathering.until_s - now_s
-        if left_s > 0:
-            time.sleep(min(left_s, wait_s))
         try:
-            one = reader.wait_one(wait_s) if left_s <= 0 else None
-            drained = None if one else reader.wait(wait_s)
+            if not self._gathering.one_by_one:
+                return self._take_several(reader, now_s, wait_s)
+            one = reader.wait_one(wait_s)
         except OSError as error:  # an administrator closed it (`ss -K`), or there is no memory
             self._joined.fail(error)
             return []
-        at_s, at_ns = time.monotonic(), time.time_ns()
-        if one is not None and is_readout(one[0]) and at_s < self._check_at_s:
-            self._gathering.note(at_s, 1)
-            self._unsettled.append((one, at_s, at_ns))
-            try:
-                return [self._from_bytes(one[0])]
-            except Exception as error:
-                self._note_undecodable(error)
-                return []
-        if drained is None:
-            assert one is not None
-            drained = drained_one(*one)
-        if at_s >= self._check_at_s or not 0 < len(drained.sizes) <= _FEW or not are_readouts(drained):
+        s = time.monotonic()
+        if one is not None and s < self._check_at_s:
+            fields = self._intake.take_one(one, s, time.time_ns())
+        if one is None or fields is None:
+            self._first = NOTHING if one is None else drained_one(*one)
+            return []
+        self._gathering.note(s, 1, more=True)  # as far as is known
+        if self._from_fields is not None:
+            return [self._from_fields(one[0][fmt.HEADER_SIZE :], *fields)]
+        return self._make((one[0],))
+
+    def _take_several(self, reader: MmsgReader, now_s: float, wait_s: float) -> list[R]:
+        """Do what `_take_few` does, where readouts come so fast that some gather."""
+        left_s = self._gathering.until_s - now_s
+        if left_s > 0:
+            time.sleep(min(left_s, wait_s))
+        drained = reader.wait(wait_s)
+        s, ns, count = time.monotonic(), time.time_ns(), len(drained.sizes)
+        if not 0 < count <= _FEW or s >= self._check_at_s or not self._intake.take_few(drained, s, ns):
             self._first = drained
             return []
-        self._gathering.note(at_s, len(drained.sizes), fill(drained, self.granted_buffer))
-        self._unsettled.append((drained, at_s, at_ns))
+        self._gathering.note(s, count, fill(drained, self.granted_buffer))
+        if drained.even and self._from_payload is not None:
+            size, payload = drained.sizes[0], drained.payload
+            return self._from_payload(payload, range(size, len(payload) + 1, size), (), ())
         return self._make(drained.datagrams())
 
     def _settle(self) -> None:
         """Count what `_take_few` has handed out."""
-        unsettled, self._unsettled = self._unsettled, []
-        for found, at_s, at_ns in unsettled:
-            now = Moment(at_s, at_ns)
-            drained = found if isinstance(found, Drained) else drained_one(*found)
-            for batch in self._intake.sort(drained, now):
-                self._tracker.received(batch.source, batch.timestamps[-1], now)
-        self._intake.tell()
+        for source, timestamp, now in self._intake.tell():
+            self._tracker.received(source, timestamp, now)
 
     def _drain(self, reader: Reader, wait_s: float) -> list[Batch]:
         batches: list[Batch] = []
@@ -435,7 +431,7 @@ class MulticastReceiver(Receiver[R]):
             if drained.exhausted:
                 break
         # Never rest while the socket holds datagrams: its buffer would overflow.
-        self._gathering.note(now.s, count if drained.exhausted or reader.slots == 1 else 0, full)
+        self._gathering.note(now.s, count, full, more=not drained.exhausted and reader.slots > 1)
         if not count or now.s >= self._check_at_s:
             self._check_if_due(now.s)
         self._ledger.tick(now)

@@ -66,7 +66,10 @@ NATS_PORT = 4222
 
 @dataclass(frozen=True, slots=True)
 class SourceUrl:
-    """A checked source: its scheme, where, and the options that were given."""
+    """A checked source: its scheme, `host` and `port`, and the options that were given.
+
+    `user` and `password` are those of a log's server.
+    """
 
     scheme: str
     host: str
@@ -120,12 +123,14 @@ def parse_url(url: str) -> SourceUrl:
         host, port = parts.hostname, parts.port
     except ConfigError:
         raise
-    except ValueError as error:
-        raise ConfigError(f"{url!r}: {str(error).lower()}; {_EXAMPLE}") from None
+    except ValueError:
+        raise ConfigError(f"{url!r}: {_wrong_address(url)}; {_EXAMPLE}") from None
     if parts.scheme == "file" or parts.scheme not in SCHEMES:
         *schemes, last = (f"{scheme}://" for scheme in SCHEMES if scheme != "file")
         known = f"{', '.join(schemes)} or {last}"
         raise ConfigError(f"{url!r}: a source begins with {known}, or is the path of a file; {_EXAMPLE}")
+    if port == 0:
+        raise ConfigError(f"{url!r}: {_wrong_address(url)}; {_EXAMPLE}")
     if not host or not port or parts.path or parts.fragment or "@" in parts.netloc:
         raise ConfigError(f"{url!r}: a source is {parts.scheme}://HOST:PORT; {_EXAMPLE}")
     options = _parse_options(url, parts.scheme, parts.query)
@@ -135,6 +140,19 @@ def parse_url(url: str) -> SourceUrl:
         if "source" in options and addresses.is_address(options["source"]):
             options["source"] = addresses.canonical(options["source"])
     return SourceUrl(parts.scheme, host, port, options)
+
+
+def _wrong_address(url: str) -> str:
+    """Say what is wrong with a host and port that cannot be read."""
+    import re  # noqa: PLC0415
+
+    address = re.sub(r"^[^/]*//|[/?#].*$", "", url)
+    if address.count(":") > 1 and not re.match(r"\[[^\[\]]*\](:|$)", address):
+        return "an IPv6 address stands in brackets, as in [ff15::1]:5007"
+    host, _, port = address.rpartition(":")
+    if port.isascii() and port.isdecimal() and 0 < int(port) < 65536:
+        return f"{host} is not an IPv6 address"
+    return f"port must be from 1 to 65535, not {port!r}"
 
 
 def _without_password(url: str) -> str:
@@ -156,8 +174,8 @@ def _parse_log(url: str, netloc: str, path: str, fragment: str, query: str) -> S
         try:
             parts = urlsplit(f"nats://{one}")
             port = NATS_PORT if parts.port is None else parts.port
-        except ValueError as error:
-            raise ConfigError(f"{url!r}: {str(error).lower()}; {_EXAMPLE}") from None
+        except ValueError:
+            raise ConfigError(f"{url!r}: {_wrong_address(f'nats://{one}')}; {_EXAMPLE}") from None
         if not parts.hostname or not port:
             raise ConfigError(f"{url!r}: a log is nats://HOST:PORT[,HOST:PORT]; {_EXAMPLE}")
         servers.append((parts.hostname, port))

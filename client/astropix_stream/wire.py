@@ -1,4 +1,4 @@
-"""The relay protocol, version 1: topics, headers, beats, hellos and history, as bytes and as values.
+"""The relay protocol, version 1: topics, headers, heartbeats, hellos and history, as bytes and as values.
 
 Pure: no socket, no clock. docs/protocol.md is the reference for people who write a subscriber in another
 language; the tests hold this module against the bytes printed there.
@@ -22,6 +22,7 @@ PROTOCOL = 1
 MESSAGE_MAGIC = b"APXR"
 REPLAYED = 0x01  # flag: this message comes from the relay's history
 MAX_PAYLOAD = 64 << 10  # bytes in a message, unless a single readout is larger
+MAX_NOTES, MAX_NOTES_SIZE = 50, 2000  # of a stream's setup: names, and characters in all
 MAX_STRIDE = 1_000_000  # readouts of the DAQ for each that it multicasts
 HELLO_TOPIC = b"apx/hello"
 NO_SOURCE = Source("::", 0)
@@ -29,6 +30,8 @@ NO_SOURCE = Source("::", 0)
 # magic, version, flags, count, relay_id, sequence, received_ns, source address, source port, zero
 MESSAGE_HEADER = struct.Struct("<4sBBHQQQ16sH6x")
 FLAGS_OFFSET = 5
+SOURCE_BYTES = slice(32, 50)
+"""Where in a header the source stands."""
 
 REQUEST_MAGIC = b"APXQ"
 ANSWER_MAGIC = b"APXA"
@@ -48,7 +51,7 @@ _STREAM = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 class Header(NamedTuple):
     """The header of a message.
 
-    `sequence` is the number of the first readout in the payload; in a beat, the next number to be given.
+    `sequence` is the number of the first readout in the payload; in a heartbeat, the next number to be given.
     `received_ns` is the relay's clock, ns since the Unix epoch, when it read the first datagram.
     """
 
@@ -80,7 +83,8 @@ class Hello(NamedTuple):
     """What a relay says of itself to each new connection.
 
     By the streams' names: `streams` are the kinds of their readouts, `strides` the steps in which their ids
-    grow, `relay_ids` who numbered them (an older relay tells neither).
+    grow, `relay_ids` who numbered them (an older relay tells neither), `notes` what the operator says of the
+    setup, by names; a text alone has the name ''.
     """
 
     relay_id: int
@@ -89,6 +93,7 @@ class Hello(NamedTuple):
     history_port: int | None
     strides: Mapping[str, int] = MappingProxyType({})
     relay_ids: Mapping[str, int] = MappingProxyType({})
+    notes: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
 class Ask(IntEnum):
@@ -166,7 +171,7 @@ def stream_prefix(stream: str) -> bytes:
 
 
 def beat_topic(stream: str) -> bytes:
-    """Topic of a stream's beats."""
+    """Topic of a stream's heartbeats."""
     return stream_prefix(stream) + b"beat"
 
 
@@ -212,7 +217,7 @@ def parse_message_header(data: bytes) -> Header:
 
 
 def parse_numbers(data: bytes) -> tuple[int, int, int, int]:
-    """Return flags, count, relay_id and sequence of a header, for who needs no more.
+    """Return flags, count, relay_id and sequence of a header, for callers that need nothing else.
 
     Raises
     ------
@@ -222,7 +227,8 @@ def parse_numbers(data: bytes) -> tuple[int, int, int, int]:
     if len(data) < MESSAGE_HEADER.size:
         raise WireError(f"a header of {len(data)} bytes; the protocol's has {MESSAGE_HEADER.size}")
     magic, version, flags, count, relay_id, sequence, _, _, _ = MESSAGE_HEADER.unpack_from(data)
-    _check_start(magic, MESSAGE_MAGIC, version)
+    if magic != MESSAGE_MAGIC or version != PROTOCOL:
+        _check_start(magic, MESSAGE_MAGIC, version)
     return flags, count, relay_id, sequence
 
 
@@ -269,26 +275,6 @@ def _shown(data: bytes) -> str:
     data, more = data[:_MAX_SHOWN], "…" if len(data) > _MAX_SHOWN else ""
     readable = data.isascii() and data.decode("ascii").isprintable()
     return (data.decode("ascii") if readable else data.hex(" ")) + more
-
-
-def walk_few(payload: bytes, count: int) -> list[bytes]:
-    """Return the readouts in the payload of a data message, a few of them.
-
-    Raises
-    ------
-    WireError
-        The payload is not `count` readouts, at least one, back to back.
-    """
-    if count == 1 and headers.is_readout(payload):
-        return [payload]
-    begin, datagrams = 0, []
-    _, _, ends = walk_payload(payload, count)
-    for end in ends:
-        datagrams.append(payload[begin:end])
-        begin = end
-    if not datagrams:
-        raise WireError("a data message without readouts")
-    return datagrams
 
 
 def walk_payload(payload: bytes, count: int) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
@@ -419,9 +405,12 @@ def _check_start(magic: bytes, expected: bytes, version: int) -> None:
         raise WireError(told, offset=_VERSION_AT)
 
 
+_encode_json = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` makes one in each call
+
+
 def pack_json(value: dict[str, Any]) -> bytes:
-    """Return compact JSON, as it stands in beats and hellos."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    """Return compact JSON, as it stands in heartbeats and hellos."""
+    return _encode_json(value).encode()
 
 
 def pack_hello(hello: Hello) -> bytes:
@@ -441,11 +430,13 @@ def pack_hello(hello: Hello) -> bytes:
     )
 
 
-def _about(hello: Hello, stream: str) -> dict[str, int]:
-    about = {"readout_uid": hello.streams[stream]}
+def _about(hello: Hello, stream: str) -> dict[str, Any]:
+    about: dict[str, Any] = {"readout_uid": hello.streams[stream]}
     for key, values in (("stride", hello.strides), ("relay_id", hello.relay_ids)):
         if stream in values:
             about[key] = values[stream]
+    if notes := hello.notes.get(stream):
+        about["notes"] = notes[""] if list(notes) == [""] else dict(notes)
     return about
 
 
@@ -478,6 +469,7 @@ def parse_hello(frame: bytes) -> Hello:
             history_port=None if port is None else int(port),
             strides={name: stride for name, stride in strides.items() if stride is not None},
             relay_ids={name: relay_id for name, relay_id in relay_ids.items() if relay_id is not None},
+            notes={str(name): said for name, one in value["streams"].items() if (said := parse_notes(one))},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, WireError):
@@ -501,8 +493,23 @@ def parse_relay_id(about: dict[str, Any]) -> int | None:
     return value
 
 
+def parse_notes(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a hello says of a stream's setup: empty where it says nothing, or nothing that we can show.
+
+    They are for people alone; so there is no reason to refuse a relay whose notes are odd.
+    """
+    value = about.get("notes")
+    if isinstance(value, str):
+        value = {"": value}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        return {}
+    if len(value) > MAX_NOTES or sum(len(name) + len(text) for name, text in value.items()) > MAX_NOTES_SIZE:
+        return {}
+    return dict(value)
+
+
 def parse_stride(value: Any) -> int | None:
-    """Return a stream's stride as a hello or a beat tells it; None from a relay that does not tell.
+    """Return a stream's stride as a hello or a heartbeat tells it; None from a relay that does not tell.
 
     Raises
     ------

@@ -1,140 +1,15 @@
-"""The command ``astropix-bridge``: run the bridge, check a configuration, print its schema."""
+"""The command ``astropix-bridge``, from its first instruction on."""
 
-import asyncio
-import json
-import logging
-import signal
-import sys
-from pathlib import Path
-from typing import Annotated, NoReturn
-
-import typer
-
-from astropix_bridge.model import BridgeConfig, load_config, schema
-from astropix_bridge.service import Bridge
-from astropix_relay.host import logs
-from astropix_stream import __version__, distributions
-from astropix_stream.errors import ConfigError
-
-CANNOT_START = 1
-WRONG_INPUT = 2
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Store what relays publish in a NATS JetStream log, each readout once and in order.",
-    epilog="Exit codes: 0 stopped as asked, 1 cannot start, 2 wrong configuration or option.",
-)
-
-
-@app.callback(invoke_without_command=True)
-def _main(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    if version:
-        print(f"astropix-bridge {__version__}")
-        raise typer.Exit
-
-
-@app.command()
-def run(  # noqa: PLR0917  (typer)
-    config: Annotated[
-        Path | None, typer.Option(help="Configuration file; every key is explained in config/bridge.yaml.")
-    ] = None,
-    source: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--from",
-            metavar="URL",
-            help="tcp://RELAY:PORT or udp://GROUP:PORT; several for redundant relays.",
-        ),
-    ] = None,
-    nats: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="nats://HOST:PORT; several of one cluster.")
-    ] = None,
-    stream: Annotated[
-        list[str] | None, typer.Option(help="Stream to store; by default every one of the relay's.")
-    ] = None,
-    site: Annotated[str | None, typer.Option(help="Name of this place, in the subjects.")] = None,
-    replicas: Annotated[int | None, typer.Option(help="Servers that hold a copy: 1, 3 or 5.")] = None,
-    batch: Annotated[str | None, typer.Option(help="Longest wait to share a message, such as 20ms.")] = None,
-) -> None:
-    """Store until SIGTERM or SIGINT.
-
-    Without a file every stream of tcp://127.0.0.1:5556 goes to nats://127.0.0.1:4222; options win over the
-    file. Example: astropix-bridge run --from tcp://relay:5556 --nats nats://host:4222
-    """
-    if conflict := distributions.conflict():
-        _fail(f"cannot start: {conflict}", CANNOT_START)
-    options: dict[str, object] = {
-        "from": source or None,
-        "nats": nats or None,
-        "stream": stream or None,
-        "site": site,
-        "replicas": replicas,
-        "batch": batch,
-    }
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload has nothing to do yet; by default it would end us
-    checked = _load(config, options)
-    log = logs.set_up(checked.log.level)
-    logging.getLogger("nats").setLevel(logging.CRITICAL)  # what it tells we tell in our own words
-    try:
-        bridge = Bridge(checked, lambda: _read(config, options), log.tick)
-    except (OSError, ConfigError) as error:
-        _fail(f"cannot start: {_text(error)}", CANNOT_START)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: bridge.stop())
-    signal.signal(signal.SIGHUP, lambda *_: bridge.reload())
-    try:
-        asyncio.run(bridge.run())
-    except (OSError, ConfigError) as error:
-        _fail(_text(error), CANNOT_START)
-
-
-@app.command()
-def check(file: Annotated[Path, typer.Argument(help="Configuration file.")]) -> None:
-    """Check a configuration file: all mistakes at once, each with its line and column."""
-    config = _load(file, {})
-    streams = ", ".join(config.streams) or "every stream of the relay"
-    print(f"{file}: right; {streams} from {', '.join(config.sources)} to {', '.join(config.nats.servers)}")
-
-
-@app.command("schema")
-def print_schema() -> None:
-    """Print the JSON schema of the configuration file, for editors."""
-    print(json.dumps(schema(), indent=2))
-
-
-def _load(file: Path | None, overrides: dict[str, object]) -> BridgeConfig:
-    try:
-        return _read(file, overrides)
-    except ConfigError as error:
-        _fail(str(error), WRONG_INPUT)
-
-
-def _read(file: Path | None, overrides: dict[str, object]) -> BridgeConfig:
-    try:
-        text = "" if file is None else file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {_text(error)}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not UTF-8 text: {error}") from None
-    return load_config(text, file=str(file), overrides=overrides)
-
-
-def _text(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise typer.Exit(code)
+from astropix_stream import signals
 
 
 def main() -> None:
-    """Run the command; the entry point of the package."""
-    app()
+    """Run ``astropix-bridge``; the entry point of the package."""
+    signals.end_at_once()
+    from astropix_bridge.command import app  # noqa: PLC0415
+    from astropix_daemon import commands  # noqa: PLC0415  (from here on a signal is ours)
+
+    commands.run(app, "astropix-bridge")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,9 @@ class Bridge:
 
     def stop(self) -> None:
         """End `run`; may be called from a signal handler or another thread."""
-        if self._loop is not None:
+        if self._loop is None:  # `run` has not begun, and will end at once
+            self._stop.set()
+        else:
             self._loop.call_soon_threadsafe(self._stop.set)
 
     def reload(self) -> None:

@@ -196,7 +196,7 @@ class StreamWriter:
         self.trouble = words
 
     async def _session(self, connection: Connection) -> None:
-        """Write through one connection until it ends, or the log answers no more."""
+        """Write through one connection until it ends, or the log stops answering."""
         client = connection.client
         inbox = client.new_inbox()
         subscription = await client.subscribe(f"{inbox}.*", cb=self._take_answer)

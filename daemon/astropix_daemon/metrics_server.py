@@ -199,7 +199,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         _log.debug("a scrape from %s failed", client_address, exc_info=True)
 
     def stop(self) -> None:
-        """Accept no more, and cut off who is connected; their threads end by that."""
+        """Stop accepting, and cut off the connected clients, which ends their threads."""
         self._closing.set()
         _cut(self.socket)  # wakes serve_forever
         self.shutdown()

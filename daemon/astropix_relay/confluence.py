@@ -27,7 +27,7 @@ class Standing(NamedTuple):
     live_from
         The number of the first readout that it published after we came.
     report
-        The JSON of its latest beat.
+        The JSON of its latest heartbeat.
     """
 
     connected: bool

@@ -1,4 +1,4 @@
-"""One stream's share of the relay, without sockets or clocks: accept, number, batch, count, beat.
+"""One stream's share of the relay, without sockets or clocks: accept, number, batch, count, heartbeat.
 
 Bytes and times go in, messages come out; `service` waits, reads the clock and sends.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 from astropix_relay.history import History
 from astropix_stream import wire
-from astropix_stream.batch import Drained
+from astropix_stream.batch import Drained, One
 from astropix_stream.clock import Moment
 from astropix_stream.counting.hops import Hop
 from astropix_stream.counting.ledger import StreamLedger, place_counts
@@ -17,7 +17,7 @@ from astropix_stream.counting.state import State, StateTracker
 from astropix_stream.multicast.intake import Intake
 
 BEAT_INTERVAL_S = 1.0
-MIN_BEAT_INTERVAL_S = 0.05  # so that a flood of subscriptions cannot make a flood of beats
+MIN_BEAT_INTERVAL_S = 0.05  # so that a flood of subscriptions cannot make a flood of heartbeats
 MANY = 32  # messages that wait to be settled together, 32 ms of them under load; others until the next tick
 
 _HERE = (Place.RELAY_KERNEL, Place.RELAY_REJECTED)
@@ -27,7 +27,7 @@ Message = tuple[bytes, bytes, bytes]
 
 
 class StreamCore:
-    """Turns what a stream's socket drained into messages, and knows when a beat is due.
+    """Turns what a stream's socket drained into messages, and knows when a heartbeat is due.
 
     Parameters
     ----------
@@ -40,9 +40,9 @@ class StreamCore:
     history
         Where messages are remembered; None for nowhere.
     history_port
-        Port of the history endpoint, told in beats; None without.
+        Port of the history endpoint, told in heartbeats; None without.
     host, address
-        Name of our host and where we publish, for the hops in beats.
+        Name of our host and where we publish, for the hops in heartbeats.
     """
 
     def __init__(
@@ -104,12 +104,27 @@ class StreamCore:
         self._unsettled += messages
         return messages
 
+    def take_one(self, one: One, s: float, ns: int) -> Message | None:
+        """Take a datagram that came alone on the shortest way; None, with nothing done, is for `take`.
+
+        `s` and `ns` are the two clocks at this moment.
+        """
+        if self._intake.take_one(one, s, ns) is None:
+            return None
+        header = wire.pack_header((0, 1, self.relay_id, self.sequence, ns, one[1]))
+        self.sequence += 1
+        message = (self._data_topic, header, one[0])
+        self._unsettled.append(message)
+        return message
+
     def settle(self) -> None:
         """Count and remember what was taken since the last call.
 
         A readout is published before. That is done for many at once: one by one it runs from cold caches and
         takes three times as long.
         """
+        if not (self._unsettled or self._intake.owes):
+            return
         for source, timestamp, now in self._intake.tell():
             self.tracker.received(source, timestamp, now)
         messages, self._unsettled = self._unsettled, []
@@ -128,7 +143,7 @@ class StreamCore:
         self._joined, self._membership = joined, words
 
     def subscribed(self, prefix: bytes) -> None:
-        """Note a new subscription; one that covers this stream is answered with a beat."""
+        """Note a new subscription; one that covers this stream is answered with a heartbeat."""
         if self._beat_topic.startswith(prefix) or self._data_topic.startswith(prefix):
             self._beat_asked = True
 
@@ -137,11 +152,11 @@ class StreamCore:
         return self.tracker.state(now, connected=self._joined)
 
     def beat_due_s(self) -> float:
-        """Return the time at which the next beat is due; it may have passed."""
+        """Return the time at which the next heartbeat is due; it may have passed."""
         return self._last_beat_s + (MIN_BEAT_INTERVAL_S if self._beat_asked else BEAT_INTERVAL_S)
 
     def tick(self, now: Moment) -> Message | None:
-        """Return a beat if one is due or the state has changed."""
+        """Return a heartbeat if one is due or the state has changed."""
         self.settle()
         if now.s >= self.beat_due_s() or (
             now.s >= self._last_beat_s + MIN_BEAT_INTERVAL_S and self.state(now) != self._told_state
@@ -150,7 +165,7 @@ class StreamCore:
         return None
 
     def beat(self, now: Moment) -> Message:
-        """Return a beat: the next sequence number, and what is known at this moment."""
+        """Return a heartbeat: the next sequence number, and what is known at this moment."""
         self.settle()
         self.ledger.tick(now)
         self.tracker.lost(self._lost(), now)
@@ -162,7 +177,7 @@ class StreamCore:
         return self._beat_topic, header, wire.pack_json(report)
 
     def report(self, now: Moment) -> dict[str, Any]:
-        """Return what the relay knows of the stream, as it stands in a beat."""
+        """Return what the relay knows of the stream, as it stands in a heartbeat."""
         self.settle()
         ledger, totals = self.ledger, self.ledger.totals()
         shared, implausible = ledger.shared(), ledger.implausible()

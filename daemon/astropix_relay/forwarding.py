@@ -201,11 +201,11 @@ class ForwardingCore(StreamCore):
         return self.tracker.state(now, connected=True)
 
     def beat_due_s(self) -> float:
-        """Return the time at which the next beat is due."""
+        """Return the time at which the next heartbeat is due."""
         return super().beat_due_s() if self.known else math.inf
 
     def tick(self, now: Moment) -> Message | None:
-        """Return a beat if one is due; none as long as nobody knows the numbers."""
+        """Return a heartbeat if one is due; none as long as nobody knows the numbers."""
         return super().tick(now) if self.known else None
 
     def _lost(self) -> int:
@@ -216,7 +216,7 @@ class ForwardingCore(StreamCore):
         return above + self.confluence.missing
 
     def report(self, now: Moment) -> dict[str, Any]:
-        """Return what stands in a beat: of the DAQ's readouts what the origin says, of ourselves our own."""
+        """Return the JSON of a heartbeat: what the origin says of the DAQ's readouts, and our own account."""
         report = super().report(now)
         above = self._above()
         if self._arbiter is None:

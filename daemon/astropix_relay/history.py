@@ -133,7 +133,7 @@ class History:
         return HistoryPage(begin, end, self._records[offset : offset + size])
 
     def _fit(self, first: int, limit: int, stop: int) -> int:
-        """Return which message is the first that is no more in a page that begins with `first`."""
+        """Return the first message that does not fit into a page that begins with `first`."""
         slots, positions, sequences = self._slots, self._positions, self._sequences
         lap_end = positions[first % slots] // self._capacity * self._capacity + self._capacity
         held = range(first, self._last)

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from astropix_relay.clients.handover import Handover
 from astropix_relay.configuration.model import StreamConfig
 from astropix_stream import errors
-from astropix_stream.batch import NOTHING, Drained
+from astropix_stream.batch import NOTHING, Drained, One
 from astropix_stream.multicast import sockets
 from astropix_stream.multicast.interfaces import Interface
 from astropix_stream.multicast.joined import JoinedSocket, Wanted
 from astropix_stream.multicast.sockets import SocketMemory, socket_memory
+from astropix_stream.multicast.survey import Survey
 
 _log = logging.getLogger(__name__)
 
@@ -94,19 +95,35 @@ class Inlet:
             self._joined.heard = True
         return drained
 
+    def read_one(self) -> One | None:
+        """Return the first datagram that waits, if one does; as `read`, it never raises."""
+        reader = self._joined.reader
+        if reader is None:
+            return None
+        try:
+            one = reader.read_one()
+        except OSError as error:
+            self._joined.fail(error)
+            return None
+        if one is not None:
+            self._joined.heard = True
+        return one
+
     def memory(self) -> SocketMemory:
         """Return the fill of the receive queue, and what the kernel dropped of this stream so far."""
         memory = None if self._joined.socket is None else socket_memory(self._joined.socket)
         queued, limit, dropped = memory or (0, 0, 0)
         return SocketMemory(queued, limit, self._dropped_before + dropped)
 
-    def check(self, now_s: float, *, starting: bool = False) -> None:
+    def check(self, now_s: float, survey: Survey | None = None, *, starting: bool = False) -> None:
         """Join if that is still to do; join again if the membership is gone, or may be.
 
         Parameters
         ----------
         now_s
             Monotonic time.
+        survey
+            What the network is at this moment, where several streams are checked.
         starting
             Raise what will not pass by itself; a relay that runs notes it and tries again.
 
@@ -116,10 +133,10 @@ class Inlet:
             While starting: the port is taken, or not allowed.
         """
         if not starting:
-            self._joined.look(now_s)
+            self._joined.look(now_s, survey)
             return
         try:
-            self._joined.join(now_s)
+            self._joined.join(now_s, survey)
         except OSError as error:
             if error.errno not in _TRANSIENT:
                 raise errors.with_context(error, f"{self._name}: {self._joined.wanted}") from None

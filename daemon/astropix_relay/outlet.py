@@ -6,16 +6,19 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from astropix_relay.configuration.model import OutputConfig
 from astropix_relay.core import Message
-from astropix_relay.metrics import OutletSample
 from astropix_relay.pacing import Pacer
+from astropix_relay.samples import OutletSample
 from astropix_stream import wire
 from astropix_stream.batch import Source
 from astropix_stream.errors import ConfigError, explain
 from astropix_stream.multicast import interfaces
-from astropix_stream.sock import MulticastSender
+
+if TYPE_CHECKING:
+    from astropix_stream.sock import MulticastSender
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +65,8 @@ class Outlet:
             self._addresses = frozenset(address for _, address in found)
         if self._sender is not None or self.stopped:
             return
+        from astropix_stream.sock import MulticastSender  # noqa: PLC0415  (few relays have outputs)
+
         try:
             self._sender = MulticastSender(group, port, self.config.ttl, interface=self.config.interface)
         except (ConfigError, OSError) as error:
@@ -99,7 +104,7 @@ class Outlet:
         )
 
     def stop(self, why: str) -> None:
-        """Send no more, until the configuration changes."""
+        """Stop sending until the configuration changes."""
         _log.error("output to %s stops: %s", self.config.multicast, why)
         self.trouble, self.stopped = why, True
         self.close()

@@ -7,16 +7,16 @@ is let in) and `archive` (what is answered); here is only the order of things.
 import contextlib
 import logging
 import math
-import secrets
+import os
 import select
 import socket
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import zmq
 
 from astropix_daemon.addresses import parse_listen_address
-from astropix_daemon.metrics_server import MetricsServer
 from astropix_relay.clients import connections
 from astropix_relay.clients.endpoints import Endpoints
 from astropix_relay.clients.handover import Handover
@@ -25,20 +25,25 @@ from astropix_relay.configuration.loading import Changes, differences
 from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.history import History
 from astropix_relay.host import logs, queues, reloads, systemd
-from astropix_relay.metrics import Sample, StreamSample, Turns, metrics, states
 from astropix_relay.outlet import Outlets
+from astropix_relay.samples import Sample, StreamSample, Turns
 from astropix_relay.streams import GroupStream, Stream, Streams
 from astropix_stream import __version__, clock
+from astropix_stream.batch import drained_one
 from astropix_stream.errors import ConfigError
 from astropix_stream.gathering import Gathering
 from astropix_stream.multicast.datagrams import fill, safe_rest_s
 from astropix_stream.multicast.rejoining import Cause
+from astropix_stream.multicast.survey import Survey
+
+if TYPE_CHECKING:
+    from astropix_daemon.metrics_server import MetricsServer
 
 _log = logging.getLogger(__name__)
 
 _CHECK_INTERVAL_S = 1.0  # between looks at the memberships
 # While readouts come, all else is attended to so often; it takes 60 us, and 140 with cold caches.
-_ATTEND_INTERVAL_S = 0.1
+_ATTEND_INTERVAL_S = 0.2
 _MAX_READS = 16  # of one socket before the others have their turn
 _MAX_READY = 64  # descriptors looked at in a turn
 _REFUSED = "reload refused: the old configuration stays"
@@ -74,7 +79,7 @@ class Relay:
         self._log = log
         self._turns = Turns()
         # 53 bits, since JSON numbers lose the rest in many languages
-        self.relay_id = secrets.randbits(53)
+        self.relay_id = int.from_bytes(os.urandom(8)) >> 11
         self._gathering = Gathering(config.publish.max_delay)
         self._watched: dict[int, Stream] = {}
         self._poller: select.epoll | None = None
@@ -144,12 +149,14 @@ class Relay:
         endpoint = self.publisher.endpoint
         _log.info("publishing on %s%s", endpoint, connections.families(endpoint))
         try:
+            now_s = time.monotonic()
             while not self._stopping:
                 if self._reload_asked:
                     self._reload()
-                readable = self._listen(self._due_s)
+                readable = self._listen(self._due_s - now_s)
                 began_s = time.monotonic()
-                self._drain(readable)
+                if not self._pass_one(readable):
+                    self._drain(readable)
                 now_s = time.monotonic()
                 if now_s >= self._due_s:
                     self._attend()
@@ -157,9 +164,9 @@ class Relay:
                 self._turns.note(now_s - began_s)
                 # Let readouts that follow soon gather: a burst is then one wake, one system call and one
                 # message. A lone readout has gone out before.
-                left_s = self._gathering.left_s(now_s)
-                if left_s > 0:
-                    time.sleep(left_s)
+                if (until_s := self._gathering.until_s) > now_s:
+                    time.sleep(self._gathering.left_s(now_s))
+                    now_s = until_s
             systemd.notify(STOPPING=1)
             self._drain(self.streams)
             self._beat(final=True)
@@ -279,9 +286,32 @@ class Relay:
         if count:
             self._due_s = min(self._due_s, now_s + _ATTEND_INTERVAL_S)
         # Never rest while a socket holds datagrams: its buffer would overflow.
-        self._gathering.note(now_s, count if emptied else 0, full)
+        if count:
+            self._gathering.note(now_s, count, full, more=not emptied)
         if len(groups) < len(streams):
             self._forward()
+
+    def _pass_one(self, streams: Sequence[Stream]) -> bool:
+        """Publish a readout that came alone, on the shortest way; return whether that was so.
+
+        It is published last: ZeroMQ's thread then wakes, and might interrupt what is still to be done.
+        """
+        if not self._gathering.one_by_one or len(streams) != 1 or not isinstance(streams[0], GroupStream):
+            return False
+        inlet, core = streams[0]
+        one = inlet.read_one()
+        if one is None:
+            return False
+        s, ns = time.monotonic(), time.time_ns()
+        message = core.take_one(one, s, ns)
+        self._due_s = min(self._due_s, s + _ATTEND_INTERVAL_S)
+        self._gathering.note(s, 1, more=True)  # as far as is known: the next look tells
+        if message is not None:
+            self.publisher.publish(message)
+        else:
+            for each in core.take(drained_one(*one), clock.Moment(s, ns)):
+                self.publisher.publish(each)
+        return True
 
     def _forward(self) -> None:
         """Publish what the relays above have. What is left over keeps their descriptors readable."""
@@ -339,14 +369,15 @@ class Relay:
         now_s = time.monotonic()
         self._next_check_s = now_s + _CHECK_INTERVAL_S
         self.outlets.check()
+        survey = Survey()
         for inlet, core in self.streams:
-            inlet.check(now_s, starting=starting)
+            inlet.check(now_s, survey, starting=starting)
             core.membership(inlet.joined, inlet.membership + self.outlets.troubles(core.name))
             core.kernel_dropped = inlet.memory().dropped
         self._watch()
 
     def _watch(self) -> None:
-        """Watch every descriptor. All anew, since a socket that took another's place has its number."""
+        """Watch every descriptor, all of them again: a new socket may have the number of a closed one."""
         try:
             poller = select.epoll()
         except OSError as error:
@@ -378,14 +409,14 @@ class Relay:
         if self._poller is not None:
             self._poller.close()
 
-    def _listen(self, until_s: float) -> list[Stream]:
-        """Wait for the next of whatever comes; return the streams that have something.
+    def _listen(self, wait_s: float) -> list[Stream]:
+        """Wait for the next of whatever comes, at most so long; return the streams that have something.
 
         That something came from a client is noted.
         """
         assert self._poller is not None
         streams = []
-        for fd, _ in self._poller.poll(max(0.0, until_s - time.monotonic()), _MAX_READY):
+        for fd, _ in self._poller.poll(max(0.0, wait_s), _MAX_READY):
             stream = self._watched.get(fd)
             if stream is None:
                 self._asked, self._due_s = True, 0.0
@@ -394,7 +425,7 @@ class Relay:
         return streams
 
     def _attend(self) -> None:
-        """Do what else there is to do than to pass readouts on: beats, and what clients ask for."""
+        """Do what else there is to do than to pass readouts on: heartbeats, and what clients ask for."""
         now_s = time.monotonic()
         if self._asked or now_s >= self._answer_due_s(now_s):
             self._asked = False
@@ -427,11 +458,14 @@ def _sample_stream(stream: Stream, now: clock.Moment) -> StreamSample:
     return StreamSample(core.name, report, core.messages, core.bytes, inlet.memory(), rejoins)
 
 
-def _open_metrics(config: Config) -> MetricsServer[Sample] | None:
+def _open_metrics(config: Config) -> "MetricsServer[Sample] | None":
     """Serve metrics; a relay that cannot, such as the second one on a host, relays all the same."""
     listen = config.metrics.listen
     if listen is None:
         return None
+    from astropix_daemon.metrics_server import MetricsServer  # noqa: PLC0415  (brings prometheus_client)
+    from astropix_relay.metrics import metrics, states  # noqa: PLC0415
+
     try:
         server = MetricsServer(parse_listen_address(listen), metrics, states)
     except OSError as error:

@@ -1,20 +1,22 @@
 """The streams' ways through the relay: the way in of each, and what is published of it."""
 
 import socket
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from astropix_relay.clients.endpoints import Endpoints
 from astropix_relay.clients.handover import Handover
 from astropix_relay.configuration.loading import Changes
 from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.core import StreamCore
-from astropix_relay.forwarding import ForwardingCore
 from astropix_relay.history import History
 from astropix_relay.inlet import Inlet
-from astropix_relay.upstream import Upstream
 from astropix_stream import __version__, clock, wire
 from astropix_stream.multicast.datagrams import make_buffer
+
+if TYPE_CHECKING:  # without such streams, none of what listens to relays is imported
+    from astropix_relay.forwarding import ForwardingCore
+    from astropix_relay.upstream import Upstream
 
 
 class GroupStream(NamedTuple):
@@ -32,12 +34,17 @@ class GroupStream(NamedTuple):
         """Return the kind of its readouts, None where that is not known yet, and its stride."""
         return self.inlet.config.readout_uid, self.core.ledger.stride
 
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What its setup is, as the configuration says."""
+        return self.inlet.config.notes
+
 
 class CascadeStream(NamedTuple):
     """The way of a stream that comes from other relays."""
 
-    inlet: Upstream
-    core: ForwardingCore
+    inlet: "Upstream"
+    core: "ForwardingCore"
 
     def reconfigure(self, config: StreamConfig) -> None:
         """Take up other relays; one that is opened now begins where the others are."""
@@ -48,6 +55,11 @@ class CascadeStream(NamedTuple):
     def told(self) -> tuple[int | None, int]:
         """Return the kind of its readouts, None where that is not known yet, and its stride."""
         return self.inlet.readout_uid if self.core.known else None, self.inlet.stride or 1
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What its setup is, as the relays above say."""
+        return self.inlet.notes
 
 
 Stream = GroupStream | CascadeStream
@@ -112,8 +124,11 @@ class Streams:
         streams = {name: uid for name, (uid, _) in told.items() if uid is not None}
         strides = {name: told[name][1] for name in streams}
         relay_ids = {s.core.name: s.core.relay_id for s in self.all if s.core.name in streams}
+        notes = {stream.core.name: stream.notes for stream in self.all}
         port = self._endpoints.history_port
-        return wire.pack_hello(wire.Hello(self._relay_id, __version__, streams, port, strides, relay_ids))
+        return wire.pack_hello(
+            wire.Hello(self._relay_id, __version__, streams, port, strides, relay_ids, notes)
+        )
 
     def open(self, configs: Sequence[StreamConfig]) -> None:
         """Open the first ones; none is joined before its inlet is checked."""
@@ -157,6 +172,9 @@ class Streams:
             "address": self.address,
         }
         if config.upstreams:
+            from astropix_relay.forwarding import ForwardingCore  # noqa: PLC0415  (few relays need it)
+            from astropix_relay.upstream import Upstream  # noqa: PLC0415
+
             upstream = Upstream(config, oldest=bool(self._history_size))
             return CascadeStream(
                 upstream, ForwardingCore(config.name, self._relay_id, config.upstreams, **options)
@@ -166,7 +184,7 @@ class Streams:
 
     def _remove(self, stream: Stream) -> None:
         stream.inlet.close()
-        stream.core.membership(False, "the relay's configuration has it no more")
+        stream.core.membership(False, "removed from the relay's configuration")
         if stream.core.known:
             self._endpoints.publisher.publish(stream.core.beat(clock.now()))
         self._histories.pop(stream.core.name, None)

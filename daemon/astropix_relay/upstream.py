@@ -9,6 +9,7 @@ import logging
 import select
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from astropix_stream.counting.state import State
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.multicast.sockets import SocketMemory
+from astropix_stream.multicast.survey import Survey
 from astropix_stream.relay.receiver import RelayReceiver
 from astropix_stream.url import parse_url
 
@@ -127,7 +129,7 @@ class Upstream:
         """Return nothing: there is no socket of datagrams."""
         return SocketMemory(0, 0, 0)
 
-    def check(self, now_s: float, *, starting: bool = False) -> None:
+    def check(self, now_s: float, survey: Survey | None = None, *, starting: bool = False) -> None:
         """Open what is still to be opened."""
         for url in self.config.upstreams:
             if (
@@ -165,7 +167,7 @@ class Upstream:
             _log.warning("stream %s: %s", self.config.name, words)
 
     def stop(self, url: str, why: str) -> None:
-        """Listen to a relay no more, until the configuration changes."""
+        """Stop listening to a relay until the configuration changes."""
         _log.error("stream %s: %s is not listened to: %s", self.config.name, url.partition("?")[0], why)
         self.stopped[url] = why
         self._close_one(url)
@@ -196,6 +198,11 @@ class Upstream:
     def stride(self) -> int | None:
         """The stride, as the first relay says that is heard."""
         return next((r.stride for r in self._receivers.values() if r.streams is not None), None)
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What the setup is, as the first relay says that says anything."""
+        return next((receiver.notes for receiver in self._receivers.values() if receiver.notes), {})
 
     def close(self) -> None:
         """Close every connection; a second call does nothing."""

@@ -26,7 +26,7 @@ metrics: {{listen: null}}
 memory_budget: 16GiB
 """
 HISTORY = 64 << 20
-_PACED_HZ = 10_000
+PACED_HZ = 10_000
 
 
 def peer(*words):
@@ -51,16 +51,17 @@ def cpu_us(program, address, count, size, rate):
     return (cpu_s(program.pid) - before) / count * 1e6
 
 
-def take_turns(scale, rate, sides):
+def take_turns(scale, rate, sides, rounds=None):
     """Send to programs in turn; a side is a program, where to send, and its figures (CPU, us a readout sent).
 
     Returns how many readouts each was sent.
     """
     count = max(2, round(rate * scale.short_seconds))
-    for _ in range(scale.short_rounds):
+    rounds = scale.short_rounds if rounds is None else rounds
+    for _ in range(rounds):
         for program, address, figures in sides:
             figures.append(cpu_us(program, address, count, 35, rate))
-    return count * scale.short_rounds
+    return count * rounds
 
 
 def rss(pid):
@@ -93,7 +94,7 @@ def blast(address, count, size, rate):
 
     Above 10 000/s they go in bursts of 16: to pace each would take the source a whole core.
     """
-    burst = 1 if 0 < rate <= _PACED_HZ else 16
+    burst = 1 if 0 < rate <= PACED_HZ else 16
     words = (address.group, address.port, count, size, rate, burst)
     program = c_program("blast")
     with Program(program, *words) if program else peer("blast", *words) as source:

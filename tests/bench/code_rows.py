@@ -1,6 +1,5 @@
 """What is timed in this process: sending, decoding to objects, decoding to columns."""
 
-import tempfile
 import time
 from itertools import islice
 from pathlib import Path
@@ -9,8 +8,7 @@ from typing import Any
 from astropix_stream import fmt
 from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.columns import decode_columns
-from astropix_stream.columns.files import PieceDecoder, Pieces
-from astropix_stream.fileio import FileHeader, apx_open
+from astropix_stream.fileio import apx_open
 from astropix_stream.fmt import ASTEP, ASTROPIX3, ASTROPIX4, AstroPix4Readout
 from astropix_stream.multicast import interfaces, sockets
 from astropix_stream.sock import MulticastSender
@@ -110,35 +108,6 @@ def decode_kinds(scale, _):
             row.ours.append(ours[kind])
             row.theirs.append(ours[ASTROPIX4])
     return rows
-
-
-def files(scale, _):
-    """What `apx info` and `apx convert` read of a file, beside the reading of its bytes alone."""
-    row = Row("columns of a file", "reading it alone", "MB/s", "≥ 45 MB/s", least=45, absolute=True)
-    readouts, where = real_run()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "run.apx"
-        passes = max(10, scale.calls // 10)
-        with apx_open(path, "wb", FileHeader(AstroPix4Readout, {})) as file:
-            for at in range(passes):
-                file.write(b"".join(moved(readout, at * 10**11) for readout in readouts))
-        size = path.stat().st_size
-        for _ in range(scale.rounds):
-            row.ours.append(size / timed_us(lambda: read_columns(path)))
-            row.theirs.append(size / timed_us(path.read_bytes))
-    row.note = f"{where}, {size / 1e6:.0f} MB"
-    return [row]
-
-
-def moved(readout, by_ns):
-    return AstroPix4Readout(readout.data(), readout.readout_id, readout.timestamp + by_ns).to_bytes()
-
-
-def read_columns(path):
-    decoder = PieceDecoder(ASTROPIX4)
-    with Pieces(path) as pieces:
-        for piece in pieces:
-            decoder.decode(piece)
 
 
 def decode_plainly(data):

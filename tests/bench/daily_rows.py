@@ -1,5 +1,6 @@
 """What the programs take all day: idle, at the rates that people have, with many streams, and to start."""
 
+import re
 import sys
 import time
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,7 @@ from ports import free_port_pair
 from programs import Program
 
 MIB = 1 << 20
-STREAMS = 256
+CLIENTS = 64
 _RATES_HZ = {200: 3.0, 1_000: 5.0}  # and what part of a core, in percent, is allowed
 _TOTAL_HZ = 2_000
 _SETTLE_S = 1.5
@@ -128,16 +129,51 @@ def spread(addresses, count):
 def idle(scale, directory):
     """What the relay and each client take while nothing comes."""
     rows = []
-    with relay_of(1, directory, "16MiB") as (relay, (at,), ready_s):
-        rows.append(Row("relay, start until it publishes", "", "s", "≤ 0.6 s", most=0.6, ours=[ready_s]))
+    with relay_of(1, directory, "16MiB") as (relay, _, _):
         time.sleep(_SETTLE_S)
         rows.append(idle_row("relay", relay, scale))
+        endpoint = f"tcp://127.0.0.1:{listening_port(relay)}"
+        with peer("hold", endpoint, CLIENTS) as clients, peer("receive", endpoint) as receiver:
+            clients.wait_for("ready")
+            receiver.wait_for("ready")
+            time.sleep(2 * _SETTLE_S)
+            rows.append(idle_row(f"relay, {CLIENTS} clients", relay, scale))
+            rows.append(idle_row("RelayReceiver", receiver, scale))
+    at = Address()
+    url = f"udp://{at.group}:{at.port}?interface=127.0.0.1"
+    with peer("receive", url) as receiver:
+        receiver.wait_for("ready")
+        time.sleep(_SETTLE_S)
+        rows.append(idle_row("MulticastReceiver", receiver, scale))
     for name in ("monitor", "record", "top"):
-        at = Address()
-        with opened(name, f"udp://{at.group}:{at.port}?interface=127.0.0.1", directory) as program:
+        with opened(name, url, directory) as program:
             rows.append(idle_row(f"apx {name}", program, scale))
     return rows
 
 
+def listening_port(relay):
+    """Return the port that a relay said it publishes on."""
+    line = next(line for line in relay.stderr.splitlines() if "publishing on" in line)
+    return int(re.search(r"publishing on tcp://127\.0\.0\.1:(\d+)", line)[1])
+
+
 def idle_row(name, program, scale):
     return Row(f"{name}, idle", "", "%", "≤ 0.3 %", most=0.3, ours=[percent(program, scale.daily_seconds)])
+
+
+def starts(scale, directory):
+    """How long until the relay publishes, and until `apx receive` prints the first readout."""
+    relay = Row("relay, start until it publishes", "", "s", "≤ 0.6 s", most=0.6)
+    first = Row("apx receive, start until the first readout", "", "s", "≤ 0.35 s", most=0.35)
+    for _ in range(scale.rounds):
+        with relay_of(1, directory, "16MiB") as (_, _, ready_s):
+            relay.ours.append(ready_s)
+        at = Address()
+        url = f"udp://{at.group}:{at.port}?interface=127.0.0.1"
+        with peer("blast", at.group, at.port, 100_000, 35, _TOTAL_HZ):
+            time.sleep(0.5)
+            began = time.monotonic()
+            with apx("receive", url, "--count", 1) as program:
+                program.wait_for("readout ")
+                first.ours.append(time.monotonic() - began)
+    return [relay, first]

@@ -147,20 +147,91 @@ def counting():
         print("counted", next(counted), flush=True)
 
 
-def late(url, count):
-    """Print median and 99th percentile, in ms, of how late `count` readouts arrive at a receiver."""
+def receive_async(url):
+    """Readout objects from the same receivers, awaited in an event loop."""
+    import asyncio
+
+    from astropix_stream.fmt import AstroPix4Readout
+    from astropix_stream.opening import open_receiver
+
+    async def receive_all():
+        async for _ in receiver:
+            next(counted)
+
+    with open_receiver(AstroPix4Readout, url) as receiver, counting() as counted:
+        asyncio.run(receive_all())
+
+
+def hold(endpoint, clients):
+    """Subscribe so many times, as clients of the relay that look at nothing else, and wait."""
+    import zmq
+
+    context = zmq.Context()
+    for _ in range(int(clients)):
+        sub = context.socket(zmq.SUB)
+        sub.subscribe(b"apx/")
+        sub.connect(endpoint)
+    print("ready", flush=True)
+    time.sleep(600)
+
+
+def late(how, where, count):
+    """Print median and 99th percentile, in ms, of how late `count` readouts arrive.
+
+    At a `receiver`, a plain `sub` of either relay, or a `recvfrom` of the group itself.
+    """
+    arrivals = {"receiver": from_receiver, "sub": from_sub, "recvfrom": from_group}[how](where)
+    found = []
+    for timestamps in arrivals:
+        now = time.time_ns()
+        found += [now - timestamp for timestamp in timestamps]
+        if len(found) >= int(count):
+            break
+    cuts = statistics.quantiles(found, n=100)
+    print(f"{cuts[49] / 1e6:.4f} {cuts[98] / 1e6:.4f}", flush=True)
+
+
+def from_receiver(url):
     from astropix_stream.fmt import AstroPix4Readout
     from astropix_stream.opening import open_receiver
 
     with open_receiver(AstroPix4Readout, url, timeout=10) as receiver:
         receiver.wait_ready(10)
         print("ready", flush=True)
-        found = []
-        while len(found) < int(count):
-            batch = receiver.receive_batch()
-            now = time.time_ns()
-            found += [now - timestamp for timestamp in batch.timestamps]
-    tell_latency(found)
+        while True:
+            yield [receiver.receive().timestamp]
+
+
+def from_sub(endpoint):
+    import zmq
+
+    sock = zmq.Context().socket(zmq.SUB)
+    sock.rcvhwm = 1_000_000
+    sock.subscribe(b"apx/")
+    sock.connect(endpoint)
+    print("ready", flush=True)
+    while True:
+        frames = sock.recv_multipart()
+        if frames[0].endswith(b"/data"):
+            yield timestamps_in(frames[-1])
+
+
+def from_group(address):
+    group, _, port = address.partition(":")
+    udp = join(group, port)
+    print("ready", flush=True)
+    while True:
+        yield timestamps_in(udp.recvfrom(65535)[0])
+
+
+def timestamps_in(payload):
+    """Return the timestamps of readouts back to back."""
+    at, found = 0, []
+    while at < len(payload):
+        timestamp, length = struct.unpack_from("<QI", payload, at + 7)
+        found.append(timestamp)
+        at += 19 + length
+    return found
 
 
 def viewers(page, number):
@@ -200,12 +271,6 @@ def viewers(page, number):
     asyncio.run(look_all())
 
 
-def tell_latency(found):
-    cuts = statistics.quantiles(found, n=100)
-    print(f"{cuts[49] / 1e6:.4f} {cuts[98] / 1e6:.4f}", flush=True)
-
-
 if __name__ == "__main__":
-    {f.__name__: f for f in (blast, count, naive, sub, recvfrom, receive, late, viewers)}[sys.argv[1]](
-        *sys.argv[2:]
-    )
+    programs = (blast, count, hold, naive, sub, recvfrom, receive, receive_async, late, viewers)
+    {f.__name__: f for f in programs}[sys.argv[1]](*sys.argv[2:])

@@ -59,10 +59,11 @@ class MeasuredRelay(Relay):
         signal.signal(signal.SIGUSR1, lambda *_: self.tell())
         signal.signal(signal.SIGTERM, lambda *_: self.stop())
 
-    def _listen(self, until_s):
+    def _listen(self, wait_s):
         self.turns.append(time.thread_time() - self.began_s)
-        super()._listen(until_s)
+        readable = super()._listen(wait_s)
         self.began_s = time.thread_time()
+        return readable
 
     def tell(self):
         print(percentiles(self.turns), flush=True)

@@ -3,43 +3,61 @@
 import datetime
 import os
 import platform
+import statistics
 import sys
 from pathlib import Path
 
 import zmq
 
-from bench.chain import REFERENCE
+from astropix_stream.gathering import GATHER_S
+from bench.chain import PACED_HZ, REFERENCE
 from bench.rows import HEADINGS, table
+
+DECISIONS = Path(__file__).parents[2] / "docs/decisions"
+LONE = next(path.name for path in DECISIONS.glob("*-a-lone-readout.md"))
 
 INTRODUCTION = """# Performance
 
-Written by `make bench`, which measures on the machine where it runs, in under 6 minutes; figures of other
-machines differ, ratios less. Each ratio is of two programs measured in turn, round by round; the figure is
-the median of the rounds, the spread their least and most. CPU is user and system time of the whole process,
-all threads, by the scheduler's count in ns (`schedstat`). Traffic stays on the loopback interface, each
-readout paced by itself up to 10 000/s as a DAQ sends them, and in bursts of 16 above.
+Written by `make bench`: every figure on this page is measured, on the machine where it runs. Detectors
+that people have give 50 to 2000 readouts/s, one by one and evenly spaced, so look first at the rows of
+200/s and 1,000/s. A limit that is not reached says **no**. What costs, and what was tried, is in [decision
+11](decisions/0011-a-turn-of-the-loop.md), [decision 15](decisions/0015-how-long-readouts-gather.md) and
+[decision {lone}](decisions/{lone_file}).
 
-Detectors that people have give 50 to 2000 readouts/s, evenly spaced: look at the rows of 200/s and 1000/s
-first. A limit that is not reached is shown as **no**; where the time goes then is in
-docs/decisions/0011-a-turn-of-the-loop.md and 0015-how-long-readouts-gather.md.
+![CPU of a readout by rate, size and subscribers](performance.svg)
 
-- *reference*: a relay in C, `recvmmsg` and one libzmq message a readout (`RELAY_REFERENCE` names it; not in
-  this repository). *naive*: `recvfrom` and one pyzmq message a readout (`tests/bench/peers.py`).
-- Queues: reference, naive and the counting subscribers may hold 10^6 messages; our relay 256 (16 MiB) a
-  subscriber, with 400 places for subscribers and 64 MiB of history, all else as by default.
-- A virtual machine's speed may change from minute to minute, most of all that of Python after a sleep, when
-  others have used the caches: decoding stands beside a plain loop in Python; two runs may differ by a fifth.
-- Where readouts come faster than 400/s, a `MulticastReceiver` lets them gather for 5 ms; so does the relay.
-- The highest rate is that of the source where no relay lost anything: on two cores it shares them with all.
-- Where the time of the relay goes, and what was tried: docs/decisions/0011-a-turn-of-the-loop.md.
+How it is measured:
+
+- A ratio is of two programs that take turns, round by round; the figure is the median of the rounds, the
+  spread their least and most. Other machines give other figures; the ratios differ less.
+- CPU is user and system time of the whole process, all threads, by the scheduler's count in ns
+  (`schedstat`).
+- The source sends each readout at its own time, as a DAQ does, up to {paced:,}/s; above that in bursts of
+  16. All traffic stays on the loopback interface.
+- *naive* is the relay that one would write: `recvfrom`, and a message of pyzmq for each readout. *SUB
+  loop* and *recvfrom loop* receive in the same way, and make a readout of each datagram with `from_bytes`
+  (`tests/bench/peers.py`).
+- *reference* is a relay in C, which is not in this repository: `recvmmsg`, and a message of libzmq for
+  each readout (`RELAY_REFERENCE` names it).
+- bluesky, NATS and LCM are measured where they are installed (`pip install --group peers`): each as its
+  documentation shows it, with the same readouts.
+- *naive*, *reference* and the counting subscribers may queue 10^6 messages; our relay 256 for a
+  subscriber, with 400 places for subscribers and 64 MiB of history. All else is as by default.
+- Added latency is that of a plain SUB socket behind the relay, less that of a plain `recvfrom` of the same
+  group.
+- Where readouts come less than {apart:g} ms apart, relay and receivers let them gather for {gather:g} ms:
+  one wake, one system call and one message are then for all of them. So under load a readout may come
+  {gather:g} ms later, and the limit there is that and 2 ms. `publish.max_delay: 0s`, or `gather = 0` of a
+  receiver, turns it off.
+- A virtual machine's speed may change from minute to minute, most of all that of Python after a sleep,
+  when others have used the caches: two runs may differ by a fifth.
 """
 
 GROWTH = """## How the relay's cost grows
 
-CPU of the relay a readout, one subscriber, {seconds:g} s each. What a turn of the loop
-costs hardly depends on what it carries: the more readouts come in it, the less each one bears.
-
-![CPU a readout by rate, size and subscribers](performance.svg)
+CPU of the relay for a readout, with sizes at {middle:,}/s and with subscribers at {slow:,}/s, {seconds:g}
+s each. What a turn of the loop costs hardly depends on what it carries: the more readouts come in it, the
+less each one bears.
 """
 
 
@@ -63,20 +81,18 @@ def machine():
 
 def text(rows, curves, scale):
     """Return the page."""
-    parts = [INTRODUCTION, f"Measured {machine()}.\n", table(HEADINGS, [row.cells() for row in rows]) + "\n"]
+    introduction = INTRODUCTION.format(
+        paced=PACED_HZ, gather=GATHER_S * 1e3, apart=GATHER_S * 500, lone=LONE[:4].lstrip("0"), lone_file=LONE
+    )
+    parts = [introduction, f"Measured {machine()}.\n", table(HEADINGS, [row.cells() for row in rows]) + "\n"]
+    if missed := [row for row in rows if row.is_judged and not row.reached]:
+        parts.append("Not reached: " + "; ".join(row.cells()[0] for row in missed) + ".\n")
     if curves is not None:
-        parts.append(GROWTH.format(seconds=scale.seconds))
-        parts.append(table(["rate, 35 bytes", "us a readout"], cells(curves["rate"], "{:,}/s")) + "\n")
-        parts.append(
-            table([f"size at {10 * scale.slow_hz}/s", "us a readout"], cells(curves["size"], "{} bytes"))
-            + "\n"
-        )
-        heads = [
-            f"subscribers at {scale.slow_hz}/s",
-            "us a readout",
-            "us a readout and subscriber",
-            "lost by the last",
-        ]
+        middle = 10 * scale.slow_hz
+        parts.append(GROWTH.format(seconds=scale.seconds, middle=middle, slow=scale.slow_hz))
+        sizes = cells(curves["size"], "{} bytes")
+        parts.append(table([f"size at {middle:,}/s", "us a readout"], sizes) + "\n")
+        heads = ["subscribers", "us a readout", "us a readout and subscriber", "lost by the last"]
         lines = [
             [str(n), f"{took:.2f}", f"{took / n:.2f}", str(lost)]
             for n, (took, lost) in curves["subscribers"].items()
@@ -90,30 +106,49 @@ def cells(curve, form):
 
 
 def write(directory, rows, curves, scale):
-    """Write the page and the plot."""
+    """Write the page and the picture."""
     (directory / "performance.md").write_text(text(rows, curves, scale))
-    if curves is not None:
-        draw(directory / "performance.svg", curves, scale)
+    draw(directory / "performance.svg", rows, curves, scale)
 
 
-def draw(path, curves, scale):
+def by_rate(rows):
+    """Return the curves of the picture: for each part and each program, CPU in us by rate."""
+    parts = {}
+    for row in rows:
+        if row.curve is None:
+            continue
+        panel, rate = row.curve
+        programs = parts.setdefault(panel, {})
+        programs.setdefault(row.what.partition(",")[0], {}).setdefault(rate, row.figure)
+        if row.theirs:
+            programs.setdefault(row.against, {}).setdefault(rate, statistics.median(row.theirs))
+    return parts
+
+
+def draw(path, rows, curves, scale):
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     mpl.rcParams["svg.hashsalt"] = "bench"
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
-    axes = figure.subplots(1, 3)
-    fan_out = {n: took / n for n, (took, _) in curves["subscribers"].items()}
-    for axis, curve, label in (
-        (axes[0], curves["rate"], "rate, 1/s (35 bytes)"),
-        (axes[1], curves["size"], f"size, bytes ({10 * scale.slow_hz}/s)"),
-        (axes[2], fan_out, f"subscribers ({scale.slow_hz}/s)"),
-    ):
-        axis.plot(list(curve), list(curve.values()), "o-")
-        axis.set_xscale("log")
-        axis.set_ylim(bottom=0)
-        axis.set_xlabel(label)
-        axis.set_ylabel("us a readout")
+    figure = Figure(figsize=(11, 6.4 if curves else 3.6), layout="constrained")
+    grid = figure.add_gridspec(2 if curves else 1, 6)
+    for i, (panel, programs) in enumerate(by_rate(rows).items()):
+        axis = figure.add_subplot(grid[0, 2 * i : 2 * i + 2])
+        for n, (name, curve) in enumerate(programs.items()):
+            rates, width = sorted(curve), 1.0 if n else 2.2
+            axis.plot(rates, [curve[rate] for rate in rates], ".-", label=name, linewidth=width)
+        axis.set(xscale="log", yscale="log", xlabel="readouts/s", ylabel="us of CPU a readout", title=panel)
+        axis.legend(fontsize="x-small")
         axis.grid(alpha=0.3)
-    axes[2].set_ylabel("us a readout and subscriber")
+    if curves:
+        fan_out = {n: took / n for n, (took, _) in curves["subscribers"].items()}
+        for i, curve, label, unit in (
+            (0, curves["size"], f"size, bytes ({10 * scale.slow_hz:,}/s)", "us a readout"),
+            (1, fan_out, f"subscribers ({scale.slow_hz:,}/s)", "us a readout and subscriber"),
+        ):
+            axis = figure.add_subplot(grid[1, 3 * i : 3 * i + 3])
+            axis.plot(list(curve), list(curve.values()), ".-")
+            axis.set(xscale="log", xlabel=label, ylabel=unit, title="relay")
+            axis.set_ylim(bottom=0)
+            axis.grid(alpha=0.3)
     figure.savefig(path, metadata={"Date": None})

@@ -19,6 +19,8 @@ class Row:
     least: float | None = None
     note: str = ""
     absolute: bool = False
+    curve: tuple[str, int] | None = None
+    """Where it stands in the picture of cost by rate: in which part, and at how many readouts a second."""
 
     @property
     def figure(self) -> float:
@@ -33,13 +35,18 @@ class Row:
         return statistics.median(self.ratios) if self.ratios and not self.absolute else self.figure
 
     @property
+    def is_judged(self) -> bool:
+        """Whether there is a limit."""
+        return self.most is not None or self.least is not None
+
+    @property
     def reached(self) -> bool:
         above = self.least is None or self.judged >= self.least
         return above and (self.most is None or self.judged <= self.most)
 
     def cells(self) -> list[str]:
         spread = self.ratios or self.ours
-        verdict = "" if self.most is None and self.least is None else "yes" if self.reached else "**no**"
+        verdict = "" if not self.is_judged else "yes" if self.reached else "**no**"
         return [
             self.what + (f" ({self.note})" if self.note else ""),
             f"{self.figure:.3g} {self.unit}",

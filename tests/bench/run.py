@@ -7,7 +7,16 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from bench import code_rows, daily_rows, monitor_rows, receiver_rows, relay_rows, report
+from bench import (
+    code_rows,
+    daily_rows,
+    file_rows,
+    monitor_rows,
+    other_rows,
+    receiver_rows,
+    relay_rows,
+    report,
+)
 from bench.scale import FULL, NORMAL, TINY
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -18,15 +27,18 @@ BENCHMARKS = {
     "relay_latency": relay_rows.latency,
     "relay_receiver": receiver_rows.relay_receiver,
     "multicast_receiver": receiver_rows.multicast_receiver,
+    "asyncio": receiver_rows.asyncio,
+    "others": other_rows.rows,
     "send": code_rows.send,
     "decode": code_rows.decode,
     "decode_kinds": code_rows.decode_kinds,
-    "files": code_rows.files,
+    "files": file_rows.rows,
     "monitor": monitor_rows.page,
     "relay_memory": relay_rows.memory,
     "fan_out": relay_rows.fan_out,
     "tools": daily_rows.tools,
     "idle": daily_rows.idle,
+    "starts": daily_rows.starts,
     "streams": daily_rows.streams,
 }
 

@@ -15,18 +15,20 @@ class Scale:
     short_seconds: float = 0.5
     burst: int = 300_000
     """Readouts in each try at the highest rate."""
+    other_hz: int = 5_000
+    """Up to which rate what people use instead is measured."""
     fast_hz: int = 50_000
     slow_hz: int = 1_000
     lone_hz: int = 200
     subscribers: tuple[int, ...] = (1, 10, 100, 300)
     cpu_rates_hz: tuple[int, ...] = (200, 1_000, 5_000, 20_000, 50_000)
-    rates_hz: tuple[int, ...] = (200, 1_000, 5_000, 20_000, 50_000, 100_000)
     sizes: tuple[int, ...] = (35, 500, 4_000)
     soak: int = 2_000_000
     """Readouts after which the memory is looked at again."""
     daily_seconds: float = 3.0
     """Of traffic, or of silence, while the part of a core is measured that a program takes."""
     streams: int = 256
+    file_bytes: int = 60_000_000
     calls: int = 20_000
     """Of a function that is timed in this process, in one round."""
 
@@ -39,13 +41,14 @@ TINY = Scale(
     short_rounds=1,
     short_seconds=0.1,
     burst=200,
+    other_hz=200,
     fast_hz=2_000,
     subscribers=(1, 2),
     cpu_rates_hz=(200, 2_000),
-    rates_hz=(500,),
     sizes=(35,),
     soak=200,
     daily_seconds=0.2,
     streams=3,
+    file_bytes=100_000,
     calls=20,
 )

@@ -10,6 +10,8 @@ import pytest
 pytest.importorskip("bokeh")
 pytest.importorskip("selenium")
 
+from astropix_stream.fileio import FileHeader, apx_open
+from astropix_stream.fmt import AstroPix4Readout
 from browser.page import LAPTOP, PHONE, WALL, monitor
 from browser.test_page import APX, HERE, send, simulated
 
@@ -169,3 +171,16 @@ def test_a_finger_finds_what_it_needs(browser, url, file):
             """
         )
         assert small == []
+
+
+def test_the_setup_of_a_file_is_text(browser, tmp_path):
+    path = tmp_path / "run.apx"
+    content = {"args": {"threshold": "<b>100</b>", "vinj": 250.0}, "chip": [{"vcasc2": 1.1}]}
+    with apx_open(path, "wb", FileHeader(AstroPix4Readout, content)) as file:
+        file.write(AstroPix4Readout(b"\xbc", 0, 1).to_bytes())
+    with monitor(APX, str(path), *HERE) as (_, address):
+        page = browser.open(address)
+        page.until(lambda: texts(page, "#setup") == ["Setup: threshold <b>100</b>, vinj 250.0."])
+        page.click(".setup summary")
+        assert texts(page, "#setup-lines td:first-child") == ["args.threshold", "args.vinj", "chip[0].vcasc2"]
+        keep(page, "setup")

@@ -94,6 +94,9 @@ def _messages():
     yield _beat_line("a heartbeat in an unknown state", {"state": "half asleep"})
     yield _beat_line("a heartbeat with text beyond ASCII", {"membership": "239.1.1.1:5007 on eth0 – joined"})
     yield _hello_line("the hello", hello(history_port=5557), history_port=5557)
+    notes = {"threshold": "200 mV", "beam": "120 GeV π⁺"}
+    yield _hello_line("a hello with notes", hello(about={"notes": notes}), history_port=None)
+    yield _hello_line("a hello with a note", hello(about={"notes": "cosmics"}), history_port=None)
     more = {"hops": [1], "history": None}
     unknown = hello(about={"colour": "red"}, more=more)
     yield _hello_line("a hello with unknown keys", unknown, history_port=None)

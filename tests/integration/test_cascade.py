@@ -1,6 +1,7 @@
 """Relays that are fed by relays, on the loopback interface: the same numbers at every depth."""
 
 import contextlib
+import json
 import time
 
 import pytest
@@ -101,6 +102,19 @@ def test_who_comes_late_gets_what_the_origin_holds_hop_by_hop(origin, sender):
             with receiver_of(third, start="oldest") as late:
                 assert batches(late, 500) == sent
                 assert late.ledger.recovered == 500
+
+
+def test_before_a_relay_above_was_heard_the_stream_is_not_there(tcp_port):
+    with cascade(f"tcp://127.0.0.1:{tcp_port}") as second, zmq.Context() as context:
+        with context.socket(zmq.SUB) as plain:
+            plain.rcvtimeo = 2500  # a heartbeat comes each second
+            plain.subscribe(b"")
+            plain.connect(second.publisher.endpoint)
+            topic, _, hello = plain.recv().partition(b"\0")
+            assert topic == b"apx/hello"
+            assert json.loads(hello)["streams"] == {}
+            with pytest.raises(zmq.Again):
+                plain.recv_multipart()
 
 
 def test_the_past_is_not_published_as_if_it_were_live(origin, sender):

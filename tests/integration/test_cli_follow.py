@@ -231,7 +231,7 @@ def test_a_folder_means_its_newest_file(tmp_path, group, port):
     [
         (("a.bin", "b.bin", "--follow"), "--follow takes one file or folder"),
         (("-", "--follow"), "--follow needs a file"),
-        (("a.bin", "--follow", "--loop"), "leave out --loop"),
+        (("a.bin", "--follow", "--loop"), "--loop does not go with --follow"),
         (("a.bin", "--follow", "--from", "middle"), "write beginning or end"),
     ],
 )

@@ -121,7 +121,7 @@ def run(*words):
 def test_nothing_came(tmp_path, url):
     done = run("record", url, tmp_path / "run.apx", "--timeout", "0.2")
     assert done.returncode == 1
-    assert "there is no file" in done.stdout
+    assert "nothing was recorded, and no file was written" in done.stdout
     assert f"no readout from {url} in 0.2 s" in done.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -50,12 +50,27 @@ def has_begun(process):
     return not int(caught.split()[1], 16) >> (signal.SIGINT - 1) & 1  # Python itself has begun by catching it
 
 
+@pytest.fixture(params=["apx", "astropix-relay", "astropix-bridge"])
+def waiting(request, group, port, tmp_path):
+    """Return each command with arguments with which it goes on until it is asked to end."""
+    config = tmp_path / "quiet.yaml"
+    config.write_text("metrics: {listen: null}\n")
+    if request.param == "apx":
+        words = ["astropix_stream", *WAITING]
+    elif request.param == "astropix-relay":
+        joined = ["--group", group, "--port", port, "--interface", "127.0.0.1"]
+        words = ["astropix_relay", "run", "--config", config, *joined, "--publish", "tcp://127.0.0.1:0"]
+    else:
+        nobody = ["--from", "tcp://127.0.0.1:9", "--nats", "nats://127.0.0.1:9"]
+        words = ["astropix_bridge", "run", "--config", config, *nobody]
+    return [sys.executable, "-m", *map(str, words)]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells when it has begun")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("after_s", [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5])
-def test_one_in_the_first_moments_is_obeyed(number, after_s):
-    command = [sys.executable, "-m", "astropix_stream", *WAITING]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def test_one_in_the_first_moments_is_obeyed(waiting, number, after_s):
+    with subprocess.Popen(waiting, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         seen_caught = False
         while not (seen_caught and has_begun(process)):
             seen_caught = seen_caught or not has_begun(process)
@@ -64,4 +79,6 @@ def test_one_in_the_first_moments_is_obeyed(number, after_s):
         process.send_signal(number)
         _, err = process.communicate(timeout=5)
     assert "Traceback" not in err
-    assert process.returncode in (-number, 0, 130)
+    # CPython remembers a KeyboardInterrupt that passed through exec(), which dataclasses use, although it was
+    # caught: it then ends by SIGINT, which a shell shows as 130, too.
+    assert process.returncode in (-number, -signal.SIGINT, 0, 130)

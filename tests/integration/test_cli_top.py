@@ -37,7 +37,7 @@ def records(program):
 
 
 def test_a_record_each_second_and_stream(url, simulated):
-    with simulated(), Program(*APX, "top", url, url, "--json", "--seconds", "3.5") as top:
+    with simulated(), Program(*APX, "top", url, url, "--separate", "--json", "--seconds", "3.5") as top:
         assert top.wait() == 0, str(top)
     found = records(top)
     assert len(found) == 6
@@ -61,7 +61,7 @@ def test_losses_show_by_place(url, simulated):
 
 
 def test_nothing_arrives(url):
-    with Program(*APX, "top", url, "tcp://127.0.0.1:1", "--seconds", "1.5") as top:
+    with Program(*APX, "top", url, "tcp://127.0.0.1:1", "--separate", "--seconds", "1.5") as top:
         assert top.wait() == 0, str(top)
     quiet, unreachable, *_ = top.stdout.splitlines()
     assert f"{url}  quiet: 0.0/s readouts, 0.0/s hits, last none yet, lost: none" in quiet
@@ -98,7 +98,7 @@ def test_a_reader_that_ends_is_no_error(url):
 
 def frame_width(text):
     """Width of the rule below the table's head."""
-    return max(len(rule) for rule in re.findall("─+", text)) + 2
+    return max(len(rule) for rule in re.findall("─+", text))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -110,8 +110,8 @@ def test_a_terminal_is_left_as_it_was(url, number):
         terminal.read_until("Ctrl-C ends")  # one may have been on its way
         assert frame_width(terminal.read_until("Ctrl-C ends")) == 70
         terminal.process.send_signal(number)
-        end = terminal.read_until("nothing lost of 0")
-        assert end.index(NORMAL) < end.index("nothing lost of 0")
+        end = terminal.read_until("no readout came")
+        assert end.index(NORMAL) < end.index("no readout came")
         assert SHOW_CURSOR in end
         assert terminal.process.wait(TIMEOUT) == 0
         assert terminal.is_as_it_was()
@@ -124,5 +124,5 @@ def test_a_stopped_one_gives_the_terminal_back(url):
         terminal.process.send_signal(signal.SIGTSTP)
         terminal.read_until(f"(?s){re.escape(NORMAL)}.*{re.escape(ALTERNATE)}.*quiet")
         terminal.process.send_signal(signal.SIGINT)
-        terminal.read_until("nothing lost of 0")
+        terminal.read_until("no readout came")
         assert terminal.process.wait(TIMEOUT) == 0

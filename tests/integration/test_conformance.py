@@ -161,8 +161,9 @@ def test_an_endpoint_in_use_is_said():
         sock.bind(f"tcp://127.0.0.1:{port}")
         words = [*APX, f"tcp://127.0.0.1:{port}", "--scene", "gap", "--", "true"]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert f"cannot listen on tcp://127.0.0.1:{port}: address already in use" in done.stderr
+    assert done.returncode == 1
+    assert f"cannot listen on tcp://127.0.0.1:{port}: Address already in use" in done.stderr
+    assert "(see `ss -tlnp`)" in done.stderr
 
 
 def test_the_scenes_are_listed():

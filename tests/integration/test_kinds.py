@@ -116,7 +116,7 @@ def test_readouts_of_an_unknown_kind_are_printed_without_hits(url, sender, optio
             subprocess.run(["sleep", "0.05"], check=True)
         assert program.wait() == 0, str(program)
     assert program.stdout.startswith("readout ")
-    assert ("  not decoded: no kind of readout has the uid 77\n" in program.stdout) is (options == ["--hits"])
+    assert ("  not decoded: the uid 77 is unknown\n" in program.stdout) is (options == ["--hits"])
     assert ("  decoding: " in program.stdout) is (options[1:2] == ["--kind"])
 
 

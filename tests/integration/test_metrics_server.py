@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from astropix_daemon.addresses import Address
 from astropix_daemon.metrics_server import MAX_CLIENTS, MAX_REQUEST, REQUEST_S, MetricsServer
-from astropix_relay.metrics import Sample, StreamSample, Turns, metrics, states
+from astropix_relay.metrics import metrics, states
+from astropix_relay.samples import Sample, StreamSample, Turns
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.multicast.sockets import SocketMemory
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from astropix_relay.__main__ import app as relay_app
+from astropix_relay.command import app as relay_app
 from astropix_relay.configuration.loading import load_config, schema
 from astropix_stream import cli
 from astropix_stream.fileio import FileHeader, apx_open
@@ -22,7 +22,7 @@ GENERATED = {"commands.md", "troubleshooting.md", "configuration.md", "performan
 # Not programs by themselves: a line to put into one. Their names are looked at below all the same.
 FRAGMENTS = {"docs/operating.md"}
 
-RELAY = "from astropix_relay.__main__ import app; app(['run', '--group', '239.1.1.1', '--publish', 'tcp://*:5556'])"
+RELAY = "from astropix_relay.command import app; app(['run', '--group', '239.1.1.1', '--publish', 'tcp://*:5556'])"
 SENDER = f"""{SOURCE}
 from astropix_stream.sock import MulticastSender
 sender = MulticastSender()

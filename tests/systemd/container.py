@@ -30,7 +30,9 @@ CACHE = Path(os.environ.get("ASTROPIX_TEST_CACHE", "/var/tmp/astropix-relay-test
 
 SUITE = "bookworm"
 PYTHON = "3.11"  # bookworm's, for which the wheels must be
-PACKAGES = "systemd,dbus,iproute2,make,python3,python3-venv"
+PACKAGES = "systemd,dbus,iproute2,make,procps,python3,python3-venv,sudo"
+OTHER_PYTHON = "3.13"  # for which there are wheels, too
+EXTRAS = "nats"
 
 # Each program that the host must have, and Debian's package of it.
 PROGRAMS = {
@@ -104,11 +106,23 @@ class Unit:
         self.container.run("systemctl", "daemon-reload")
 
 
+def repository_files() -> list[str]:
+    """Return the paths of all files that a checkout has, those that are new and not ignored among them."""
+    trusted = ("-c", "safe.directory=*")  # in CI the checkout may be another user's
+    listed = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    done = subprocess.run(
+        ["git", *trusted, "-C", str(REPOSITORY), *listed], capture_output=True, text=True, check=True
+    )
+    return sorted(name for name in done.stdout.split("\0") if name and (REPOSITORY / name).is_file())
+
+
+OFFLINE = ("PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels", "PIP_NO_CACHE_DIR=1")
+
+
 def make(container: Container, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run make in the repository, without a network and with the umask of a strict administrator."""
-    offline = ("PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels", "PIP_NO_CACHE_DIR=1")
     script = ("sh", "-c", 'umask 077 && make -C /src "$@"', "sh", *arguments)
-    return container.run("env", *offline, *script, check=check, timeout_s=120)
+    return container.run("env", *OFFLINE, *script, check=check, timeout_s=120)
 
 
 def wait_until(probe: Callable[[], T], timeout_s: float = 10) -> T:
@@ -137,7 +151,7 @@ def make_tree() -> Path:
 def make_wheelhouse() -> Path:
     """Return a directory with every wheel that `make install` needs: the container has no network."""
     text = (REPOSITORY / "pyproject.toml").read_text()
-    return _cached(f"wheels-{PYTHON}-{_digest(text)}", _download_wheels)
+    return _cached(f"wheels-{PYTHON}-{OTHER_PYTHON}-{_digest(text)}", _download_wheels)
 
 
 def _digest(text: str) -> str:
@@ -167,9 +181,13 @@ def _debootstrap(tree: Path) -> None:
 
 def _download_wheels(directory: Path) -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-    wanted = project["build-system"]["requires"] + project["project"]["dependencies"]
-    for_tree = ("--only-binary=:all:", f"--python-version={PYTHON}", f"--dest={directory}")
-    _make(sys.executable, "-m", "pip", "download", "--quiet", *for_tree, *wanted)
+    wanted = project["project"]["dependencies"] + project["project"]["optional-dependencies"][EXTRAS]
+    # nkeys has no wheel on PyPI.
+    _make(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={directory}", "nkeys")
+    for python, more in ((PYTHON, project["build-system"]["requires"]), (OTHER_PYTHON, [])):
+        here = (f"--find-links={directory}", f"--dest={directory}")
+        for_tree = ("--only-binary=:all:", f"--python-version={python}", *here)
+        _make(sys.executable, "-m", "pip", "download", "--quiet", *for_tree, *wanted, *more)
 
 
 def _make(*argv: str) -> None:

@@ -79,7 +79,7 @@ def relay(installed: Container) -> Iterator[Unit]:
     unit = Unit(installed, "astropix-relay@test.service")
     script = (
         "mkdir -p /etc/astropix-relay/clients && cd /etc/astropix-relay &&"
-        " /opt/astropix-relay/bin/astropix-relay keygen /run/keys --name relay &&"
+        " /opt/astropix-relay/current/bin/astropix-relay keygen /run/keys --name relay &&"
         f" install -D -m 600 /run/keys/relay.key_secret {KEYS} && cp /run/keys/relay.key clients/me.key"
     )
     installed.run("sh", "-c", f"test -e {KEYS} || ({script})")
@@ -181,7 +181,7 @@ def test_a_reload_that_the_relay_refuses_fails(relay: Unit) -> None:
 
 def test_a_secret_in_the_store_that_others_can_read_is_refused_by_check(relay: Unit) -> None:
     relay.container.write(CONFIG, f"streams:\n  {FIRST}\n{SECURITY[1]}\n")
-    check = ("/opt/astropix-relay/bin/astropix-relay", "check", CONFIG)
+    check = ("/opt/astropix-relay/current/bin/astropix-relay", "check", CONFIG)
     assert relay.container.run(*check).stdout.startswith(CONFIG)
     relay.container.run("sh", "-c", f"chmod 755 /etc/credstore; chmod 644 {KEYS}")
     try:

@@ -12,7 +12,7 @@ from systemd.container import Container, Unit, wait_until
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
 
-PYTHON = "/opt/astropix-relay/bin/python"
+PYTHON = "/opt/astropix-relay/current/bin/python"
 CONFIG = "/etc/astropix-relay/test.yaml"
 ENDPOINT = "tcp://127.0.0.1:5556"
 
@@ -182,7 +182,14 @@ def test_stop_takes_less_than_a_second(relay: Unit) -> None:
 
 def test_a_transient_relay_needs_no_unit(installed: Container) -> None:
     options = ("--unit=transient", "--service-type=notify", "-p", "DynamicUser=yes", "-p", "WatchdogSec=20")
-    relay = ("/opt/astropix-relay/bin/astropix-relay", "run", "--group", "239.1.1.1", "--publish", ENDPOINT)
+    relay = (
+        "/opt/astropix-relay/current/bin/astropix-relay",
+        "run",
+        "--group",
+        "239.1.1.1",
+        "--publish",
+        ENDPOINT,
+    )
     installed.run("systemd-run", *options, *relay)
     try:
         assert Unit(installed, "transient.service").show("ActiveState") == "active"

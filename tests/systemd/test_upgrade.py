@@ -1,13 +1,18 @@
-"""`make install` over 0.1, whose distribution had another name: the service goes on, 0.1 is gone."""
+"""`make install` over a venv that is the prefix itself, as in 0.1: the service goes on, a rollback works.
+
+0.1 was a distribution of another name, too.
+"""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import wheels
 from systemd.container import (
+    OFFLINE,
     REPOSITORY,
     Container,
     Unit,
@@ -15,12 +20,13 @@ from systemd.container import (
     make,
     make_tree,
     make_wheelhouse,
+    wait_until,
 )
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
 
 PREFIX = "/opt/astropix-relay"
-PYTHON = f"{PREFIX}/bin/python"
+CURRENT = f"{PREFIX}/current"
 CONFIG = "/etc/astropix-relay/relay.yaml"
 DROP_IN = "/etc/systemd/system/astropix-relay@.service.d/mine.conf"
 CONFIGURATION = """\
@@ -29,44 +35,68 @@ streams:
   - {name: first, group: 239.1.1.1, port: 5007, interface: lo}
 """
 
+# A path of 0.1, which an operator may have written anywhere.
+IN_DROP_IN = f"""\
+[Service]
+Environment=MINE=1
+ExecStartPre={PREFIX}/bin/astropix-relay --version
+"""
+
 # The commit of 0.1, which a shallow clone has not.
 OLD_COMMIT = "11e2040"
 
-# As much of 0.1 as an installer meets: its distribution, its modules, its commands, a service that is ready.
+# As much of an old version as an installer meets: distribution, modules, commands, a service that is ready.
 OLD_DAEMON = """\
 import os, signal, socket, sys
 def main():
     if sys.argv[1] != "run":
-        return print("astropix-relay 0.1.0")
+        return print("astropix-relay {version}")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.sendto(b"READY=1\\nSTATUS=of 0.1", os.environ["NOTIFY_SOCKET"])
-    signal.pause()
+        manager.sendto(b"READY=1\\nSTATUS=of {version}", os.environ["NOTIFY_SOCKET"])
+    signal.signal(signal.SIGUSR1, lambda *_: __import__("astropix_relay.imported_late"))
+    while True:
+        signal.pause()
+if __name__ == "__main__":
+    main()
 """
-OLD_FILES = {
-    "astropix_analysis/__init__.py": "__version__ = '0.1.0'\n",
-    "astropix_analysis/sock.py": "",
-    "astropix_analysis/cli/__init__.py": "def main():\n    print('apx 0.1.0')\n",
-    "astropix_relay/__init__.py": "",
-    "astropix_relay/only_in_0_1.py": "",
-    "astropix_relay/__main__.py": OLD_DAEMON,
-    "astropix_relay-0.1.0.dist-info/entry_points.txt": (
-        "[console_scripts]\napx = astropix_analysis.cli:main\nastropix-relay = astropix_relay.__main__:main\n"
-    ),
-}
+
+
+def old_files(version: str) -> dict[str, str]:
+    return {
+        "astropix_analysis/__init__.py": f"__version__ = '{version}'\n",
+        "astropix_analysis/sock.py": "",
+        "astropix_analysis/cli/__init__.py": f"def main():\n    print('apx {version}')\n",
+        "astropix_relay/__init__.py": "",
+        "astropix_relay/imported_late.py": "import sys\nprint('imported late', file=sys.stderr)\n",
+        "astropix_relay/__main__.py": OLD_DAEMON.replace("{version}", version),
+        f"astropix_relay-{version}.dist-info/entry_points.txt": (
+            "[console_scripts]\n"
+            "apx = astropix_analysis.cli:main\n"
+            "astropix-relay = astropix_relay.__main__:main\n"
+        ),
+    }
+
+
+@dataclass(frozen=True)
+class Old:
+    """An old version, as it was installed."""
+
+    container: Container
+    version: str
+    is_stand_in: bool
 
 
 def install_the_real_one(container: Container) -> None:
     container.run("cp", "-r", "/old/tree", "/root/old")
-    offline = ("PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels", "PIP_NO_CACHE_DIR=1", "WATCHDOG_USEC=")
-    container.run("env", *offline, "make", "-C", "/root/old", "install", timeout_s=120)
+    container.run("env", *OFFLINE, "WATCHDOG_USEC=", "make", "-C", "/root/old", "install", timeout_s=120)
 
 
 def install_a_stand_in(container: Container) -> None:
     container.run("python3", "-m", "venv", PREFIX)
     (wheel,) = container.run("sh", "-c", "ls /old/*.whl").stdout.split()
-    container.run(PYTHON, "-m", "pip", "install", "--quiet", "--no-index", wheel)
-    unit = "/usr/local/lib/systemd/system/astropix-relay@.service"
-    container.run("install", "-D", "-m", "644", "/src/config/astropix-relay@.service", unit)
+    container.run(f"{PREFIX}/bin/python", "-m", "pip", "install", "--quiet", "--no-index", wheel)
+    unit = (REPOSITORY / "config/astropix-relay@.service").read_text().replace("/current/bin/", "/bin/")
+    container.write("/usr/local/lib/systemd/system/astropix-relay@.service", unit)
     container.run("systemctl", "daemon-reload")
 
 
@@ -81,64 +111,74 @@ def unpack_old_tree(folder: Path) -> bool:
     return archive.returncode == 0
 
 
-@pytest.fixture(params=[install_the_real_one, install_a_stand_in])
+@pytest.fixture(params=["0.1", "like 0.1", "like 0.2 before it had versions"])
 def old(
     request: pytest.FixtureRequest, container: Container, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Container]:
-    """A container of its own, where 0.1 is installed. `container`: to skip, or fail, where none can boot."""
+) -> Iterator[Old]:
+    """A container of its own, with an old version. `container`: to skip, or fail, where none can boot."""
     folder = tmp_path_factory.mktemp("old")
     folder.chmod(0o755)
-    install: Callable[[Container], None] = request.param
-    if not unpack_old_tree(folder / "tree") and install is install_the_real_one:
+    is_stand_in = request.param != "0.1"
+    if not unpack_old_tree(folder / "tree") and not is_stand_in:
         pytest.skip(f"this clone has no commit {OLD_COMMIT}")
-    wheels.write_wheel(folder, "astropix-relay", "0.1.0", OLD_FILES)
+    version = "0.1.0" if request.param.endswith("0.1") else "0.1.99"
+    wheels.write_wheel(folder, "astropix-relay", version, old_files(version))
     binds = {REPOSITORY: "/src", make_wheelhouse(): "/wheels", folder: "/old"}
     with booted(make_tree(), binds=binds) as fresh:
-        install(fresh)
-        yield fresh
+        (install_a_stand_in if is_stand_in else install_the_real_one)(fresh)
+        yield Old(fresh, version, is_stand_in)
 
 
-def installed(container: Container) -> dict[str, str]:
-    """Return the distributions in the relay's venv, with their versions."""
-    listed = container.run(PYTHON, "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check")
-    return dict(line.split("==") for line in listed.stdout.split())
-
-
-def test_upgrade_and_uninstall(old: Container) -> None:
-    old.write(CONFIG, CONFIGURATION)
-    old.write(DROP_IN, "[Service]\nEnvironment=MINE=1\n")
-    unit = Unit(old, "astropix-relay@relay.service")
-    old.run("systemctl", "daemon-reload")
+def test_upgrade_and_uninstall(old: Old) -> None:
+    container = old.container
+    container.write(CONFIG, CONFIGURATION)
+    container.write(DROP_IN, IN_DROP_IN)
+    unit = Unit(container, "astropix-relay@relay.service")
+    container.run("systemctl", "daemon-reload")
     unit.systemctl("enable", "--now", check=False)
     assert unit.show("ActiveState") == "active", unit.journal()
-    assert installed(old)["astropix-relay"] == "0.1.0"
-    assert "0.1.0" in old.run(f"{PREFIX}/bin/astropix-relay", "--version").stdout
+    assert old.version in container.run(f"{PREFIX}/bin/astropix-relay", "--version").stdout
+    old_process = unit.show("MainPID")
 
-    make(old, "install")
-    assert unit.show("ActiveState") == "active"  # the old process, until the operator restarts it
-    now = installed(old)
-    assert "astropix-relay" not in now
-    version = now["astropix-stream"]
-    left = old.run("find", PREFIX, "-name", "astropix_relay-0.1*", "-o", "-name", "*_0_1.py").stdout
-    assert left == ""
+    make(container, "install")
+    assert (unit.show("ActiveState"), unit.show("MainPID")) == (
+        "active",
+        old_process,
+    )  # until it is restarted
+    if old.is_stand_in:
+        unit.systemctl("kill", "--signal=USR1", "--kill-who=main")
+        wait_until(lambda: "imported late" in unit.journal())
+    assert container.run("readlink", CURRENT).stdout.strip() == "versions/0.2.0-1"
+    listed = container.run(f"{CURRENT}/bin/python", "-m", "pip", "list", "--disable-pip-version-check").stdout
+    assert "astropix-relay " not in listed
     where = "import astropix_analysis as a, astropix_relay, astropix_stream; print(a.__file__)"
-    assert "/astropix_stream/documented_names/" in old.run(PYTHON, "-I", "-c", where).stdout
+    found = container.run(f"{CURRENT}/bin/python", "-I", "-c", where).stdout
+    assert "/astropix_stream/documented_names/" in found
     for name in ("apx", "astropix-relay"):
-        assert version in old.run(f"{PREFIX}/bin/{name}", "--version").stdout
-    old.run(f"{PREFIX}/bin/astropix-relay", "check", CONFIG)
-    assert old.run("cat", CONFIG).stdout == CONFIGURATION
+        assert "0.2.0" in container.run(name, "--version").stdout
+        assert "0.2.0" in container.run(f"{PREFIX}/bin/{name}", "--version").stdout
+    container.run("astropix-relay", "check", CONFIG)
+    assert container.run("cat", CONFIG).stdout == CONFIGURATION
 
     unit.systemctl("restart")
-    assert unit.show("ActiveState") == "active"
+    assert unit.show("ActiveState") == "active", unit.journal()
     assert "MINE=1" in unit.show("Environment")
     url = "tcp://127.0.0.1:5556"
-    old.run(PYTHON, "-c", SEND_AND_RECEIVE, url)
+    container.run(f"{CURRENT}/bin/python", "-c", SEND_AND_RECEIVE, url)
 
-    make(old, "uninstall")
+    make(container, "rollback")
+    unit.systemctl("restart")
+    assert unit.show("ActiveState") == "active", unit.journal()
+    assert container.run("readlink", CURRENT).stdout.strip() == f"versions/{old.version}-0"
+    assert old.version in container.run("astropix-relay", "--version").stdout
+    command = container.run("cat", f"/proc/{unit.show('MainPID')}/cmdline").stdout
+    assert f"versions/{old.version}-0/bin/" in command
+
+    make(container, "uninstall")
     assert unit.show("ActiveState") == "inactive"
     assert unit.show("LoadState") == "not-found"
-    assert old.run("test", "-e", PREFIX, check=False).returncode == 1
-    assert old.run("cat", CONFIG, DROP_IN).stdout.startswith(CONFIGURATION)
+    assert container.run("test", "-e", PREFIX, check=False).returncode == 1
+    assert container.run("cat", CONFIG, DROP_IN).stdout.startswith(CONFIGURATION)
 
 
 # The new library and the new daemon, one after the other.

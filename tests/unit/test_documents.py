@@ -117,7 +117,12 @@ def test_each_claim_of_security_names_a_test_that_exists():
         named = re.findall(r"<!-- test: (\S+) -->", point)
         assert named, f"no test behind: {point[:60]}"
         for name in named:
-            file, *path = name.split("::")
-            source = (ROOT / file).read_text()
-            for step in path:
-                assert re.search(rf"^ *(?:def|class) {step}\b", source, re.MULTILINE), name
+            assert_test_exists(name)
+
+
+def assert_test_exists(name):
+    """Of a test as pytest names it: tests/…/test_x.py, ::TestClass and ::test_function where it has them."""
+    file, *path = name.split("::")
+    source = (ROOT / file).read_text(encoding="utf-8")
+    for step in path:
+        assert re.search(rf"^ *(?:def|class) {step}\b", source, re.MULTILINE), name

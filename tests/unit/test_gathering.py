@@ -5,9 +5,9 @@ import pytest
 from astropix_stream.gathering import GATHER_S, Gathering
 
 
-def rests(gathering, apart_s, looks=20):
+def rests(gathering, apart_s, looks=20, begin_s=100.0):
     """Readouts come evenly; return for how long each look but the first two is followed by a rest."""
-    now_s, told_s, found = 100.0, 100.0, []
+    now_s, told_s, found = begin_s, begin_s, []
     for _ in range(looks):
         now_s = max(gathering.until_s, told_s + apart_s)
         count = int((now_s - told_s + 1e-9) / apart_s)
@@ -28,7 +28,29 @@ def test_faster_ones_gather(rate):
 
 
 def test_0_turns_it_off():
-    assert rests(Gathering(0.0), 1e-5) == [0.0] * 18
+    gathering = Gathering(0.0)
+    assert rests(gathering, 1e-5) == [0.0] * 18
+    assert not gathering.one_by_one, "however fast they come"
+
+
+def test_slow_ones_are_taken_one_by_one_and_fast_ones_together():
+    gathering = Gathering()
+    assert not gathering.one_by_one, "before anything came"
+    rests(gathering, 1 / 200)
+    assert gathering.one_by_one
+    gathering.note(500.0, 0)
+    assert gathering.one_by_one, "still"
+    rests(gathering, 1 / 1000, begin_s=600.0)
+    assert not gathering.one_by_one
+
+
+def test_where_more_may_wait_there_is_no_rest():
+    gathering = Gathering()
+    for i in range(4):
+        gathering.note(100.0 + 0.001 * i, 1, more=True)
+        assert gathering.left_s(100.0 + 0.001 * i) == 0.0
+    gathering.note(100.004, 1)
+    assert gathering.left_s(100.004) == pytest.approx(GATHER_S)
 
 
 def test_the_first_ones_after_a_pause_are_not_held():

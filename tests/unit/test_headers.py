@@ -1,5 +1,7 @@
 """Headers of readouts of one size, read at once, say what they say one by one."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,18 @@ def test_ids_of_equal_readouts_are_found_at_once(first_id, count, size, stride):
         assert timestamps[1:-1] == tuple(expected[1:-1])
         with pytest.raises(IndexError):
             timestamps[count]
+
+
+@given(st.lists(st.tuples(st.integers(0, 0xFFFFFFFF), st.sampled_from([0, 0, 0, 16, 300])), min_size=1))
+def test_readouts_that_came_apart_are_put_together(script):
+    datagrams = [
+        fmt.HEADER.pack(fmt.MAGIC, i, 10**18 + at, size) + bytes(size) for at, (i, size) in enumerate(script)
+    ]
+    payload = b"".join(datagrams)
+    ids, timestamps, ends = headers.columns_of(payload, len(datagrams))
+    assert [*ids] == [i for i, _ in script]
+    assert [*timestamps] == [10**18 + at for at in range(len(script))]
+    assert [payload[begin:end] for begin, end in pairwise((0, *ends))] == datagrams
 
 
 def test_readouts_that_count_on_make_no_objects():

@@ -155,6 +155,7 @@ def test_hellos_survive_the_round_trip(hello, strides, relay_ids):
     hello = hello._replace(
         strides=dict(zip(hello.streams, strides, strict=False)),
         relay_ids=dict(zip(hello.streams, relay_ids, strict=False)),
+        notes={},
     )
     assert wire.parse_message([wire.pack_hello(hello)]) == hello
 
@@ -332,3 +333,32 @@ def test_a_few_are_one_at_least():
 def test_a_relay_id_that_no_relay_has(value):
     with pytest.raises(WireError, match="a relay_id of"):
         wire.parse_relay_id({"relay_id": value})
+
+
+@pytest.mark.parametrize(
+    "notes", [{"": "cosmics"}, {"threshold": "200 mV", "beam": "π⁺"}, {"": "cosmics", "threshold": "1"}]
+)
+def test_a_hello_tells_what_the_setup_is(notes):
+    hello = Hello(RELAY_ID, "1.2", {"astropix": 4000, "other": 4000}, None, notes={"astropix": notes})
+    assert wire.parse_hello(wire.pack_hello(hello)) == hello
+    assert wire.pack_hello(hello._replace(notes={"astropix": {}})) == wire.pack_hello(
+        hello._replace(notes={})
+    )
+
+
+def test_a_single_note_is_a_text():
+    frame = wire.pack_hello(Hello(RELAY_ID, "1.2", {"a": 1}, None, notes={"a": {"": "cosmics"}}))
+    assert b'"notes":"cosmics"' in frame
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        *("7", "null", "[]", '{"a":1}', '{"a":null}'),
+        json.dumps("x" * 2001),
+        json.dumps(dict.fromkeys(map(str, range(51)), "")),
+    ],
+)
+def test_notes_that_cannot_be_shown_are_left_out(notes):
+    frame = f'apx/hello\0{{"protocol":1,"relay_id":1,"streams":{{"a":{{"readout_uid":1,"notes":{notes}}}}}}}'
+    assert wire.parse_hello(frame.encode()).notes == {}

@@ -98,6 +98,11 @@ _SENTENCES = {
     "string_unicode": "{shown} is not text",
     "tuple_type": "{shown} is not a list",
     "model_type": "{shown} is not a mapping of keys to values",
+    "dict_type": "{shown} is not a mapping of keys to values",
+    "bool_type": "{shown} is not true or false",
+    "float_type": "{shown} is not a number (written without quotes)",
+    "greater_than": "{shown} is too small: it must be more than {gt}",
+    "less_than": "{shown} is too large: it must be less than {lt}",
     "literal_error": "{shown} is not one of {expected}",
     "enum": "{shown} is not one of {expected}",
 }
@@ -109,4 +114,5 @@ def describe(details: ErrorDetails) -> str:
     if details["type"] == "value_error":
         return str(context["error"])
     sentence = _SENTENCES.get(details["type"])
-    return sentence.format(shown=show(details["input"]), **context) if sentence else details["msg"]
+    shown = show(details["input"])
+    return sentence.format(shown=shown, **context) if sentence else f"{shown} cannot stand here"

@@ -116,7 +116,7 @@ class Duration(_Quantity):
 def show(value: object) -> str:
     """Return a value for a message, as YAML would write it: ASCII, on one line, at most 60 characters."""
     if value is None or isinstance(value, bool):
-        return {None: "nothing", True: "true", False: "false"}[value]
+        return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
     text = ascii(value)

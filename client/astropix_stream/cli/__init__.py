@@ -1,13 +1,14 @@
 """The command ``apx``: a module for each subcommand, imported only when that subcommand is asked for."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated
 
 import typer
 
-from astropix_stream.cli.terminal import encoding, ending, options
+from astropix_stream.cli.terminal import completing, encoding, ending, helping, options
 
 #: In the order of the help: a module each, with a function `command` and the text `EXAMPLES`.
 COMMANDS = (
@@ -26,16 +27,20 @@ COMMANDS = (
 )
 
 _EPILOG = (
-    "A source is udp://GROUP:PORT[?interface=NAME&source=ADDRESS] or tcp://HOST:PORT[?stream=NAME].\n\n"
-    "Exit codes: 0 all is well; 1 it ran, but something is wrong (nothing came in time, readouts not sent); "
-    "2 wrong input; 130 Ctrl-C before all was done. Commands that run until Ctrl-C end with it as they would "
-    "by themselves, with a summary and 0 or 1."
+    "A source is udp://GROUP:PORT[?interface=NAME&source=ADDRESS], tcp://HOST:PORT[?stream=NAME], "
+    "nats://HOST:PORT[?stream=NAME&start=WHEN] or a file.\n\n"
+    "Exit codes: 0 success; 1 something went wrong (nothing arrived in time, readouts were not sent); 2 "
+    "wrong input; 130 interrupted by Ctrl-C before the work was done. Ctrl-C is the usual end of "
+    "commands that run "
+    "without one: they print their summary and end with 0 or 1."
 )
 
 
 def main() -> None:
     """Run ``apx`` with the arguments of this process."""
     encoding.prepare()
+    if completing.ASKED in os.environ:
+        completing.run(build(_wanted(completing.words())))
     sys.exit(run(sys.argv[1:], prepare=ending.prepare))
 
 
@@ -60,6 +65,7 @@ def build(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     """Put ``apx`` together from some of its commands."""
     app = typer.Typer(
         name="apx",
+        cls=helping.Group,
         help="Send, receive, record and look at AstroPix readouts.",
         epilog=_EPILOG,
         invoke_without_command=True,
@@ -69,7 +75,8 @@ def build(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     app.callback()(_apx)
     for name in commands:
         module = importlib.import_module(f"{__name__}.{name}")
-        app.command(name, help=_flowing(module.command.__doc__), epilog=module.EXAMPLES)(module.command)
+        text = _flowing(module.command.__doc__)
+        app.command(name, cls=helping.Command, help=text, epilog=module.EXAMPLES)(module.command)
     return app
 
 

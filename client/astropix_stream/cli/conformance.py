@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from astropix_stream.cli.terminal import ending, options
+from astropix_stream.cli.terminal.given import Given
+from astropix_stream.errors import ConfigError
 from astropix_stream.url import parse_url
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ EXAMPLES = (
     "The client subscribes to the stream 'astropix' and prints, whenever something has changed, a line like "
     '{"delivered": [100, 101], "lost": {"before_socket": 0, "relay_kernel": 0, "relay_rejected": 0, '
     '"relay_to_client": 3}, "restarts": 0}: the readout_ids in the order in which it hands them out. '
-    "It is started for each scene by itself; all scenes take about 75 s. conformance/README.md has more."
+    "It is started once per scene; all scenes take about 75 s. conformance/README.md has more."
 )
 
 
@@ -36,26 +38,26 @@ def command(
         typer.Argument(metavar="CLIENT", help="The client and its arguments, after --.", show_default=False),
     ] = None,
     *,
+    context: typer.Context,
     scene: Annotated[
         list[str] | None,
-        typer.Option(
-            "--scene", metavar="NAME", help="Play only this scene; may be repeated.", show_default=False
-        ),
+        typer.Option("--scene", metavar="NAME", help="Play only this scene. Repeatable.", show_default=False),
     ] = None,
-    listed: Annotated[
-        bool, typer.Option("--list", help="Print the scenes and what they show; play none.")
-    ] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the scenes, and play none.")] = False,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Play the scenes of docs/protocol.md to a client in any language, and say which paragraph it broke.
+    """Test a client of the relay protocol, in any language; name the section of docs/protocol.md it broke.
 
     A scripted relay sends what a real one may send: gaps, restarts, pages of history that are late or lost.
-    The exit code is 0 if the client did right in every scene.
+    The exit code is 0 if the client behaved correctly in every scene.
     """
     from astropix_stream.cli.conforming import scenes  # noqa: PLC0415  (--help needs none of it)
 
     if listed:
+        if endpoint is not None:
+            raise ConfigError("--list plays nothing: leave out the URL and the client, or --list")
+        Given(context).refuse("--scene", because="does nothing with --list, which prints all scenes")
         _print_list(as_json=as_json)
         return
     where = _endpoint(endpoint)

@@ -28,15 +28,15 @@ EXAMPLES = (
     "apx convert run1.apx run2.apx hits.parquet --columns readout_id,row,column,tot_us\n\n"
     "apx convert *.apx tables/ --format .hdf5  (a table for each file)\n\n"
     "apx convert run.log run.apx\n\n"
-    "A row is a hit; the columns are in the order of the documentation, from chip_id to tot_us. All formats "
-    "but .csv and .apx need pip install 'astropix-stream[convert]'."
+    "Each row is a hit; the columns are in the documented order, from chip_id to tot_us. All formats except "
+    ".csv and .apx need pip install 'astropix-stream[convert]'."
 )
 
 
 def command(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", help="What to convert: .apx, .log or .bin.", show_default=False),
+        typer.Argument(metavar="FILE", help="Files to convert: .apx, .log or .bin.", show_default=False),
     ],
     target: Annotated[
         Path,
@@ -48,13 +48,14 @@ def command(
     ],
     *,
     columns: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Only these columns, with commas between them.")
+        str | None, typer.Option(metavar="NAMES", help="Write only these columns, separated by commas.")
     ] = None,
     pixels: Annotated[
-        bool, typer.Option("--pixels", help="Pixels, matched of the half hits of AstroPix 3, not half hits.")
+        bool, typer.Option("--pixels", help="Match the half hits of AstroPix 3, and write pixels.")
     ] = False,
     format: Annotated[
-        str | None, typer.Option(metavar="SUFFIX", help="With a directory: what to write for each file.")
+        str | None,
+        typer.Option(metavar="SUFFIX", help="With a directory: format of the file to write for each input."),
     ] = None,
     keep_duplicates: options.KeepDuplicates = False,
     kind: options.KindOption = None,
@@ -62,11 +63,11 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Convert the hits of files to a table for other programs, or files of other DAQs to .apx.
+    """Convert the hits in files to a table for other programs, or files of other DAQs to .apx.
 
-    Hits that were split between two readouts are put together. Those of duplicates, the same readout once
-    more, are left out. Several files become one table, or with a directory a table each. A damaged file is
-    converted up to the damage; the exit code then is 2.
+    Hits that were split between two readouts are joined. Hits of duplicates (the same readout, recorded
+    again) are left out. Several files become one table or, if the target is a directory, one table each. A
+    damaged file is converted up to the damage; the exit code is then 2.
     """
     job = Job(kind, _names(columns), pixels, keep_duplicates, force)
     troubles: list[str] = []

@@ -27,6 +27,7 @@ from astropix_stream.cli.terminal.sources import Sources
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fmt import ASTROPIX4, Kind
 from astropix_stream.sock import DEFAULT_GROUP, MulticastSender
+from astropix_stream.url import parse_url
 
 EXAMPLES = "Examples:\n\napx demo\n\napx demo --seconds 10 --rate 1000\n\napx demo --kind astep"
 
@@ -44,15 +45,15 @@ def command(
     ] = 100.0,
     kind: options.KindOption = None,
     seed: options.Seed = None,
-    page: Annotated[bool, typer.Option("--page/--no-page", help="Show the live page, too.")] = True,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Also serve the live page.")] = True,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Run a simulated DAQ, a relay, a monitor and the live page on this machine alone, and show what arrives.
+    """Run a simulated DAQ, a relay, a monitor and the live page on this machine, and show what arrives.
 
     Nothing leaves the loopback interface. The readouts are received twice: from the multicast group, and
-    through the relay. Runs until Ctrl-C; exits with 1 if one was lost on either way, or none came. With
-    --json the records are those of `apx top --json`, and the last line has the account of both ways.
+    through the relay. Runs until Ctrl-C; the exit code is 1 if a readout was lost on either path, or none
+    arrived. With --json the records are those of `apx top --json`, and the last line accounts for both paths.
     """
     ending.only_warnings()
     with ExitStack() as stack:
@@ -62,7 +63,7 @@ def command(
         relay = stack.enter_context(_relay(port, endpoint, made))
         page_program = stack.enter_context(open_page(endpoint)) if page else None
         multicast = f"udp://{DEFAULT_GROUP}:{port}?interface={_LOOPBACK}"
-        sources = stack.enter_context(Sources([multicast, endpoint], kind=made))
+        sources = stack.enter_context(Sources([[parse_url(multicast)], [parse_url(endpoint)]], kind=made))
         relay.wait_for(sources)
         direct, relayed = sources
         shown = PicturedRow(relayed, "through the relay", made)

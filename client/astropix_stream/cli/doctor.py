@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from astropix_stream.cli.terminal import ending, options
+from astropix_stream.cli.terminal import completing, ending, options
+from astropix_stream.cli.terminal.given import Given
 from astropix_stream.doctor import examination, host
 from astropix_stream.doctor.verdict import Mark, Verdict, first_to_mend
 from astropix_stream.errors import ConfigError
@@ -19,11 +20,11 @@ from astropix_stream.url import SourceUrl, parse_url
 
 EXAMPLES = (
     "Examples:\n\n"
-    "apx doctor  (udp://239.1.1.1:5007, as a program that names nothing would join it)\n\n"
+    "apx doctor  (checks udp://239.1.1.1:5007, the default group)\n\n"
     "apx doctor 'udp://239.1.1.1:5007?interface=eth1' --relay tcp://relay:5556\n\n"
     "apx doctor 'nats://host:4222?stream=astropix'\n\n"
     "sudo apx doctor udp://239.1.1.1:5007 --listen 130  (long enough to miss a querier)\n\n"
-    "A record of --json is a check; the last one says what to try first."
+    "With --json, each record is a check; the last one says what to try first."
 )
 
 _COLOURS = {Mark.OK: "green", Mark.WRONG: "bold red", Mark.UNKNOWN: "yellow"}
@@ -34,20 +35,25 @@ def command(
     url: Annotated[
         str | None,
         typer.Argument(
-            metavar="[URL]",
+            metavar="URL",
             help="udp://GROUP:PORT, tcp://RELAY:PORT or nats://HOST:PORT; by default the documented group.",
+            autocompletion=completing.urls,
             show_default=False,
         ),
     ] = None,
     *,
+    context: typer.Context,
     relay: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help="Also, or without URL only, this relay: tcp://HOST:PORT.", show_default=False
+            metavar="URL",
+            help="Relay to check, too (without a URL, only the relay): tcp://HOST:PORT.",
+            autocompletion=completing.urls,
+            show_default=False,
         ),
     ] = None,
     listen: Annotated[
-        float, typer.Option(parser=options.positive, metavar="N", help="Listen for so many seconds.")
+        float, typer.Option(parser=options.positive, metavar="N", help="Listen to the group for N seconds.")
     ] = 5.0,
     kind: options.KindOption = None,
     key: options.Key = None,
@@ -55,11 +61,14 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Find out why a monitor sees nothing: a line for each check, then the first thing to try.
+    """Find out why a monitor sees nothing: one line per check, then the first thing to try.
 
-    Nothing is sent or changed. Exits with 1 if something is wrong.
+    Sends and changes nothing. The exit code is 1 if something is wrong.
     """
     sources = _sources(url, relay, key, server_key)
+    if all(source.scheme != "udp" for source in sources):
+        because = "is for a group, udp://GROUP:PORT: leave it out"
+        Given(context).refuse("--listen", "--kind", because=because)
     ending.only_warnings()
     report: list[Verdict] = []
     for title, verdicts in _examine(sources, listen, kind or ASTROPIX4, quiet=as_json):

@@ -23,10 +23,10 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Say what is in .apx files: readouts, hits, when, runs, gaps, the header; several files as a table.
+    """Summarize .apx files: readouts, hits, times, runs, gaps, header; several files as a table.
 
-    The hits of duplicates, the same readout once more, are left out. Exits with 2 if a file is damaged,
-    truncated or no .apx file; what is whole is counted.
+    Hits of duplicates (the same readout, recorded again) are left out. The exit code is 2 if a file is
+    damaged, truncated or not an .apx file; its intact part is counted.
     """
     contents, troubles = [], []
     for path in files:
@@ -67,7 +67,7 @@ def _print_one(content: Contents, *, keep_duplicates: bool) -> None:
         "hits": hits,
         **_times(content),
         "runs": f"{content.runs}, beginning with readout {content.first_id}",
-        "missing": f"{content.missing}, {duplicates}, {content.reordered} out of order",
+        "missing": _missing(content),
     }
     if content.readouts and not content.newest_ns:
         lines["readouts"] = f"{content.readouts}"
@@ -86,11 +86,24 @@ def _print_one(content: Contents, *, keep_duplicates: bool) -> None:
         print(f"header        {name}: {_shorten(json.dumps(value))}")
 
 
+def _missing(content: Contents) -> str:
+    """Say what is missing, and what else is odd."""
+    odd = {
+        numbers.counted(content.duplicates, "duplicate"): content.duplicates,
+        f"{content.reordered} out of order": content.reordered,
+    }
+    oddities = ", ".join(text for text, count in odd.items() if count)
+    return "; ".join(filter(None, (str(content.missing or "nothing"), oddities)))
+
+
 def _times(content: Contents) -> dict[str, str]:
     if not content.newest_ns:
         return {"from": "not known: all timestamps are 0"}
+    untimed = ""
+    if content.untimed:
+        untimed = f" (the timestamp of {numbers.counted(content.untimed, 'readout')} is 0)"
     return {
-        "from": numbers.moment(content.oldest_ns),
+        "from": numbers.moment(content.oldest_ns) + untimed,
         "to": f"{numbers.moment(content.newest_ns)}, {content.span_s:.1f} s later",
         "longest pause": f"{content.longest_pause_ns / 1e9:.3f} s",
     }

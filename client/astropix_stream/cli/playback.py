@@ -36,7 +36,7 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Step through the readouts of a file: the bytes in colours by what they are, the hits below.
+    """Step through the readouts of a file, with each byte coloured by its role and the hits below.
 
     Keys go to the next readout, the previous one, a page on or back, the first, the last, the one with some
     id, or the next with an error. Where the output is no terminal, or with --json or --count, all readouts

@@ -4,7 +4,6 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import islice
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -12,6 +11,7 @@ import typer
 from astropix_stream import numbers
 from astropix_stream.batch import Batch, Source
 from astropix_stream.cli.terminal import ending, options
+from astropix_stream.cli.terminal.given import Given
 from astropix_stream.cli.terminal.sources import OpenSource, Sources
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fitting import Doubt
@@ -23,19 +23,21 @@ EXAMPLES = (
     "apx receive udp://239.1.1.1:5007 --hits\n\n"
     "apx receive run.apx --hits\n\n"
     "apx receive 'tcp://relay:5556?stream=astropix' --count 100 --timeout 5 --json\n\n"
-    "A record of --json is a readout (data in hexadecimal), or with --hits a hit; the summary then is JSON "
-    "on standard error."
+    "With --json, each record is a readout (its data in hexadecimal) or, with --hits, a hit; the summary is "
+    "JSON on standard error."
 )
 
 
 def command(
     urls: options.Urls,
     *,
-    hits: Annotated[bool, typer.Option("--hits", help="Decode, and print every hit.")] = False,
+    context: typer.Context,
+    hits: Annotated[bool, typer.Option("--hits", help="Decode the readouts, and print every hit.")] = False,
     keep_duplicates: options.KeepDuplicates = False,
     kind: options.KindOption = None,
     count: options.Count = None,
     timeout: options.Timeout = None,
+    separate: options.Separate = False,
     follow: options.Follow = False,
     begin: options.From = "beginning",
     key: options.Key = None,
@@ -43,19 +45,23 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Print the readouts that arrive, until Ctrl-C or the end of a file; then, what was lost and where.
+    """Print readouts as they arrive, until Ctrl-C or the end of a file; then say what was lost, and where.
 
-    With --hits, duplicates are left out: the same readout once more. Exits with 1 if nothing came within
-    --timeout, or not as many as --count.
+    With --hits, duplicates (the same readout, received again) are left out. The exit code is 1 if nothing
+    arrived within --timeout, or fewer readouts than --count; 2 if a file is damaged.
     """
-    given = options.with_follow(options.with_keys(urls, key, server_key), follow, begin)
-    with Sources(given, timeout, kind) as sources:
-        how = How(hits, as_json, keep_duplicates)
+    given = Given(context)
+    if not hits:
+        given.refuse("--keep-duplicates", because="goes with --hits: without it, every readout is printed")
+    checked = options.with_follow(options.with_keys(urls, key, server_key), given, follow, begin)
+    how = How(hits, as_json, keep_duplicates)
+    streams = options.as_streams(checked, given, separate=separate)
+    with Sources(streams, timeout, kind, count=count, unique=how.leaves_out) as sources:
         reception = Printer(sources, how)
         interrupted, timed_out = False, None
         try:
             sources.wait_ready()
-            interrupted = reception.run(count)
+            interrupted = reception.run()
         except KeyboardInterrupt:
             interrupted = True
         except BrokenPipeError:
@@ -67,6 +73,8 @@ def command(
         reception.print_summary()
     if timed_out and (count or not reception.readouts):
         raise timed_out
+    if any(source.is_damaged for source in sources):
+        ending.finish_with(ending.WRONG_INPUT)
     ending.finish(interrupted=interrupted and count is not None)
 
 
@@ -77,6 +85,11 @@ class How(NamedTuple):
     as_json: bool
     keep_duplicates: bool
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether duplicates are not printed."""
+        return self.hits and not self.keep_duplicates
+
 
 class Printer:
     """Prints readouts or hits, for people or for programs, and counts them."""
@@ -84,32 +97,32 @@ class Printer:
     def __init__(self, sources: Sources, how: How) -> None:
         self._sources = sources
         self._hits, self._as_json = how.hits, how.as_json
-        self._keep_duplicates = how.keep_duplicates or not how.hits
+        self._leaves_out = how.leaves_out
         self._label = len(sources) > 1
         # A hit may be split between a readout and the next one of the same DAQ.
         self._joiners: defaultdict[tuple[OpenSource, Source], Joiner] = defaultdict(Joiner)
         self._doubts: defaultdict[OpenSource, Doubt] = defaultdict(Doubt)
         self.readouts = self.hits = self.left_out = 0
 
-    def run(self, count: int | None) -> bool:
-        """Print until there were `count` readouts, or until Ctrl-C; return whether it was that."""
+    def run(self) -> bool:
+        """Print until there are as many as wanted, or until Ctrl-C; return whether it was Ctrl-C."""
         with ending.deferred() as asked:
             for arrived in self._sources.rounds():
                 for source, batch in arrived:
-                    self._print(source, batch, count)
-                if asked.is_set() or self.readouts == count:
+                    self._print(source, batch)
+                if asked.is_set():
                     break
-        return asked.is_set() and self.readouts != count
+        return asked.is_set() and not self._sources.ended
 
-    def _print(self, source: OpenSource, batch: Batch, count: int | None) -> None:
-        for readout in islice(self._decoded(source, batch), None if count is None else count - self.readouts):
+    def _print(self, source: OpenSource, batch: Batch) -> None:
+        for readout in self._decoded(source, batch):
             for line in self._lines(source, batch, readout):
                 print(line)
             self.readouts += 1
 
     def _decoded(self, source: OpenSource, batch: Batch) -> Iterator[Readout[Any]]:
         """Make readouts of a batch, and decode them if hits are wanted."""
-        if not self._keep_duplicates:
+        if self._leaves_out:
             self.left_out += sum(batch.duplicates)
             batch = batch.without_duplicates()
         readout_class = source.kind.readout_class
@@ -171,4 +184,4 @@ class Printer:
         left_out = f"; {numbers.counted(self.left_out, 'duplicate')} left out" if self.left_out else ""
         print(f"{numbers.counted(self.readouts, 'readout')}{hits}{left_out}", file=sys.stderr)
         for source in self._sources:
-            print(f"{source}: {source.account()}", file=sys.stderr)
+            print(*source.accounts(), sep="\n", file=sys.stderr)

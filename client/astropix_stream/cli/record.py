@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,16 +13,20 @@ from astropix_stream import clock, fitting, numbers
 from astropix_stream.cli.files.recorder import Recorder
 from astropix_stream.cli.files.splitting import parse_splitting
 from astropix_stream.cli.terminal import ending, options, progress
+from astropix_stream.cli.terminal.given import Given
 from astropix_stream.cli.terminal.sources import OpenSource, Sources
 from astropix_stream.errors import ConfigError, ReceiveTimeout
 from astropix_stream.fmt import ASTROPIX4, Kind
+from astropix_stream.url import SourceUrl
 
 EXAMPLES = (
     "Examples:\n\n"
     "apx record 'udp://239.1.1.1:5007?interface=eth1' run.apx\n\n"
     "apx record tcp://relay:5556 night.apx --split runs --split 1GiB\n\n"
+    "apx record tcp://relay-a:5556 tcp://relay-b:5556 run.apx  (two relays of the same stream)\n\n"
     "apx record nats://host:4222 shift.apx --from 2026-11-28T10:00 --to 2026-11-28T18:00\n\n"
-    "Beside run.apx is run.json: counts, and what was lost where. A new file gets a number: run-2.apx."
+    "run.json, next to run.apx, has the counts and what was lost where. Further files are numbered: "
+    "run-2.apx."
 )
 
 _GATHER_S = 0.05  # that readouts may wait before they are written
@@ -29,24 +34,29 @@ _REST_S = 1.0  # at most, for what has arrived when the end comes
 
 
 def command(
-    url: options.Url,
-    file: Annotated[Path, typer.Argument(metavar="FILE.apx", help="Where to.", show_default=False)],
+    urls: options.NetworkUrls,
+    file: Annotated[Path, typer.Argument(metavar="FILE.apx", help="File to write.", show_default=False)],
     *,
+    context: typer.Context,
     split: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="WHEN", help="Begin a new file: runs, source, a size (1GiB), a time (1h). Repeatable."
+            metavar="WHEN",
+            help="When to begin a new file: runs, source, a size (1GiB) or a time (1h). Repeatable.",
         ),
     ] = None,
     kind: options.RecordedKind = None,
     begin: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="oldest|N|TIME", help="Of a log: begin there, not with what comes now."
+            "--from",
+            metavar="oldest|N|TIME",
+            help="Only for a log: where to start; by default with live readouts.",
         ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Of a log: end with what was received then.")
+        str | None,
+        typer.Option("--to", metavar="TIME", help="Only for a log: stop at readouts received at this time."),
     ] = None,
     force: options.Force = False,
     count: options.Count = None,
@@ -59,12 +69,14 @@ def command(
 ) -> None:
     """Record what arrives, byte for byte, until Ctrl-C.
 
-    Readouts of a second source go to a file of their own. A recorder that is killed loses at most those of
-    the last second. Exits with 1 if nothing was recorded, or something could not be written.
+    Each source of readouts gets a file of its own. If the recorder is killed, at most the last second is
+    lost. The exit code is 1 if nothing was recorded, or something could not be written.
     """
     splitting = parse_splitting(split or ())
-    urls, until_ns = options.with_times(options.with_keys([url], key, server_key), begin, until)
-    with Sources(urls, timeout, gather_s=_GATHER_S) as sources:
+    checked, until_ns = options.with_times(options.with_keys(urls, key, server_key), begin, until)
+    _check_sources(checked)
+    streams = options.as_streams(checked, Given(context))
+    with Sources(streams, timeout, gather_s=_GATHER_S, count=count) as sources:
         (source,) = sources
         recorder = Recorder(
             file,
@@ -83,7 +95,7 @@ def command(
             interrupted = True
         except ReceiveTimeout as error:
             late = error
-        recording.finish(count)
+        recording.finish()
         print(json.dumps(recording.to_json(source)) if as_json else recording.summary(source))
     if recorder.error is not None:
         raise ending.Problem(recording.failure())
@@ -93,6 +105,15 @@ def command(
         wrong=not recorder.readouts or recorder.deleted > 0,
         interrupted=interrupted and bool(count or seconds),
     )
+
+
+def _check_sources(sources: Sequence[SourceUrl]) -> None:
+    """Refuse a file: a recording is of what comes from a network."""
+    if file := next((source for source in sources if source.scheme == "file"), None):
+        raise ConfigError(
+            f"{file} is a file, and record writes what comes from a network; "
+            f"`apx convert {file} FILE.apx` makes an .apx file of it"
+        )
 
 
 def _kind(source: OpenSource, named: Kind | None) -> int:
@@ -138,17 +159,17 @@ class Recording:
                 for _, batch in arrived:
                     if until_ns is not None and batch.received_ns >= until_ns:
                         return False
-                    recorder.take(batch, clock.now(), None if count is None else count - recorder.readouts)
+                    recorder.take(batch, clock.now())
                 now = clock.now()
                 recorder.tick(now)
                 if display.due(now.s):
                     display.show(now.s, recorder.readouts, self._note())
-                if recorder.error is not None or recorder.readouts == count or now.s >= end_s:
+                if recorder.error is not None or now.s >= end_s:
                     return False
                 if until_ns is not None and not arrived and now.ns >= until_ns and self._caught_up():
                     return False
                 if asked.is_set():
-                    return True
+                    return not self._sources.ended
         return False
 
     def _caught_up(self) -> bool:
@@ -158,10 +179,10 @@ class Recording:
         lost = sum(source.receiver.ledger.lost for source in self._sources)
         return f"{numbers.size(self._recorder.size)}, {lost} lost"
 
-    def finish(self, count: int | None) -> None:
+    def finish(self) -> None:
         """Take what has arrived already, unless there is enough, and close the files."""
         deadline_s = time.monotonic() + _REST_S
-        while count is None and time.monotonic() < deadline_s:
+        while not self._sources.ended and time.monotonic() < deadline_s:
             arrived = self._sources.poll(0.0)
             for _, batch in arrived:
                 self._recorder.take(batch, clock.now())
@@ -174,7 +195,7 @@ class Recording:
         recorder = self._recorder
         paths = [str(part.path) for part in recorder.parts]
         if not paths:
-            return f"nothing came from {source}: there is no file"
+            return f"nothing was recorded, and no file was written; {source}: {source.account()}"
         names = ", ".join(paths) if len(paths) < 4 else f"{len(paths)} files, {paths[0]} to {paths[-1]}"
         seconds = numbers.duration(time.monotonic() - self._begin_s)
         gone = numbers.counted(recorder.deleted, "more readout")

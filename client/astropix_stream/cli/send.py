@@ -9,6 +9,7 @@ import typer
 from astropix_stream.cli.files.reading import Reading
 from astropix_stream.cli.playing import player, replay
 from astropix_stream.cli.terminal import ending, options, progress
+from astropix_stream.cli.terminal.given import Given
 from astropix_stream.errors import ConfigError
 from astropix_stream.files import STDIN
 from astropix_stream.fmt import Kind
@@ -27,9 +28,11 @@ EXAMPLES = (
 
 def command(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="One after another.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="FILE", help="Files to play, one after another.", show_default=False),
     ],
     *,
+    context: typer.Context,
     group: options.GroupOption = DEFAULT_GROUP,
     port: options.PortOption = DEFAULT_PORT,
     interface: options.InterfaceOption = None,
@@ -38,22 +41,20 @@ def command(
     rate: options.Rate = None,
     loop: Annotated[
         bool,
-        typer.Option(
-            "--loop", help="Again and again, until Ctrl-C; each pass is a run with newer timestamps."
-        ),
+        typer.Option("--loop", help="Repeat until Ctrl-C; each pass is a new run with newer timestamps."),
     ] = False,
     max_pause: Annotated[
         float,
         typer.Option(
             parser=options.positive,
             metavar="N",
-            help="Seconds that a pause inside a file may be long; a longer one is left out.",
+            help="Skip pauses inside a file that are longer than N seconds.",
         ),
     ] = replay.MAX_PAUSE_S,
-    start: Annotated[int, typer.Option(min=0, help="Leave out so many readouts at the beginning.")] = 0,
-    count: Annotated[int | None, typer.Option(min=1, help="Play so many readouts (in each pass).")] = None,
+    start: Annotated[int, typer.Option(min=0, help="Skip the first N readouts.")] = 0,
+    count: Annotated[int | None, typer.Option(min=1, help="Play N readouts (in each pass).")] = None,
     now: Annotated[
-        bool, typer.Option("--now", help="Replace the timestamps by the time of sending.")
+        bool, typer.Option("--now", help="Replace each timestamp with the time of sending.")
     ] = False,
     loss: options.LossOption = 0.0,
     duplicate: options.Duplicate = 0.0,
@@ -63,7 +64,7 @@ def command(
         bool,
         typer.Option(
             "--follow",
-            help="Send what a DAQ writes to the file, as it is written; of a folder, to its newest file.",
+            help="Send what a DAQ writes to the file, as it is written; for a folder, to its newest file.",
             rich_help_panel=_FOLLOW,
         ),
     ] = False,
@@ -72,7 +73,8 @@ def command(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where to keep how far it was sent; by default in $STATE_DIRECTORY or ~/.local/state.",
+            help="Where to remember how far the file was sent; by default in $STATE_DIRECTORY or "
+            "~/.local/state.",
             show_default=False,
             rich_help_panel=_FOLLOW,
         ),
@@ -83,16 +85,23 @@ def command(
 ) -> None:
     """Play files into a multicast group, byte for byte, with the timing of the run.
 
-    A damaged file is played up to the damage; the exit code then is 2. With --follow, send live what a DAQ
-    writes that does not multicast itself, until Ctrl-C. It goes on where it was when it is started again.
+    A damaged file is played up to the damage; the exit code is then 2. With --follow, send what a DAQ writes
+    to a file, live, until Ctrl-C: for a DAQ that does not multicast. When started again, it continues where
+    it stopped.
     """
+    given = Given(context)
     if follow:
-        given = {"--loop": loop, "--start": start, "--count": count, "--now": now, "--rate": rate}
-        given |= {"--speed": speed != 1.0, "--loss": loss, "--duplicate": duplicate, "--reorder": reorder}
-        _check_follow(files, begin, [name for name, value in given.items() if value])
+        _check_follow(files, begin, given)
         destination = Destination(group, port, interface, ttl)
         _follow(files[0], destination, state, kind, from_end=begin == "end", as_json=as_json)
         return
+    given.refuse("--from", "--state", because="goes with --follow: add that, or leave it out")
+    if rate is not None:
+        because = "is for the timing of the run, which --rate replaces: give one of the two"
+        given.refuse("--speed", "--max-pause", because=because)
+    if speed == replay.AT_ONCE:
+        given.refuse("--max-pause", because="does nothing with --speed max, which makes no pause")
+    options.check_seed(given)
     recording = RecordedRuns(files, start, count, kind=kind, max_pause_s=max_pause)
     extent = recording.measure()
     pacing = replay.Pacing(speed, rate)
@@ -118,7 +127,7 @@ class Destination(NamedTuple):
     ttl: int
 
 
-def _check_follow(files: list[Path], begin: str, unfit: list[str]) -> None:
+def _check_follow(files: list[Path], begin: str, given: Given) -> None:
     """Say what does not go with --follow."""
     if len(files) != 1:
         raise ConfigError("--follow takes one file or folder: start an apx send for each")
@@ -126,8 +135,11 @@ def _check_follow(files: list[Path], begin: str, unfit: list[str]) -> None:
         raise ConfigError("--follow needs a file: standard input has nothing to go on with after a restart")
     if begin not in ("beginning", "end"):
         raise ConfigError(f"--from {begin!r}: write beginning or end")
-    if unfit:
-        raise ConfigError(f"--follow sends all that is written, when it is written: leave out {unfit[0]}")
+    given.refuse(
+        "--loop", "--start", "--count", "--now", "--rate", "--speed", "--max-pause", "--loss", "--duplicate",
+        "--reorder", "--seed",
+        because="does not go with --follow, which sends all that is written, as it is written: leave it out",
+    )  # fmt: skip
 
 
 def _follow(

@@ -15,7 +15,8 @@ from astropix_stream.addresses import check_address
 from astropix_stream.cli.playing import player
 from astropix_stream.cli.playing.replay import BadNetwork, Due
 from astropix_stream.cli.playing.simulation import MAX_CHIP, Detector
-from astropix_stream.cli.terminal import ending, options, progress
+from astropix_stream.cli.terminal import completing, ending, options, progress
+from astropix_stream.cli.terminal.given import Given
 from astropix_stream.errors import ConfigError
 from astropix_stream.fileio import FileHeader, apx_open
 from astropix_stream.fmt import ASTROPIX4
@@ -34,6 +35,7 @@ _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
 def command(
     *,
+    context: typer.Context,
     kind: options.KindOption = None,
     group: options.GroupOption = DEFAULT_GROUP,
     port: options.PortOption = DEFAULT_PORT,
@@ -41,6 +43,7 @@ def command(
         str | None,
         typer.Option(
             help="Interface to send through, by name or address; by default the loopback interface.",
+            autocompletion=completing.interfaces,
             rich_help_panel="Network",
             show_default=False,
         ),
@@ -49,7 +52,8 @@ def command(
         int | None,
         typer.Option(
             min=0, max=255, show_default=False, rich_help_panel="Network",
-            help="Routers that a readout may pass; by default 0 on the loopback interface, and 2 elsewhere.",
+            help="Number of routers that a readout may pass; by default 0 on the loopback interface, 2 "
+            "elsewhere.",
         ),
     ] = None,
     rate: Annotated[
@@ -60,7 +64,7 @@ def command(
     ] = 3.0,
     chip: Annotated[int, typer.Option(min=0, max=MAX_CHIP, help="Number of the first chip.")] = 0,
     chips: Annotated[
-        int, typer.Option(min=1, max=96, help="How many chips; those of A-STEP are dealt out to its layers.")
+        int, typer.Option(min=1, max=96, help="Number of chips; for A-STEP, spread over its layers.")
     ] = 1,
     output: Annotated[
         Path | None,
@@ -79,11 +83,19 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:  # fmt: skip
-    """Multicast the readouts of a simulated detector: a beam spot, a spectrum, noise, hits that were cut.
+    """Multicast the readouts of a simulated detector: a beam spot, a spectrum, noise, and split hits.
 
-    Runs until Ctrl-C, or as long as --count and --seconds say. Timestamps are the time of sending. Readouts
-    stay on this machine unless --interface says where else to send them: a real DAQ uses the same group.
+    Runs until Ctrl-C, or for --count or --seconds. Timestamps are the time of sending. Readouts stay on this
+    machine unless --interface names another interface, since a real DAQ may use the same group.
     """
+    given = Given(context)
+    if output is not None:
+        given.refuse(
+            "--group", "--port", "--interface", "--ttl",
+            because="is for sending, and --output writes a file: leave one of them out",
+        )  # fmt: skip
+    else:
+        given.refuse("--force", because="goes with --output FILE: nothing is overwritten without")
     detector = Detector(seed=seed, rate=rate, hits=hits, chip=chip, chips=chips, kind=kind or ASTROPIX4)
     start_ns = time.time_ns() if output else 0
     readouts: Iterator[Due] = islice(dues(detector, start_ns), count)

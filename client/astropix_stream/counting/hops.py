@@ -1,11 +1,11 @@
-"""The relays on the way of a stream, as each beat tells them: who, what each lost, how far behind it is.
+"""The relays on the way of a stream, as each heartbeat tells them: who, what each lost, how far behind it is.
 
 Pure. The relay that joins the group is the first; one that is fed by it, or by several like it, comes after
-them. What a beat says comes from outside: anything that is no hop is left out.
+them. What a heartbeat says comes from outside: anything that is no hop is left out.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from astropix_stream.counting.losses import Period
@@ -51,12 +51,12 @@ class Hop:
         return sum(self.lost.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Return the hop as it stands in a beat."""
-        return {**asdict(self), "fed_by": list(self.fed_by)}
+        """Return the hop as it stands in a heartbeat."""
+        return {name: getattr(self, name) for name in _NAMES} | {"fed_by": list(self.fed_by)}
 
     @classmethod
     def from_json(cls, value: Any) -> "Hop | None":
-        """Read a hop from a beat; None for what is none. Unknown keys are ignored."""
+        """Read a hop from a heartbeat; None for what is none. Unknown keys are ignored."""
         if not isinstance(value, dict) or not _is_number(value.get("id")):
             return None
         lost, fed_by = value.get("lost", {}), value.get("fed_by", [])
@@ -84,6 +84,9 @@ class Hop:
         )
 
 
+_NAMES = tuple(f.name for f in fields(Hop))
+
+
 class HopLosses:
     """What was lost between relays since we began to listen, by hop."""
 
@@ -92,7 +95,7 @@ class HopLosses:
         self._hops: tuple[Hop, ...] = ()
 
     def take(self, hops: tuple[Hop, ...]) -> None:
-        """Note what a beat tells; what a hop had lost when it was first heard of is not ours."""
+        """Note what a heartbeat tells; what a hop had lost when it was first heard of is not ours."""
         self._hops = hops
         for hop in hops:
             self._before.setdefault(hop.id, hop.lost.get(Place.BETWEEN_RELAYS.key, 0))
@@ -121,7 +124,7 @@ def _label(hop: Hop, *others: Hop) -> str:
 
 
 def parse_hops(report: Any) -> tuple[Hop, ...]:
-    """Return the hops that a beat tells; none of a relay that is too old to tell them."""
+    """Return the hops that a heartbeat tells; none of a relay that is too old to tell them."""
     told = report.get("hops") if isinstance(report, dict) else None
     if not isinstance(told, list):
         return ()

@@ -1,8 +1,8 @@
 """Count what arrived and what did not, and say of each missing readout where it went.
 
 Pure, and the same in the relay, the receivers, the commands, the page and the metrics. `StreamLedger` counts
-what one socket receives of a stream; its `Counts` go into the relay's beats and come back out of them at a
-subscriber; `Ledger` is what a receiver shows.
+what one socket receives of a stream. Its `Counts` travel in the relay's heartbeats to its subscribers.
+`Ledger` is what a receiver shows.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ IDLE_S = 60.0  # after which a source may give its account to a new one
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of the readouts of one source, or of all sources of a stream.
+    """The account of the readouts of one source, or of all sources of a stream.
 
     Attributes
     ----------
@@ -71,12 +71,12 @@ class Counts:
         return self.received - self.duplicates - self.late - self.undecided
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts as they stand in a beat."""
-        return asdict(self)
+        """Return the counts as they stand in a heartbeat."""
+        return {name: getattr(self, name) for name in _NAMES} | {"rejected": dict(self.rejected)}
 
     @classmethod
     def from_json(cls, value: Any) -> "Counts":
-        """Read counts from a beat: unknown keys are ignored, missing ones are 0.
+        """Read counts from a heartbeat: unknown keys are ignored, missing ones are 0.
 
         Raises
         ------
@@ -98,16 +98,16 @@ class Counts:
         return _combine(self, other, -1)
 
 
+_NAMES = tuple(f.name for f in fields(Counts))
+_NUMBERS = tuple(name for name in _NAMES if name != "rejected")
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64
 
 
 def _combine(one: Counts, other: Counts, sign: int) -> Counts:
-    numbers = {
-        f.name: getattr(one, f.name) + sign * getattr(other, f.name)
-        for f in fields(Counts)
-        if f.name != "rejected"
-    }
+    numbers = {name: getattr(one, name) + sign * getattr(other, name) for name in _NUMBERS}
     reasons = [*one.rejected, *(reason for reason in other.rejected if reason not in one.rejected)]
     rejected = {r: one.rejected.get(r, 0) + sign * other.rejected.get(r, 0) for r in reasons}
     return Counts(**numbers, rejected={reason: count for reason, count in rejected.items() if count})
@@ -234,7 +234,12 @@ class StreamLedger:
 
     def totals(self) -> Counts:
         """Return the account of the stream."""
-        return sum(self.sources().values(), self._retired) + Counts(received=self._unaccounted)
+        counts = [*self.sources().values()]
+        if self._retired.received:
+            counts.append(self._retired)
+        if self._unaccounted:
+            counts.append(Counts(received=self._unaccounted))
+        return sum(counts[1:], counts[0]) if counts else Counts()
 
     def gaps(self) -> list[tuple[Source, Gap]]:
         """Return the last 100 gaps of each source, in order of time."""
@@ -366,7 +371,7 @@ class Ledger:
     def text(self, now_ns: int) -> str:
         """Return the account in a line, with the date of what is not of the day of `now_ns`."""
         if not self.lost:
-            return f"nothing lost of {self.delivered}"
+            return f"nothing lost of {self.delivered}" if self.delivered else "no readouts"
         periods = self.periods or Losses(self.losses).periods
         lost = [(place, count) for place, count in self.lost_at.items() if count]
         at_most = "at most " if self.at_most else ""
@@ -399,7 +404,7 @@ class Ledger:
                 at_most = "at most " * (self.at_most and place.is_kernel)
                 rows.append((place, f"{at_most}{count}", *(times or ("", ""))))
         sent = self.delivered + self.lost
-        told = f"{self.lost} lost of {sent} readouts" if self.lost else f"nothing lost of {sent} readouts"
+        told = f"{self.lost or 'nothing'} lost of {sent} readouts" if sent else "no readouts"
         tables = [markup.table(told, ("place", "lost", "first", "last"), rows)]
         tables += [markup.paragraph(remark) for remark in self.remarks]
         tables += [markup.paragraph(path.name) + path.ledger._repr_html_() for path in self.paths]
@@ -410,7 +415,7 @@ class Ledger:
 
 
 class PathAccount(NamedTuple):
-    """One path of a merged receiver.
+    """One path of a merged receiver; `name` is its URL.
 
     `first` readouts were delivered from it, `later` ones discarded: copies of what another path had brought.
     `ledger` is its own account, of what was lost on this path.

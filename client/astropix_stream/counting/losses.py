@@ -13,7 +13,7 @@ KEPT_GAPS = 100  # that are told one by one
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Readouts lost at one place between two times, ns since the Unix epoch."""
+    """How many readouts (`count`) were lost at a place between `began_ns` and `ended_ns`, Unix time."""
 
     place: Place
     count: int

@@ -1,4 +1,4 @@
-"""Follow the readout_ids of one source: what is missing, doubled, reordered or late, and where a run begins.
+"""Follow the readout_ids of one source: missing, duplicate, out of order or late, and where a run begins.
 
 Pure. `ledger` keeps one `SourceSequence` for each source of a stream.
 
@@ -94,7 +94,7 @@ class SourceSequence(SourceRuns):
     def note_received(
         self, readout_ids: Sequence[int], timestamps: Sequence[int], now: Moment
     ) -> list[tuple[int, Run]]:
-        """Do what `note` does, where no more is known of readouts; return the runs that begin."""
+        """Do what `note` does, where only this is known of readouts; return the runs that begin."""
         return self.note(
             Batch(_NO_SOURCE, 0, b"", readout_ids, timestamps, range(len(readout_ids))), now
         ).runs

@@ -1,4 +1,4 @@
-"""The state of a stream in one word, the same in the relay's beats, the commands, the page and the metrics.
+"""The state of a stream in one word, the same in heartbeats, the commands, the page and the metrics.
 
 Pure. `StateTracker` is told what arrives and what was lost, and answers for a given time.
 """

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from astropix_stream import addresses, keys, names, wire, zeromq
 from astropix_stream.doctor import relay
@@ -109,14 +108,14 @@ def _subscribe(answers: Answers, own_keys: keys.ClientKeys | None, step_s: float
 def _wait_for_handshake(monitor: _Socket, step_s: float) -> HandshakeResult:
     deadline_s = time.monotonic() + step_s
     while monitor.poll(int(max(0.0, deadline_s - time.monotonic()) * 1000)):
-        kind = zmq.Event(recv_monitor_message(monitor)["event"])
+        kind = zmq.Event(zeromq.parse_event(monitor.recv_multipart()).kind)
         if kind in _ENDS:
             return _ENDS[kind]
     return HandshakeResult.BROKEN_OFF
 
 
 def _listen(answers: Answers, sock: _Socket, step_s: float) -> Answers:
-    """Wait for the hello, subscribe, and wait for the first beat; readouts may come before it."""
+    """Wait for the hello, subscribe, and wait for the first heartbeat; readouts may come before it."""
     deadline_s = time.monotonic() + step_s
     while (left_s := deadline_s - time.monotonic()) > 0 and sock.poll(int(left_s * 1000)):
         try:

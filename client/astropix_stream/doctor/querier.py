@@ -13,7 +13,7 @@ NO_QUERIER = Fault(
     "A switch with IGMP snooping (for IPv6: MLD snooping) sends a group to those ports only where somebody "
     "has asked for it, and forgets that after some 260 s. A querier (the router, or one of the switches) "
     "makes the hosts ask again. Without one, readouts come for four minutes after a program has joined, and "
-    "then no more.",
+    "then stop.",
     "turn on the querier of the switch, or the snooping off; the relay helps itself by joining again",
 )
 

@@ -114,10 +114,10 @@ NO_STREAMS = Fault(
     "add one to the relay's configuration",
     "astropix-relay check relay.yaml",
 )
-NO_BEAT = Fault(
-    "no-beat",
+NO_HEARTBEAT = Fault(
+    "no-heartbeat",
     "the relay greets, but its stream {stream!r} is silent",
-    "A relay sends a beat each second and at each new subscription, also while the DAQ is quiet. The "
+    "A relay sends a heartbeat each second and at each new subscription, also while the DAQ is quiet. The "
     "connection may be too slow, or the relay stuck.",
     "look at the relay's log, and start it again if need be",
     "journalctl -u 'astropix-relay@*' -n 50",
@@ -139,7 +139,7 @@ RELAY_HEARS_NOTHING = Fault(
 
 FAULTS = (
     UNKNOWN_NAME, NOTHING_LISTENS, NO_ANSWER, NOT_ZEROMQ, NOT_A_RELAY, KEY_NEEDED, KEY_UNNEEDED, KEY_REFUSED,
-    WRONG_SERVER_KEY, REFUSED, NO_HELLO, NO_STREAMS, NO_SUCH_STREAM, SEVERAL_STREAMS, NO_BEAT,
+    WRONG_SERVER_KEY, REFUSED, NO_HELLO, NO_STREAMS, NO_SUCH_STREAM, SEVERAL_STREAMS, NO_HEARTBEAT,
     RELAY_NOT_JOINED, RELAY_HEARS_NOTHING,
 )  # fmt: skip
 
@@ -180,7 +180,7 @@ class Answers:
     stream
         The stream subscribed to.
     report
-        The stream's first beat.
+        The stream's first heartbeat.
     has_data
         Readouts came.
     """
@@ -233,9 +233,14 @@ def is_let_in(answers: Answers) -> bool:
 
 def judge(answers: Answers) -> list[Verdict]:
     """Judge every step that was reached."""
+    checks = (judge_relay_membership, judge_relay_readouts)
+    return judge_way(answers) + [verdict for check in checks if (verdict := check(answers)) is not None]
+
+
+def judge_way(answers: Answers) -> list[Verdict]:
+    """Judge every step from here to the relay's stream that was reached."""
     checks = (
-        judge_name, judge_connection, judge_handshake, judge_key, judge_hello, judge_stream, judge_beat,
-        judge_relay_membership, judge_relay_readouts,
+        judge_name, judge_connection, judge_handshake, judge_key, judge_hello, judge_stream, judge_heartbeat,
     )  # fmt: skip
     return [verdict for check in checks if (verdict := check(answers)) is not None]
 
@@ -327,17 +332,17 @@ def stream_names(hello: Hello) -> list[str]:
     return names
 
 
-def judge_beat(answers: Answers) -> Verdict | None:
+def judge_heartbeat(answers: Answers) -> Verdict | None:
     """Judge whether the subscription works."""
     if answers.stream is None:
         return None
     if answers.report is None and not answers.has_data:
-        return NO_BEAT.found("beat", stream=answers.stream)
-    return fine("beat", "the subscription works")
+        return NO_HEARTBEAT.found("heartbeat", stream=answers.stream)
+    return fine("heartbeat", "the subscription works")
 
 
 def judge_relay_membership(answers: Answers) -> Verdict | None:
-    """Judge whether the relay itself is a member of the group; it tells in its beat."""
+    """Judge whether the relay itself is a member of the group; it tells in its heartbeat."""
     if answers.report is None:
         return None
     membership = str(answers.report.get("membership", "not told why"))[:200]
@@ -347,7 +352,7 @@ def judge_relay_membership(answers: Answers) -> Verdict | None:
 
 
 def judge_relay_readouts(answers: Answers) -> Verdict | None:
-    """Judge whether the relay receives readouts; it tells in its beat."""
+    """Judge whether the relay receives readouts; it tells in its heartbeat."""
     if answers.report is None or answers.report.get("joined") is False:
         return None
     age_s = answers.report.get("last_readout_age_s")

@@ -211,7 +211,7 @@ def find_kind(text: str) -> Kind:
         if plain not in named:
             close = get_close_matches(plain, named, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {_listed()}"
-            raise ConfigError(f"{wanted!r} is no kind of readout; {hint}")
+            raise ConfigError(f"{wanted!r} is not a kind of readouts; {hint}")
         kind = named[plain]
     return kind.configured(**_settings(text, rest)) if rest else kind
 
@@ -259,7 +259,7 @@ class UnknownReadout(Readout[Any]):
 
     def hits_as_text(self, clean: bool = True) -> list[str]:
         """Say that there are none, and why."""
-        return [f"not decoded: no kind of readout has the uid {self.uid()}"]
+        return [f"not decoded: the uid {self.uid()} is unknown"]
 
 
 @lru_cache(maxsize=64)

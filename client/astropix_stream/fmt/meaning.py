@@ -37,6 +37,7 @@ class Span(NamedTuple):
     end: int
     """Position after the last."""
     meaning: Meaning
+    """What they are."""
     hit: int | None = None
     """The `decoding_order` of the hit that the bytes are part of. Orphans have one if they complete a hit."""
 

@@ -81,7 +81,15 @@ class Readout(Generic[H]):
 
     @classmethod
     def from_fields(cls, data: bytes, readout_id: int, timestamp: int) -> Self:
-        """Make a readout from fields that were just read from a valid header: fast, and checks nothing."""
+        """Make a readout from fields that were just read from a valid header: fast, and checks nothing.
+
+        Parameters
+        ----------
+        data
+            What follows the header.
+        readout_id, timestamp
+            As the header says; the timestamp in ns since the Unix epoch.
+        """
         readout = cls.__new__(cls)
         readout._data = data.rstrip(cls.PADDING)
         readout._hits = None
@@ -94,6 +102,8 @@ class Readout(Generic[H]):
         cls, payload: bytes, ends: Sequence[int], readout_ids: Sequence[int], timestamps: Sequence[int]
     ) -> list[Self]:
         """Make the readouts of a payload whose headers were just read; a readout ends at each of `ends`.
+
+        `readout_ids` and `timestamps` (ns since the Unix epoch) are what the headers say.
 
         A range of ends is that of readouts of one size: these take 0.15 us each, others 0.25, and with a call
         for each it would be 0.33.

@@ -47,6 +47,11 @@ class Walk:
     starts : collection of int
         The bytes with which a hit can begin, without idle and padding.
 
+    Raises
+    ------
+    ValueError
+        A hit has fewer bytes, or no byte with which it can begin.
+
     Notes
     -----
     From the first start byte on, the data are tokens that each begin with a start byte and swallow what is no

@@ -205,7 +205,7 @@ class NatsReceiver(Receiver[R]):
     def _check_kind(self) -> None:
         misfit = fitting.misfit(self._readout_class, self.readout_uid)
         if misfit:
-            raise ConfigError(f"{self}: {misfit}; any_kind=True (--any-kind) takes them all the same")
+            raise ConfigError(f"{self}: {misfit}; any_kind=True takes them all the same")
 
     def _begin(self, began: Began) -> None:
         self._ready = True

@@ -309,7 +309,7 @@ class Accumulator:
         return moved
 
     def _open(self, source: Source, first_id: int, first_timestamp: int, arrival: Arrival) -> RunData:
-        # Which of both clocks is the one of the losses depends on the way; they differ by less than a beat.
+        # Which of both clocks is the one of the losses depends on the way; they differ by less than a second.
         tally = self.tally(min(arrival.batch.received_ns, arrival.at.ns))
         for run in self.runs:
             # A DAQ that is restarted sends from another port: what fell silent has ended.
@@ -550,7 +550,7 @@ class Accumulator:
         self.rates.add(self.reception.at.s - ago_s, lost=count)
 
     def account(self, run: RunData, since: Tally | None = None) -> Account:
-        """Return what became of the readouts of a run, or of those since some moment in it."""
+        """Return the account of a run, or of its readouts since some moment."""
         return account(since or run.since, run.until or self.tally(0))
 
     def sources(self, now: Moment) -> list[Source]:

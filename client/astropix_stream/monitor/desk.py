@@ -83,6 +83,8 @@ class Desk:
         with self._lock:
             notes = list(self._notes)[: -_SHOWN_NOTES - 1 : -1]
         return self.watcher.words(now_ns) | {
+            "setup": self.feed.setup.headline,
+            "setup_lines": self.feed.setup.lines,
             "notes": [
                 {"time": numbers.clock(note.at_ns, now_ns), "author": note.author, "text": note.text}
                 for note in notes

@@ -7,7 +7,7 @@ history waits for us; there, the receiver waits for the decoder.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -20,6 +20,7 @@ from astropix_stream.monitor.accumulate import Accumulator, Arrival, Memory, Rec
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.geometry import Geometry
 from astropix_stream.monitor.runs import RunData
+from astropix_stream.monitor.setup import Setup, setup_of
 from astropix_stream.monitor.shown import Reset, take_reset
 from astropix_stream.monitor.view import View, make_view
 from astropix_stream.receiving.receiver import Receiver
@@ -76,6 +77,8 @@ class Feed:
         receiver.gather = RECEIVE_GATHER_S
         self._stop = threading.Event()
         self._inbox = Inbox()
+        self._notes: Mapping[str, Any] = {}
+        self._setup = setup_of({})
         self._first_report: dict[str, Any] | None = None
         self._relay_id: int | None = None
         self._reception = Reception(clock.now(), receiver.ledger)
@@ -104,6 +107,14 @@ class Feed:
     def geometry(self) -> Geometry:
         """That of the kind of readouts of the present run."""
         return self._accumulator.geometry
+
+    @property
+    def setup(self) -> Setup:
+        """How the run was taken, as the relay or the file says."""
+        notes = self._receiver.notes
+        if notes is not self._notes and notes != self._notes:
+            self._notes, self._setup = notes, setup_of(notes)
+        return self._setup
 
     def view(self, choice: Choice, reset: Reset | None = None) -> View:
         """Return what a viewer sees; those who want the same share it."""

@@ -32,7 +32,7 @@ class Handler(RequestHandler):
             raise HTTPError(400, str(error)) from None
         view = self._feed.view(choice)
         if choice.run is not None and (view.run is None or view.choice.run is None):
-            raise HTTPError(404, f"there is no run {choice.run}, or no more")
+            raise HTTPError(404, f"there is no run {choice.run}, or it is no longer kept")
         return view
 
     def _query(self) -> Mapping[str, str]:

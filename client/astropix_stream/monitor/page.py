@@ -151,7 +151,7 @@ class Page:
 
 
 def _missing_runs(asked: Choice, shown: Choice) -> dict[str, str]:
-    """Return what to say at the fields of runs that there are not, or no more."""
+    """Return what to say at the fields of runs that do not exist, or are no longer kept."""
     return {
         name: f"run {getattr(asked, name)} cannot be shown here"
         for name in ("run", "compare")

@@ -23,7 +23,7 @@ _SIZE_IN = (14, 8.5)
 _DPI = 100
 
 
-#: Matplotlib as it comes: what a person set for his own plots is not for these. The backend is not asked for.
+#: Matplotlib as it comes: what a person set for other plots does not apply. The backend is not asked for.
 _SETTINGS: dict[Any, Any] = {name: value for name, value in rcParamsDefault.items() if name != "backend"}
 
 

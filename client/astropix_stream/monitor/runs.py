@@ -57,7 +57,7 @@ class Account:
 
 
 def account(since: Tally, until: Tally) -> Account:
-    """Return what became of the readouts between two moments.
+    """Return the account of the readouts between two moments.
 
     Late ones, which came after they had been counted as lost, are held.
     """

@@ -140,7 +140,7 @@ def _bind(listen: Listen) -> list[socket.socket]:
     try:
         return netutil.bind_sockets(listen.port, listen.host)
     except OSError as error:
-        raise errors.with_context(error, f"cannot listen on {listen}") from None
+        raise errors.with_context(error, f"cannot listen on {listen}", tcp=True) from None
 
 
 async def _serve(
@@ -217,7 +217,7 @@ def _routes(feed: Feed) -> list[tuple[Any, ...]]:
 
 class _StateHandler(Handler):
     def get(self) -> None:
-        self.write_json(export.state(self.view()))
+        self.write_json(export.state(self.view()) | {"setup": dict(self._feed.setup.lines)})
 
 
 class _HistogramsHandler(Handler):

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from astropix_stream import fmt, headers
-from astropix_stream.batch import NOTHING, SLOT_SIZE, Drained, Source
+from astropix_stream.batch import NOTHING, SLOT_SIZE, Drained, One, Source, drained_one
 from astropix_stream.multicast import sockets
 
 # Datagrams in one call: more than come in 2 ms at 50 000/s, so that as a rule one call empties the socket.
@@ -45,6 +45,9 @@ class Reader(Protocol):
 
     def read(self) -> Drained:
         """Return what waits."""
+
+    def read_one(self) -> One | None:
+        """Return the first datagram that waits; of one that comes alone this costs the least."""
 
 
 def open_reader(sock: socket.socket, buffer: memoryview | None = None) -> Reader:
@@ -92,19 +95,17 @@ _recvmmsg = _find_recvmmsg(ctypes.PyDLL)
 _recvmmsg_waiting = _find_recvmmsg(ctypes.CDLL)
 
 
-One = tuple[bytes, list[tuple[int, int, bytes]], Any]
-"""A datagram, what the kernel says beside, and where it came from, as `socket.recvmsg` returns them."""
-
-
-def drained_one(data: bytes, control: list[tuple[int, int, bytes]], address: Any) -> Drained:
-    """Return one datagram as a drain after which more may wait."""
-    drops = tuple(
+def _drops_of(control: Sequence[tuple[int, int, bytes]]) -> tuple[int, ...]:
+    return tuple(
         struct.unpack("I", value)[0]
         for level, kind, value in control
         if level == socket.SOL_SOCKET and kind == sockets.SO_RXQ_OVFL
     )
-    source = Source(address[0].partition("%")[0], address[1])
-    return Drained(data, (len(data),), (source,), drops, False, True)
+
+
+def _source_of(address: Any) -> Source:
+    """Return the source of an address as Python's `socket` gives it."""
+    return Source(address[0].partition("%")[0], address[1])
 
 
 class MmsgReader:
@@ -134,6 +135,8 @@ class MmsgReader:
         self._wait_s = -1.0  # that the kernel was told; less than 0: the socket does not block
         self._buffer = make_buffer() if buffer is None else buffer
         self._one_buffer = (self._buffer[:SLOT_SIZE],)
+        self._last_address: Any = None  # of one that came alone: nearly always that of the one before
+        self._last_source = Source("", 0)
         self._iovecs = bytearray(SLOTS * _IOVECS.size)
         self._name_size = _NAME_SIZES[sock.family]
         self._names = memoryview(bytearray(SLOTS * self._name_size))
@@ -201,18 +204,29 @@ class MmsgReader:
             _recvmmsg_waiting(self._socket.fileno(), self._headers_address, SLOTS, _WAITFORONE, None)
         )
 
-    def wait_one(self, timeout_s: float) -> One | None:
-        """Return the first datagram as Python reads it; if none waits, wait for it, as `wait`.
+    def read_one(self) -> One | None:
+        """Return the first datagram that waits, received as Python does it.
 
-        For a lone one that is a third cheaper than to read the answers of `wait`.
+        For a lone one that is a third cheaper than to read the answers of `read`.
         """
-        if not -_WAIT_STEP_S < timeout_s - self._wait_s < _WAIT_STEP_S:
-            self._set_wait(timeout_s)
+        return self.wait_one(None)
+
+    def wait_one(self, timeout_s: float | None) -> One | None:
+        """Return the first datagram; if none waits, wait for it, as `wait`, or with None not at all."""
+        if timeout_s is None:
+            flags = _DONTWAIT
+        else:
+            flags = 0
+            if not -_WAIT_STEP_S < timeout_s - self._wait_s < _WAIT_STEP_S:
+                self._set_wait(timeout_s)
         try:
-            size, control, _, address = self._socket.recvmsg_into(self._one_buffer, _CONTROL_SIZE)
+            size, control, _, address = self._socket.recvmsg_into(self._one_buffer, _CONTROL_SIZE, flags)
         except (BlockingIOError, InterruptedError):
             return None
-        return self._buffer[:size].tobytes(), control, address
+        if address != self._last_address:
+            self._last_address, self._last_source = address, _source_of(address)
+        drops = _drops_of(control) if control else ()
+        return self._buffer[:size].tobytes(), self._last_source, drops
 
     def _set_wait(self, timeout_s: float) -> None:
         if self._wait_s < 0:
@@ -320,6 +334,11 @@ class RecvReader:
 
     def read(self) -> Drained:
         """Return the next datagram, if one waits."""
+        one = self.read_one()
+        return NOTHING if one is None else drained_one(*one)
+
+    def read_one(self) -> One | None:
+        """Return the next datagram, if one waits."""
         try:
             if hasattr(self._socket, "recvmsg"):
                 data, control, _, address = self._socket.recvmsg(SLOT_SIZE, _CONTROL_SIZE)
@@ -327,5 +346,5 @@ class RecvReader:
                 data, address = self._socket.recvfrom(SLOT_SIZE)
                 control = []
         except (BlockingIOError, InterruptedError):
-            return NOTHING
-        return drained_one(data, control, address)
+            return None
+        return data, _source_of(address), _drops_of(control)

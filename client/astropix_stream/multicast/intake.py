@@ -6,13 +6,19 @@ Pure. The relay's core and `MulticastReceiver` take in datagrams in the same way
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 from astropix_stream import fmt, headers
-from astropix_stream.batch import SLOT_SIZE, Batch, Drained, RunStart, Source
+from astropix_stream.batch import SLOT_SIZE, Batch, Drained, One, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import StreamLedger
+
+_TOGETHER = 32  # drains of a few readouts that are told of at once
+
+_Few = tuple[bytes, int, Source, float, int]
+"""A payload, how many readouts it is, from where, and the two clocks of a `Moment`, which would cost more."""
 
 
 class Rejection(StrEnum):
@@ -88,6 +94,7 @@ class Intake:
         self._ledger = ledger
         self._drops: int | None = None  # the kernel's count, which may have begun long before us
         self._untold: list[tuple[Batch, Moment]] = []
+        self._few: list[_Few] = []  # untold, too, and later than these
         self._told: list[Told] = []
 
     def take(self, drained: Drained, now: Moment) -> list[Batch]:
@@ -103,10 +110,11 @@ class Intake:
         """
         payload, sizes, sources, drops, _, even, _ = drained
         batch = None
-        no_new_drop = drops.count(self._drops) == len(drops) if drops else self._drops == 0
-        if no_new_drop and not even:
+        self._tell_few()
+        is_quiet = self._is_quiet(drops)
+        if is_quiet and not even:
             batch = _by_columns(drained, now.ns)
-        elif no_new_drop and (ids := headers.parse_equal_ids(payload, len(sizes))) is not None:
+        elif is_quiet and (ids := headers.parse_equal_ids(payload, len(sizes))) is not None:
             timestamps = headers.EqualTimestamps(payload, len(sizes))
             ends = range(sizes[0], len(payload) + 1, sizes[0])
             batch = Batch(sources[0], now.ns, payload, ids, timestamps, ends)
@@ -115,6 +123,57 @@ class Intake:
             return self._take_each(drained, now)
         self._untold.append((batch, now))
         return [batch]
+
+    def take_one(self, one: One, s: float, ns: int) -> tuple[int, int] | None:
+        """Take in a readout that came alone, if no drop is new; to count it is left to `tell`.
+
+        With cold caches, to count a readout costs more than to receive it; and this is on the way of each, at
+        the rates that people have, so that it calls nothing.
+
+        Parameters
+        ----------
+        one
+            As a reader's `read_one` gives it.
+        s, ns
+            Both clocks at this moment.
+
+        Returns
+        -------
+        readout_id, timestamp
+            None where it is no readout, or a drop is new: then nothing is done, and `sort` is for it.
+        """
+        datagram, source, drops = one
+        size = len(datagram)
+        if size < fmt.HEADER_SIZE or not (self._is_quiet(drops) if drops else self._drops == 0):
+            return None
+        magic, readout_id, timestamp, length = fmt.HEADER.unpack_from(datagram)
+        if magic != fmt.MAGIC or length != size - fmt.HEADER_SIZE:
+            return None
+        if self._untold:
+            self._tell_untold()
+        self._few.append((datagram, 1, source, s, ns))
+        return readout_id, timestamp
+
+    def take_few(self, drained: Drained, s: float, ns: int) -> bool:
+        """Do what `take_one` does, for a few readouts at once; return whether all of them were readouts."""
+        payload, sizes, sources, drops, _, even, _ = drained
+        if not self._is_quiet(drops):
+            return False
+        if even:
+            more = [(payload, len(sizes), sources[0], s, ns)]
+            valid = headers.parse_equal_ids(payload, len(sizes)) is not None
+        else:
+            more = [(one, 1, source, s, ns) for one, source in zip(drained.datagrams(), sources, strict=True)]
+            valid = all(headers.is_readout(datagram) for datagram, *_ in more)
+        if valid:
+            if self._untold:
+                self._tell_untold()
+            self._few += more
+        return valid
+
+    def _is_quiet(self, drops: Sequence[int]) -> bool:
+        """Return whether the kernel dropped nothing since the datagram before."""
+        return drops.count(self._drops) == len(drops) if drops else self._drops == 0
 
     def replace_socket(self, dropped: int) -> None:
         """Go on with another socket, whose drop count begins at 0; tell what the old one dropped last.
@@ -125,16 +184,44 @@ class Intake:
             The kernel's count on the old socket when it was closed. What of it no datagram has told is told
             now, before all that comes from the new socket.
         """
-        self._tell_untold()
+        self._tell_all()
         if self._drops is not None:
             self._note_drops(dropped)
         self._drops = 0
 
+    @property
+    def owes(self) -> bool:
+        """Whether `tell` has anything to tell."""
+        return bool(self._few or self._untold or self._told)
+
     def tell(self) -> list[Told]:
         """Tell the ledger of all that it does not know yet; return what came since the last call."""
-        self._tell_untold()
+        self._tell_all()
         told, self._told = self._told, []
         return told
+
+    def _tell_all(self) -> None:
+        self._tell_untold()
+        self._tell_few()
+
+    def _tell_few(self) -> None:
+        """Tell the ledger of what came a few at a time, as of one drain where it goes on."""
+        few, self._few = self._few, []
+        for source, of_source in groupby(few, itemgetter(2)):
+            drains = [*of_source]
+            for at in range(0, len(drains), _TOGETHER):
+                self._tell_together(source, drains[at : at + _TOGETHER])
+
+    def _tell_together(self, source: Source, drains: Sequence[_Few]) -> None:
+        now = Moment(*drains[-1][3:])
+        payload, count = b"".join([drain[0] for drain in drains]), sum([drain[1] for drain in drains])
+        batch = Batch(source, now.ns, payload, *headers.columns_of(payload, count))
+        timestamp = batch.timestamps[-1]
+        if not self._ledger.goes_on((batch,), batch.readout_ids, timestamp, now):
+            for payload, count, _, s, ns in drains:
+                batch = Batch(source, ns, payload, *headers.columns_of(payload, count))
+                self._ledger.note(batch, Moment(s, ns))
+        self._told.append(Told(source, timestamp, now))
 
     def _tell_untold(self) -> None:
         """Tell the ledger of quiet drains: as one, as long as each goes on where the one before ended."""

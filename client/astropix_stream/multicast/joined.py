@@ -5,7 +5,6 @@ The relay's inlet and `sock.MulticastReceiver` look after theirs with it, about 
 
 import errno
 import logging
-import os
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -14,10 +13,11 @@ from dataclasses import dataclass, replace
 
 from astropix_stream import addresses, errors
 from astropix_stream.batch import Source
-from astropix_stream.multicast import interfaces, memberships, rejoining, sockets
+from astropix_stream.multicast import memberships, rejoining, sockets
 from astropix_stream.multicast.datagrams import Reader, open_reader
 from astropix_stream.multicast.interfaces import Interface
 from astropix_stream.multicast.rejoining import Cause
+from astropix_stream.multicast.survey import Survey
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class JoinedSocket:
         self._trouble: str | None = None
         self._heard_s = 0.0
         self._silence_told = False
-        self._namespace = _namespace()
+        self._namespace = Survey().namespace
 
     @property
     def is_joined(self) -> bool:
@@ -138,19 +138,23 @@ class JoinedSocket:
         """The interface that the group is joined on, or was last."""
         return self._joined_on or Interface()
 
-    def look(self, now_s: float) -> None:
-        """Join if that is still to do, and again if the membership is gone, or may be; never raises."""
-        if self._namespace != _namespace():
+    def look(self, now_s: float, survey: Survey | None = None) -> None:
+        """Join if that is still to do, and again if the membership is gone, or may be; never raises.
+
+        Who looks after several sockets gives each the same `survey` of this moment.
+        """
+        survey = survey or Survey()
+        if self._namespace != survey.namespace:
             return  # this thread has entered another network; what it sees there is not of this socket
-        if not _can_look():
+        if not survey.can_look:
             return
         try:
-            self.join(now_s)
+            self.join(now_s, survey)
         except OSError as error:
-            if _can_look():
+            if Survey().can_look:
                 self.note_trouble(error)
 
-    def join(self, now_s: float) -> None:
+    def join(self, now_s: float, survey: Survey | None = None) -> None:
         """Do what `look` does; for the first time, to be told why not.
 
         Raises
@@ -162,10 +166,11 @@ class JoinedSocket:
         """
         if self.heard:
             self.heard, self._heard_s, self._silence_told = False, now_s, False
-        interface = self._find_interface()
-        has_link = interfaces.has_link(interface)
-        cause = self._why_rejoin(interface, now_s) if self._is_member else None
-        if self._has_joined and (cause or not has_link) and not _can_look():
+        survey = survey or Survey()
+        interface = self._find_interface(survey)
+        has_link = survey.has_link(interface)
+        cause = self._why_rejoin(interface, now_s, survey) if self._is_member else None
+        if self._has_joined and (cause or not has_link) and not Survey().can_look:
             return
         self._note_link(interface, has_link)
         if cause or not self._is_member:
@@ -204,11 +209,11 @@ class JoinedSocket:
             self._trouble = trouble
             _log.warning("%snot joined to %s: %s", self._who, self.wanted, trouble)
 
-    def _find_interface(self) -> Interface:
+    def _find_interface(self, survey: Survey) -> Interface:
         """Return the interface to join on, with the name and index that it has now."""
         wanted = self.wanted
         try:
-            return interfaces.find_to_join(wanted.interface, wanted.group, wanted.port)
+            return survey.find_to_join(wanted.interface, wanted.group, wanted.port)
         except OSError:
             followed = self._find_renamed()
             if followed is None:
@@ -233,10 +238,10 @@ class JoinedSocket:
         elif self._has_link and not had_link:
             _log.info("%sthe link of %s is up", self._who, interface)
 
-    def _why_rejoin(self, interface: Interface, now_s: float) -> Cause | None:
+    def _why_rejoin(self, interface: Interface, now_s: float, survey: Survey) -> Cause | None:
         group, listed = self.wanted.group, None
         if self.wanted.is_group and interface.index:
-            listed = memberships.is_member(group, interface.index)
+            listed = survey.is_member(group, interface.index)
         limit_s = self.wanted.silence_s if self.wanted.is_group else 0.0
         return rejoining.why_rejoin(
             self._joined_on, interface, listed=listed, silent_s=now_s - self._heard_s, limit_s=limit_s
@@ -297,24 +302,3 @@ def _holds_datagrams(sock: socket.socket) -> bool:
     except OSError as error:
         return error.errno == errno.EMSGSIZE  # Windows, of a datagram that is larger
     return True
-
-
-def _can_look() -> bool:
-    """Return whether a descriptor is free.
-
-    Every look at interfaces takes one. Without one the kernel's answers read as *no such interface*, which
-    must not make us leave a group that is joined.
-    """
-    try:
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
-    except OSError:
-        return False
-    return True
-
-
-def _namespace() -> int | None:
-    """Return the number of this thread's network namespace; None where there are none."""
-    try:
-        return os.stat("/proc/thread-self/ns/net").st_ino
-    except OSError:
-        return None

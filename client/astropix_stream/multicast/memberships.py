@@ -4,7 +4,6 @@ Each question has a pure half that parses, and a thin one that reads. All answer
 does not tell, so that a receiver never depends on them.
 """
 
-import re
 import socket
 import sys
 
@@ -40,17 +39,16 @@ def is_member(group: str, index: int) -> bool | None:
 def memberships(group: str) -> set[int] | None:
     """Return the indexes of the interfaces on which anyone has joined `group`."""
     group = addresses.canonical(group)
-    if ":" in group:
-        text = read_proc_net("igmp6")
-        return None if text is None else {index for index, joined in parse_igmp6(text) if joined == group}
-    text = read_proc_net("igmp")
-    return None if text is None else find_igmp(text, group)
+    everything = all_memberships(6 if ":" in group else 4)
+    return None if everything is None else {index for index, joined in everything if joined == group}
 
 
-def find_igmp(text: str, group: str) -> set[int]:
-    """Find the interfaces with a group in /proc/net/igmp: each stream of a relay asks each second."""
-    word = f"\t{int.from_bytes(socket.inet_aton(group), sys.byteorder):08X} "
-    return {int(part.split(None, 1)[0]) for part in re.split(r"\n(?=\d)", text)[1:] if word in part}
+def all_memberships(version: int) -> set[tuple[int, str]] | None:
+    """Return the groups that anyone has joined, each with the index of the interface, by IP version."""
+    text = read_proc_net("igmp6" if version == 6 else "igmp")
+    if text is None:
+        return None
+    return parse_igmp6(text) if version == 6 else parse_igmp(text)
 
 
 def parse_igmp(text: str) -> set[tuple[int, str]]:

@@ -81,7 +81,7 @@ class _Awaited:
                 self._older.popleft()
 
     def take(self, key: int) -> int | None:
-        """Return the place of the first such readout, which is awaited no more; None if there is none."""
+        """Return the place of the first such readout, and stop waiting for it; None if there is none."""
         for chunk, last in self._older:
             place = _take_out(chunk, key, last)
             if place is not None:
@@ -95,7 +95,7 @@ class _Awaited:
         return places.pop(0)
 
     def forget(self, until: int) -> None:
-        """Await what arrived before number `until` no more."""
+        """Stop waiting for what arrived before number `until`."""
         while self._older and self._older[0][1] < until:
             self._older.popleft()
         while self._newest:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from astropix_stream import clock
@@ -77,6 +77,11 @@ class MergedReceiver(Receiver[R]):
         return next((receiver.stream for receiver in self.receivers if receiver.stream is not None), None)
 
     @property
+    def notes(self) -> Mapping[str, Any]:
+        """What is said of the setup, by the first source that says anything."""
+        return next((receiver.notes for receiver in self.receivers if receiver.notes), {})
+
+    @property
     def stride(self) -> int:
         """The DAQ multicasts one readout in so many: as given, or as a relay on one of the paths says."""
         return self._told_stride or max(receiver.stride for receiver in self.receivers)
@@ -95,6 +100,14 @@ class MergedReceiver(Receiver[R]):
     def ready(self) -> bool:
         """Whether at least one path works."""
         return any(receiver.ready for receiver in self.receivers)
+
+    @property
+    def trouble(self) -> str:
+        """Why readouts can arrive on no path; empty if they can on one."""
+        troubles = {str(receiver): receiver.trouble for receiver in self.receivers}
+        if not all(troubles.values()):
+            return ""
+        return "; ".join(f"{path}: {trouble}" for path, trouble in troubles.items())
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until at least one path works; readouts that arrive meanwhile are kept for `receive`.

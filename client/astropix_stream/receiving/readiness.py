@@ -57,7 +57,7 @@ class Readiness:
         self._epoll.register(fd, select.EPOLLIN)
 
     def forget(self, fd: int) -> None:
-        """Watch a descriptor no more; call this before it is closed."""
+        """Stop watching a descriptor; call this before it is closed."""
         self._epoll.unregister(fd)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import select
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -60,6 +60,18 @@ class Receiver(ABC, Generic[R]):
     """Hands out readouts one by one from the batches that a subclass receives.
 
     One thread owns a receiver.
+
+    Parameters
+    ----------
+    readout_class
+        Class of the readouts to return, with ``from_bytes(bytes)``.
+    timeout
+        Seconds that `receive` and iteration wait for a readout; None waits without limit.
+
+    Raises
+    ------
+    TypeError
+        The class has no ``from_bytes``.
     """
 
     def __init__(self, readout_class: type[R], *, timeout: float | None = None) -> None:
@@ -68,7 +80,7 @@ class Receiver(ABC, Generic[R]):
             raise TypeError(f"a readout class has from_bytes(); {readout_class!r} has not")
         self._readout_class = readout_class
         self._from_bytes: Callable[[bytes], R] = from_bytes
-        self._from_payload = _fast_way(readout_class)
+        self._from_fields, self._from_payload = _fast_ways(readout_class)
         self._batches: deque[Batch] = deque()
         self._decoded: list[R] = []
         self._readouts = iter(self._decoded)  # those of them that are to be handed out
@@ -100,6 +112,11 @@ class Receiver(ABC, Generic[R]):
         """Whether the way to the readouts works, as far as is known."""
         return True
 
+    @property
+    def trouble(self) -> str:
+        """Why readouts cannot arrive, as far as is known; empty if they can, or could if any were sent."""
+        return ""
+
     @abstractmethod
     def address(self) -> Any:
         """Return where the readouts come from: (group, port), an endpoint, or a tuple of several of these."""
@@ -121,6 +138,11 @@ class Receiver(ABC, Generic[R]):
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until the way to the readouts works; where nothing tells of that, as here, return at once."""
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What is said of the setup, by names, for people: by a relay's operator, or at the top of a file."""
+        return {}
 
     @property
     def readout_uid(self) -> int | None:
@@ -166,10 +188,6 @@ class Receiver(ABC, Generic[R]):
         """Return readouts on the shortest way, if this receiver has one; nothing if all is to be done."""
         return []
 
-    def _is_plain(self) -> bool:
-        """Whether readouts are wanted one by one, with nothing told of them beside."""
-        return self.on_run is None and self._readiness is None and not self._batches
-
     def _settle(self) -> None:
         """Count what `_take_few` has left to be counted later."""
 
@@ -204,16 +222,25 @@ class Receiver(ABC, Generic[R]):
         """
         readout = next(self._readouts, _NONE)
         if readout is _NONE:
-            deadline = self._deadline(timeout)
-            while not self._left():
-                few = self._take_few(deadline) if max_size == MAX_SIZE and self._is_plain() else []
-                self._decoded = few or self._decode(self._next_batch(deadline), max_size)
-                self._readouts = iter(self._decoded)
-                if not self._decoded and not self._batches and _has_passed(deadline):
-                    raise self._timeout()  # all that came was refused: that must not go on without end
-            readout = next(self._readouts)
+            return self._receive_next(max_size, self._deadline(timeout))
         self._tell_readiness()
         return readout
+
+    def _receive_next(self, max_size: int, deadline: float | None) -> R:
+        """Return the next readout, where none is left that was decoded before."""
+        while True:
+            few: list[R] = []
+            if self.on_run is None and self._readiness is None and not self._batches and max_size == MAX_SIZE:
+                few = self._take_few(deadline)  # wanted one by one, with nothing told of them beside
+                if len(few) == 1:
+                    return few[0]
+            self._decoded = few or self._decode(self._next_batch(deadline), max_size)
+            self._readouts = iter(self._decoded)
+            for readout in self._readouts:
+                self._tell_readiness()
+                return readout
+            if not self._batches and _has_passed(deadline):
+                raise self._timeout()  # all that came was refused: that must not go on without end
 
     def receive_batch(self, timeout: float | None = _OWN) -> Batch:
         """Return the next readouts of one source as bytes and columns, to record them or decode many at once.
@@ -276,7 +303,7 @@ class Receiver(ABC, Generic[R]):
         """Iterate over readouts, until the receiver's own timeout passes without one or it is closed."""
         while not self._closed:
             try:
-                yield self.receive()
+                yield self.receive() if self._left() else self._receive_next(MAX_SIZE, self._deadline(_OWN))
             except ReceiveTimeout:
                 return
             if self._readiness is None:
@@ -484,18 +511,18 @@ class Receiver(ABC, Generic[R]):
         self.undecodable += 1
 
 
-def _fast_way(readout_class: type[Any]) -> Callable[..., list[Any]] | None:
-    """Return what makes many readouts of a class at once, if it does the same as its from_bytes.
+def _fast_ways(readout_class: type[Any]) -> tuple[Callable[..., Any] | None, Callable[..., list[Any]] | None]:
+    """Return what makes one readout of a class, or many at once, if it does the same as its from_bytes.
 
-    The headers are checked already: from_payload skips that, half of the time of from_bytes. A class with a
+    The headers are checked already: these skip that, half of the time of from_bytes. A class with a
     from_bytes of its own may do more in it.
     """
     if not issubclass(readout_class, fmt.Readout):
-        return None
+        return None, None
     ways = ("from_bytes", "from_fields")
     if any(getattr(readout_class, way).__func__ is not getattr(fmt.Readout, way).__func__ for way in ways):
-        return None
-    return readout_class.from_payload
+        return None, None
+    return readout_class.from_fields, readout_class.from_payload
 
 
 def _has_passed(deadline: float | None) -> bool:

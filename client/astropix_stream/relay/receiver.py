@@ -5,13 +5,13 @@ import itertools
 import logging
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
-from astropix_stream import clock, fitting, keys, zeromq
+from astropix_stream import clock, fitting, headers, keys, zeromq
 from astropix_stream.batch import Batch, Position
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-ABSENT_AFTER_S = 3.0  # without a message, where a beat is due each second: it is told
+ABSENT_AFTER_S = 3.0  # without a message, where a heartbeat is due each second: it is told
 LOST_AFTER_S = 5.0  # the same: the connection is given up
 _FIRST_LOOK_S = 0.1  # longest wait until the relay was heard: a refusal is to be told soon
 _FEW_FOR_S = 1.0  # between looks at all else, while readouts come one by one
@@ -179,7 +179,7 @@ class RelayReceiver(Receiver[R]):
 
     @property
     def ready(self) -> bool:
-        """Whether the subscription has worked: a beat or a data message came."""
+        """Whether the subscription has worked: a heartbeat or a data message came."""
         return self._subscription.ready
 
     @property
@@ -188,8 +188,13 @@ class RelayReceiver(Receiver[R]):
         return self._connected and not self._absent
 
     @property
+    def trouble(self) -> str:
+        """Why readouts cannot arrive, as far as is known; empty while the relay is heard on the stream."""
+        return "" if self.ready and self.connected else self._trouble()
+
+    @property
     def report(self) -> dict[str, Any] | None:
-        """The relay's latest word on the stream: the JSON of its beat (docs/protocol.md); None before it."""
+        """What the relay last said of the stream: the JSON of its heartbeat (docs/protocol.md), or None."""
         return self._subscription.report
 
     @property
@@ -197,6 +202,12 @@ class RelayReceiver(Receiver[R]):
         """The kind of the stream's readouts; None until the relay has told it."""
         hello = self._subscription.hello
         return None if hello is None else hello.streams.get(self._subscription.stream or "")
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What the relay's operator says of the stream's setup, by names; a text alone has the name ''."""
+        hello = self._subscription.hello
+        return {} if hello is None else hello.notes.get(self._subscription.stream or "", {})
 
     @property
     def position(self) -> Position | None:
@@ -226,7 +237,7 @@ class RelayReceiver(Receiver[R]):
         return self._subscription.ledger()
 
     def wait_ready(self, timeout: float | None = None) -> None:
-        """Wait until the subscription works: until the first beat or data message.
+        """Wait until the subscription works: until the first heartbeat or data message.
 
         Readouts that arrive meanwhile are kept for `receive`.
 
@@ -387,30 +398,35 @@ class RelayReceiver(Receiver[R]):
         if busy or wait_s < _MIN_WAIT_S or not self._connected or self._misfit or self._closed:
             return []
         try:
-            frames = self._receive_next(math.ceil(wait_s * 1000))
+            frames = self._receive_message(math.ceil(wait_s * 1000))
         except zmq.Again:
             return []
-        now = clock.now()
-        datagrams = self._subscription.take_few(frames, now)
-        if not datagrams:
+        s = time.monotonic()
+        count = self._subscription.take_few(frames, s, time.time_ns())
+        if not count:
             self._first = frames
             return []
         self._drained = False
-        self._heard_s = now.s
-        self._gathering.note(now.s, 1)
-        return self._make(datagrams)
+        self._heard_s = s
+        self._gathering.note(s, 1)
+        if count == 1:
+            return self._make(frames[2:])
+        ids, timestamps, ends = headers.columns_of(frames[2], count)
+        if self._from_payload is not None:
+            return self._from_payload(frames[2], ends, ids, timestamps)
+        return self._make(frames[2][begin:end] for begin, end in itertools.pairwise((0, *ends)))
 
-    def _receive_next(self, timeout_ms: int) -> list[bytes]:
+    def _receive_message(self, timeout_ms: int) -> list[bytes]:
         """Return the next message, in one call: to poll first costs as much again."""
         if timeout_ms != self._receive_timeout_ms:
             self._receive_timeout_ms = timeout_ms
             self._socket.setsockopt(zmq.RCVTIMEO, timeout_ms)
-        return self._socket.recv_multipart()
+        return zeromq.receive(self._socket)
 
     def _settle(self) -> None:
         """Count what `_take_few` has handed out."""
-        for batch, now in self._subscription.settle():
-            self._tracker.received(batch.source, batch.timestamps[-1], now)
+        for source, timestamp, now in self._subscription.settle():
+            self._tracker.received(source, timestamp, now)
         if self._heard_s:
             self._note_heard(self._heard_s)
             self._heard_s = 0.0
@@ -445,7 +461,7 @@ class RelayReceiver(Receiver[R]):
         batches: list[Batch] = []
         while len(batches) < most:
             try:
-                frames = self._first or self._socket.recv_multipart(zmq.NOBLOCK)
+                frames = self._first or zeromq.receive(self._socket, zmq.NOBLOCK)
             except zmq.Again:
                 break
             self._first = None
@@ -458,7 +474,7 @@ class RelayReceiver(Receiver[R]):
             batches += taken
         if batches:
             self._drained = False
-        self._gathering.note(now.s, count if len(batches) < _MANY else 0)
+        self._gathering.note(now.s, count, more=len(batches) >= _MANY)
         return batches
 
     def _take_history(self, now: Moment) -> list[Batch]:
@@ -513,13 +529,12 @@ class RelayReceiver(Receiver[R]):
             self._go()
         while True:
             try:
-                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+                kind, value, endpoint = zeromq.parse_event(self._monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 break
-            kind, value = int(event["event"]), int(event["value"])
             succeeded = kind == zmq.EVENT_HANDSHAKE_SUCCEEDED
             # Of a connection given up for another one, the end is told, too.
-            of_this_one = event["endpoint"].decode(errors="replace") == self._connected_to
+            of_this_one = endpoint == self._connected_to
             if kind != zmq.EVENT_CLOSED and (succeeded or self._way.is_last or not of_this_one):
                 self._handshakes.note(_handshake(kind, value), value, now_s)
             if not succeeded and of_this_one and self._way.failed(now_s):

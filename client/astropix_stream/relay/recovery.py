@@ -23,7 +23,7 @@ class Window:
     """The newest live messages, while they wait behind a gap.
 
     What is pushed out by newer ones only makes the gap longer: history has it too. So the live stream is read
-    all the time, with its beats, and the relay's queue for us stays short.
+    all the time, with its heartbeats, and the relay's queue for us stays short.
     """
 
     def __init__(self, max_bytes: int = HELD_BYTES) -> None:
@@ -47,7 +47,7 @@ class Window:
             self.take()
 
     def take(self) -> tuple[int, Batch]:
-        """Return the oldest message, which is held no more."""
+        """Take out the oldest message, and return it."""
         sequence, batch = self._messages.popleft()
         self._bytes -= _cost(batch)
         return sequence, batch
@@ -132,7 +132,7 @@ class Inquiry:
         return True
 
     def stop(self) -> None:
-        """Ask no more for the present gap."""
+        """Stop asking for the present gap."""
         self._asked = self._backlog = None
 
     def begin_anew(self) -> None:

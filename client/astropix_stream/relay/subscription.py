@@ -1,15 +1,16 @@
 """Follow one stream of a relay: messages in, batches out, and the account of what did not come.
 
 Pure: `relay.RelayReceiver` owns the sockets and the clock. The relay numbers the readouts that it publishes,
-so that a jump in the numbers is a loss between relay and here, also at the tail, where the next beat shows
-it. History is asked for what is missing, and what follows is held meanwhile; what history has not is counted.
-What was lost before the relay is in the beats.
+so that a jump in the numbers is a loss between relay and here; the next heartbeat shows the loss of the last
+ones. History is asked for what is missing, and what follows is held meanwhile; what history lacks is counted.
+What was lost before the relay is in the heartbeats.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
-from astropix_stream import wire
+from astropix_stream import headers, wire
 from astropix_stream.batch import Batch, Position, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.hops import HopLosses, parse_hops
@@ -23,7 +24,11 @@ from astropix_stream.relay.recovery import TIMEOUT_S, Inquiry, Window
 Start = Literal["live", "oldest"] | int | Position
 
 _FEW = 8  # readouts in a message that is counted later
-_HEARD_S = 2.0  # a beat is due each second
+_TOGETHER = 32  # such messages are counted at once
+_HEARD_S = 2.0  # a heartbeat is due each second
+
+_Few = tuple[bytes, bytes, int, float, int]
+"""A message that is counted later: header, payload, how many readouts, and both clocks when it was taken."""
 
 
 class Subscription:
@@ -69,13 +74,14 @@ class Subscription:
         if start not in ("live", "oldest") and not isinstance(start, Position) and not _is_count(start):
             raise ConfigError(f"start is 'live', 'oldest' or a number of readouts, not {start!r}")
         self.stream = stream
+        self._data_topic = b"" if stream is None else wire.data_topic(stream)
         self.hello: wire.Hello | None = None
         self.report: dict[str, Any] | None = None
-        """The relay's latest word on the stream: the JSON of its beat."""
+        """The relay's latest word on the stream: the JSON of its heartbeat."""
         self.reported: Position | None = None
         """The number that was next to be given when it said so."""
         self.ready = False
-        """A beat or a data message has come: the subscription works."""
+        """A heartbeat or a data message has come: the subscription works."""
         self.malformed = 0
         """Messages that do not follow the protocol; ignored."""
         self.restarts = 0
@@ -85,7 +91,7 @@ class Subscription:
         self._start = start
         self._relay_id: int | None = None
         self._expected = 0  # the sequence to be delivered next
-        self._seen = 0  # all before it was published, as data or beats tell
+        self._seen = 0  # all before it was published, as data or heartbeats tell
         self._joined_at = 0  # readouts published before the first one that is ours
         self._live_from = 0  # what history does not have of those before it was never ours either
         self._inquiry = Inquiry(enabled=recover, timeout_s=recover_timeout)
@@ -102,7 +108,7 @@ class Subscription:
         self._last_ns = 0
         self._resumed: dict[Source, int] = {}  # after a restart: the last readout_id of each source before it
         self._missed = 0  # given up since the last delivery
-        self._unsettled: list[tuple[bytes, bytes, Moment]] = []  # taken by `take_few`, and not counted yet
+        self._unsettled: list[_Few] = []  # taken by `take_few`, and not counted yet
 
     @property
     def stride(self) -> int:
@@ -159,6 +165,7 @@ class Subscription:
                 names = ", ".join(sorted(hello.streams))
                 raise ConfigError(f"the relay has several streams, name one: {names}")
             self.stream = next(iter(hello.streams))
+            self._data_topic = wire.data_topic(self.stream)
         self._take_stride(hello.strides.get(self.stream))
 
     def _take_stride(self, stride: int | None) -> None:
@@ -193,41 +200,52 @@ class Subscription:
         self._window.add(header.sequence, batch)
         return batches + self._settle(now)
 
-    def take_few(self, frames: Sequence[bytes], now: Moment) -> list[bytes]:
-        """Take in a message if it is a few readouts, live, and just those that come next; return them.
+    def take_few(self, frames: Sequence[bytes], s: float, ns: int) -> int:
+        """Take in a message if it is a few readouts, live, and just those that come next; return how many.
 
-        To count them is left to `settle`: with cold caches that costs more than to take them in. For all
-        other messages, nothing is done and nothing returned: `take` is for these.
+        To count them is left to `settle`: with cold caches that costs more than to take them in, and this is
+        on the way of each at the rates that people have. For all other messages nothing is done, and 0 is
+        returned: `take` is for these. `s` and `ns` are the two clocks at this moment.
         """
-        if len(frames) != 3 or self._window or self._resumed or self.stream is None:
-            return []
-        topic, header, payload = frames
-        if topic != wire.data_topic(self.stream):
-            return []
+        if len(frames) != 3 or frames[0] != self._data_topic or self._window or self._resumed:
+            return 0
+        _, header, payload = frames
         try:
             flags, count, relay_id, sequence = wire.parse_numbers(header)
-            if flags or count > _FEW or relay_id != self._relay_id or sequence != self._expected:
-                return []
-            datagrams = wire.walk_few(payload, count)
+            if flags or not 0 < count <= _FEW or relay_id != self._relay_id or sequence != self._expected:
+                return 0
+            if count > 1 or not headers.is_readout(payload):
+                wire.walk_payload(payload, count)
         except WireError:
-            return []
+            return 0
         self._expected += count
         self._seen = max(self._seen, self._expected)
         self._missed = 0
-        self._heard_s, self._last_ns = now
-        self._unsettled.append((header, payload, now))
-        return datagrams
+        self._heard_s, self._last_ns = s, ns
+        self._unsettled.append((header, payload, count, s, ns))
+        return count
 
-    def settle(self) -> list[tuple[Batch, Moment]]:
-        """Count what `take_few` has returned; return it, and when it was taken."""
+    def settle(self) -> list[tuple[Source, int, Moment]]:
+        """Count what `take_few` has returned; return sources, how new their last readouts were, and when."""
         unsettled, self._unsettled = self._unsettled, []
-        settled = []
-        for data, payload, now in unsettled:
-            header = wire.parse_message_header(data)
-            batch = _batch(header, payload)
-            self._readouts.note(batch, Moment(header.received_ns / 1e9, now.ns))
-            settled.append((batch, now))
-        return settled
+        return [
+            self._count(messages[at : at + _TOGETHER])
+            for messages in _by_source(unsettled)
+            for at in range(0, len(messages), _TOGETHER)
+        ]
+
+    def _count(self, messages: Sequence[_Few]) -> tuple[Source, int, Moment]:
+        """Count messages of one source as one, if that goes on where the last ended; else each by itself."""
+        data, _, _, s, ns = messages[-1]
+        last = wire.parse_message_header(data)
+        payload, count = b"".join([one[1] for one in messages]), sum([one[2] for one in messages])
+        batch = Batch(last.source, last.received_ns, payload, *headers.columns_of(payload, count))
+        ids, timestamp = batch.readout_ids, batch.timestamps[-1]
+        if not self._readouts.goes_on((batch,), ids, timestamp, Moment(last.received_ns / 1e9, ns)):
+            for data, payload, _, _, then_ns in messages:
+                header = wire.parse_message_header(data)
+                self._readouts.note(_batch(header, payload), Moment(header.received_ns / 1e9, then_ns))
+        return last.source, timestamp, Moment(s, ns)
 
     def request(self, now: Moment) -> bytes | None:
         """Return what to ask of the relay's history now, in a single frame; None for nothing."""
@@ -444,6 +462,12 @@ class Subscription:
                 known = periods.get(Place.BETWEEN_RELAYS)
                 periods[Place.BETWEEN_RELAYS] = known | period if known else period
         return hops, periods
+
+
+def _by_source(messages: Sequence[_Few]) -> Iterator[Sequence[_Few]]:
+    """Yield messages that follow each other from one source, together."""
+    for _, together in groupby(messages, lambda message: message[0][wire.SOURCE_BYTES]):
+        yield [*together]
 
 
 def _remarks(report: dict[str, Any] | None) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ class Way:
             self._candidates.worked(now_s)
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         if self._lookup is not None:
             self._lookup.close()
             self._lookup = None

@@ -103,7 +103,7 @@ class Archive:
 
     @property
     def port(self) -> int | None:
-        """The TCP port in use, as beats and hellos tell it; None for an endpoint that is not TCP."""
+        """The TCP port in use, as heartbeats and hellos tell it; None for an endpoint that is not TCP."""
         endpoint = self.endpoint
         return int(endpoint.rpartition(":")[2]) if endpoint.startswith("tcp://") else None
 

@@ -58,7 +58,7 @@ class Handover:
         self._kept.add(label)
 
     def forget(self, name: str, *made_of: object) -> None:
-        """Keep a socket no more."""
+        """Stop keeping a socket."""
         label = _label(name, made_of)
         systemd.remove_fds(label)
         self._kept.discard(label)

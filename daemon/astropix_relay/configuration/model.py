@@ -1,9 +1,9 @@
 """What a relay's configuration holds: sections, keys, defaults and their bounds. Pure."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from astropix_daemon.addresses import (
     Address,
@@ -20,7 +20,7 @@ from astropix_stream.addresses import canonical, check_address, is_multicast, jo
 from astropix_stream.checking.quantities import Duration, Size, show
 from astropix_stream.errors import ConfigError
 from astropix_stream.url import parse_url
-from astropix_stream.wire import check_stream_name
+from astropix_stream.wire import MAX_NOTES, MAX_NOTES_SIZE, check_stream_name
 
 MiB = 1 << 20
 MAX_UPSTREAMS = 8  # each has a thread of ZeroMQ's own
@@ -77,6 +77,36 @@ def _check_upstreams(urls: tuple[str, ...]) -> tuple[str, ...]:
 UpstreamUrl = Annotated[str, AfterValidator(_check_upstream)]
 
 
+def _read_notes(value: Any) -> dict[str, str]:
+    """Read a text, or a mapping of names to texts and numbers."""
+    if isinstance(value, str):
+        value = {"": value} if value.strip() else {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{show(value)} is neither text nor names with texts, such as threshold: 200 mV")
+    for name, text in value.items():
+        if not isinstance(name, str) or not isinstance(text, str | int | float):
+            raise ValueError(f"{show(name)}: {show(text)} is not a name with a text")
+    notes = {name: str(text).lower() if isinstance(text, bool) else str(text) for name, text in value.items()}
+    size = sum(len(name) + len(text) for name, text in notes.items())
+    if len(notes) > MAX_NOTES or size > MAX_NOTES_SIZE:
+        raise ValueError(f"too long: at most {MAX_NOTES} names, and {MAX_NOTES_SIZE} characters in all")
+    return notes
+
+
+Notes = Annotated[
+    dict[str, str],
+    BeforeValidator(_read_notes),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+            ]
+        }
+    ),
+]
+
+
 class StreamConfig(_Section):
     """One multicast group, or the stream of other relays, relayed under a name of its own."""
 
@@ -96,6 +126,8 @@ class StreamConfig(_Section):
     """Kind of the readouts, told to subscribers; 4000 is AstroPix 4."""
     stride: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 1
     """The DAQ multicasts one readout in so many; the others are not counted as lost."""
+    notes: Notes = {}
+    """What the setup is, told to subscribers: a text, or texts by names. Monitors show it."""
     silence: Annotated[float, Duration("1s", "24h", or_zero=True)] = 120.0
     """After so long without a datagram, leave the group and join again; 0: never."""
     receive_buffer: Annotated[int, Size("128KiB", "1GiB")] = 8 * MiB

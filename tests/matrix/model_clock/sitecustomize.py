@@ -28,10 +28,10 @@ if "APX_WATCHDOG" in os.environ:
     # waited for a processor: the kernel tells it, and this machine has others to serve.
     import sys
 
-    from astropix_relay import metrics
+    from astropix_relay import samples
 
     _limit_s = float(os.environ["APX_WATCHDOG"])
-    _begin = metrics.Turns.__init__
+    _begin = samples.Turns.__init__
 
     def _watched(turns):
         _begin(turns)
@@ -51,4 +51,4 @@ if "APX_WATCHDOG" in os.environ:
 
         turns.note = watch
 
-    setattr(metrics.Turns, "__init__", _watched)  # noqa: B010
+    setattr(samples.Turns, "__init__", _watched)  # noqa: B010

@@ -13,7 +13,7 @@ from astropix_stream.doctor.verdict import Mark, Verdict, fine, unknown
 
 MISTAKES = [
     (["doctor", "239.1.1.1:5007"], "a source begins with udp://, tcp:// or nats://"),
-    (["doctor", "udp://239.1.1.1:70000"], "port out of range"),
+    (["doctor", "udp://239.1.1.1:70000"], "port must be from 1 to 65535, not '70000'"),
     (["doctor", "udp://239.1.1.1:5007?interfce=eth0"], "did you mean 'interface'?"),
     (["doctor", "udp://239.1.1.1:5007?interface=eth77"], "no interface is called 'eth77'; there are: "),
     (["doctor", "udp://239.1.1.1:5007?interface=192.0.2.77"], "no interface has the address 192.0.2.77"),
@@ -25,7 +25,7 @@ MISTAKES = [
     (["doctor", "tcp://relay:5556?server_key=x"], "server_key and key_file belong together"),
     (["top"], "Missing argument 'URL"),
     (["top", "udp://239.1.1.1"], "a source is udp://HOST:PORT"),
-    (["top", "udp://239.1.1.1:5007", "udp://239.1.1.1:70000"], "port out of range"),
+    (["top", "udp://239.1.1.1:5007", "udp://239.1.1.1:70000"], "port must be from 1 to 65535, not '70000'"),
     (["top", "udp://239.1.1.1:5007?interface=eth77"], "no interface is called 'eth77'"),
     (["top", "tcp://relay:5556?stream=A"], "'A' cannot be a stream's name"),
     (["top", "udp://239.1.1.1:5007", "--seconds", "-1"], "'-1' is not a number above 0"),
@@ -48,7 +48,7 @@ def found(monkeypatch):
     """What the examination of a group finds."""
     verdicts = [fine("interface", "eth0 is up"), unknown("firewall", "not readable", needs_root=True)]
     monkeypatch.setattr(examination, "examine_environment", list)
-    monkeypatch.setattr(examination, "examine_group", lambda source, listen_s: verdicts)
+    monkeypatch.setattr(examination, "examine_group", lambda source, listen_s, kind: verdicts)
     monkeypatch.setattr(host, "is_root", lambda: False)
     return verdicts
 

@@ -521,7 +521,7 @@ def test_the_readme_shows_the_line_that_is_printed():
 
 
 def test_a_ledger_of_nothing():
-    assert str(Ledger()) == "nothing lost of 0"
+    assert str(Ledger()) == "no readouts"
     assert Ledger().live_fraction == 1.0
     assert str(Ledger(delivered=7)) == "nothing lost of 7"
 

@@ -178,7 +178,7 @@ BROKEN = {
     ),
     "port left out": (
         "streams:\n  - port:\n",
-        ["2:10: streams[0].port: nothing is not a whole number (written without quotes)"],
+        ["2:10: streams[0].port: null is not a whole number (written without quotes)"],
     ),
     "port is true": (
         "streams:\n  - port: true\n",
@@ -873,3 +873,38 @@ def test_shipped_file_with_any_edits(edits):
     for at, length, put in edits:
         text = text[:at] + put + text[at + length :]
     assert_config_or_mistakes(text)
+
+
+@pytest.mark.parametrize(
+    ("written", "notes"),
+    [
+        ("'cosmics, no beam'", {"": "cosmics, no beam"}),
+        ("''", {}),
+        ("{threshold: 200 mV, injection: false, vinj: 250, gain: 1.5}",
+         {"threshold": "200 mV", "injection": "false", "vinj": "250", "gain": "1.5"}),
+    ],
+)  # fmt: skip
+def test_notes_on_the_setup(written, notes):
+    config = load_config(f"streams: [{{notes: {written}}}]")
+    assert config.streams[0].notes == notes
+    dumped = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert load_config(json.dumps(dumped)) == config
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("7", "7 is neither text nor names with texts, such as threshold: 200 mV"),
+        ("[a]", "a list is neither text nor names with texts"),
+        ("{a: [1]}", "'a': a list is not a name with a text"),
+        ("{a: null}", "'a': nothing is not a name with a text"),
+        ("x" * 2001, "too long: at most 50 names, and 2000 characters in all"),
+        ("{" + ", ".join(f"k{i}: 1" for i in range(51)) + "}", "too long"),
+    ],
+)
+def test_mistakes_in_notes(written, said):
+    with pytest.raises(ConfigMistakes) as caught:
+        load_config(f"streams: [{{notes: {written}}}]", file="relay.yaml")
+    (mistake,) = caught.value.mistakes
+    assert said in str(mistake)
+    assert str(mistake).startswith("relay.yaml:1:19: streams[0].notes: ")

@@ -144,3 +144,16 @@ def test_whatever_tells_of_readouts_counts_them_first(core, ask):
     ask(core, at(1))
     assert core.ledger.totals().received == 2
     assert core.tracker.age_s(at(1)) == 0.0
+
+
+def test_one_that_came_alone_is_published_as_any_other(core):
+    core.history = History(1 << 20)
+    core.take(drain(datagram(0)), at(0))
+    published = [core.take_one((datagram(i), DAQ, ()), *at(i)) for i in range(1, 5)]
+    other = StreamCore("astropix", core.relay_id)
+    expected = [message for i in range(5) for message in other.take(drain(datagram(i)), at(i))]
+    assert published == expected[1:]
+    assert core.report(at(4))["received"] == core.sequence == core.history.next == 5
+    assert core.take_one((b"no readout", DAQ, ()), *at(5)) is None
+    assert core.take_one((datagram(5), DAQ, (1,)), *at(5)) is None, "the kernel dropped one before it"
+    assert core.report(at(5))["received"] == core.sequence == 5

@@ -4,7 +4,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from astropix_relay.clients.gate import DoorSample
-from astropix_relay.metrics import OutletSample, Sample, StreamSample, Turns, metrics
+from astropix_relay.metrics import metrics
+from astropix_relay.samples import OutletSample, Sample, StreamSample, Turns
 from astropix_stream.multicast.sockets import SocketMemory
 
 LOST = {"before_socket": 3, "in_kernel": 4, "rejected": {"short": 1, "length": 2}}

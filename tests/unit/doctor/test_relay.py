@@ -45,7 +45,7 @@ def faults(url=URL, **answers):
         (GREETED, "no-hello"),
         (GREETED | {"hello": HELLO._replace(streams={})}, "no-streams"),
         (GREETED | {"hello": HELLO._replace(streams={"a": 1, "b": 1})}, "several-streams"),
-        (SUBSCRIBED, "no-beat"),
+        (SUBSCRIBED, "no-heartbeat"),
         (SUBSCRIBED | {"report": REPORT | {"joined": False}}, "relay-not-joined"),
         (SUBSCRIBED | {"report": REPORT | {"last_readout_age_s": 99.0}}, "relay-hears-nothing"),
         (SUBSCRIBED | {"report": REPORT | {"last_readout_age_s": None}}, "relay-hears-nothing"),

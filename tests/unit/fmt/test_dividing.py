@@ -3,14 +3,12 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from astropix_stream.fmt import ASTEP, ASTROPIX3, ASTROPIX4, Meaning, kind_of, kinds, spans
 from unit.fmt.test_astep import frame_like
 from unit.fmt.test_walk import hit_like
-
-thorough = settings(deadline=None, max_examples=300)
 
 UNKNOWN = kind_of(99)
 KINDS = [*kinds(), UNKNOWN, ASTEP.configured(hit_size=8), ASTEP.configured(timestamp_bytes=8)]

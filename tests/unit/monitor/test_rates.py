@@ -1,6 +1,7 @@
 """What came when, for weeks, in the memory of an hour."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -83,3 +84,30 @@ def test_any_times(counts, now_s):
         assert len(series.begins_s) <= max(size for _, size in LEVELS)
         assert (series.readouts >= 0).all()
     assert min(rates.now(now_s)) >= 0
+
+
+def test_another_clock():
+    """Times go on as those of a clock that shows 700 s less; nothing moves by part of a bin."""
+    rates = RateHistory(1000.0)
+    rates.add(1005, readouts=50, lost=3)
+    rates.shift(-700.4)
+    rates.add(320, readouts=20)
+    series = rates.last(60, 330.0)
+    found = np.flatnonzero(series.readouts)
+    assert series.begins_s[found].tolist() == [305.0, 320.0]
+    assert series.lost.sum() == 3
+    assert rates.now(326.0)[0] == 4.0
+
+
+def test_a_copy_and_what_is_kept():
+    rates = RateHistory(1000.0)
+    rates.add(1005, readouts=50)
+    rates.shift(100.0)
+    twin = rates.copy()
+    rates.add(1106, readouts=1)
+    began_s, arrays = twin.to_arrays()
+    again = RateHistory.from_arrays(began_s, twin.shift_s, arrays)
+    for one in (twin, again):
+        assert one.last(60, 1110.0).readouts.sum() == 50
+    with pytest.raises(ValueError, match="another shape"):
+        RateHistory.from_arrays(began_s, 0.0, arrays[:-1])

@@ -275,3 +275,99 @@ def test_another_socket_counts_its_drops_from_0(intake, ledger, before, at_the_e
     for drained in drops_at(*after):
         intake.take(drained, NOW)
     assert ledger.kernel_dropped == dropped
+
+
+# A few readouts that come by themselves: taken in now, counted later.
+
+
+def one(intake, data, source=DAQ, drops=(), now=NOW):
+    return intake.take_one((data, source, drops), *now)
+
+
+def test_one_by_one_they_are_counted_later_and_all_the_same(intake, ledger):
+    intake.take(drain(datagram(0)), NOW)
+    for i in range(1, 301):
+        found = one(intake, datagram(i, b"\xbc" * (i % 5)), now=Moment(i / 200, i))
+        assert found == (i, 10**18 + i)
+    assert ledger.totals().received == 1, "not before somebody asks"
+    told = intake.tell()
+    assert told[-1] == (DAQ, 10**18 + 300, Moment(1.5, 300))
+    assert (ledger.totals().received, ledger.totals().lost, ledger.totals().runs) == (301, 0, 1)
+    assert intake.tell() == []
+
+
+@pytest.mark.parametrize("form", [lambda drained: drained, by_columns])
+def test_so_are_a_few_together(intake, ledger, form):
+    intake.take(form(drain(datagram(0))), NOW)
+    for sizes in ((1, 1, 1), (1, 2, 3)):
+        first = ledger.totals().received
+        sent = [datagram(first + i, b"\xbc" * size) for i, size in enumerate(sizes)]
+        assert intake.take_few(form(drain(*sent)), *NOW)
+        assert ledger.totals().received == first
+        intake.tell()
+        assert ledger.totals().received == first + 3
+    assert ledger.totals().lost == 0
+
+
+def test_nothing_is_taken_so_before_the_drop_count_is_known_nor_where_a_drop_is_new(intake):
+    assert one(intake, datagram(0)) is None
+    intake.take(drain(datagram(0), drops=[7]), NOW)
+    assert one(intake, datagram(1)) is None
+    assert one(intake, datagram(1), drops=[8]) is None
+    assert not intake.take_few(drain(datagram(1), datagram(2), drops=[7, 8]), *NOW)
+    assert one(intake, datagram(1), drops=[7])
+    assert intake.take_few(drain(datagram(2), datagram(3), drops=[7, 7]), *NOW)
+
+
+@pytest.mark.parametrize("bad", [b"", datagram(2)[:-1], datagram(2) + b"\xbc", bytes(20), datagram(2)[:10]])
+def test_what_is_not_all_readouts_is_not_taken_at_all(intake, ledger, bad):
+    intake.take(drain(datagram(0)), NOW)
+    assert one(intake, bad) is None
+    assert not intake.take_few(drain(datagram(1), bad), *NOW)
+    assert not intake.take_few(by_columns(drain(bad, bad)), *NOW)
+    intake.tell()
+    assert ledger.totals().received == 1
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([DAQ, DAQ, DAQ, OTHER]),
+            st.sampled_from(["few", "few", "few", "sort", "bad", "drop"]),
+            st.sampled_from([0, 1, 1, 1, 1, 2, -1]),
+        ),
+        max_size=60,
+    )
+)
+def test_a_few_are_counted_as_if_each_had_been_drained(script):
+    """In any order with drains, rejections, drops and other sources."""
+    mine, other = StreamLedger(), StreamLedger()
+    fast, plain = Intake(mine), Intake(other)
+    ids, dropped = {DAQ: 0, OTHER: 0}, 0
+    for at, (source, how, step) in enumerate(script):
+        ids[source] = max(0, ids[source] + step)
+        dropped += how == "drop"
+        data = datagram(ids[source])[: 10 if how == "bad" else None]
+        drops, now = ([dropped] if dropped else ()), Moment(at / 200, at)
+        drained = drain(data, sources=[source], drops=drops)
+        if how != "few" or not one_of(fast, at, data, source, drops, drained, now):
+            fast.sort(drained, now)
+        plain.take(drained, now)
+    fast.tell()
+    for at in (None, LATER):
+        if at is not None:
+            mine.tick(at)
+            other.tick(at)
+        assert mine.sources() == other.sources()
+        assert (mine.totals(), mine.rejected, mine.kernel_dropped) == (
+            other.totals(),
+            other.rejected,
+            other.kernel_dropped,
+        )
+
+
+def one_of(intake, at, data, source, drops, drained, now):
+    """Take one in either of the two short ways."""
+    if at % 2:
+        return intake.take_few(drained, *now)
+    return one(intake, data, source, drops, now) is not None

@@ -21,9 +21,6 @@ IGMP6 = (
 def test_memberships_are_found_in_the_kernels_text():
     assert memberships.parse_igmp(IGMP) == {(1, "224.0.0.1"), (7, "239.1.1.1"), (7, "224.0.0.1")}
     assert memberships.parse_igmp6(IGMP6) == {(1, "ff02::1"), (7, "ff15::7")}
-    for group in ("224.0.0.1", "239.1.1.1", "239.1.1.2"):
-        found = {index for index, joined in memberships.parse_igmp(IGMP) if joined == group}
-        assert memberships.find_igmp(IGMP, group) == found
     assert memberships.parse_igmp("") == memberships.parse_igmp6("") == set()
 
 

@@ -188,3 +188,40 @@ def test_the_relays_stride_is_taken_unless_told_otherwise(given_stride, in_hello
     received(subscription, Relay(2).send(60))  # what was between was sent while there was no relay
     lost = (60 - 1) // stride
     assert subscription.ledger().lost_at == {Place.BEFORE_SOCKET: lost}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["few", "few", "few", "take", "lost", "beat"]),
+            st.sampled_from([DAQ, DAQ, DAQ, Source("10.0.1.9", 7)]),
+            st.lists(st.sampled_from([1, 1, 1, 1, 2, 0, -1]), min_size=1, max_size=9),
+        ),
+        max_size=40,
+    )
+)
+def test_a_few_are_counted_later_as_if_each_message_had_been_taken(script):
+    """In any order with other messages, lost ones and beats; of two sources, with gaps and duplicates."""
+    core, ids = StreamCore("astropix", 1), {}
+    fast, plain = Subscription("astropix", recover=False), Subscription("astropix", recover=False)
+    given_by_fast, given_by_plain = [], []
+    for n, (how, source, steps) in enumerate(script):
+        now, datagrams = at(n / 200), []
+        for step in steps:
+            ids[source] = max(0, ids.get(source, 0) + step)
+            datagrams.append(AstroPix4Readout(b"\xbc", ids[source], 1000 + n).to_bytes())
+        (message,) = core.take(drain(*datagrams, sources=[source] * len(datagrams)), now)
+        if how == "lost":
+            continue
+        if how == "beat":
+            message = core.beat(now)
+        if how == "few" and fast.take_few(message, *now):
+            given_by_fast += message[2:]
+        else:
+            given_by_fast += [batch.payload for batch in fast.take(message, now)]
+        given_by_plain += [batch.payload for batch in plain.take(message, now)]
+    assert given_by_fast == given_by_plain
+    told = fast.settle()
+    assert [now.s for _, _, now in told] == sorted(now.s for _, _, now in told)
+    assert fast.ledger() == plain.ledger()
+    assert fast.position == plain.position

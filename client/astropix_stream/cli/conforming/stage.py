@@ -14,9 +14,8 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
-from astropix_stream import wire, zeromq
+from astropix_stream import errors, wire, zeromq
 from astropix_stream.cli.conforming import scenes
 from astropix_stream.cli.conforming.scenes import Asked, Observed, Scene, Shelf, Step
 from astropix_stream.errors import AstropixError, ConfigError, WireError
@@ -88,7 +87,7 @@ class Client:
 
     @property
     def ended(self) -> bool:
-        """Whether it prints no more."""
+        """Whether its output has ended."""
         return self._ended.is_set()
 
     @property
@@ -128,7 +127,7 @@ class Stage:
 
     Raises
     ------
-    ConfigError
+    OSError
         An address is in use, or none of this host.
     """
 
@@ -220,7 +219,7 @@ class Stage:
         count = 0
         with contextlib.suppress(zmq.Again):
             while True:
-                parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+                self._monitor.recv_multipart(zmq.NOBLOCK)
                 count += 1
         return count
 
@@ -286,7 +285,8 @@ def _bind(sock: "zmq.Socket[bytes]", endpoint: str) -> None:
             return
         except zmq.ZMQError as error:
             if error.errno != zmq.EADDRINUSE or time.monotonic() > deadline_s:
-                raise ConfigError(f"cannot listen on {endpoint}: {str(error).lower()}") from None
+                refused = OSError(error.errno, os.strerror(error.errno or 0))
+                raise errors.with_context(refused, f"cannot listen on {endpoint}", tcp=True) from None
             time.sleep(0.05)
 
 

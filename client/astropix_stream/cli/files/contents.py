@@ -28,7 +28,9 @@ class Contents:
     hits, decoding, longest_pause_ns
         Those of the duplicates are left out.
     oldest_ns, newest_ns
-        Timestamps, ns since the Unix epoch.
+        Timestamps, ns since the Unix epoch; those that are 0 say nothing, and are not among them.
+    untimed
+        Readouts whose timestamp is 0.
     first_id
         Of the first run; above 0 where its beginning was not recorded.
     runs, missing, duplicates, reordered
@@ -46,6 +48,7 @@ class Contents:
     hits: int = 0
     oldest_ns: int = 0
     newest_ns: int = 0
+    untimed: int = 0
     longest_pause_ns: int = 0
     first_id: int = 0
     runs: int = 0
@@ -57,6 +60,11 @@ class Contents:
     decoding: Counter[Decoding] = field(default_factory=Counter)
     leftover_bytes: int = 0
     trouble: str = ""
+
+    def note_times(self, oldest_ns: int, newest_ns: int) -> None:
+        """Note the timestamps of more readouts."""
+        self.oldest_ns = min(self.oldest_ns or oldest_ns, oldest_ns)
+        self.newest_ns = max(self.newest_ns, newest_ns)
 
     @property
     def span_s(self) -> float:
@@ -76,8 +84,9 @@ class Contents:
     def to_json(self) -> dict[str, Any]:
         """Return all of it for programs."""
         names = (
-            "size_bytes", "readouts", "hits", "oldest_ns", "newest_ns", "span_s", "longest_pause_ns", "rate",
-            "hit_rate", "first_id", "runs", "missing", "duplicates", "reordered", "leftover_bytes", "trouble",
+            "size_bytes", "readouts", "hits", "oldest_ns", "newest_ns", "untimed", "span_s",
+            "longest_pause_ns", "rate", "hit_rate", "first_id", "runs", "missing", "duplicates", "reordered",
+            "leftover_bytes", "trouble",
         )  # fmt: skip
         value: dict[str, Any] = {"file": str(self.path)} | {name: getattr(self, name) for name in names}
         if self.kind is None:
@@ -148,14 +157,14 @@ def _note_times(contents: Contents, piece: Any, previous_ns: int | None) -> int 
     readouts = piece.readouts
     if not contents.readouts:
         contents.first_id = int(readouts.ids[0])
-        contents.oldest_ns = int(readouts.timestamps[0])
     contents.readouts += len(piece)
     contents.duplicates += int(piece.duplicates.sum())
     times = readouts.timestamps[~piece.duplicates]
+    contents.untimed += int((times == 0).sum())
+    times = times[times > 0]
     if not len(times):
         return previous_ns
-    contents.oldest_ns = min(contents.oldest_ns, int(times.min()))
-    contents.newest_ns = max(contents.newest_ns, int(times.max()))
+    contents.note_times(int(times.min()), int(times.max()))
     later, earlier = times[1:], times[:-1]
     pauses = [int((later - earlier)[later > earlier].max(initial=0))]
     if previous_ns is not None:
@@ -199,15 +208,16 @@ class _Walk:
         contents = self._contents
         if not contents.readouts:
             contents.first_id = batch.readout_ids[0]
-            contents.oldest_ns = batch.timestamps[0]
         contents.readouts += len(batch)
         contents.duplicates += sum(batch.duplicates)
         unique = batch.without_duplicates()
         if not len(unique):
             return
-        contents.oldest_ns = min(contents.oldest_ns, *unique.timestamps)
-        contents.newest_ns = max(contents.newest_ns, *unique.timestamps)
-        for timestamp in unique.timestamps:
+        timestamps = [timestamp for timestamp in unique.timestamps if timestamp]
+        contents.untimed += len(unique) - len(timestamps)
+        if timestamps:
+            contents.note_times(min(timestamps), max(timestamps))
+        for timestamp in timestamps:
             self._note_pause(timestamp)
         if self._readout_class is not None:
             self._decode(batch if self._keep_duplicates else unique, self._readout_class)

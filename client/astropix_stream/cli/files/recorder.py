@@ -105,22 +105,19 @@ class Recorder:
         """How many were received and are in no file."""
         return self._missed + sum(part.not_written for part in self.parts)
 
-    def take(self, batch: Batch, now: Moment, most: int | None = None) -> None:
-        """Write a batch, or the first `most` of it; after an error, only count it."""
-        end = len(batch) if most is None else min(most, len(batch))
-        done = self._write(batch, end, now) if self.error is None else 0
-        self._missed += end - done
+    def take(self, batch: Batch, now: Moment) -> None:
+        """Write a batch; after an error, only count it."""
+        done = self._write(batch, now) if self.error is None else 0
+        self._missed += len(batch) - done
 
-    def _write(self, batch: Batch, end: int, now: Moment) -> int:
-        """Write the readouts before `end`; return how many were given to files, that count what they lose.
+    def _write(self, batch: Batch, now: Moment) -> int:
+        """Write a batch; return how many readouts were given to files, that count what they lose.
 
         Where a new run is a new file, those of which it is not known yet whether they begin one wait.
         """
         track = self._track(batch.source, now)
         if not self._splitting.runs:
-            return self._append(track, batch, end, set(), now)
-        if end < len(batch):
-            batch = batch.part(0, end)
+            return self._append(track, batch, len(batch), set(), now)
         begun, _ = track.sequence.note(batch, now)
         before = track.take_waiting()
         whole = concatenated([*before, batch])
@@ -130,7 +127,7 @@ class Recorder:
         waited = len(whole) - len(batch)
         written = self._append(track, whole, ready, {at + waited for at, _ in begun}, now)
         self._missed += min(ready, waited) - min(written, waited)
-        return end - max(0, ready - max(written, waited))
+        return len(batch) - max(0, ready - max(written, waited))
 
     def _append(self, track: "_Track", batch: Batch, end: int, runs: set[int], now: Moment) -> int:
         """Write the readouts before `end`, with a new file where a run begins; return how many."""
@@ -224,7 +221,7 @@ class Recorder:
             track.part = None
 
     def _fail(self, error: OSError) -> None:
-        """Write no more; keep the whole readouts of every open file."""
+        """Stop writing; keep the whole readouts of every open file."""
         self.error = error
         for part in self._open_parts():
             part.salvage()
@@ -302,7 +299,7 @@ class _Track:
     """Readouts of which it is not known yet whether they begin a run: one batch, or none."""
 
     def take_waiting(self) -> list[Batch]:
-        """Return those that wait, which then wait no more."""
+        """Take out those that wait, and return them."""
         waiting, self.waiting = self.waiting, []
         return waiting
 

@@ -12,7 +12,7 @@ from astropix_stream.cli.playing.replay import BadNetwork, Due, restamp
 from astropix_stream.cli.terminal import progress
 from astropix_stream.sock import MulticastSender
 
-_LONG_WAIT_S = 1.5  # from which on the next readout is announced, lest the command looks hung
+_LONG_WAIT_S = 1.5  # from which on the next readout is announced: the command would look hung
 _STEP_S = 0.1  # of waiting, between looks at the display
 _MAX_LAG_S = 1.0  # behind the plan: then the plan moves, so that a pause is not made up for in a flood
 
@@ -113,9 +113,11 @@ class Player:
         )
         for number, count in sender.not_sent.items():
             text += f"; not sent: {count} ({os.strerror(number)})"
-        chosen = {"left out": network.lost, "doubled": network.duplicated, "swapped": network.reordered}
+        chosen = {"left out": network.lost, "duplicated": network.duplicated, "swapped": network.reordered}
         if any(chosen.values()):
-            text += "; on purpose " + ", ".join(f"{count} {what}" for what, count in chosen.items() if count)
+            text += "; deliberately: " + ", ".join(
+                f"{count} {what}" for what, count in chosen.items() if count
+            )
         return text
 
     def print_summary(self, *, as_json: bool) -> None:
@@ -131,6 +133,6 @@ class Player:
             "seconds": round(self.seconds, 3),
             "not_sent": {errno.errorcode.get(n, str(n)): count for n, count in sender.not_sent.items()},
             "left_out": network.lost,
-            "doubled": network.duplicated,
+            "duplicated": network.duplicated,
             "swapped": network.reordered,
         }

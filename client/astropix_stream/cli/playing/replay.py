@@ -101,8 +101,8 @@ def repeat(open_pass: Callable[[], Iterable[Due]], extent: Extent) -> Iterator[D
     """Play a selection again and again, each pass later than the one before it by the selection's span.
 
     Timestamps are shifted, so that a pass is no duplicate of another. Each pass is a run of its own: if the
-    recording begins in the middle of a run, later passes count its readout_ids from 0, as a DAQ does, lest
-    the missing beginning looks like a loss.
+    recording begins in the middle of a run, later passes count its readout_ids from 0, as a DAQ does, so
+    that the missing beginning does not look like a loss.
     """
     if not extent.readouts:
         return

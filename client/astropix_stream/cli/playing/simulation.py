@@ -129,7 +129,7 @@ class Board(ABC):
     kind
         The kind of its readouts.
     draw
-        Where all that is left to chance comes from.
+        Source of all random numbers.
     """
 
     #: What its chips see if nothing else is said.

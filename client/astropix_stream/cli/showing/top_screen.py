@@ -30,6 +30,8 @@ _COLOURS = {
 }
 # Least width of the terminal for each column; what matters most stays longest.
 _NUMBERS = (("readouts/s", 0), ("hits/s", 90), ("bytes/s", 110), ("lag", 80), ("last readout", 60))
+_LEAST = 8  # characters of a name, and of where it was lost
+_BETWEEN = 2  # spaces between columns
 
 
 class Screen(View):
@@ -107,20 +109,32 @@ class _LastWarning(logging.Handler):
 
 
 def draw_table(rows: Sequence[Row], width: int) -> Table:
-    """Draw the table for a terminal of this width."""
-    table = Table(box=SIMPLE_HEAD, expand=True, pad_edge=False, collapse_padding=True)
-    table.add_column("stream", overflow="fold", ratio=3)
-    table.add_column("state", no_wrap=True, min_width=len(State.NO_NETWORK))
+    """Draw the table for a terminal of this width: long names are shortened in the middle."""
     shown = [name for name, least in _NUMBERS if width >= least]
+    cells = [_numbers(row) for row in rows]
+    state_width = max(len(State.NO_NETWORK), *(len(row.state) for row in rows))
+    taken = [state_width, *(max(len(name), *(len(one[name]) for one in cells)) for name in shown)]
+    room = max(2 * _LEAST, width - sum(taken) - (len(taken) + 1) * _BETWEEN)
+    lost_width = _lost_width(rows, room)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _BETWEEN - 1, 0, 0))
+    table.add_column("stream", no_wrap=True, width=room - lost_width)
+    table.add_column("state", no_wrap=True, width=state_width)
     for name in shown:
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("lost", overflow="fold", ratio=2)
-    for row in rows:
-        numbers = _numbers(row)
+    table.add_column("lost", overflow="fold", width=lost_width)
+    for row, numbers_of_row in zip(rows, cells, strict=True):
+        names = (numbers.shortened(name, room - lost_width) for name in row.names)
         losses = Text("\n".join(row.losses), "red") if row.losses else Text("none", "green")
         state = Text(row.state, _COLOURS[row.state])
-        table.add_row(Text(row.name), state, *(numbers[name] for name in shown), losses)
+        table.add_row(Text("\n".join(names)), state, *(Text(numbers_of_row[name]) for name in shown), losses)
     return table
+
+
+def _lost_width(rows: Sequence[Row], room: int) -> int:
+    """Return the width of the last column: as long as its texts, but at most what the names can spare."""
+    longest = max(len("lost"), *(len(text) for row in rows for text in (*row.losses, "none")))
+    names = max(len("stream"), *(len(name) for row in rows for name in row.names))
+    return min(longest, max(_LEAST, room - names, room * 2 // 5))
 
 
 def _numbers(row: Row) -> dict[str, str]:

@@ -93,10 +93,12 @@ class Row:
     source
         Where it comes from.
     name
-        What to call it; by default the source's URL.
+        What to call it; by default the source's URLs.
 
     Attributes
     ----------
+    name : str
+        In one line.
     readouts, bytes : int
         What arrived.
     readout_rate, hit_rate, byte_rate : float
@@ -109,7 +111,9 @@ class Row:
 
     def __init__(self, source: OpenSource, name: str | None = None) -> None:
         self.source = source
-        self.name = str(source) if name is None else name
+        self.names = [*map(str, source.paths)] if name is None else [name]
+        """A line each: of several paths, the URLs."""
+        self.name = " and ".join(self.names)
         self.readouts = self.bytes = 0
         self.readout_rate = self.hit_rate = self.byte_rate = 0.0
         self.state = State.QUIET

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from astropix_stream import errors
+from astropix_stream import errors, usage
 from astropix_stream.errors import AstropixError, ConfigError, FormatError
 
 OK, WRONG, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -141,7 +141,7 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 def _explain_usage(error: Any) -> tuple[str, int]:
     command = error.ctx.command_path if error.ctx else "apx"
-    return f"{command}: {error.format_message()} (see {command} --help)", WRONG_INPUT
+    return f"{command}: {usage.explain(error)} (see {command} --help)", WRONG_INPUT
 
 
 def explain_os_error(error: OSError) -> str:

@@ -10,6 +10,7 @@ from typing import Self
 from astropix_stream import numbers
 
 _BAR_EVERY_S = 0.1
+_FIELDS = ("amount", "rate", "note")
 _LINE_EVERY_S = 5.0
 
 
@@ -100,7 +101,8 @@ class Bar(Progress):
         super().__init__(total, in_bytes=in_bytes)
         from rich import console, progress  # noqa: PLC0415  (only a terminal needs it)
 
-        columns = ("{task.fields[amount]}", "{task.fields[rate]}", "{task.fields[note]}")
+        # As text, never as Rich's markup: a note may name a file.
+        columns = [progress.TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in _FIELDS]
         self._bar = progress.Progress(
             progress.BarColumn(), *columns, console=console.Console(stderr=True), transient=True
         )

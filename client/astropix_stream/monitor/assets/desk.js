@@ -11,7 +11,7 @@ globalThis.desk = (() => {
     showBar(words.raised)
     show("#alarms-trouble", words.trouble)
     show("#webhook", words.webhook)
-    show("#setup", words.setup ?? "")
+    showSetup(words)
     find("#no-alarms").hidden = words.rules.length > 0
     find("#alarm-rules").hidden = words.rules.length == 0
     fill(find("#alarm-rules").tBodies[0], words.rules, showRule)
@@ -19,6 +19,13 @@ globalThis.desk = (() => {
     find("#no-events").hidden = words.log.length > 0 || words.rules.length == 0
     fill(find("#note-list"), words.notes, showNote)
     ring()
+  }
+
+  // Long ones are folded away: of a file, that is the whole configuration of the chips.
+  function showSetup({setup, setup_lines: lines}) {
+    show("#setup", setup && `Setup: ${setup}.`)
+    find(".setup").hidden = lines.length < 2
+    fill(find("#setup-lines"), lines, setParts)
   }
 
   function show(selector, text) {
@@ -38,7 +45,7 @@ globalThis.desk = (() => {
   }
 
   function add(parent, showItem) {
-    const cells = {TBODY: ["tr", "td", 3], OL: ["li", "span", 3], UL: ["li", "span", 3]}
+    const cells = {TBODY: ["tr", "td", parent.id == "setup-lines" ? 2 : 3], OL: ["li", "span", 3], UL: ["li", "span", 3]}
     const [name, part, count] = cells[parent.tagName]
     const element = document.createElement(name)
     for (let i = 0; i < count; i++) element.append(document.createElement(part), " ")

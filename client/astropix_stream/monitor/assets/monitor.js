@@ -251,7 +251,7 @@ globalThis.apx = (() => {
 
   // ---- figures
 
-  // The shorter side of the map gets room on both sides; once a person has zoomed, the ranges are his.
+  // The shorter side of the map gets room on both sides; once a person has zoomed, the ranges stay.
   function squarePixels(figure, image) {
     const [columns] = image.data.columns, [rows] = image.data.rows
     const {inner_width: width, inner_height: height, x_range: x, y_range: y} = figure

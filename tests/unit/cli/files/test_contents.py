@@ -1,6 +1,7 @@
 """`apx info`, and the one walk over a file behind it."""
 
 import json
+import sys
 
 import pytest
 
@@ -49,6 +50,36 @@ def test_two_runs_with_gaps_doubles_and_disorder(write):
     assert (contents.readouts, contents.runs, contents.first_id) == (9, 2, 3)
     assert (contents.missing, contents.duplicates, contents.reordered) == (3, 1, 1)
     assert contents.longest_pause_ns == 91 * S
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_timestamps_of_0_are_no_times(write, capsys, monkeypatch, plain):
+    if plain:
+        monkeypatch.setitem(sys.modules, "astropix_stream.columns.files", None)
+    zero = [AstroPix4Readout(b"\xbc", i, 0).to_bytes() for i in range(2)]
+    path = write(*zero, readout(2, 2), readout(3, 3), AstroPix4Readout(b"\xbc", 4, 0).to_bytes())
+    contents = examine(path)
+    assert (contents.oldest_ns, contents.newest_ns) == (DAY + 2 * S, DAY + 3 * S)
+    assert (contents.untimed, contents.longest_pause_ns) == (3, S)
+    assert cli.run(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "(the timestamp of 3 readouts is 0)" in out
+    assert "1970" not in out
+    assert cli.run(["info", str(write(*zero, name="zero.apx"))]) == 0
+    assert "from          not known: all timestamps are 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [
+        ((0, 1, 2), "missing       nothing\n"),
+        ((0, 1, 1, 2), "missing       nothing; 1 duplicate\n"),
+        ((0, 3, 2, 3, 5), "missing       2; 1 duplicate, 1 out of order\n"),
+    ],
+)
+def test_what_is_missing_is_told_without_noughts(write, capsys, ids, told):
+    assert cli.run(["info", str(write(*(readout(i, i) for i in ids)))]) == 0
+    assert told in capsys.readouterr().out
 
 
 def test_hits_split_between_readouts_are_counted(write):

@@ -162,14 +162,6 @@ def test_time(path, tmp_path):
     assert [ids(tmp_path / name) for name in ("run.apx", "run-2.apx", "run-3.apx")] == [[0, 59], [60], [200]]
 
 
-def test_at_most(path):
-    recording = recorder(path)
-    recording.take(batch(1, 2, 3), moment(), 2)
-    recording.close(moment())
-    assert ids(path) == [1, 2]
-    assert recording.not_written == 0
-
-
 def test_nothing_is_overwritten(path, tmp_path):
     path.touch()
     with pytest.raises(

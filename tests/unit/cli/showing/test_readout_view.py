@@ -68,7 +68,7 @@ def test_the_heading_says_what_is_special(utc):
             "    11  dropped    07 01 11 62 b2 19 70 51",
         ]),
         (card("0102ff", kind_of(99)), [
-            "     0  undecoded  01 02 ff", "  not decoded: no kind of readout has the uid 99",
+            "     0  undecoded  01 02 ff", "  not decoded: the uid 99 is unknown",
         ]),
     ],
 )  # fmt: skip

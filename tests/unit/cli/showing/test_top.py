@@ -19,6 +19,7 @@ from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
 from astropix_stream.fmt import ASTEP, ASTROPIX3, AstroPix4Readout
+from astropix_stream.url import parse_url
 
 READOUTS = [readout for _, readout in islice(Detector(seed=3, hits=5).readouts(), 200)]
 RAW = [readout.to_bytes() for readout in READOUTS]
@@ -75,12 +76,10 @@ class Receiver:
 
 
 class Opened(OpenSource):
-    def __init__(self, kind=None):
+    def __init__(self, kind=None, url="udp://239.1.1.1:5007?interface=eth1"):
+        self.paths = [parse_url(url)]
         self.receiver: Any = Receiver()
         self._kind = kind
-
-    def __str__(self):
-        return "udp://239.1.1.1:5007?interface=eth1"
 
 
 def batch(raws, first=0):
@@ -174,6 +173,42 @@ def test_a_narrow_terminal_keeps_what_matters(row, width, there, missing):
     assert all(name in text for name in there)
     assert not any(name in text for name in missing)
     assert text.count("no network") == 2
+
+
+LONG = "tcp://relay-of-the-beam-hall.accelerator.example.org:5556?stream=astropix-quad-chip"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("state", State)
+def test_a_long_name_is_shortened_in_the_middle_and_the_columns_stay(width, state):
+    row = Row(Opened(url=LONG))
+    row.state = state
+    other = Row(Opened(url="tcp://relay:5556"), "a [red]name[/red] in brackets")
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(draw_table([row, other], width))
+    head, _, first, *rest = (line.rstrip() for line in captured.get().splitlines())
+    assert max(map(len, (head, first, *rest))) <= width
+    assert {"stream", "state", "readouts/s", "lost"} <= set(head.split())
+    name = first.split()[0]
+    assert name.startswith("tcp")
+    assert name.endswith("chip")
+    assert "…" in name
+    assert f" {state} " in first
+    assert " 0.0 " in first
+    assert "[red" in "".join(rest)
+
+
+def test_each_path_of_a_stream_has_a_line():
+    opened = Opened()
+    opened.paths = [parse_url(f"tcp://relay-{name}:5556?stream=astropix") for name in "ab"]
+    row = Row(opened)
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(draw_table([row], 100))
+    lines = captured.get().splitlines()
+    assert [line.split()[0] for line in lines[2:4]] == [str(path) for path in opened.paths]
+    assert row.name == " and ".join(map(str, opened.paths))
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

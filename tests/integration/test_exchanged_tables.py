@@ -14,7 +14,7 @@ from astropix_stream.fmt import AStepReadout, AstroPix3Readout, AstroPix4Readout
 Table = pytest.importorskip("astropy.table").Table
 pytest.importorskip("h5py")
 
-SHARED = Path(__file__).parents[5] / "shared" / "data"
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 FORMATS: dict[str, dict[str, Any]] = {".csv": {"comment": "#"}, ".ecsv": {}, ".fits": {}, ".hdf5": {}}
 

@@ -1,0 +1,38 @@
+"""How the commands of the daemons treat their arguments: as `apx` does."""
+
+import sys
+from typing import Any, NoReturn
+
+import typer
+
+WRONG_INPUT = 2
+
+# Newer versions of typer carry their own copy of click, older ones import click: this is the class of either.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+def make_app(description: str, exit_codes: str) -> typer.Typer:
+    """Make a command with `-h`, completion, and its help where nothing is asked for."""
+    return typer.Typer(
+        help=description,
+        epilog=f"Exit codes: {exit_codes}.",
+        invoke_without_command=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def run(app: typer.Typer, name: str) -> NoReturn:
+    """Run a command with the arguments of this process; say in one line what is wrong with them."""
+    try:
+        code = app(prog_name=name, standalone_mode=False)
+    except _UsageError as error:
+        _explain(error, name)
+        code = WRONG_INPUT
+    sys.exit(code or 0)
+
+
+def _explain(error: Any, name: str) -> None:
+    command = error.ctx.command_path if error.ctx else name
+    text = " ".join(error.format_message().split())
+    print(f"{command}: {text} (see {command} --help)", file=sys.stderr)
