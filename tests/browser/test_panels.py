@@ -229,6 +229,60 @@ def test_correlations(browser, page_at, sender):
     page.until(lambda: "of chip 1 and chip 0" in page.text("correlations_text"))
 
 
+class TestReadouts:
+    @pytest.fixture
+    def page(self, browser, page_at, sender):
+        """The hit of readout 2 goes on in readout 3; 5 is cut short."""
+        hit = pack_hit(3, 5, 7, 107)
+        datas = [b"\xbc" + hit, b"", hit + hit[:3], hit[3:] + b"\xbc", hit, b"\xbc" + hit[:2] + hit]
+        page = browser.open(page_at + "/?panel=readouts")
+        for i, data in enumerate(datas):
+            sender.send_readout(AstroPix4Readout(data, i))
+        page.until_number("readouts", 6)
+        page.until_drawn()
+        page.until(lambda: page.find("#readout-list").text.startswith("5 "))
+        return page
+
+    def bytes_of(self, page):
+        script = (
+            "return [...document.querySelectorAll('#bytes .byte')].map((e) => [e.className, e.textContent])"
+        )
+        return [tuple(one) for one in page.run(script)]
+
+    def test_bytes_in_the_colours_of_what_they_are_and_what_went_wrong(self, page):
+        assert [row.split()[0] for row in page.find("#readout-list").text.splitlines()] == list("543210")
+        page.until(lambda: ("byte dropped", "e0 80") in self.bytes_of(page) or self.bytes_of(page))
+        assert [name for name, _ in self.bytes_of(page)] == [
+            "byte idle",
+            "byte dropped",
+            "byte start",
+            "byte hit",
+        ]
+        assert "cut short" in page.find("#dissected-problems").text
+        assert "chip 0, column 5, row 3, TOT 5.00 us" in page.find("#dissected-hits").text
+
+    def test_a_search_by_id(self, page):
+        page.type("readout", "2")
+        page.until(lambda: page.find("#dissected-head").text.startswith("readout 2, 11 bytes"))
+        assert [name for name, _ in self.bytes_of(page)] == ["byte start", "byte hit", "byte extra"]
+        assert page.address() == {"panel": "readouts", "readout": "2"}
+        page.click("#readout-list tr:nth-child(3) button")
+        page.until(lambda: page.find("#dissected-head").text.startswith("readout 3, "))
+        assert self.bytes_of(page)[0][0] == "byte orphan"
+        assert "complete one of the readout before" in page.find("#dissected-problems").text
+        page.type("readout", "77")
+        page.until(lambda: page.text("readout_said").startswith("Readout 77 is not kept"))
+        page.click("#newest")
+        page.until(lambda: page.find("#dissected-head").text.startswith("readout 5, "))
+
+    def test_only_those_with_problems(self, page):
+        page.click("input[name=troubled]")
+        page.until(
+            lambda: [row.split()[0] for row in page.find("#readout-list").text.splitlines()] == list("532")
+        )
+        assert page.browser.look_into_logs() or page.browser.messages == []
+
+
 class TestRunsAgainstEachOther:
     @pytest.fixture
     def page(self, browser, url, sender, tmp_path):

@@ -108,6 +108,8 @@ class Choice(BaseModel):
         From which rate on a pixel is noisy: in Hz, or in standard deviations above the median of its chip.
     other_chip
         The second chip of correlations; the first one is `chip`.
+    readout, troubled
+        The id of a readout to look at; whether only readouts with decode problems are listed.
     masked
         Pixels left out of the view.
     frozen
@@ -119,7 +121,7 @@ class Choice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     panel: Annotated[
-        Literal["overview", "chips", "pixel", "spectrum", "correlations"],
+        Literal["overview", "chips", "pixel", "spectrum", "correlations", "readouts"],
         BeforeValidator(_overview_if_empty),
     ] = "overview"
     run: RunName = None
@@ -141,6 +143,8 @@ class Choice(BaseModel):
     noise_above: Annotated[float, Field(ge=0.0, le=MAX_NOISE)] = 5.0
     noise_in: Literal["sigma", "hz"] = "sigma"
     other_chip: Chip = None
+    readout: Annotated[int | None, Field(ge=0, lt=1 << 32), BeforeValidator(_none_if_empty)] = None
+    troubled: bool = False
     tot_bins: Annotated[int, Field(ge=1, le=MAX_TOT_BINS)] = 100
     masked: Annotated[tuple[Pixel, ...], BeforeValidator(_pixels), Field(max_length=MAX_MASKED)] = ()
     frozen: bool = False
@@ -247,6 +251,7 @@ def _nearest(name: str, value: Any, geometry: Geometry) -> tuple[Any, str]:
         "fit_from": (0.0, geometry.tot_limit_us - geometry.bin_us),
         "fit_to": (geometry.bin_us, geometry.tot_limit_us),
         "noise_above": (0.0, MAX_NOISE),
+        "readout": (0, (1 << 32) - 1),
     }.get(name)
     if limits is None:
         return value, ""
@@ -259,7 +264,7 @@ def _nearest(name: str, value: Any, geometry: Geometry) -> tuple[Any, str]:
         raise ConfigError("write a number") from None
     if math.isnan(number):
         raise ConfigError("write a number")
-    if name == "tot_bins" and math.isfinite(number):
+    if name in ("tot_bins", "readout") and math.isfinite(number):
         number = int(number)
     low, high = limits
     if low <= number <= high:

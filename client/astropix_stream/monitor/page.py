@@ -25,11 +25,8 @@ from astropix_stream.monitor.words import run_words, stream_words
 REDRAW_MS = 500
 _MAX_AHEAD = 4  # redraws that a browser has not answered; one that sleeps must not fill our memory
 _TEMPLATES = resources.files(__package__).joinpath("templates")
-_TEMPLATE = (
-    _TEMPLATES.joinpath("page.html")
-    .read_text(encoding="utf-8")
-    .replace("{# panels.html #}", _TEMPLATES.joinpath("panels.html").read_text(encoding="utf-8"))
-)
+_PARTS = "".join(_TEMPLATES.joinpath(name).read_text("utf-8") for name in ("panels.html", "readouts.html"))
+_TEMPLATE = _TEMPLATES.joinpath("page.html").read_text("utf-8").replace("{# parts #}", _PARTS)
 
 
 class Talk(DataModel):  # type: ignore[misc]

@@ -6,6 +6,7 @@ from typing import Any
 from astropix_stream import numbers
 from astropix_stream.monitor.chips import ChipsPanel
 from astropix_stream.monitor.correlations import CorrelationsPanel
+from astropix_stream.monitor.events import EventsPanel
 from astropix_stream.monitor.geometry import chip_name, chip_value
 from astropix_stream.monitor.pixels import MAX_LISTED, NoisyPixel, PixelPanel
 from astropix_stream.monitor.trend import TrendPanel
@@ -106,3 +107,33 @@ def _correlations(panel: CorrelationsPanel, view: View) -> dict[str, Any]:
     chips = f"{chip_name(panel.first)} and {chip_name(panel.second)}"
     pairs = numbers.counted(panel.pairs, "pair", group=True)
     return {"correlations_text": f"{pairs} of hits of {chips} in {of}."}
+
+
+@_words.register
+def _events(panel: EventsPanel, view: View) -> dict[str, Any]:
+    shown = panel.shown
+    words: dict[str, Any] = {
+        "listed": [
+            {
+                "id": one.readout_id,
+                "time": one.time,
+                "hits": numbers.grouped(one.hits),
+                "size": numbers.grouped(one.size),
+                "problems": one.problems,
+            }
+            for one in panel.listed
+        ],
+        "readout_said": panel.said,
+        "dissected": None,
+    }
+    if shown is not None:
+        words["dissected"] = {
+            "id": shown.readout_id,
+            "head": f"readout {numbers.grouped(shown.readout_id)}, "
+            f"{numbers.counted(shown.size, 'byte', group=True)}, {shown.head}",
+            "pieces": [piece._asdict() for piece in shown.pieces],
+            "rest": f"and {numbers.counted(shown.rest, 'byte', group=True)} more" if shown.rest else "",
+            "hits": list(shown.hits),
+            "problems": list(shown.problems),
+        }
+    return words

@@ -98,3 +98,20 @@ def test_correlations(stream):
         == "0 pairs of hits of chip 0 and chip 1 in the latest 22 readouts of the run."
     )
     assert said_of(Stream(), panel="correlations")["correlations_text"].startswith("No two chips have hits.")
+
+
+def test_readouts(stream):
+    said = said_of(stream, panel="readouts", readout=2)
+    assert said["listed"][0]["id"] == 21
+    assert said["listed"][1] == {
+        "id": 20, "time": "08:00:10.000", "hits": "228", "size": "2\u202f053", "problems": "",
+    } | {"time": said["listed"][1]["time"]}  # fmt: skip
+    assert said["listed"][1]["time"].endswith(":10.000")
+    dissected = said["dissected"]
+    assert dissected["id"] == 2
+    assert dissected["head"].startswith("readout 2, 2\u202f053 bytes, made ")
+    assert dissected["pieces"][1] == {"text": dissected["pieces"][1]["text"], "meaning": "start", "hit": 0}
+    assert dissected["rest"] == "and 5 bytes more"
+    assert (len(dissected["hits"]), dissected["problems"]) == (228, [])
+    assert said_of(stream, panel="readouts", readout=99)["dissected"] is None
+    assert said_of(stream, panel="readouts", readout=99)["readout_said"].startswith("Readout 99 is not kept")

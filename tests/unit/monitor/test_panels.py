@@ -6,6 +6,7 @@ from astropix_stream.monitor import panels
 from astropix_stream.monitor.chips import ChipsPanel
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.correlations import CorrelationsPanel
+from astropix_stream.monitor.events import EventsPanel
 from astropix_stream.monitor.pixels import PixelPanel
 from astropix_stream.monitor.shown import make_shown
 from astropix_stream.monitor.trend import TrendPanel
@@ -25,6 +26,7 @@ def made(panel):
         ("pixel", PixelPanel),
         ("spectrum", TrendPanel),
         ("correlations", CorrelationsPanel),
+        ("readouts", EventsPanel),
     ],
 )
 def test_the_open_part_is_made(panel, kind):

@@ -13,6 +13,7 @@ globalThis.panels = (() => {
       box.addEventListener("change", () => apx.set({[box.dataset.mirror]: box.checked}))
     find("#busiest").addEventListener("click", () => apx.set({pixel: ""}))
     find("#mask-noisy").addEventListener("click", () => apx.mask(noisy.map((one) => one.pixel), true))
+    readouts.start()
     new MutationObserver(adoptAll).observe(document.body, {childList: true})
     adoptAll()
   }
