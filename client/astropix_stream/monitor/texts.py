@@ -30,7 +30,7 @@ def holds(account: Account, *, since: str, sources: int, relayed: bool, at_most:
         else ""
     )
     if not account.held and not account.lost:
-        return f"No readout {since} yet{doubled}."
+        return f"No readout {since} yet{doubled}." if since else f"No readout yet{doubled}."
     if not account.lost:
         return f"This page holds all {of} {since}{doubled}."
     part = numbers.percentage(account.live_fraction)

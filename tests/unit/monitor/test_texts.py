@@ -45,6 +45,8 @@ def holds(account, sources=1, at_most=False):
 def test_the_sentence_says_what_the_page_holds():
     lost = {Place.BEFORE_SOCKET: 12, Place.RELAY_KERNEL: 2}
     assert holds(account()) == "No readout since 12:00 yet."
+    before_any = texts.holds(account(), since="", sources=0, relayed=True, at_most=False)
+    assert before_any == "No readout yet."
     assert holds(account(3)) == "This page holds all the run's readouts since 12:00."
     assert holds(account(3), sources=2) == "This page holds all the readouts of 2 DAQs since 12:00."
     assert (
