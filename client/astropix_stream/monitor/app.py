@@ -84,7 +84,7 @@ def run(
             after_feed.enter_context(Saver(feed, state, desk.saved))
         stack.enter_context(desk)
         if snapshots is not None:
-            stack.enter_context(Snapshots(feed, snapshots, every_s))
+            stack.enter_context(Snapshots(feed, snapshots, every_s, desk.notes_to_json))
         server.serve(desk, site, announce)
     return feed.view(Choice())
 

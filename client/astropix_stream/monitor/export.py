@@ -154,15 +154,26 @@ _TABLES: dict[str, tuple[tuple[str, ...], Callable[[View], Rows]]] = {
 TABLES = tuple(_TABLES)
 
 
+def tables_of(view: View) -> tuple[str, ...]:
+    """Return the names of the tables of what is shown."""
+    return TABLES
+
+
+def rows(view: View, name: str) -> tuple[Sequence[str], Rows]:
+    """Return the names of a table's columns, and its rows."""
+    columns, make_rows = _TABLES[name]
+    return columns, make_rows(view)
+
+
 def table(view: View, name: str) -> str:
     """Return one histogram as CSV, below lines that begin with '# ' and tell what it is of."""
-    columns, rows = _TABLES[name]
+    columns, made = rows(view, name)
     text = io.StringIO()
-    for key, value in _head(view):
+    for key, value in head(view):
         text.write(f"# {key}: {_one_line(str(value))}\n")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows(view))
+    writer.writerows(made)
     return text.getvalue()
 
 
@@ -171,14 +182,15 @@ def _one_line(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def _head(view: View) -> Iterable[tuple[str, Any]]:
+def head(view: View) -> Iterable[tuple[str, Any]]:
+    """Return what a file is of: names and values."""
     yield "source", view.status.source
     yield "time", numbers.iso(view.now.ns)
-    head = run(view)
-    if head is None:
+    values = run(view)
+    if values is None:
         yield "run", "none yet"
         return
-    yield from head.items()
+    yield from values.items()
     yield "kind", view.geometry.kind
     yield "chip", "all" if view.choice.chip is None else chip_value(view.choice.chip)
     yield "masked", " ".join(map(str, view.choice.masked)) or "none"
