@@ -6,18 +6,15 @@ import json
 import numpy as np
 import pytest
 
-pytest.importorskip("h5py")
-pytest.importorskip("uproot")
-
-import h5py
-import uproot
-
 from astropix_stream.errors import ConfigError
 from astropix_stream.fmt import ASTEP
 from astropix_stream.monitor import binary, export
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.view import make_view
 from unit.monitor.stream import Stream, losing, moment
+
+h5py = pytest.importorskip("h5py")
+uproot = pytest.importorskip("uproot")
 
 TEN, NINE = "2026-11-28T10:00:00.500+01:00", "2026-11-28T09:00:00.000+01:00"
 NOTES = [
