@@ -5,7 +5,7 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -124,6 +124,49 @@ class Page:
 
     def options(self, name: str) -> list[str]:
         return [option.text for option in Select(self.find(f"select[name={name}]")).options]
+
+    def values(self, name: str) -> list[str]:
+        """Return the values to choose from, without the first one, which chooses nothing."""
+        return [
+            option.get_attribute("value") for option in Select(self.find(f"select[name={name}]")).options
+        ][1:]
+
+    def address(self) -> dict[str, str]:
+        """Return what the address bar says."""
+        return dict(parse_qsl(urlsplit(self.run("return location.href")).query))
+
+    def open_part(self, name: str) -> None:
+        """Open a part of the page, and wait until its figures are in their cards."""
+        self.click(f"[data-open={name}]")
+        self.until_drawn()
+
+    def until_drawn(self) -> None:
+        """Wait until the part of the page that was wished for is open, and its cards have their figures."""
+        self.answered()
+        script = (
+            "return [...document.querySelectorAll('.card .plot')].filter((e) => e.offsetParent)"
+            ".every((e) => e.querySelector('.bk-Figure'))"
+        )
+        self.until(lambda: self.run(script))
+
+    def click_in(self, figure: str, x: float, y: float) -> None:
+        """Click at a place of a plot, in its own coordinates."""
+        script = """
+            const figure = Bokeh.documents[0].roots().find((root) => root.name == arguments[0])
+            const view = Bokeh.index.find_one(figure), element = view.canvas_view.el
+            element.scrollIntoView({block: "center"})
+            const {left, top} = element.getBoundingClientRect(), {x_scale, y_scale} = view.frame
+            return [left + x_scale.compute(arguments[1]), top + y_scale.compute(arguments[2])]
+            """
+        self.settle()
+        left, top = self.run(script, figure, x, y)
+        for what in ("mousePressed", "mouseReleased"):
+            event = {"type": what, "x": left, "y": top, "button": "left", "clickCount": 1}
+            self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+
+    def fetch(self, path: str) -> str:
+        """Return what the page's program answers."""
+        return self.run("return fetch(arguments[0]).then((r) => r.text())", path)
 
     def type(self, name: str, text: str) -> None:
         field = self.find(f"input[name={name}]")

@@ -29,16 +29,29 @@ def test_pictures(browser, group, port, url):
         with Program(
             *APX, "simulate", *here, "--rate", 400, "--seconds", 120, "--seed", 3, "--loss", "0.02%"
         ):
-            page.until_text("run", "run 2")
+            page.until(lambda: len(page.values("run")) == 2)
             time.sleep(30)  # for rates to look at
             for name, window, query, whole in (
                 ("monitor", LAPTOP, "", True),
                 ("monitor-dark", WALL, "&theme=dark", False),
                 ("monitor-phone", PHONE, "", True),
                 ("monitor-outline", LAPTOP, "&compare=1", False),
+                ("monitor-spectrum", LAPTOP, "&panel=spectrum&fit=moyal&fit_from=40&fit_to=150", False),
+                ("monitor-pixel", LAPTOP, "&panel=pixel&noise_in=hz&noise_above=5", True),
             ):
                 browser.resize(window)
                 page = browser.open(address + "/?window_min=1&tot_to=300" + query)
-                page.until_text("run", "run 2")
-                page.until(lambda page=page: page.data("rates", "readouts"))
+                page.answered()
+                page.until_drawn()
                 page.screenshot(IMAGES / f"{name}.png", whole=whole)
+
+
+def test_pictures_of_twelve_chips(browser, group, port, url):
+    here = ("--group", group, "--port", port, "--interface", "127.0.0.1", "--ttl", 0, "--kind", "astep")
+    with monitor(APX, url, "--listen", "127.0.0.1:0", "--kind", "astep") as (_, address):
+        with Program(*APX, "simulate", *here, "--chips", 12, "--rate", 400, "--seconds", 120, "--seed", 3):
+            browser.resize(LAPTOP)
+            page = browser.open(address + "/?panel=chips&log=1")
+            page.until(lambda: page.number("readouts") > 8000, 60)
+            page.until_drawn()
+            page.screenshot(IMAGES / "monitor-chips.png", whole=True)

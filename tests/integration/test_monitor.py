@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import signal
 import socket
 import sys
@@ -78,8 +79,10 @@ def test_the_numbers_are_those_that_were_sent(url, sender):
         assert sum(histograms["per_readout"]) == 500
         assert program.stop() == 0
     said = f"{hits:,}".replace(",", "\u202f")
-    assert program.stdout.splitlines()[-1] == (
-        f"run 1: 500 readouts, {said} hits. This page holds all the run's readouts since run start."
+    last = program.stdout.splitlines()[-1]
+    assert re.match(r"run of (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d: ", last)
+    assert last.endswith(
+        f": 500 readouts, {said} hits. This page holds all the run's readouts since run start."
     )
 
 

@@ -58,6 +58,15 @@ def command(
     every: Annotated[
         float, typer.Option(parser=options.positive, metavar="N", help="Seconds between snapshots.")
     ] = 60.0,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="Offer the readouts of a file to compare runs with; several times for several.",
+            show_default=False,
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -142,6 +151,7 @@ def command(
         every_s=every,
         start=start,
         kind=kind,
+        references=reference or [],
         config=config,
         state=saving.open_state(paths, state, wanted=not no_state),
         announce=announce,

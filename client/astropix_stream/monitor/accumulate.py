@@ -7,11 +7,12 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astropix_stream.batch import Batch, Position, RunStart, Source
 from astropix_stream.clock import Moment
@@ -25,8 +26,11 @@ from astropix_stream.fmt import ASTROPIX4, Kind, split
 from astropix_stream.joining import Joiner
 from astropix_stream.monitor.geometry import Geometry, geometry_of
 from astropix_stream.monitor.histograms import Histograms
-from astropix_stream.monitor.rates import RateHistory
+from astropix_stream.monitor.rates import ChipRates, RateHistory
+from astropix_stream.monitor.recent import Chunk, Recent
 from astropix_stream.monitor.resuming import Gap, counts_of, goes_on, unseen
+from astropix_stream.monitor.runs import Account, RunData, Tally, account
+from astropix_stream.monitor.slices import Slices
 
 _log = logging.getLogger(__name__)
 
@@ -83,106 +87,6 @@ class Reception:
     relay_id: int | None = None
     first_report: dict[str, Any] | None = None
     stride: int = 1
-
-
-@dataclass(slots=True)
-class Tally:
-    """What the page had of the stream at some moment; the difference of two is an account.
-
-    Attributes
-    ----------
-    at_ns
-        The moment, ns since the Unix epoch.
-    held
-        Readouts that arrived here and were not skipped; duplicates are none.
-    lost_at
-        Readouts missing, by place. A loss before the moment that was told after it is added later.
-    duplicates
-        Readouts that came once more, and were left out.
-    late
-        As in the receiver's ledger.
-    """
-
-    at_ns: int
-    held: int
-    lost_at: Counter[Place]
-    duplicates: int = 0
-    late: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Readouts held, missing by place, and left out as duplicates, between two tallies."""
-
-    held: int
-    lost_at: dict[Place, int]
-    duplicates: int
-
-    @property
-    def lost(self) -> int:
-        """Readouts missing, wherever they went."""
-        return sum(self.lost_at.values())
-
-    @property
-    def live_fraction(self) -> float:
-        """Readouts held, of those that the DAQ sent; 1 before any."""
-        sent = self.held + self.lost
-        return self.held / sent if sent else 1.0
-
-
-def account(since: Tally, until: Tally) -> Account:
-    """Return the account of the readouts between two moments.
-
-    Late ones, which came after they had been counted as lost, are held.
-    """
-    lost_at = until.lost_at - since.lost_at
-    held = until.held - since.held - (until.late - since.late)
-    return Account(
-        max(0, held),
-        {place: lost_at[place] for place in Place if lost_at[place]},
-        until.duplicates - since.duplicates,
-    )
-
-
-@dataclass(slots=True, eq=False)
-class RunData:
-    """A run of one DAQ, as far as the page has seen it.
-
-    Attributes
-    ----------
-    number
-        Counts from 1, for this page.
-    source
-        Where the DAQ sends from.
-    first_id, first_timestamp, last_id
-        Of the readouts that came here; the timestamp is the DAQ's, ns since the Unix epoch.
-    began_ns
-        When the first one was received, ns since the Unix epoch.
-    since
-        The tally when it began, which is also that at which the one before ended.
-    until
-        The tally when it had ended; None as long as it goes on.
-    """
-
-    number: int
-    source: Source
-    first_id: int
-    first_timestamp: int
-    began_ns: int
-    since: Tally
-    last_id: int = 0
-    last_timestamp: int = 0
-    last_s: float = 0.0
-    until: Tally | None = None
-    skipped: int = 0
-    counts: Histograms = field(default_factory=Histograms)
-    version: int = 0
-    """Grows with every change, so that a view is made again only where it would differ."""
-
-    @property
-    def from_start(self) -> bool:
-        """Whether the run was seen from its first readout on."""
-        return self.first_id == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +171,11 @@ class Accumulator:
         """In the order in which they began."""
         self.present: RunData | None = None
         """The run to follow: that of one DAQ, until it falls silent."""
+        self.references: list[RunData] = []
+        """Files to compare runs with."""
         self.rates = RateHistory(now.s)
+        self.chip_rates = ChipRates()
+        self.recent = Recent()
         self.reception = Reception(now, Ledger())
         self._current: dict[Source, RunData] = {}
         self._carried = Tally(now.ns, 0, Counter())  # of a monitor before this one
@@ -310,17 +218,39 @@ class Accumulator:
             if came is None:
                 continue
             arrival = _without_duplicates(came)
+            if any(start.before for start in arrival.batch.runs):
+                self._decode_all(waiting)  # so that those before it can be moved
             for segment in self._segments(arrival):
                 self._note(segment)
                 if arrival.skipped:
                     self._skip(segment)
                 else:
                     self._held += len(segment)
-                    waiting.setdefault((segment.run.number, arrival.batch.source), []).append(segment)
+                    self._put(segment, waiting)
             self._duplicates += sum(came.batch.duplicates)
+        self._decode_all(waiting)
+        self._note_rates()
+
+    def _put(self, segment: _Segment, waiting: dict[tuple[int, Source], list[_Segment]]) -> None:
+        """Let a segment wait for its decoding; where a slice of its run ends, decode what waits."""
+        run, batch = segment.run, segment.arrival.batch
+        key = run.number, batch.source
+        marks = run.slices.keys(batch.timestamps, batch.readout_ids)
+        begin = segment.begin
+        while (cut := run.slices.end_among(marks, begin, segment.end)) < segment.end:
+            if cut > begin:
+                first = begin == segment.begin and segment.begins_run
+                waiting.setdefault(key, []).append(_Segment(run, segment.arrival, begin, cut, first))
+            self._decode(waiting.pop(key, []))
+            run.slices.close(run.counts, marks[cut])
+            begin = cut
+        first = begin == segment.begin and segment.begins_run
+        waiting.setdefault(key, []).append(_Segment(run, segment.arrival, begin, segment.end, first))
+
+    def _decode_all(self, waiting: dict[tuple[int, Source], list[_Segment]]) -> None:
         for segments in waiting.values():
             self._decode(segments)
-        self._note_rates()
+        waiting.clear()
 
     def _segments(self, arrival: Arrival) -> Iterator[_Segment]:
         """Divide a batch where runs begin."""
@@ -354,10 +284,29 @@ class Accumulator:
         run = next(known, None) or self._known_as.get(identity)  # one that goes on after a stray
         run = run or self._resume_run(*identity, arrival.batch.position)
         if run is None:
-            return self._open(*identity, arrival)
+            run = self._open(*identity, arrival)
+            run.since.held -= self._move(start, run)
+            return run
         run.until = None
         self._current[start.source] = run
+        self._move(start, run)
         return run
+
+    def _move(self, start: RunStart, run: RunData) -> int:
+        """Count readouts to a run that were counted to the one before it, until a later one told."""
+        moved = 0
+        for chunk in self.recent.move(start.source, start.before, run.number) if start.before else ():
+            moved += len(chunk)
+            run.counts.add(chunk.decoded)
+            old = next((other for other in self.runs if other.number == chunk.run), None)
+            if old is not None:
+                old.counts.add(chunk.decoded, sign=-1)
+                old.last_id, old.last_timestamp = self.recent.last_of(old.number) or (
+                    old.last_id,
+                    old.last_timestamp,
+                )
+                old.version += 1
+        return moved
 
     def _open(self, source: Source, first_id: int, first_timestamp: int, arrival: Arrival) -> RunData:
         # Which of both clocks is the one of the losses depends on the way; they differ by less than a second.
@@ -370,6 +319,7 @@ class Accumulator:
         began_ns = self._received_ns(arrival)
         counts = Histograms(geometry_of(self._kind))
         run = RunData(self._run_count, source, first_id, first_timestamp, began_ns, tally, counts=counts)
+        run.slices.begin(first_timestamp, first_id)
         self.runs.append(run)
         self._current[source] = run
         self._forget_oldest(arrival.at)
@@ -403,20 +353,23 @@ class Accumulator:
 
     def _decode(self, segments: list[_Segment]) -> None:
         """Decode what belongs to one run of one source; a call costs 0.12 ms however few readouts it gets."""
-        source = segments[0].arrival.batch.source
+        if not segments:
+            return
+        source, run = segments[0].arrival.batch.source, segments[0].run
         begins = np.cumsum([0, *map(len, segments[:-1])])
         payload = b"".join([segment.payload for segment in segments])
         if self._doubt.open:
-            self._note_kind(payload, segments[0].run.counts.geometry.kind)
+            self._note_kind(payload, run.counts.geometry.kind)
         decoded = decode_batch(
             payload,
-            segments[0].run.counts.geometry.kind,
+            run.counts.geometry.kind,
             joiner=self._joiner(source),
             run_starts={
                 begin for begin, one in zip(begins.tolist(), segments, strict=True) if one.begins_run
             },
         )
-        segments[0].run.counts.add(decoded)
+        located = run.counts.add(decoded)
+        self.recent.note(Chunk(run.number, source, decoded, located), payload, _ends_of(segments))
         hits = np.add.reduceat(decoded.hit_counts, begins)
         for segment, count in zip(segments, hits.tolist(), strict=True):
             self._hits_at[self._second(segment.arrival)] += count
@@ -465,6 +418,8 @@ class Accumulator:
                 self._note_away(place, count)
         more = ledger.lost - self.reception.ledger.lost
         self.reception = reception
+        if self.present is not None:
+            self.chip_rates.note(now.s, self.present.number, self.present.counts)
         for loss in self._new_losses(ledger):
             ago_s = max(0, now.ns - loss.ended_ns) / 1e9
             self.rates.add(now.s - ago_s, lost=loss.count)
@@ -538,6 +493,8 @@ class Accumulator:
         self.runs = list(memory.runs)
         for run in self.runs:
             run.last_s += shift_s
+            run.slices = Slices()  # its course before is not kept
+            run.slices.begin(run.last_timestamp, run.last_id, run.counts)
         self.present = None if memory.present is None else self.runs[memory.present]
         self._resumable = {source: self.runs[place] for source, place in memory.current.items()}
         self._run_count = memory.run_count
@@ -617,6 +574,17 @@ def _without_duplicates(arrival: Arrival) -> Arrival:
     """Leave out readouts that came before."""
     batch = arrival.batch
     return replace(arrival, batch=batch.without_duplicates()) if any(batch.duplicates) else arrival
+
+
+def _ends_of(segments: Sequence[_Segment]) -> NDArray[np.int64]:
+    """Return where each readout ends in the payloads of segments, back to back."""
+    ends, offset = [], 0
+    for one in segments:
+        all_ends = one.arrival.batch.ends
+        first = all_ends[one.begin - 1] if one.begin else 0
+        ends.append(np.asarray(all_ends[one.begin : one.end], np.int64) + (offset - first))
+        offset = int(ends[-1][-1])
+    return np.concatenate(ends)
 
 
 def _silent(run: RunData, now: Moment) -> bool:

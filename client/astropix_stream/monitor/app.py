@@ -13,6 +13,7 @@ from astropix_stream.monitor.accumulate import Memory
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.desk import Desk
 from astropix_stream.monitor.feed import Feed
+from astropix_stream.monitor.reference import read_references
 from astropix_stream.monitor.saving import Saver, StateFile
 from astropix_stream.monitor.snapshot import Snapshots
 from astropix_stream.monitor.view import View
@@ -33,6 +34,7 @@ def run(
     every_s: float = 60.0,
     start: StartOption | None = None,
     kind: Kind | None = None,
+    references: Sequence[Path] = (),
     config: Path | None = None,
     state: StateFile | None = None,
     announce: Callable[[str], None] = print,
@@ -52,6 +54,8 @@ def run(
         the monitor before this one ended, or with the oldest.
     kind
         What the readouts are; None takes the relay's word for it, and AstroPix 4 without.
+    references
+        Files of readouts to compare runs with.
     config
         File with alarms, see `settings`; None: no alarms.
     state
@@ -64,6 +68,7 @@ def run(
     ConfigError, OSError
         What is wrong with the source, the address to listen on, the directory or the configuration.
     """
+    compared = read_references(references, kind)
     site = None if listen is None else server.Site.parse(listen, origins)
     settings = None if config is None else read_settings(config)
     ways = [parse_url(url) if isinstance(url, str) else url for url in urls]
@@ -76,7 +81,7 @@ def run(
         readout_class: type[Any] = AstroPix4Readout if kind is None else kind.readout_class
         receiver = open_receiver(readout_class, source, any_kind=True)
         after_feed = stack.enter_context(ExitStack())  # its last turn is to be saved, too
-        feed = stack.enter_context(Feed(receiver, " and ".join(map(str, ways)), kind, memory))
+        feed = stack.enter_context(Feed(receiver, " and ".join(map(str, ways)), kind, memory, compared))
         desk = Desk(feed, config, settings)
         if found is not None:
             desk.restore(found.more)

@@ -1,6 +1,7 @@
 """What one viewer wants to see, as a browser or a script says it. Pure; nothing wrong gets past it."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from astropix_stream.monitor.geometry import DEFAULT, Geometry, Pixel, chip_valu
 
 MAX_MASKED = 1024
 MAX_TOT_BINS = 1000
+MAX_NOISE = 1e9
 MAX_TOT_US = 100_000.0  # a number; which bins there are depends on the kind
 
 
@@ -43,11 +45,36 @@ def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
+def _overview_if_empty(value: Any) -> Any:
+    return "overview" if value == "" else value
+
+
 def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+_RUN = re.compile(r"\d{1,9}|\d{8}T\d{6}(\.\d{3})?Z|\d+ns|reference(-\d{1,3})?", re.ASCII)
+
+
+def _run(value: Any) -> int | str | None:
+    """Read a run: the time of its first readout, or its number on this page."""
+    if value is None or value == "":
+        return None
+    text = str(value)
+    if isinstance(value, bool) or not _RUN.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not a run: write the time of its first readout, in UTC, "
+                         "such as 20250723T120211.123Z")  # fmt: skip
+    return int(text) if text.isdecimal() else text
+
+
+def _pixel(value: Any, info: ValidationInfo) -> Pixel | None:
+    return None if value is None or value == "" else _geometry(info).read_pixel(value)
+
+
 Number = Annotated[int | None, BeforeValidator(_none_if_empty)]
+RunName = Annotated[int | str | None, BeforeValidator(_run)]
+Chip = Annotated[int | None, BeforeValidator(_chip)]
+Us = Annotated[float | None, Field(ge=0.0, le=MAX_TOT_US), BeforeValidator(_none_if_empty)]
 
 
 class Choice(BaseModel):
@@ -55,10 +82,12 @@ class Choice(BaseModel):
 
     Attributes
     ----------
+    panel
+        Which part of the page is open; what the others show is not worked out.
     run
-        Number of a run; None follows the present one.
-    compare
-        Number of a run to draw as an outline over it.
+        Name of a run (`runs.run_name`), or its number on this page; None follows the present one.
+    compare, compare_as
+        The run to compare with, or a file given as reference; and how.
     chip
         As a number of `geometry`; None takes all chips together.
     quantity, log
@@ -67,8 +96,20 @@ class Choice(BaseModel):
         Minutes of rates.
     tot_from, tot_to, tot_bins
         Axis of the TOT spectrum in µs; without an end, as far as the kind of readouts has it at first.
-    tot_of
-        Of what the TOT spectrum is, where a pixel is two half hits.
+    tot_of, maps_of
+        Of what the TOT spectrum is, and the maps of all chips, where a pixel is two half hits.
+    tot_log
+        Whether the counts of TOT spectra have a logarithmic axis.
+    fit, fit_from, fit_to
+        What to fit to the TOT spectrum, and from where to where, in µs; without one, as far as its axis goes.
+    pixel
+        The pixel to look at.
+    noise_above, noise_in
+        From which rate on a pixel is noisy: in Hz, or in standard deviations above the median of its chip.
+    other_chip
+        The second chip of correlations; the first one is `chip`.
+    readout, troubled
+        The id of a readout to look at; whether only readouts with decode problems are listed.
     masked
         Pixels left out of the view.
     frozen
@@ -79,15 +120,31 @@ class Choice(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run: Number = None
-    compare: Number = None
-    chip: Annotated[int | None, BeforeValidator(_chip)] = None
+    panel: Annotated[
+        Literal["overview", "chips", "pixel", "spectrum", "correlations", "readouts"],
+        BeforeValidator(_overview_if_empty),
+    ] = "overview"
+    run: RunName = None
+    compare: RunName = None
+    compare_as: Literal["overlay", "ratio", "difference"] = "overlay"
+    chip: Chip = None
     quantity: Literal["hits", "tot", "median"] = "hits"
     log: bool = False
     window_min: Annotated[Literal[1, 10, 60, 1440], BeforeValidator(_whole)] = 10
     tot_from: Annotated[float, Field(ge=0.0, le=MAX_TOT_US)] = 0.0
-    tot_to: Annotated[float | None, Field(ge=0.0, le=MAX_TOT_US), BeforeValidator(_none_if_empty)] = None
+    tot_to: Us = None
     tot_of: Literal["pixels", "halves"] = "pixels"
+    maps_of: Literal["pixels", "halves"] = "pixels"
+    tot_log: bool = False
+    fit: Literal["none", "gaussian", "moyal"] = "none"
+    fit_from: Us = None
+    fit_to: Us = None
+    pixel: Annotated[Pixel | None, BeforeValidator(_pixel)] = None
+    noise_above: Annotated[float, Field(ge=0.0, le=MAX_NOISE)] = 5.0
+    noise_in: Literal["sigma", "hz"] = "sigma"
+    other_chip: Chip = None
+    readout: Annotated[int | None, Field(ge=0, lt=1 << 32), BeforeValidator(_none_if_empty)] = None
+    troubled: bool = False
     tot_bins: Annotated[int, Field(ge=1, le=MAX_TOT_BINS)] = 100
     masked: Annotated[tuple[Pixel, ...], BeforeValidator(_pixels), Field(max_length=MAX_MASKED)] = ()
     frozen: bool = False
@@ -96,13 +153,20 @@ class Choice(BaseModel):
     @model_validator(mode="after")
     def _check_range(self) -> "Choice":
         if self.tot_to is not None and self.tot_to <= self.tot_from:
-            raise ValueError("the TOT range ends after it begins")
+            raise ValueError("the TOT range must end after it begins")
+        if None not in (self.fit_from, self.fit_to) and self.fit_to <= self.fit_from:  # type: ignore[operator]
+            raise ValueError("the range of the fit must end after it begins")
         return self
 
     def to_json(self) -> dict[str, Any]:
         """Return the choice as `read` takes it, chips and pixels as a person writes them."""
-        chip = None if self.chip is None else chip_value(self.chip)
-        return self.model_dump(mode="json") | {"chip": chip, "masked": [str(pixel) for pixel in self.masked]}
+        chips = {name: getattr(self, name) for name in ("chip", "other_chip")}
+        return (
+            self.model_dump(mode="json")
+            | {name: None if chip is None else chip_value(chip) for name, chip in chips.items()}
+            | {"masked": [str(pixel) for pixel in self.masked]}
+            | {"pixel": None if self.pixel is None else str(self.pixel)}
+        )
 
     @classmethod
     def read(cls, values: str | Mapping[str, Any], geometry: Geometry = DEFAULT) -> "Choice":
@@ -170,6 +234,9 @@ class Choice(BaseModel):
         if choice.tot_to is not None and choice.tot_to <= choice.tot_from:
             refused["tot_to"] = "the TOT range must end after it begins"
             choice = choice.model_copy(update={"tot_from": before.tot_from, "tot_to": before.tot_to})
+        if choice.fit_from is not None and choice.fit_to is not None and choice.fit_to <= choice.fit_from:
+            refused["fit_to"] = "the range of the fit must end after it begins"
+            choice = choice.model_copy(update={"fit_from": before.fit_from, "fit_to": before.fit_to})
         return choice, refused
 
 
@@ -181,18 +248,23 @@ def _nearest(name: str, value: Any, geometry: Geometry) -> tuple[Any, str]:
         "tot_from": (0.0, geometry.tot_limit_us - geometry.bin_us),
         "tot_to": (geometry.bin_us, geometry.tot_limit_us),
         "tot_bins": (1, MAX_TOT_BINS),
+        "fit_from": (0.0, geometry.tot_limit_us - geometry.bin_us),
+        "fit_to": (geometry.bin_us, geometry.tot_limit_us),
+        "noise_above": (0.0, MAX_NOISE),
+        "readout": (0, (1 << 32) - 1),
     }.get(name)
     if limits is None:
         return value, ""
-    if value == "":
-        return Choice.model_fields[name].default, ""
+    default = Choice.model_fields[name].default
+    if value == "" or (value is None and default is None):
+        return default, ""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         raise ConfigError("write a number") from None
     if math.isnan(number):
         raise ConfigError("write a number")
-    if name == "tot_bins" and math.isfinite(number):
+    if name in ("tot_bins", "readout") and math.isfinite(number):
         number = int(number)
     low, high = limits
     if low <= number <= high:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any, TypeAlias
@@ -9,8 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from astropix_stream import __version__, numbers
+from astropix_stream.monitor import panel_tables
+from astropix_stream.monitor.fits import Fit
 from astropix_stream.monitor.geometry import chip_value
-from astropix_stream.monitor.view import PROBLEMS, View
+from astropix_stream.monitor.pixels import PixelPanel, mask_document
+from astropix_stream.monitor.view import PROBLEMS, View, against
 
 Rows: TypeAlias = Iterator[Sequence[Any]]
 
@@ -32,7 +36,7 @@ def state(view: View) -> dict[str, Any]:
         "hits_per_s": round(status.hits_per_s, 3),
         "daqs": [str(source) for source in status.daqs],
         "run": run(view),
-        "runs": [{"number": label.number, "text": label.text} for label in status.runs],
+        "runs": [{"number": label.number, "name": label.name, "text": label.text} for label in status.runs],
         "hot_pixels": [
             {
                 "chip": chip_value(hot.pixel.chip),
@@ -54,6 +58,7 @@ def run(view: View) -> dict[str, Any] | None:
     account = view.account
     return {
         "number": data.number,
+        "name": data.name,
         "daq": str(data.source),
         "since": view.since,
         "from_start": data.from_start,
@@ -97,6 +102,12 @@ def histograms(view: View) -> dict[str, Any]:
         "tot_edges_us": [round(edge, 3) for edge in view.tot_edges_us.tolist()],
         "tot": view.tot.tolist(),
         "tot_outside": view.tot_outside,
+        "tot_statistics": {
+            name: _number(value) if isinstance(value, float) else value
+            for name, value in view.tot_statistics._asdict().items()
+        },
+        "tot_compared": _compared(view),
+        "fit": None if view.fit is None else _fit(view.fit),
         "per_readout": view.per_readout.tolist(),
         "problems": dict(zip(PROBLEMS, view.problems.tolist(), strict=True)),
         "rates": [
@@ -104,6 +115,29 @@ def histograms(view: View) -> dict[str, Any]:
             for row in _rates(view)
         ],
     }
+
+
+def _fit(fit: Fit) -> dict[str, Any]:
+    return {
+        name: (value if math.isfinite(value) else None) if isinstance(value, float) else value
+        for name, value in fit._asdict().items()
+    }
+
+
+def _compared(view: View) -> dict[str, Any] | None:
+    """Return the TOT spectrum set against that of another run."""
+    if view.compared is None:
+        return None
+    compared: dict[str, Any] = {
+        "run": view.compared.name,
+        "scale": view.scale,
+        "tot": [round(value, 3) for value in view.tot_outline.tolist()],
+    }
+    if view.choice.compare_as != "overlay":
+        values, errors = against(view, view.tot, view.tot_outline)
+        compared[view.choice.compare_as] = [_number(value) for value in values.tolist()]
+        compared["error"] = [_number(value) for value in errors.tolist()]
+    return compared
 
 
 def _number(value: float) -> float | None:
@@ -152,17 +186,26 @@ _TABLES: dict[str, tuple[tuple[str, ...], Callable[[View], Rows]]] = {
     "profiles": (("row_or_column", "rows", "columns"), _profiles),
 }
 TABLES = tuple(_TABLES)
+PANEL_TABLES = tuple(panel_tables.TABLES)
+
+
+def panel_of(name: str) -> str:
+    """Return which part of the page a table belongs to: its view has to have that part open."""
+    return panel_tables.TABLES[name][0] if name in panel_tables.TABLES else "overview"
 
 
 def tables_of(view: View) -> tuple[str, ...]:
-    """Return the names of the tables of what is shown."""
-    return TABLES
+    """Return the names of the tables of what is shown: of the overview, and of the part that is open."""
+    return TABLES + tuple(name for name in PANEL_TABLES if panel_of(name) == view.choice.panel)
 
 
 def rows(view: View, name: str) -> tuple[Sequence[str], Rows]:
     """Return the names of a table's columns, and its rows."""
-    columns, make_rows = _TABLES[name]
-    return columns, make_rows(view)
+    if name in _TABLES:
+        columns, make_rows = _TABLES[name]
+        return columns, make_rows(view)
+    _, columns, make_panel_rows = panel_tables.TABLES[name]
+    return columns, make_panel_rows(view.panel)
 
 
 def table(view: View, name: str) -> str:
@@ -180,6 +223,20 @@ def table(view: View, name: str) -> str:
 def _one_line(text: str) -> str:
     """Keep a text from the wire within its comment."""
     return "".join(char if char.isprintable() else " " for char in text)
+
+
+def mask(view: View, *, one_chip: bool) -> str:
+    """Return the noisy and the masked pixels as YAML; of one chip, its list alone. The view is of a pixel."""
+    panel = view.panel
+    if not isinstance(panel, PixelPanel):
+        raise ValueError("the view has no noise")
+    above = f"{view.choice.noise_above:g} {'Hz' if view.choice.noise_in == 'hz' else 'sigma'}"
+    return mask_document(
+        panel.noise,
+        view.choice.masked,
+        [*head(view), ("threshold", above)],
+        view.choice.chip if one_chip else None,
+    )
 
 
 def head(view: View) -> Iterable[tuple[str, Any]]:

@@ -7,7 +7,7 @@ history waits for us; there, the receiver waits for the decoder.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -19,8 +19,10 @@ from astropix_stream.fmt import ASTROPIX4, Kind, kind_of
 from astropix_stream.monitor.accumulate import Accumulator, Arrival, Memory, Reception
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.geometry import Geometry
+from astropix_stream.monitor.runs import RunData
 from astropix_stream.monitor.setup import Setup, setup_of
-from astropix_stream.monitor.view import Reset, View, make_view, take_reset
+from astropix_stream.monitor.shown import Reset, take_reset
+from astropix_stream.monitor.view import View, make_view
 from astropix_stream.receiving.receiver import Receiver
 
 RECEIVE_GATHER_S = 0.1  # that readouts may wait where they come fast; nobody who looks at the page sees it
@@ -42,6 +44,8 @@ class Feed:
         Where the readouts come from, as a person wrote it.
     kind
         What the readouts are; None takes the relay's word for it, and AstroPix 4 without.
+    references
+        Files to compare runs with.
 
     memory
         What a monitor before this one knew, to go on with.
@@ -53,11 +57,17 @@ class Feed:
     """
 
     def __init__(
-        self, receiver: Receiver[Any], source: str, kind: Kind | None = None, memory: Memory | None = None
+        self,
+        receiver: Receiver[Any],
+        source: str,
+        kind: Kind | None = None,
+        memory: Memory | None = None,
+        references: Sequence[RunData] = (),
     ) -> None:
         self.source = source
         self._kind = kind
         self._accumulator = Accumulator(clock.now(), source, kind or ASTROPIX4)
+        self._accumulator.references.extend(references)
         if memory is not None:
             self._accumulator.resume(memory, clock.now())
         self._views: dict[tuple[Choice, Reset | None], View] = {}  # of this turn

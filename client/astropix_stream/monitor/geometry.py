@@ -19,6 +19,16 @@ _CHIPS = 32  # in a layer
 TOT_BINS = 4096  # of the finest histogram of TOT; what is longer is in the hit map only
 
 
+def place_of_chip(chip: int) -> tuple[int, int]:
+    """Return a chip's layer, 0 without layers, and its number in the chain."""
+    return divmod(chip, _CHIPS)
+
+
+def chip_on(layer: int, number: int) -> int:
+    """Return the chip with a number in the chain of a layer."""
+    return layer * _CHIPS + number
+
+
 def chip_value(chip: int) -> int | str:
     """Return a chip as it is written: 3, or 2.3 with its layer."""
     layer, number = divmod(chip, _CHIPS)

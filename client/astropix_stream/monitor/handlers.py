@@ -24,14 +24,14 @@ class Handler(RequestHandler):
         """Answer as GET does; tornado leaves the body out, and waits for what is returned."""
         return self.get(*names)
 
-    def view(self) -> View:
-        """Return what the query asks for."""
+    def view(self, panel: str = "overview") -> View:
+        """Return what the query asks for, with a part of the page open."""
         try:
-            choice = Choice.read(self._query(), self._feed.geometry)
+            choice = Choice.read(self._query(), self._feed.geometry).model_copy(update={"panel": panel})
         except ConfigError as error:
             raise HTTPError(400, str(error)) from None
         view = self._feed.view(choice)
-        if choice.run is not None and (view.run is None or view.run.number != choice.run):
+        if choice.run is not None and (view.run is None or view.choice.run is None):
             raise HTTPError(404, f"there is no run {choice.run}, or it is no longer kept")
         return view
 

@@ -16,7 +16,9 @@ from astropix_stream.monitor.geometry import DEFAULT, TOT_BINS, Geometry, Pixel
 
 Ints: TypeAlias = NDArray[np.int64]
 
-MAX_SPECTRA = 2048  # pixels with a spectrum of their own: 32 MiB, and yet ten chips of 13 x 16
+MAX_SPECTRA = 2048  # pixels with a fine spectrum of their own: 32 MiB, and yet ten chips of 13 x 16
+COARSE_BINS = 128  # of the spectra of all further pixels: 7 MiB for twelve chips of 35 x 35
+_COARSE = TOT_BINS // COARSE_BINS
 MAX_PER_READOUT = 255  # the last bin also holds readouts with more hits
 
 
@@ -26,6 +28,28 @@ class _Places(NamedTuple):
     chips: Ints
     pixels: Ints
     ticks: Ints
+
+
+class PixelSpectrum(NamedTuple):
+    """The hits of a pixel by TOT."""
+
+    counts: Ints
+    """Shape (`bins`,)."""
+    bins: int
+    """`TOT_BINS`, or `COARSE_BINS` over the same range, of a pixel that came too late for a fine one."""
+
+    def in_bins_of(self, bins: int) -> "PixelSpectrum":
+        """Return it in another number of bins, at most as many."""
+        return self if bins == self.bins else PixelSpectrum(self.counts.reshape(bins, -1).sum(axis=1), bins)
+
+
+class Located(NamedTuple):
+    """What was hit, for those who look at pixels one by one."""
+
+    table: NDArray[Any]
+    """Hits, or of half hits the pixels put together."""
+    owners: Ints
+    """The readout of each, counted from 0."""
 
 
 class Histograms:
@@ -76,27 +100,30 @@ class Histograms:
         self._slots = np.full(self.hit_map.size, -1, np.int32)
         self._used_slots = 0
         self._pixel_spectra = np.zeros((MAX_SPECTRA, TOT_BINS), np.uint32)
+        self._coarse_spectra = np.zeros((self.hit_map.size, COARSE_BINS), np.uint32)
 
-    def add(self, batch: columns.Decoded) -> None:
-        """Count the hits of some readouts."""
-        self.readouts += len(batch.readout_ids)
-        self.hits += len(batch.hits)
-        self.per_readout += np.bincount(
+    def add(self, batch: columns.Decoded, *, sign: int = 1) -> Located:
+        """Count the hits of some readouts; with the sign -1, take back what was counted of them."""
+        self.readouts += sign * len(batch.readout_ids)
+        self.hits += sign * len(batch.hits)
+        self.per_readout += sign * np.bincount(
             np.minimum(batch.hit_counts, MAX_PER_READOUT), minlength=MAX_PER_READOUT + 1
         )
         for bit in range(len(Decoding)):
-            self.problems[bit] += np.count_nonzero(batch.statuses & (1 << bit))
+            self.problems[bit] += sign * np.count_nonzero(batch.statuses & (1 << bit))
+        owners = np.repeat(np.arange(len(batch.hit_counts)), batch.hit_counts)
         if not len(batch.hits):
-            return
-        self._note_fpga(batch.hits)
-        if self.geometry.half_hits:
-            self._add_halves(batch.hits)
-            owners = np.repeat(np.arange(len(batch.hit_counts)), batch.hit_counts)
-            found = columns.match_pixels(batch.hits, self.geometry.kind, owners)
-            self.unpaired += found.unpaired
-            self._add_pixels(self._places(found.table, "tot_row_us"))
-        else:
-            self._add_pixels(self._places(batch.hits, "tot_us"))
+            return Located(batch.hits, owners)
+        if sign > 0:
+            self._note_fpga(batch.hits)
+        if not self.geometry.half_hits:
+            self._add_pixels(self._places(batch.hits, "tot_us"), sign)
+            return Located(batch.hits, owners)
+        self._add_halves(batch.hits, sign)
+        found = columns.match_pixels(batch.hits, self.geometry.kind, owners)
+        self.unpaired += sign * found.unpaired
+        self._add_pixels(self._places(found.table, "tot_row_us"), sign)
+        return Located(found.table, found.owners)
 
     def _note_fpga(self, hits: NDArray[Any]) -> None:
         if "fpga_timestamp" in (hits.dtype.names or ()):
@@ -121,28 +148,32 @@ class Histograms:
         pixels = (chips * geometry.shape[1] + rows) * geometry.shape[2] + places
         return _Places(chips, pixels, ticks)
 
-    def _add_pixels(self, places: _Places) -> None:
+    def _add_pixels(self, places: _Places, sign: int) -> None:
         chips, pixels, ticks = places
-        self.pixels += len(pixels)
+        self.pixels += sign * len(pixels)
         size = self.hit_map.size
-        self.hit_map += np.bincount(pixels, minlength=size).reshape(self.hit_map.shape)
+        self.hit_map += sign * np.bincount(pixels, minlength=size).reshape(self.hit_map.shape)
         sums = np.bincount(pixels, weights=ticks, minlength=size)  # as floats, exact up to 2^53
-        self.tot_ticks += sums.astype(np.int64).reshape(self.tot_ticks.shape)
+        self.tot_ticks += sign * sums.astype(np.int64).reshape(self.tot_ticks.shape)
         bins = ticks // self.geometry.bin_ticks
         inside = (bins >= 0) & (bins < TOT_BINS)
         chips, pixels, bins = chips[inside], pixels[inside], bins[inside]
-        np.add.at(self.spectra, (chips, bins), 1)
+        count = np.add if sign > 0 else np.subtract
+        count.at(self.spectra, (chips, bins), 1)
         slots = self._slots_of(pixels)
         known = slots >= 0
-        np.add.at(self._pixel_spectra, (slots[known], bins[known]), 1)
+        count.at(self._pixel_spectra, (slots[known], bins[known]), 1)
+        if not known.all():
+            count.at(self._coarse_spectra, (pixels[~known], bins[~known] // _COARSE), 1)
 
-    def _add_halves(self, hits: NDArray[Any]) -> None:
+    def _add_halves(self, hits: NDArray[Any], sign: int) -> None:
         chips, places = self.geometry.chips_of(hits), hits["location"]
+        count = np.add if sign > 0 else np.subtract
         for axis, chosen in ((self.rows, hits["is_column"] == 0), (self.columns, hits["is_column"] == 1)):
-            np.add.at(axis, (chips[chosen], places[chosen]), 1)
+            count.at(axis, (chips[chosen], places[chosen]), 1)
         bins = self.geometry.ticks_of(hits["tot_us"]) // self.geometry.bin_ticks
         inside = bins < TOT_BINS
-        np.add.at(self.half_spectra, (chips[inside], bins[inside]), 1)
+        count.at(self.half_spectra, (chips[inside], bins[inside]), 1)
 
     def _slots_of(self, pixels: Ints) -> NDArray[np.int32]:
         """Return where the spectrum of each pixel is; -1 once there is no place for more."""
@@ -165,6 +196,15 @@ class Histograms:
                 total -= self._pixel_spectra[slot]
         return total
 
+    def pixel_spectrum(self, pixel: Pixel) -> PixelSpectrum:
+        """Return the hits of one pixel by TOT."""
+        number = self.geometry.number_of(pixel)
+        if self._used_slots == MAX_SPECTRA and self._slots[number] < 0:
+            return PixelSpectrum(self._coarse_spectra[number].astype(np.int64), COARSE_BINS)
+        slot = self._slots[number]
+        counts = self._pixel_spectra[slot] if slot >= 0 else np.zeros(TOT_BINS)
+        return PixelSpectrum(counts.astype(np.int64), TOT_BINS)
+
     def pixel_spectra(self, chips: Sequence[int], row: int, columns: int) -> Ints:
         """Return the hits by TOT of each pixel of a row, over some chips; zero where it has no spectrum.
 
@@ -178,6 +218,11 @@ class Histograms:
             known = slots[chip] >= 0
             total[known] += self._pixel_spectra[slots[chip][known]]
         return total
+
+    @property
+    def untouched(self) -> tuple[str, ...]:
+        """Names of arrays that nothing was written to: to look into them would cost their memory."""
+        return ("_coarse_spectra",) if self._used_slots < MAX_SPECTRA else ()
 
     def copy(self) -> "Histograms":
         """Return the counts as they are now."""
@@ -198,4 +243,7 @@ class Histograms:
             (self._pixel_spectra[: self._used_slots], twin._pixel_spectra[: self._used_slots]),
         ):
             np.copyto(its, mine)
+        if self._used_slots == MAX_SPECTRA:  # copying what is empty would cost its memory
+            coarse = np.flatnonzero((self._slots < 0) & (self.hit_map.reshape(-1) > 0))
+            twin._coarse_spectra[coarse] = self._coarse_spectra[coarse]
         return twin

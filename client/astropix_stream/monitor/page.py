@@ -14,14 +14,19 @@ from astropix_stream import __version__
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.desk import Desk
 from astropix_stream.monitor.feed import Feed
+from astropix_stream.monitor.panel_plots import PanelPlots, panel_plots
+from astropix_stream.monitor.panel_words import panel_words
 from astropix_stream.monitor.plots import Plots
+from astropix_stream.monitor.shown import Reset
 from astropix_stream.monitor.themes import LIGHT, THEMES, Theme
-from astropix_stream.monitor.view import Reset
+from astropix_stream.monitor.view import View
 from astropix_stream.monitor.words import run_words, stream_words
 
 REDRAW_MS = 500
 _MAX_AHEAD = 4  # redraws that a browser has not answered; one that sleeps must not fill our memory
-_TEMPLATE = resources.files(__package__).joinpath("templates/page.html").read_text()
+_TEMPLATES = resources.files(__package__).joinpath("templates")
+_PARTS = "".join(_TEMPLATES.joinpath(name).read_text("utf-8") for name in ("panels.html", "readouts.html"))
+_TEMPLATE = _TEMPLATES.joinpath("page.html").read_text("utf-8").replace("{# parts #}", _PARTS)
 
 
 class Talk(DataModel):  # type: ignore[misc]
@@ -60,7 +65,9 @@ class Page:
         self._answered = 0
         self._redraws = 0
         theme = _theme(document)
+        self._theme = theme
         self._plots = Plots(theme)
+        self._panels: dict[str, PanelPlots | None] = {}  # that were open once
         self._talk = Talk()
         self._talk.on_change("wish", self._read_wish)
         document.title = f"AstroPix: {feed.source}"
@@ -107,9 +114,23 @@ class Page:
             self._say(stream_words(view))
             return
         self._plots.update(view)
+        self._show_panel(view)
         self._stands = self._choice.frozen
         refused = self._refused | _missing_runs(self._choice, view.choice)
-        self._say(stream_words(view) | run_words(view) | {"refused": refused, "answered": self._answered})
+        answer = {"refused": refused, "answered": self._answered}
+        self._say(stream_words(view) | run_words(view) | panel_words(view) | answer)
+
+    def _show_panel(self, view: View) -> None:
+        """Show the open part of the page; its figures are made when it is opened for the first time."""
+        name = view.choice.panel
+        if name not in self._panels:
+            plots = self._panels[name] = panel_plots(name, self._theme)
+            if plots is not None:
+                plots.update(view)
+                for fig in plots.figures():
+                    self._document.add_root(fig)
+        elif (known := self._panels[name]) is not None:
+            known.update(view)
 
     def _unseen(self) -> bool:
         """Tell whether the browser is gone: its session outlives it by some seconds."""

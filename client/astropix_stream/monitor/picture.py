@@ -61,8 +61,9 @@ def _draw(view: View, theme: Theme) -> bytes:
 
 def _headline(view: View) -> str:
     status, said = view.status, words.run_words(view)
+    run = "run" if view.run else said["run"]
     return (
-        f"{status.source}: {status.state}, {numbers.iso(view.now.ns)}\n{said['run']}, {said['run_text']}; "
+        f"{status.source}: {status.state}, {numbers.iso(view.now.ns)}\n{run}, {said['run_text']}; "
         f"{said['readouts']} readouts, {said['hits']} {said['hits_name'].lower()}\n{said['holds']}"
     )
 

@@ -1,7 +1,5 @@
 """The figures of the page: what `view.View` holds, in Bokeh's models."""
 
-from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -10,24 +8,39 @@ from bokeh.models import (
     ColorBar,
     ColumnDataSource,
     CustomJS,
-    CustomJSTickFormatter,
     DataRange1d,
     DatetimeTickFormatter,
     HoverTool,
     LinearColorMapper,
     LogColorMapper,
-    NoOverlap,
     Range1d,
 )
 from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
 
 from astropix_stream import numbers
+from astropix_stream.monitor.figures import (
+    counts_on,
+    decades_on,
+    drawn,
+    from_zero,
+    new_figure,
+    style_legend,
+    wall_ms,
+)
 from astropix_stream.monitor.geometry import DEFAULT
 from astropix_stream.monitor.themes import MAX_LOSS_MARKERS, Theme
-from astropix_stream.monitor.view import View, map_values, problem_names, shown_problems
+from astropix_stream.monitor.view import (
+    View,
+    against,
+    compared_as,
+    map_values,
+    problem_names,
+    shown_problems,
+)
 
-_TOOLS = "pan,box_zoom,wheel_zoom,reset"
+#: Which of these figures the parts of the page show; the overview has all.
+_OPEN_IN = {"pixel": ("hit_map",), "spectrum": ("tot",)}
 
 
 class Plots:
@@ -40,95 +53,31 @@ class Plots:
     """
 
     def __init__(self, theme: Theme) -> None:
-        self.hit_map = HitMap(theme)
-        self.tot = TotSpectrum(theme)
-        self.rates = Rates(theme)
-        self.per_readout = PerReadout(theme)
-        self.problems = Problems(theme)
-        self.profiles = Profiles(theme)
+        self._plots: dict[str, Any] = {
+            "hit_map": HitMap(theme),
+            "tot": TotSpectrum(theme),
+            "rates": Rates(theme),
+            "per_readout": PerReadout(theme),
+            "problems": Problems(theme),
+            "profiles": Profiles(theme),
+        }
 
     def figures(self) -> dict[str, figure]:
         """Return each figure by its name, which is also that of its data in the export."""
-        return {
-            "hit_map": self.hit_map.figure,
-            "tot": self.tot.figure,
-            "rates": self.rates.figure,
-            "per_readout": self.per_readout.figure,
-            "problems": self.problems.figure,
-            "profiles": self.profiles.figure,
-        }
+        return {name: plot.figure for name, plot in self._plots.items()}
 
     def update(self, view: View) -> None:
-        """Show another view."""
-        self.hit_map.update(view)
-        self.tot.update(view)
-        self.rates.update(view)
-        self.per_readout.update(view)
-        self.problems.update(view)
-        self.profiles.update(view)
-
-
-def _figure(theme: Theme, name: str, x_label: str, y_label: str, **options: Any) -> figure:
-    fig = figure(
-        name=name,
-        tools=_TOOLS,
-        active_drag="box_zoom",
-        toolbar_location="right",
-        toolbar_inner=False,  # else it lies over the last column or bin
-        sizing_mode="stretch_both",
-        min_height=100,
-        x_axis_label=x_label,
-        y_axis_label=y_label,
-        background_fill_color=theme.background,
-        border_fill_color=theme.background,
-        outline_line_color=None,
-        **options,
-    )
-    fig.toolbar.logo = None
-    fig.toolbar.autohide = True
-    fig.axis.axis_line_color = theme.faint
-    fig.axis.major_tick_line_color = theme.faint
-    fig.axis.minor_tick_line_color = None
-    fig.axis.major_label_text_color = theme.text
-    fig.axis.major_label_text_font_size = f"{theme.tick_px}px"
-    fig.axis.axis_label_text_color = theme.faint
-    fig.axis.axis_label_text_font_size = f"{theme.label_px}px"
-    fig.axis.axis_label_text_font_style = "normal"
-    fig.axis.major_label_policy = NoOverlap(min_distance=theme.tick_px // 2)
-    fig.grid.grid_line_color = theme.grid
-    return fig
-
-
-def _from_zero(room: float = 0.08) -> DataRange1d:
-    """Return a range with some room above the data."""
-    return DataRange1d(start=0, range_padding=room, only_visible=True)
-
-
-def _style_legend(fig: figure, theme: Theme) -> None:
-    legend = fig.legend
-    legend.location, legend.orientation = "top_left", "horizontal"
-    legend.background_fill_alpha, legend.border_line_color = 0.0, None
-    legend.label_text_color, legend.label_text_font_size = theme.text, f"{theme.tick_px}px"
-    legend.padding = legend.margin = 2
-
-
-def _counts_on(axis: Any) -> None:
-    """Label a count axis with whole numbers, 20 000 as 20k."""
-    axis.formatter = CustomJSTickFormatter(
-        code="""
-        if (!Number.isInteger(tick)) return ""
-        for (const [least, unit, letter] of [[1e9, 1e9, "G"], [1e6, 1e6, "M"], [1e4, 1e3, "k"]])
-            if (tick >= least) return `${+(tick / unit).toFixed(2)}${letter}`
-        return `${tick}`
-        """
-    )
+        """Show another view, in the figures of the part of the page that is open."""
+        panel = view.choice.panel
+        for name in self._plots if panel == "overview" else _OPEN_IN.get(panel, ()):
+            self._plots[name].update(view)
 
 
 class HitMap:
     """Columns and rows of the chip, in colours."""
 
     def __init__(self, theme: Theme) -> None:
-        self.figure = fig = _figure(
+        self.figure = fig = new_figure(
             theme,
             "hit_map",
             "column",
@@ -172,6 +121,8 @@ class HitMap:
         for attribute in ("inner_width", "inner_height"):
             fig.js_on_change(attribute, square)
         self._image.js_on_change("data", square)
+        code = "if (globalThis.panels) panels.choosePixel(cb_obj, image)"
+        fig.js_on_event("tap", CustomJS(args=models, code=code))
 
     def update(self, view: View) -> None:
         """Show another view."""
@@ -183,6 +134,7 @@ class HitMap:
             "tot": [view.mean_tot_us],
             "columns": [columns],
             "rows": [rows],
+            "chips": [view.busiest],
         }
         y, x = np.nonzero(view.masked)
         self._masked.data = {"x": x, "y": y}
@@ -195,19 +147,23 @@ class HitMap:
 
 
 class TotSpectrum:
-    """Hits by TOT."""
+    """Hits by TOT, with a fit, and beside or against those of another run."""
 
     def __init__(self, theme: Theme) -> None:
-        self.figure = fig = _figure(
-            theme, "tot", "time over threshold [µs]", "hits", x_range=Range1d(0, 1), y_range=_from_zero()
+        self.figure = fig = new_figure(
+            theme, "tot", "time over threshold [µs]", "hits", x_range=Range1d(0, 1), y_range=from_zero()
         )
-        self._bars = ColumnDataSource({"left": [], "right": [], "hits": []})
+        self._bars = ColumnDataSource({name: [] for name in ("left", "right", "hits", "top", "bottom")})
         self._outline = ColumnDataSource({"x": [], "y": []})
+        self._errors = ColumnDataSource({"x": [], "low": [], "high": []})
+        self._fit = ColumnDataSource({"x": [], "y": []})
         bars = fig.quad(
-            left="left", right="right", bottom=0, top="hits", source=self._bars,
+            left="left", right="right", bottom="bottom", top="top", source=self._bars,
             fill_color=theme.fill, fill_alpha=0.75, line_color=theme.fill, line_width=1,
         )  # fmt: skip
         fig.step("x", "y", source=self._outline, mode="after", color=theme.outline, line_width=2)
+        fig.segment("x", "low", "x", "high", source=self._errors, color=theme.outline, line_width=1)
+        fig.line("x", "y", source=self._fit, color=theme.lost, line_width=3)
         fig.add_tools(
             HoverTool(
                 renderers=[bars],
@@ -215,16 +171,55 @@ class TotSpectrum:
                 mode="vline",
             )
         )
-        _counts_on(fig.yaxis)
+        counts_on(fig.yaxis)
+        self._log = False
 
     def update(self, view: View) -> None:
         """Show another view."""
-        edges = view.tot_edges_us
-        self._bars.data = {"left": edges[:-1], "right": edges[1:], "hits": view.tot}
-        self._outline.data = _steps(edges, view.tot_outline)
+        edges, log = view.tot_edges_us, view.choice.tot_log
+        against_other = view.compared is not None and view.choice.compare_as != "overlay"
+        log = log and not against_other  # neither a ratio nor a difference is a count
+        base = float(drawn(0, log=log))
+        top, low = drawn(view.tot, log=log), base
+        self._errors.data = {"x": [], "low": [], "high": []}
+        if against_other:
+            top, errors = against(view, view.tot, view.tot_outline)
+            middles = (edges[:-1] + edges[1:]) / 2
+            known = np.isfinite(errors)
+            self._errors.data = {
+                "x": middles[known],
+                "low": (top - errors)[known],
+                "high": (top + errors)[known],
+            }
+            low = 1.05 * min(0.0, *(top - errors)[known].tolist())
+        self._bars.data = {
+            "left": edges[:-1], "right": edges[1:], "hits": view.tot, "top": top,
+            "bottom": np.full(len(top), base),
+        }  # fmt: skip
+        self._outline.data = _steps(edges, () if against_other else drawn(view.tot_outline, log=log))
+        self._fit.data = _curve(view, log=log) if not against_other else {"x": [], "y": []}
+        self.figure.yaxis.axis_label = compared_as(view) if against_other else "hits"
+        self._use_scale(log=log)
+        self.figure.y_range.start = low
         axis = self.figure.x_range
         if (axis.reset_start, axis.reset_end) != (edges[0], edges[-1]):
             axis.update(start=edges[0], end=edges[-1], reset_start=edges[0], reset_end=edges[-1])
+
+    def _use_scale(self, *, log: bool) -> None:
+        if log == self._log:
+            return
+        self._log = log
+        (decades_on if log else counts_on)(self.figure.yaxis)
+
+
+def _curve(view: View, *, log: bool) -> dict[str, Any]:
+    """Return the line of a fit: what it expects in each bin of the spectrum within its range."""
+    fit, edges = view.fit, view.tot_edges_us
+    if fit is None or not fit.found:
+        return {"x": [], "y": []}
+    expected = fit.curve(edges)
+    inside = (edges[:-1] >= fit.from_us - 1e-9) & (edges[1:] <= fit.to_us + 1e-9)
+    return {"x": ((edges[:-1] + edges[1:]) / 2)[inside], "y": drawn(expected[inside], log=log)}
 
 
 def _steps(edges: Any, counts: Any) -> dict[str, Any]:
@@ -238,14 +233,14 @@ class Rates:
     """Readouts and hits per second, and when readouts were lost."""
 
     def __init__(self, theme: Theme) -> None:
-        self.figure = fig = _figure(
+        self.figure = fig = new_figure(
             theme,
             "rates",
             "time of day",
             "per second",
             x_axis_type="datetime",
             x_range=DataRange1d(range_padding=0),
-            y_range=_from_zero(room=0.25),  # for the legend
+            y_range=from_zero(room=0.25),  # for the legend
         )
         self._rates = ColumnDataSource({"t": [], "readouts": [], "hits": []})
         self._lost = ColumnDataSource({"t": [], "lost": [], "y": []})
@@ -285,12 +280,12 @@ class Rates:
             line_dash="1 2", legend_label="lost/s",
         )  # fmt: skip
         self._lost_label, self._loss_line_label = fig.legend.items[0], fig.legend.items[-1]
-        _style_legend(fig, theme)
-        _counts_on(fig.yaxis)
+        style_legend(fig, theme)
+        counts_on(fig.yaxis)
 
     def update(self, view: View) -> None:
         """Show another view."""
-        series, to_ms = view.series, _wall_ms(view)
+        series, to_ms = view.series, wall_ms(view)
         middles = to_ms(series.begins_s + series.width_s / 2)
         self._rates.data = {"t": middles, "readouts": series.readouts, "hits": series.hits}
         losing = np.flatnonzero(series.lost)
@@ -310,20 +305,13 @@ class Rates:
         self._window.data = {"t": to_ms(ends), "y": np.zeros(2)}
 
 
-def _wall_ms(view: View) -> Callable[[Any], Any]:
-    """Return what turns monotonic seconds into what Bokeh draws as the local time of day."""
-    local = datetime.fromtimestamp(view.now.ns / 1e9).astimezone().utcoffset()
-    offset_s = view.now.ns / 1e9 - view.now.s + (local.total_seconds() if local else 0.0)
-    return lambda seconds: (seconds + offset_s) * 1e3
-
-
 class PerReadout:
     """How many hits readouts have."""
 
     def __init__(self, theme: Theme) -> None:
-        self.figure = fig = _figure(
+        self.figure = fig = new_figure(
             theme, "per_readout", "hits in a readout", "readouts",
-            x_range=DataRange1d(range_padding=0.02), y_range=_from_zero(),
+            x_range=DataRange1d(range_padding=0.02), y_range=from_zero(),
         )  # fmt: skip
         self._bars = ColumnDataSource({"n": [], "readouts": []})
         self._outline = ColumnDataSource({"x": [], "y": []})
@@ -334,7 +322,7 @@ class PerReadout:
         fig.step("x", "y", source=self._outline, mode="after", color=theme.outline, line_width=2)
         tips = [("hits", "@n"), ("readouts", "@readouts{0,0}")]
         fig.add_tools(HoverTool(renderers=[bars], tooltips=tips, mode="vline"))
-        _counts_on(fig.axis)
+        counts_on(fig.axis)
 
     def update(self, view: View) -> None:
         """Show another view."""
@@ -347,7 +335,7 @@ class Problems:
     """Readouts in which something was wrong, by status bit."""
 
     def __init__(self, theme: Theme) -> None:
-        self.figure = fig = _figure(
+        self.figure = fig = new_figure(
             theme, "problems", "readouts", "",
             x_range=DataRange1d(start=0, range_padding=0.05, default_span=10),
             y_range=[f"{name}: 0" for name in reversed(problem_names(DEFAULT).values())],
@@ -361,7 +349,7 @@ class Problems:
         )
         fig.ygrid.visible = False
         fig.yaxis.major_label_policy = AllLabels()
-        _counts_on(fig.xaxis)
+        counts_on(fig.xaxis)
 
     def update(self, view: View) -> None:
         """Show another view."""
@@ -377,7 +365,7 @@ class Profiles:
     """Half hits by row and by column; shown where a hit is one of these."""
 
     def __init__(self, theme: Theme) -> None:
-        self.figure = fig = _figure(
+        self.figure = fig = new_figure(
             theme, "profiles", "row or column", "half hits",
             x_range=Range1d(-0.5, 0.5), y_range=Range1d(0, 1),
         )  # fmt: skip  # a range that follows its data complains while the card is hidden
@@ -392,8 +380,8 @@ class Profiles:
         )  # fmt: skip
         tips = [("row or column", "@n"), ("rows", "@rows{0,0}"), ("columns", "@columns{0,0}")]
         fig.add_tools(HoverTool(renderers=[rows], tooltips=tips, mode="vline"))
-        _style_legend(fig, theme)
-        _counts_on(fig.axis)
+        style_legend(fig, theme)
+        counts_on(fig.axis)
 
     def update(self, view: View) -> None:
         """Show another view."""

@@ -3,13 +3,16 @@
 Pure. Each level is a ring of bins; a count goes into all of them.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from astropix_stream.monitor.histograms import Histograms
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -157,3 +160,34 @@ class RateHistory:
     def shift_s(self) -> float:
         """What to add to the times handed in, to get those of the bins."""
         return self._shift_s
+
+
+class _ChipCounts(NamedTuple):
+    time_s: float
+    run: int
+    pixels: Floats
+    halves: Floats
+
+
+class ChipRates:
+    """Pixels and half hits of each chip over the last seconds."""
+
+    def __init__(self) -> None:
+        self._samples: deque[_ChipCounts] = deque(maxlen=_NOW_OVER_S + 1)
+
+    def note(self, now_s: float, run: int, counts: Histograms) -> None:
+        """Note the counts of the present run; more often than once a second is in vain."""
+        if self._samples and self._samples[-1].run == run and now_s - self._samples[-1].time_s < 1.0:
+            return
+        pixels = counts.hit_map.sum(axis=(1, 2)).astype(np.float64)
+        halves = counts.rows.sum(axis=1) + counts.columns.sum(axis=1)
+        self._samples.append(_ChipCounts(now_s, run, pixels, halves.astype(np.float64)))
+
+    def now(self, run: int, now_s: float) -> tuple[Floats, Floats] | None:
+        """Return pixels and half hits per second by chip; None if that is not known of the run."""
+        samples = [one for one in self._samples if one.run == run]
+        if len(samples) < 2 or now_s - samples[-1].time_s > 2 * _NOW_OVER_S:
+            return None
+        first, last = samples[0], samples[-1]
+        seconds = last.time_s - first.time_s
+        return (last.pixels - first.pixels) / seconds, (last.halves - first.halves) / seconds

@@ -7,7 +7,8 @@ from astropix_stream.counting.places import Place
 from astropix_stream.fmt import Decoding
 from astropix_stream.monitor.accumulate import Accumulator
 from astropix_stream.monitor.alarms import Reading
-from astropix_stream.monitor.view import find_hot, make_status
+from astropix_stream.monitor.maps import find_hot
+from astropix_stream.monitor.status import make_status
 
 RATES_S = 600.0  # the longest time that a rule looks at
 #: Decode problems; the other bits say that a hit was split between two readouts, which is as it should be.

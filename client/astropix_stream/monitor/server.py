@@ -209,7 +209,8 @@ def _routes(feed: Feed) -> list[tuple[Any, ...]]:
     return [
         (r"/api/state\.json", _StateHandler, common),
         (r"/api/histograms\.json", _HistogramsHandler, common),
-        (rf"/api/({'|'.join(export.TABLES)})\.csv", _TableHandler, common),
+        (rf"/api/({'|'.join(export.TABLES + export.PANEL_TABLES)})\.csv", _TableHandler, common),
+        (r"/api/mask\.yaml", _MaskHandler, common),
         (r"/assets/(.*)", StaticFileHandler, {"path": assets}),
     ]
 
@@ -226,8 +227,16 @@ class _HistogramsHandler(Handler):
 
 class _TableHandler(Handler):
     def get(self, name: str) -> None:
-        view = self.view()
-        number = f"_run{view.run.number}" if view.run else ""
+        view = self.view(export.panel_of(name))
+        number = f"_{view.run.name}" if view.run else ""
         self.set_header("Content-Type", "text/csv; charset=utf-8")
         self.set_header("Content-Disposition", f'attachment; filename="{name}{number}.csv"')
         self.finish(export.table(view, name))
+
+
+class _MaskHandler(Handler):
+    def get(self) -> None:
+        view = self.view("pixel")
+        self.set_header("Content-Type", "application/yaml; charset=utf-8")
+        self.set_header("Content-Disposition", 'attachment; filename="mask.yaml"')
+        self.finish(export.mask(view, one_chip=bool(self.get_query_argument("chip", ""))))

@@ -31,11 +31,11 @@ def write(view: View, directory: Path, notes: Sequence[Mapping[str, Any]] = ()) 
         They cannot be written.
     """
     then = datetime.fromtimestamp(view.now.ns / 1e9).astimezone()
-    run = f"_run{view.run.number}" if view.run else ""
+    run = f"_{view.run.name}" if view.run else ""
     stem = directory / f"astropix_{then:%Y%m%dT%H%M%S%z}{run}"
     numbers = {"state": export.state(view), "histograms": export.histograms(view), "notes": list(notes)}
-    _replace(stem.with_suffix(".json"), json.dumps(numbers, indent=1).encode() + b"\n")
-    path = stem.with_suffix(".png")
+    _replace(Path(f"{stem}.json"), json.dumps(numbers, indent=1).encode() + b"\n")
+    path = Path(f"{stem}.png")
     _replace(path, picture.draw(view))
     if notes:
         _replace(directory / "astropix_notes.csv", notes_table(notes).encode())

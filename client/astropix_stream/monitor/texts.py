@@ -3,7 +3,7 @@
 from astropix_stream import numbers
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
-from astropix_stream.monitor.accumulate import Account
+from astropix_stream.monitor.runs import Account
 
 
 def place(where: Place, *, relayed: bool) -> str:

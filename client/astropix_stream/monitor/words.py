@@ -1,10 +1,13 @@
 """The words of the page, for one viewer. Pure; they go to the browser as text, never as HTML."""
 
+import math
 from typing import Any
 
 from astropix_stream import numbers
 from astropix_stream.monitor import texts
+from astropix_stream.monitor.fits import Fit
 from astropix_stream.monitor.geometry import chip_name, chip_value
+from astropix_stream.monitor.spectra import Statistics
 from astropix_stream.monitor.themes import SIGNS
 from astropix_stream.monitor.view import View
 
@@ -30,8 +33,8 @@ def run_words(view: View) -> dict[str, Any]:
     status, run, account = view.status, view.run, view.account
     return {
         "shown": view.choice.to_json() | {"masked": " ".join(map(str, view.choice.masked))},
-        "run": f"run {run.number}" if run else "no run yet",
-        "run_number": run.number if run else None,
+        "run": numbers.time_of_day(run.started_ns) if run else "no run yet",
+        "run_name": run.name if run else None,
         "run_text": run_text(view),
         "ids": f"ids {numbers.grouped(run.first_id)} to {numbers.grouped(run.last_id)}" if run else "",
         "readouts": numbers.grouped(view.readouts),
@@ -53,10 +56,13 @@ def run_words(view: View) -> dict[str, Any]:
             at_most=status.ledger.at_most,
         ),
         "caption": caption(view),
-        "runs": [{"value": label.number, "text": label.text} for label in status.runs],
+        "runs": [{"value": label.name, "text": label.text} for label in status.runs],
+        "references": [{"value": label.name, "text": label.text} for label in status.references],
         "chips": [{"value": chip_value(chip), "text": chip_name(chip)} for chip in _chips(view)],
         "compared": compared_text(view),
         "outside": outside_text(view),
+        "statistics": statistics_text(view),
+        "fit_text": fit_text(view.fit),
         "hot_text": hot_text(view),
         "mask_all": [str(hot.pixel) for hot in view.hot] if may_mask_all(view) else [],
         "hot": [
@@ -100,7 +106,7 @@ def hits_text(view: View) -> str:
         return f"{_counted(view.pixels, 'pixel')}, {numbers.grouped(view.unpaired)} unpaired"
     if not view.geometry.kind.known:
         return f"{view.geometry.kind}: not decoded"
-    return f"{view.hits / view.readouts:.2f} a readout" if view.readouts else ""
+    return f"{view.hits / view.readouts:.2f} per readout" if view.readouts else ""
 
 
 def fpga_text(view: View) -> str:
@@ -119,7 +125,10 @@ def run_text(view: View) -> str:
     run = view.run
     if run is None:
         return "waiting for the first readout"
-    first = f"first readout {numbers.clock(run.first_timestamp, view.now.ns)}"
+    if run.first_timestamp:
+        first = f"first readout {numbers.clock(run.first_timestamp, view.now.ns)}"
+    else:
+        first = f"received {numbers.clock(run.began_ns, view.now.ns)}; its readouts have no times"
     return first + (f", from {run.source}" if len(view.status.daqs) > 1 else "")
 
 
@@ -135,7 +144,7 @@ def caption(view: View) -> str:
         else ""
     )
     return (
-        f"{view.status.source}, run {run.number} of {numbers.clock(run.first_timestamp, 0)}{chip}{masked}: "
+        f"{view.status.source}, run of {numbers.clock(run.started_ns, 0)}{chip}{masked}: "
         f"{_counted(view.readouts, 'readout')}, {_counted(view.hits, 'hit')} {view.since}, "
         f"{numbers.percentage(view.account.live_fraction)} live, {numbers.clock(view.now.ns, 0)}"
     )
@@ -144,14 +153,15 @@ def caption(view: View) -> str:
 def summary(view: View) -> str:
     """Return the line for the end."""
     said = run_words(view)
-    return f"{said['run']}: {said['readouts']} readouts, {said['hits']} hits. {said['holds']}"
+    run = f"run of {numbers.clock(view.run.started_ns, view.now.ns)}" if view.run else said["run"]
+    return f"{run}: {said['readouts']} readouts, {said['hits']} hits. {said['holds']}"
 
 
 def compared_text(view: View) -> str:
-    """Return how the outline was made comparable."""
+    """Return how the other run was made comparable."""
     if view.compared is None:
         return ""
-    return f"outline: run {view.compared.number} × {view.scale:.3g}"
+    return f"{view.choice.compare_as}: {view.compared.title_at(view.now.ns)} × {view.scale:.3g}"
 
 
 def may_mask_all(view: View) -> bool:
@@ -171,7 +181,47 @@ def hot_text(view: View) -> str:
 
 def outside_text(view: View) -> str:
     """Return how many hits the TOT axis leaves out."""
-    return f"{numbers.counted(view.tot_outside, 'hit', group=True)} outside" if view.tot_outside else ""
+    return f"{numbers.counted(view.tot_outside, 'hit', group=True)} out of range" if view.tot_outside else ""
+
+
+def statistics_text(view: View) -> str:
+    """Return the numbers of the TOT spectrum, of what its axis shows."""
+    return numbers_of(view.tot_statistics)
+
+
+def numbers_of(statistics: Statistics) -> str:
+    """Return entries, mean, RMS and median of a spectrum."""
+    if not statistics.entries:
+        return "no entries"
+    entries = "1 entry" if statistics.entries == 1 else f"{numbers.grouped(statistics.entries)} entries"
+    return (
+        f"{entries}, mean {statistics.mean_us:.2f} µs, RMS {statistics.rms_us:.2f} µs, "
+        f"median {statistics.median_us:.2f} µs"
+    )
+
+
+def fit_text(fit: Fit | None) -> str:
+    """Return what a fit gave, with its errors and χ²; or why it gave nothing."""
+    if fit is None:
+        return ""
+    name = {"gaussian": "Gaussian", "moyal": "Moyal"}[fit.model]
+    where = f"{name}, {fit.from_us:.4g} to {fit.to_us:.4g} µs"
+    if not fit.found:
+        return f"{where}: {fit.problem}"
+    text = (
+        f"{where}: peak {_measured(fit.peak_us, fit.peak_error_us)} µs, "
+        f"{'σ' if fit.model == 'gaussian' else 'width'} {_measured(fit.width_us, fit.width_error_us)} µs, "
+        f"{_measured(fit.entries, fit.entries_error)} entries, χ²/ndf {fit.chi2:.1f}/{fit.ndof}"
+    )
+    return f"{text}; {fit.problem}" if fit.problem else text
+
+
+def _measured(value: float, error: float) -> str:
+    """Return a value and its error, to two digits of the error."""
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:.4g}"
+    places = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{places}f} ± {error:.{places}f}"
 
 
 def _counted(count: int, thing: str) -> str:

@@ -10,7 +10,8 @@ from astropix_stream.counting.losses import Loss
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
 from astropix_stream.fmt import AstroPix4Readout, Decoding
-from astropix_stream.monitor.accumulate import MAX_RUNS, Account, Tally, account
+from astropix_stream.monitor.accumulate import MAX_RUNS
+from astropix_stream.monitor.runs import Account, Tally, account
 from unit.monitor.stream import DAQ, OTHER_DAQ, Stream, losing, moment, readout
 
 
@@ -63,7 +64,34 @@ def test_a_run_that_goes_on_after_a_stray():
     stream.send([readout(i, i) for i in range(73, 84)], 3.0)
     assert stream.accumulator.present is first
     assert first.until is None
-    assert first.counts.readouts == 14
+    # That 0 was no run was told too late for 72, which seemed to follow it.
+    assert (first.counts.readouts, stray.counts.readouts) == (13, 2)
+    assert (first.last_id, first.last_timestamp) == (83, 83)
+
+
+def test_the_first_readout_of_a_run_that_is_believed_once_its_second_comes():
+    """It was handed out, decoded and counted to the old run before; then it is moved to its own."""
+    stream = Stream()
+    stream.send([readout(i, 100 + i, [(1, 1, 50)] * 2) for i in range(70, 75)], 1.0)
+    stream.send([readout(0, 900, [(2, 2, 80)] * 3)], 1.3)
+    (old,) = stream.accumulator.runs
+    assert old.counts.readouts == 6  # nobody knows yet
+    stream.send([readout(1, 901, [(2, 2, 80)] * 3)], 1.6)
+    old, new = stream.accumulator.runs
+    assert (old.counts.readouts, old.counts.hits, old.last_id, old.last_timestamp) == (5, 10, 74, 174)
+    assert (new.counts.readouts, new.counts.hits, new.first_id) == (2, 6, 0)
+    assert (old.counts.hit_map[0, 2, 2], new.counts.hit_map[0, 2, 2]) == (0, 6)
+    assert old.counts.spectrum([0]).sum() == 10
+    assert new.counts.per_readout[3] == 2
+    assert (stream.accumulator.account(old).held, stream.accumulator.account(new).held) == (5, 2)
+    assert stream.accumulator.present is new
+
+
+def test_readouts_that_arrive_in_one_turn_are_moved_too():
+    stream = Stream()
+    parts = [[readout(i, 100 + i) for i in range(70, 75)], [readout(0, 900)], [readout(1, 901)]]
+    stream.accumulator.take([stream.arrival(part, 1.0) for part in parts])
+    assert [run.counts.readouts for run in stream.accumulator.runs] == [5, 2]
 
 
 def test_a_daq_started_anew_sends_from_another_port():

@@ -9,7 +9,8 @@ pytest.importorskip("bokeh")
 from bokeh.document import Document
 
 from astropix_stream.monitor.page import Page
-from astropix_stream.monitor.view import make_view, take_reset
+from astropix_stream.monitor.shown import take_reset
+from astropix_stream.monitor.view import make_view
 from unit.monitor.stream import Stream, moment
 
 

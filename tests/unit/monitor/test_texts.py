@@ -5,7 +5,7 @@ import pytest
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
 from astropix_stream.monitor import texts
-from astropix_stream.monitor.accumulate import Account
+from astropix_stream.monitor.runs import Account
 
 
 @pytest.mark.parametrize("word", State)

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
+from astropix_stream import numbers
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.state import State
 from astropix_stream.fmt import ASTEP, ASTROPIX4, AStepReadout, kind_of
 from astropix_stream.monitor import export, geometry, words
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.geometry import Pixel
-from astropix_stream.monitor.view import make_view, map_values, shown_problems, take_reset
+from astropix_stream.monitor.shown import take_reset
+from astropix_stream.monitor.view import make_view, map_values, shown_problems
 from unit.monitor.stream import OTHER_DAQ, Stream, losing, moment, readout
 
 LATER = moment(10)
@@ -126,7 +128,7 @@ class TestRuns:
         return stream
 
     def test_the_present_one_is_shown(self, runs):
-        assert said_of(runs)["run"] == "run 2"
+        assert said_of(runs)["run"] == numbers.time_of_day(moment(5).ns)
         assert view_of(runs).readouts == 10
 
     def test_a_finished_one_can_be_chosen(self, runs):
@@ -141,7 +143,9 @@ class TestRuns:
         assert view.scale == 0.25
         assert view.tot_outline.sum() == pytest.approx(10)
         assert view.per_readout_outline.tolist() == [0, 10] + [0] * 8
-        assert said_of(runs, compare=1)["compared"] == "outline: run 1 × 0.25"
+        assert (
+            said_of(runs, compare=1)["compared"] == f"overlay: {numbers.clock(moment(1).ns, LATER.ns)} × 0.25"
+        )
 
     def test_the_daq_is_named_where_there_are_two(self, runs):
         assert "10.0.0.1" not in view_of(runs).status.runs[0].text

@@ -47,10 +47,23 @@ globalThis.apx = (() => {
     if (now === inForce) return
     inForce = now
     const {frozen, reset, ...lasting} = choice
+    panels.show(choice)
     for (const link of findAll("[data-csv]")) link.href = `api/${link.dataset.csv}.csv?${query(lasting)}`
     find("[data-json]").href = `api/histograms.json?${query(lasting)}`
     for (const link of findAll("[data-export]")) link.href = `api/page.${link.dataset.export}?${query(lasting)}`
     showAddress(lasting)
+  }
+
+  // Values of fields, by name; of a list that grows, also one that it does not have yet.
+  function set(values) {
+    for (const [name, value] of Object.entries(values)) {
+      const field = find(`[name=${name}]`)
+      edited.delete(field)
+      if (field.type == "checkbox") field.checked = value
+      else if (field.tagName == "SELECT") choose(field, String(value))
+      else field.value = value
+    }
+    send()
   }
 
   function choose(select, value) {
@@ -170,6 +183,7 @@ globalThis.apx = (() => {
     for (const [name, value] of Object.entries(words)) if (typeof value == "string") setText(name, value)
     if (words.state) find(".state").dataset.state = words.state
     if (words.runs) showRun(words)
+    panels.say(words)
     if (words.desk) desk.say(words.desk)
     showState()
     talk.seen = words.redraw
@@ -178,8 +192,9 @@ globalThis.apx = (() => {
   function showRun(words) {
     showKind(words.kind)
     fill(find("[name=run]"), words.runs)
-    fill(find("[name=compare]"), words.runs.filter((run) => run.value !== words.run_number))
+    fill(find("[name=compare]"), [...words.references, ...words.runs.filter((run) => run.value !== words.run_name)])
     fill(find("[name=chip]"), words.chips)
+    fill(find("[name=other_chip]"), words.chips)
     settled = words.answered === serial
     if (settled) settle(words.shown, words.refused)
     find("[data-several-chips]").hidden = words.chips.length < 2 && find("[name=chip]").value == ""
@@ -269,6 +284,7 @@ globalThis.apx = (() => {
       }
       for (const part of figure.right) if (part.color_mapper) part.major_label_text_font_size = tick
       for (const part of figure.center) if (part.label_text_font_size) part.label_text_font_size = tick
+      for (const {glyph} of figure.renderers) if (glyph.text_font_size) glyph.text_font_size = tick
       figure.title?.setv?.({text_font_size: label})
     }
   }
@@ -334,7 +350,7 @@ globalThis.apx = (() => {
     caption.forEach((text, i) => context.fillText(text, margin, margin + line * (2.3 + i) + plot.height))
     const link = document.createElement("a")
     link.href = URL.createObjectURL(await new Promise((done) => canvas.toBlob(done, "image/png")))
-    link.download = `${name}_${(shown.run ?? "").replaceAll(" ", "")}.png`
+    link.download = `${name}_${shown.run_name ?? "no_run"}.png`
     link.click()
     URL.revokeObjectURL(link.href)
   }
@@ -355,15 +371,28 @@ globalThis.apx = (() => {
     talk = model
     figures = allFigures
     wire()
+    panels.start()
     setLetters()
     nameParts()
     addEventListener("resize", setLetters)
-    if (matchMedia("(pointer: coarse)").matches) // a finger scrolls the page; it zooms once a tool is chosen
-      for (const figure of figures) figure.toolbar.active_drag = null
+    for (const figure of figures) leaveToFinger(figure)
     send(askedByLink()) // first, since what the server says goes into the address
     say()
     watch()
     started = true
+  }
+
+  // A finger scrolls the page; it zooms once a tool is chosen.
+  function leaveToFinger(figure) {
+    if (matchMedia("(pointer: coarse)").matches) figure.toolbar.active_drag = null
+  }
+
+  // A figure that came after the others.
+  function adopt(figure) {
+    figures = [...figures, figure]
+    leaveToFinger(figure)
+    setLetters()
+    nameParts()
   }
 
   // ---- the state, also in the tab's title and icon, and when nobody answers any more
@@ -434,5 +463,5 @@ globalThis.apx = (() => {
     setTimeout(again, 1000)
   }
 
-  return {start, say, lostServer, squarePixels, get started() { return started }, get settled() { return settled }}
+  return {start, say, set, adopt, mask: setMasked, lostServer, squarePixels, get started() { return started }, get settled() { return settled }}
 })()
