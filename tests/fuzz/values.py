@@ -184,8 +184,8 @@ class Session:
     def move(self, what, how):
         if what in ("next", "lose", "few"):
             for message in self.publish(how):
-                few = self.client.take_few(message, self.now) if what == "few" else []
-                self.delivered += len(few)
+                few = self.client.take_few(message, *self.now) if what == "few" else 0
+                self.delivered += few
                 if what != "lose" and not few:
                     self.give(message)
         elif what == "beat":
