@@ -7,7 +7,6 @@ from bokeh.models import (
     AllLabels,
     ColorBar,
     ColumnDataSource,
-    CustomJS,
     DataRange1d,
     DatetimeTickFormatter,
     HoverTool,
@@ -19,6 +18,7 @@ from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
 
 from astropix_stream import numbers
+from astropix_stream.monitor.coloured import keep_square, on_tap
 from astropix_stream.monitor.figures import (
     counts_on,
     decades_on,
@@ -116,13 +116,8 @@ class HitMap:
         fig.add_layout(self._bar, "right")
         tips = [("column, row", "$x{0}, $y{0}"), ("hits", "@hits{0,0}"), ("mean TOT", "@tot{0.0} µs")]
         fig.add_tools(HoverTool(renderers=[self._renderer], tooltips=tips))
-        models = {"fig": fig, "image": self._image}
-        square = CustomJS(args=models, code="if (globalThis.apx) apx.squarePixels(fig, image)")
-        for attribute in ("inner_width", "inner_height"):
-            fig.js_on_change(attribute, square)
-        self._image.js_on_change("data", square)
-        code = "if (globalThis.panels) panels.choosePixel(cb_obj, image)"
-        fig.js_on_event("tap", CustomJS(args=models, code=code))
+        keep_square(fig, self._image)
+        on_tap(fig, self._image, "choosePixel")
 
     def update(self, view: View) -> None:
         """Show another view."""

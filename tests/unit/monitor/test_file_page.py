@@ -12,7 +12,8 @@ from astropix_stream.counting.ledger import StreamLedger
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fileio import FileHeader
 from astropix_stream.fmt import ASTEP, ASTROPIX3, ASTROPIX4
-from astropix_stream.monitor.accumulate import Accumulator, Arrival
+from astropix_stream.monitor.accumulate import Accumulator
+from astropix_stream.monitor.arrivals import Arrival
 from astropix_stream.multicast.intake import Intake
 from astropix_stream.opening import open_receiver
 
