@@ -189,6 +189,8 @@ def make_status(accumulator: Accumulator, now: Moment) -> StreamStatus:
     state, age_s, reception = accumulator.state(now), accumulator.age_s(now), accumulator.reception
     readouts_per_s, hits_per_s = accumulator.rates.now(now.s)
     text = texts.state(state, age_s=age_s, lag_s=reception.lag_s, trouble=reception.trouble)
+    if reception.ended:
+        text = texts.FILE_ENDED
     return StreamStatus(
         source=accumulator.source,
         state=state,
@@ -291,8 +293,13 @@ def make_view(accumulator: Accumulator, choice: Choice, now: Moment, reset: Rese
         problems=counts.problems,
         scale=scale,
         hot=find_hot(counts.hit_map, geometry, chips)[:MAX_HOT],
-        series=accumulator.rates.last(60.0 * choice.window_min, now.s),
+        series=accumulator.rates.last(60.0 * choice.window_min, _until_s(accumulator, now)),
     )
+
+
+def _until_s(accumulator: Accumulator, now: Moment) -> float:
+    """Return when the rates end: now, or with the file that was read to its end."""
+    return accumulator.rates.end_s(now.s) if accumulator.reception.ended else now.s
 
 
 def _find_compared(

@@ -119,7 +119,9 @@ def run_text(view: View) -> str:
     run = view.run
     if run is None:
         return "waiting for the first readout"
-    first = f"first readout {numbers.clock(run.first_timestamp, view.now.ns)}"
+    first = "no timestamps"
+    if run.first_timestamp:
+        first = f"first readout {numbers.clock(run.first_timestamp, view.now.ns)}"
     return first + (f", from {run.source}" if len(view.status.daqs) > 1 else "")
 
 
