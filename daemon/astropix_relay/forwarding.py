@@ -14,7 +14,7 @@ from astropix_relay.history import History
 from astropix_stream import wire
 from astropix_stream.batch import Batch, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.hops import Hop, joined_hops, parse_hops
+from astropix_stream.counting.hops import Hop, joined_hops, numbered_alike, parse_hops
 from astropix_stream.counting.ledger import MAX_SOURCES, Counts
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
@@ -48,6 +48,8 @@ class ForwardingCore(StreamCore):
     ----------
     paths
         The names of the ways to the stream.
+    thinned
+        The only path brings as many readouts as fit into a bandwidth: what comes is numbered here.
     name, relay_id, history, history_port, host, address
         As of `StreamCore`; `relay_id` is our own.
     """
@@ -62,6 +64,7 @@ class ForwardingCore(StreamCore):
         history_port: int | None = None,
         host: str = "",
         address: str = "",
+        thinned: bool = False,
     ) -> None:
         super().__init__(
             name, relay_id, history=history, history_port=history_port, host=host, address=address
@@ -70,19 +73,28 @@ class ForwardingCore(StreamCore):
         self.readout_uid: int | None = None
         """The kind of the readouts; None until a relay has told it."""
         self._paths = tuple(paths)
+        self._thinned = thinned
         self._arbiter: Arbiter | None = None
         self._standings: Mapping[str, Standing] = {}
         self._above_before: dict[str, int] = {}  # missing above, by path, when it was first heard
+        self._thinned_before = self._missed_before = 0  # on ways that are gone
         self._missing = 0
         self._missing_first_ns = self._missing_last_ns = 0
 
     @property
     def known(self) -> bool:
         """Whether it is known who numbers the stream; nothing is published before."""
+        if self._thinned:
+            return any(standing.position is not None for standing in self._standings.values())
         return self._arbiter is not None or self.confluence.at is not None
 
     def use_paths(self, paths: Sequence[str]) -> None:
         """Take up other ways to the stream; the numbers go on."""
+        for path, standing in self._standings.items():
+            if path not in paths:
+                self._thinned_before += standing.thinned or 0
+                self._missed_before += standing.missed
+        self._standings = {path: standing for path, standing in self._standings.items() if path in paths}
         self._paths = tuple(paths)
         self._above_before = {path: n for path, n in self._above_before.items() if path in paths}
         if self._arbiter is not None:
@@ -95,8 +107,10 @@ class ForwardingCore(StreamCore):
         if len(self._unsettled) >= MANY:
             self.settle()
         self._standings = standings
+        if self._thinned:
+            return self._number([batch for _, _, batch in brought], now)
         if self._arbiter is not None:
-            return self._number_afresh(self._arbiter, brought, now)
+            return self._merge(self._arbiter, brought, now)
         batches: list[Batch] = []
         for _, live_from, batch in brought:
             batches += self.confluence.take(batch, live_from, now.s)
@@ -158,11 +172,15 @@ class ForwardingCore(StreamCore):
         self._arbiter = Arbiter(len(self._paths), stride=self.ledger.stride)
         self._change_relay(self.own_id, 0)
 
-    def _number_afresh(self, arbiter: Arbiter, brought: Sequence[Brought], now: Moment) -> list[Message]:
+    def _merge(self, arbiter: Arbiter, brought: Sequence[Brought], now: Moment) -> list[Message]:
         batches: list[Batch] = []
         for path, _, batch in brought:
             batches += arbiter.take(self._paths.index(path), batch, now)
         batches += arbiter.tick(now)
+        return self._number(batches, now)
+
+    def _number(self, batches: Sequence[Batch], now: Moment) -> list[Message]:
+        """Give numbers of our own."""
         messages = []
         for batch in batches:
             flags = wire.REPLAYED if batch.recovered else 0
@@ -211,9 +229,13 @@ class ForwardingCore(StreamCore):
     def _lost(self) -> int:
         if self._arbiter is not None:
             return self.ledger.totals().lost + self._arbiter.lost
+        missing = self._thinned_missing() if self._thinned else self.confluence.missing
         totals = self._above().get("totals")
         above = Counts.from_json(totals).lost if isinstance(totals, dict) else 0
-        return above + self.confluence.missing
+        return above + missing
+
+    def _thinned_missing(self) -> int:
+        return self._missed_before + sum(standing.missed for standing in self._standings.values())
 
     def report(self, now: Moment) -> dict[str, Any]:
         """Return the JSON of a heartbeat: what the origin says of the DAQ's readouts, and our own account."""
@@ -227,7 +249,7 @@ class ForwardingCore(StreamCore):
             report |= {"totals": _counts(report["totals"]), "sources": _sources(report["sources"])}
             report["rejected"] = {k: n for k, n in report["rejected"].items() if isinstance(n, int)}
             report["remarks"] = [remark for remark in report["remarks"] if isinstance(remark, str)]
-        else:
+        if self._arbiter is not None or self._thinned:
             report["numbering"] = "own"
         return report
 
@@ -262,17 +284,26 @@ class ForwardingCore(StreamCore):
             lost_last_ns=self._missing_last_ns,
             age_s=None if age_s is None else round(age_s, 3),
             lag_s=round(self.tracker.lag_s, 3),
+            thinned=self._left_out(),
         )
         return (*above, own)
+
+    def _left_out(self) -> int | None:
+        """Return how many readouts the path left out; None where it brings all."""
+        if not self._thinned:
+            return None
+        return self._thinned_before + sum(s.thinned or 0 for s in self._standings.values())
 
     def _missing_here(self, ways: Mapping[str, Sequence[Hop]]) -> int:
         """Return how many numbers no path brought, less those that the relays above did not have either."""
         above = []
         for path, way in ways.items():
             if way:
-                missing = sum(hop.lost.get(Place.BETWEEN_RELAYS.key, 0) for hop in way)
+                missing = sum(hop.lost.get(Place.BETWEEN_RELAYS.key, 0) for hop in numbered_alike(way))
                 above.append(missing - self._above_before.setdefault(path, missing))
         missing = self._arbiter.lost if self._arbiter is not None else self.confluence.missing
+        if self._thinned:
+            missing = self._thinned_missing()
         return max(0, missing - min(above, default=0))
 
 

@@ -323,6 +323,8 @@ class Ledger:
         What else a person should know, such as 'two sources seem to share 10.0.0.5:40000'.
     hops
         Of what was lost between relays: where, such as 'between relay-a and relay-roma', and how many.
+    thinned
+        Readouts that were left out on the way to keep within a bandwidth, as somebody asked; no loss.
     """
 
     delivered: int = 0
@@ -341,6 +343,7 @@ class Ledger:
     paths: tuple["PathAccount", ...] = ()
     remarks: tuple[str, ...] = ()
     hops: dict[str, int] = field(default_factory=dict)
+    thinned: int = 0
 
     @property
     def lost(self) -> int:
@@ -370,6 +373,10 @@ class Ledger:
 
     def text(self, now_ns: int) -> str:
         """Return the account in a line, with the date of what is not of the day of `now_ns`."""
+        thinned = f"; {self.thinned} thinned out, to save bandwidth" if self.thinned else ""
+        return self._lost_text(now_ns) + thinned
+
+    def _lost_text(self, now_ns: int) -> str:
         if not self.lost:
             return f"nothing lost of {self.delivered}" if self.delivered else "no readouts"
         periods = self.periods or Losses(self.losses).periods
@@ -405,6 +412,7 @@ class Ledger:
                 rows.append((place, f"{at_most}{count}", *(times or ("", ""))))
         sent = self.delivered + self.lost
         told = f"{self.lost or 'nothing'} lost of {sent} readouts" if sent else "no readouts"
+        told += f"; {self.thinned} thinned out, to save bandwidth" if self.thinned else ""
         tables = [markup.table(told, ("place", "lost", "first", "last"), rows)]
         tables += [markup.paragraph(remark) for remark in self.remarks]
         tables += [markup.paragraph(path.name) + path.ledger._repr_html_() for path in self.paths]
