@@ -6,6 +6,7 @@ Pure, as `core`, whose `StreamCore` does the same for a stream that comes from a
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from astropix_relay.confluence import Confluence, Standing
@@ -14,7 +15,7 @@ from astropix_relay.history import History
 from astropix_stream import wire
 from astropix_stream.batch import Batch, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.hops import Hop, joined_hops, numbered_alike, parse_hops
+from astropix_stream.counting.hops import Hop, joined_hops, parse_hops
 from astropix_stream.counting.ledger import MAX_SOURCES, Counts
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
@@ -76,7 +77,9 @@ class ForwardingCore(StreamCore):
         self._thinned = thinned
         self._arbiter: Arbiter | None = None
         self._standings: Mapping[str, Standing] = {}
-        self._above_before: dict[str, int] = {}  # missing above, by path, when it was first heard
+        self._above_gaps: dict[str, _GapsAbove] = {}
+        self._reports: dict[str, Mapping[str, Any]] = {}  # by path, those whose gaps are noted
+        self._settled = False  # whether gaps need no heartbeat to be told apart
         self._thinned_before = self._missed_before = 0  # on ways that are gone
         self._missing = 0
         self._missing_first_ns = self._missing_last_ns = 0
@@ -96,7 +99,7 @@ class ForwardingCore(StreamCore):
                 self._missed_before += standing.missed
         self._standings = {path: standing for path, standing in self._standings.items() if path in paths}
         self._paths = tuple(paths)
-        self._above_before = {path: n for path, n in self._above_before.items() if path in paths}
+        self._above_gaps = {path: gaps for path, gaps in self._above_gaps.items() if path in paths}
         if self._arbiter is not None:
             self._arbiter = Arbiter(len(self._paths))
 
@@ -108,13 +111,20 @@ class ForwardingCore(StreamCore):
             self.settle()
         self._standings = standings
         if self._thinned:
-            return self._number([batch for _, _, batch in brought], now)
-        if self._arbiter is not None:
-            return self._merge(self._arbiter, brought, now)
+            messages = self._number([batch for _, _, batch in brought], now)
+        elif self._arbiter is not None:
+            messages = self._merge(self._arbiter, brought, now)
+        else:
+            messages = self._go_on(brought, now)
+        self._note_missing(now)
+        return messages
+
+    def _go_on(self, brought: Sequence[Brought], now: Moment) -> list[Message]:
+        """Publish with the numbers that the readouts have."""
         batches: list[Batch] = []
         for _, live_from, batch in brought:
             batches += self.confluence.take(batch, live_from, now.s)
-        batches += self.confluence.stand(standings, now.s)
+        batches += self.confluence.stand(self._standings, now.s)
         messages = []
         for batch in batches:
             message = self._republish(batch)
@@ -268,11 +278,6 @@ class ForwardingCore(StreamCore):
     def _hops(self, now: Moment) -> tuple[Hop, ...]:
         ways = self.ways()
         above = joined_hops(ways.values())
-        missing = self._missing_here(ways)
-        if missing > self._missing:
-            self._missing_first_ns = self._missing_first_ns or now.ns
-            self._missing_last_ns = now.ns
-            self._missing = missing
         age_s = self.tracker.age_s(now)
         own = Hop(
             id=self.own_id,
@@ -284,6 +289,7 @@ class ForwardingCore(StreamCore):
             lost_last_ns=self._missing_last_ns,
             age_s=None if age_s is None else round(age_s, 3),
             lag_s=round(self.tracker.lag_s, 3),
+            gaps=0 if self._thinned or self._arbiter is not None else self.confluence.missing,
             thinned=self._left_out(),
         )
         return (*above, own)
@@ -294,17 +300,55 @@ class ForwardingCore(StreamCore):
             return None
         return self._thinned_before + sum(s.thinned or 0 for s in self._standings.values())
 
-    def _missing_here(self, ways: Mapping[str, Sequence[Hop]]) -> int:
-        """Return how many numbers no path brought, less those that the relays above did not have either."""
-        above = []
-        for path, way in ways.items():
-            if way:
-                missing = sum(hop.lost.get(Place.BETWEEN_RELAYS.key, 0) for hop in numbered_alike(way))
-                above.append(missing - self._above_before.setdefault(path, missing))
+    def _note_missing(self, now: Moment) -> None:
+        """Count the numbers that are missing here and are not missing above.
+
+        A gap that a relay above has left is seen here before that one tells of it, with its next heartbeat.
+        So it is decided only then whose it is, but where the relay above numbers by itself and leaves none.
+        """
+        settled = self._settled
+        for path, standing in self._standings.items():
+            report = standing.report
+            if report is not None and report is not self._reports.get(path):
+                self._reports[path] = report
+                settled = True
+                way = parse_hops(report)
+                if way:
+                    self._above_gaps.setdefault(path, _GapsAbove()).note(way[-1])
+                self._settled = bool(way) and not way[-1].fed_by and len(self._standings) == 1
+        if not settled:
+            return
         missing = self._arbiter.lost if self._arbiter is not None else self.confluence.missing
         if self._thinned:
             missing = self._thinned_missing()
-        return max(0, missing - min(above, default=0))
+        missing = max(0, missing - min((above.count for above in self._above_gaps.values()), default=0))
+        if missing > self._missing:
+            self._missing_first_ns = self._missing_first_ns or now.ns
+            self._missing_last_ns = now.ns
+        self._missing = max(missing, self._missing)
+
+
+@dataclass(slots=True)
+class _GapsAbove:
+    """Gaps that the relay at the other end of a path has left since we listen, over its restarts."""
+
+    hop_id: int | None = None
+    base: int = 0
+    latest: int = 0
+    before: int = 0
+
+    def note(self, hop: Hop) -> None:
+        """Take what it tells now."""
+        if hop.id != self.hop_id:
+            self.before += self.latest - self.base
+            self.base = hop.gaps if self.hop_id is None else 0  # of a new start, all are from our time
+            self.hop_id = hop.id
+        self.latest = hop.gaps
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return self.before + self.latest - self.base
 
 
 def _counts(value: Any) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class Hop:
         When it noted the first and the last of them; ns since the Unix epoch, its clock. 0: none.
     age_s, lag_s
         Age of the last readout, None before the first; by how much it came later than the fastest.
+    gaps
+        Numbers that are missing in what it has published, wherever they were lost.
     thinned
         Readouts that were left out on the way here, to keep within a bandwidth. None: none can be. Otherwise
         the relay numbers what is left, and what was lost before it is no step in the numbers below.
@@ -47,6 +49,7 @@ class Hop:
     lost_last_ns: int = 0
     age_s: float | None = None
     lag_s: float = 0.0
+    gaps: int = 0
     thinned: int | None = None
 
     @property
@@ -69,12 +72,14 @@ class Hop:
         lost, fed_by = value.get("lost", {}), value.get("fed_by", [])
         times = (value.get("lost_first_ns", 0), value.get("lost_last_ns", 0))
         age_s, lag_s, thinned = value.get("age_s"), value.get("lag_s", 0.0), value.get("thinned")
+        gaps = value.get("gaps", 0)
         well_formed = (
             isinstance(lost, dict)
             and isinstance(fed_by, list)
             and all(map(_is_number, [*lost.values(), *fed_by, *times]))
             and (age_s is None or _is_seconds(age_s))
             and _is_seconds(lag_s)
+            and _is_number(gaps)
             and (thinned is None or _is_number(thinned))
         )
         if not well_formed:
@@ -89,6 +94,7 @@ class Hop:
             lost_last_ns=times[1],
             age_s=age_s,
             lag_s=lag_s,
+            gaps=gaps,
             thinned=thinned,
         )
 
