@@ -14,7 +14,7 @@ def run_log(bench, kinds, each, rate):
     bench.relay = bench.start_relay()
     cluster.start_bridge()
     daq = bench.start_daq(rate=rate)
-    wait(1)
+    cluster.wait_whole()
     chaos = Chaos(bench, cluster, bench.seed, kinds)
     chaos.run(each)
     sent = daq.stop()
