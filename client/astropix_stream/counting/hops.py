@@ -138,9 +138,9 @@ class HopLosses:
         for hop in self._hops:
             count = hop.lost.get(Place.BETWEEN_RELAYS.key, 0) - self._before[hop.id]
             if count > 0:
-                above = [_label(names[one], hop) for one in hop.fed_by if one in names]
+                above = [label(names[one], hop) for one in hop.fed_by if one in names]
                 where = (
-                    f"between {' or '.join(above) or 'the relay above'} and {_label(hop, *self._others(hop))}"
+                    f"between {' or '.join(above) or 'the relay above'} and {label(hop, *self._others(hop))}"
                 )
                 period = Period(hop.lost_first_ns, hop.lost_last_ns)
                 found.append((where, count, period, hop.id in shown))
@@ -150,7 +150,7 @@ class HopLosses:
         return [other for other in self._hops if other.id in hop.fed_by]
 
 
-def _label(hop: Hop, *others: Hop) -> str:
+def label(hop: Hop, *others: Hop) -> str:
     """Return what a person calls a relay: its host, or its address where the host is the other one's, too."""
     return hop.address if any(hop.name == other.name for other in others) or not hop.name else hop.name
 

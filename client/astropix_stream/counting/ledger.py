@@ -380,21 +380,25 @@ class Ledger:
         if not self.lost:
             return f"nothing lost of {self.delivered}" if self.delivered else "no readouts"
         periods = self.periods or Losses(self.losses).periods
-        lost = [(place, count) for place, count in self.lost_at.items() if count]
+        lost = [place for place, count in self.lost_at.items() if count]
         at_most = "at most " if self.at_most else ""
-        what = [f"{at_most * place.is_kernel}{count} {place}" for place, count in lost]
-        if self.hops:
-            between = ", ".join(f"{count} {where}" for where, count in self.hops.items())
-            what = [
-                between if place is Place.BETWEEN_RELAYS else text
-                for text, (place, _) in zip(what, lost, strict=True)
-            ]
-        when = [f", between {periods[place].text(now_ns)}" if place in periods else "" for place, _ in lost]
+        what = [at_most * place.is_kernel + text for place, text in zip(lost, self.places(), strict=True)]
+        when = [f", between {periods[place].text(now_ns)}" if place in periods else "" for place in lost]
         if len(set(when)) == 1:
             text = ", ".join(what) + when[0]
         else:
             text = "; ".join(map("".join, zip(what, when, strict=True)))
         return f"{self.lost} lost of {self.delivered + self.lost}: {text}"
+
+    def places(self) -> list[str]:
+        """Return what was lost at each place: '12 before the socket', '14 between relay-a and relay-roma'."""
+        return [
+            ", ".join(f"{part} {where}" for where, part in self.hops.items())
+            if self.hops and place is Place.BETWEEN_RELAYS
+            else f"{count} {place}"
+            for place, count in self.lost_at.items()
+            if count
+        ]
 
     def __repr__(self) -> str:
         return f"<Ledger: {self}>"
