@@ -1,4 +1,4 @@
-"""The bridge and the log: CPU beside a plain publisher, latency, highest rate, replay, the cost of syncing."""
+"""The bridge and the log: CPU beside a plain publisher, latency, highest rate, replay, cost of syncing."""
 
 import sys
 import tempfile
@@ -114,7 +114,7 @@ def replay(scale, directory):
 
 
 def sync(scale, directory):
-    """CPU of bridge and server where each message is on disk before its acknowledgement, beside the default."""
+    """CPU of bridge and server where each message is on disk before it is acknowledged, and by default."""
     rows = []
     for rate in (scale.slow_hz, scale.fast_hz):
         for name in ("bridge", "nats-server"):

@@ -1,5 +1,7 @@
 """What the page says in words."""
 
+import functools
+
 import pytest
 
 from astropix_stream.counting.places import Place
@@ -59,12 +61,12 @@ def test_the_sentence_says_what_the_page_holds():
 
 def test_what_was_lost_between_relays_is_told_with_its_hop():
     lost = {Place.BETWEEN_RELAYS: 14, Place.CLIENT_QUEUE: 1}
-    told = {"relayed": True, "at_most": False}
-    one = texts.losses(account(9, lost), **told, hops=["between relay-a and relay-roma"])
+    told = functools.partial(texts.losses, account(9, lost), relayed=True, at_most=False)
+    one = told(hops=["between relay-a and relay-roma"])
     assert one == "15 missed: 14 between relay-a and relay-roma, 1 in this program"
-    both = texts.losses(account(9, lost), **told, hops=["between a and b", "between b and c"])
+    both = told(hops=["between a and b", "between b and c"])
     assert both.startswith("15 missed: 14 between a and b or between b and c, ")
-    assert "14 between relays" in texts.losses(account(9, lost), **told)
+    assert "14 between relays" in told()
 
 
 def test_what_was_thinned_out_is_no_loss():
