@@ -1,14 +1,13 @@
 """Each way into a NATS server, tried with a real one: TLS on both sides, an nkey, a credentials file."""
 
 import base64
-import contextlib
 import hashlib
 import json
 import os
 import subprocess
 import time
 
-import nkeys
+import nkeys  # type: ignore[import-untyped]
 import pytest
 
 from astropix_relay.configuration.loading import default_config
@@ -69,8 +68,8 @@ def certificates(tmp_path):
     (tmp_path / "san").write_text("subjectAltName=IP:127.0.0.1")
     by_ca = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "san")
     for name in ("server", "client"):
-        own = ("-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        openssl("req", *new_key, *own, cwd=tmp_path)
+        request = ("-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl("req", *new_key, *request, cwd=tmp_path)
         openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *by_ca, cwd=tmp_path)
     return tmp_path
 
@@ -149,16 +148,17 @@ class Operator:
         _, self.public, self.sign = key(nkeys.PREFIX_BYTE_OPERATOR)
         _, self.account, self.account_sign = key(nkeys.PREFIX_BYTE_ACCOUNT)
         _, self.system, _ = key(nkeys.PREFIX_BYTE_ACCOUNT)
-        self.revoked = {}
+        self.revoked: dict[str, int] = {}
+        # Made once: a reload with another operator is refused.
+        self.own = token({"sub": self.public, "name": "op"}, self.public, self.sign, type="operator")
+        self.system_jwt = token({"sub": self.system, "name": "SYS"}, self.public, self.sign, type="account")
 
     def lines(self):
-        own = token({"sub": self.public, "name": "op"}, self.public, self.sign, type="operator")
-        system = token({"sub": self.system, "name": "SYS"}, self.public, self.sign, type="account")
         account = token({"sub": self.account, "name": "APX"}, self.public, self.sign, type="account",
                         limits=self.LIMITS, revocations=self.revoked)  # fmt: skip
         return (
-            f"operator: {own}\nsystem_account: {self.system}\nresolver: MEMORY\n"
-            f"resolver_preload: {{{self.system}: {system}, {self.account}: {account}}}"
+            f"operator: {self.own}\nsystem_account: {self.system}\nresolver: MEMORY\n"
+            f"resolver_preload: {{{self.system}: {self.system_jwt}, {self.account}: {account}}}"
         )
 
     def user(self, file):
@@ -197,8 +197,12 @@ def test_a_credentials_file_and_its_revocation(tmp_path, source, sender):
 def test_files_that_are_none(tmp_path, name, text):
     file = tmp_path / "file"
     file.write_text(text)
-    with pytest.raises((ConfigError, ReceiveTimeout, RefusedError)) as told, contextlib.ExitStack() as stack:
-        url = f"nats://127.0.0.1:1?stream=astropix&{name}={file}"
-        receiver = stack.enter_context(open_receiver(AstroPix4Readout, url, timeout=3))
-        receiver.wait_ready(4)
+
+    def read():
+        source = f"nats://127.0.0.1:1?stream=astropix&{name}={file}"
+        with open_receiver(AstroPix4Readout, source, timeout=3) as receiver:
+            receiver.wait_ready(4)
+
+    with pytest.raises((ConfigError, ReceiveTimeout, RefusedError)) as told:
+        read()
     assert "\n" not in str(told.value)
