@@ -130,8 +130,8 @@ def last_killed(bench):
 @row(
     "cascade: the first relay killed and restarted",
     NUMBERED,
-    "missing = (ahead - 1) // self.readouts.stride - self._missed",
-    "missing = ahead // self.readouts.stride - self._missed",
+    "missing = (ahead - 1) // self.readouts.stride - self.missed",
+    "missing = ahead // self.readouts.stride - self.missed",
 )
 def first_killed(bench):
     cascade, client = in_a_row(bench)

@@ -36,7 +36,7 @@ class NumberedAccount:
         self._baseline: Counts | None = None  # what the relay had lost when we joined
         self._latest: Counts | None = None
         self.resumed: dict[Source, int] = {}
-        """The last readout_id of each source before a restart of the relay, until the source is heard again."""
+        """The last readout_id of each source before a restart of the relay, until it is heard again."""
         self.missed = 0
         """Numbers that were given up since the last delivery."""
         self._hops = HopLosses()
