@@ -79,6 +79,9 @@ class ForwardingCore(StreamCore):
         self._standings: Mapping[str, Standing] = {}
         self._above_gaps: dict[str, _GapsAbove] = {}
         self._reports: dict[str, Mapping[str, Any]] = {}  # by path, those whose gaps are noted
+        self._filled = False
+        if history is not None and not thinned:
+            history.filling = True
         self._settled = False  # whether gaps need no heartbeat to be told apart
         self._thinned_before = self._missed_before = 0  # on ways that are gone
         self._missing = 0
@@ -86,10 +89,13 @@ class ForwardingCore(StreamCore):
 
     @property
     def known(self) -> bool:
-        """Whether it is known who numbers the stream; nothing is published before."""
+        """Whether it is known who numbers the stream, and history has what is held above; nothing is before.
+
+        A subscriber that knew of us earlier would ask for what we do not have yet, and count it as lost.
+        """
         if self._thinned:
             return any(standing.position is not None for standing in self._standings.values())
-        return self._arbiter is not None or self.confluence.at is not None
+        return self._arbiter is not None or self._filled
 
     def use_paths(self, paths: Sequence[str]) -> None:
         """Take up other ways to the stream; the numbers go on."""
@@ -165,6 +171,11 @@ class ForwardingCore(StreamCore):
         if at.relay_id != self.relay_id:
             self._change_relay(at.relay_id, at.sequence)
         self.sequence = max(at.sequence, self.confluence.live_from)
+        if not self._filled and at.sequence >= self.confluence.live_from:
+            self._filled = True
+            if self.history is not None:
+                self.settle()
+                self.history.filling = False
 
     def _change_relay(self, relay_id: int, sequence: int) -> None:
         self.settle()

@@ -64,7 +64,8 @@ class Archive:
     answered : collections.Counter
         Answers that were sent, by their status.
     unwanted : int
-        Requests whose answer was not sent: the client does not read the answers that it has, or is gone.
+        Requests whose answer was not sent: the client does not read the answers that it has, or is gone; or
+        the history is still being filled from the relays above.
     """
 
     def __init__(
@@ -135,6 +136,9 @@ class Archive:
         request = self._socket.recv_multipart(zmq.NOBLOCK)
         with contextlib.suppress(zmq.ZMQError):  # of `ipc://`, whose connections are not watched
             self._guard.earn(int(sender.get(zmq.SRCFD)), _EARNED)
+        if self._is_early(request):
+            self.unwanted += 1
+            return 0
         try:  # first, since it costs next to nothing where the client does not read
             self._socket.send(sender, zmq.NOBLOCK | zmq.SNDMORE)
         except zmq.ZMQError:  # EAGAIN: its queue is full; EHOSTUNREACH: it is gone
@@ -145,6 +149,16 @@ class Archive:
         self._socket.send_multipart([*envelope, wire.pack_answer(answer), body])
         self.answered[AnswerStatus(answer.status)] += 1
         return len(body)
+
+    def _is_early(self, request: Sequence[bytes]) -> bool:
+        """Whether a history is asked that is still being filled: the client asks again in a moment."""
+        if not any(history.filling for history in self._histories.values()):
+            return False
+        try:
+            history = self._histories.get(wire.parse_request(request[-1]).stream)
+        except WireError:
+            return False
+        return history is not None and history.filling
 
     def requests(self) -> dict[str, int]:
         """Return the requests so far, each once: by the status of its answer, or as `unwanted`."""

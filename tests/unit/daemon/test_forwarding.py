@@ -255,3 +255,20 @@ def test_many_messages_are_counted_before_they_are_too_many(core):
     assert core.messages > 100
     core.settle()
     assert core.messages == 200
+
+
+def test_nobody_is_told_of_a_stream_before_its_history_is_filled(core):
+    assert core.history.filling
+    core.forward([("a", 5, batch(0, 3, recovered=True))], {"a": standing(3, live_from=5)}, at(1))
+    assert not core.known
+    assert core.tick(at(1)) is None
+    core.forward([("a", 5, batch(3, 5, recovered=True))], {"a": standing(5, live_from=5)}, at(2))
+    assert core.known
+    assert not core.history.filling
+    assert (core.history.oldest, core.history.next, core.sequence) == (0, 5, 5)
+
+
+def test_without_a_history_there_is_nothing_to_fill():
+    core = ForwardingCore("astropix", OURS, ["a"])
+    core.forward([], {"a": standing(5, live_from=5)}, at(1))
+    assert core.known
