@@ -55,6 +55,10 @@ def open_receiver(
     checked = [parse_url(one) if isinstance(one, str) else one for one in url]
     if file := next((one for one in checked if one.scheme == "file"), None):
         raise ConfigError(f"{file}: a file is read alone, not as one of several ways to the same readouts")
+    if thinned := next((one for one in checked if "max_bandwidth" in one.options), None):
+        raise ConfigError(
+            f"{thinned}: what max_bandwidth leaves out would look lost beside another way: open it alone"
+        )
     opening = (functools.partial(_open_one, readout_class, one, any_kind=any_kind) for one in checked)
     return open_merged(readout_class, opening, timeout=timeout, **options)
 

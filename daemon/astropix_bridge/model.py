@@ -21,6 +21,8 @@ MiB = 1 << 20
 def _check_source(text: str) -> str:
     if parse_url(text).scheme not in ("tcp", "udp"):
         raise ValueError(f"{show(text)} is not a source: write tcp://RELAY:PORT or udp://GROUP:PORT")
+    if "max_bandwidth" in parse_url(text).options:
+        raise ValueError("max_bandwidth leaves readouts out; a log has every one of them")
     return text
 
 

@@ -20,6 +20,7 @@ def sessions():
         *_recoveries(),
         *_patience(),
         *_silence(),
+        *_cascades(),
     ]
 
 
@@ -348,6 +349,88 @@ def _restarts():
         delivered=[100, 101, 102, 105],
         lost={"relay_to_client": 2},
         restarts=1,
+        rules=rules,
+    )
+
+
+def _cascades():
+    """Relays behind relays: the hello has another relay_id than the stream, which its origin numbers."""
+    section = "relays-behind-relays"
+    rules = {"delivered": section, "lost": section, "restarts": section, "requests": section}
+    between = 0x0000FEED0001
+
+    def greet(at, relay_id=between, origin=RELAY, port=None, says="hello of a relay fed by the origin"):
+        return send(at, hello(relay_id=relay_id, about={"relay_id": origin}, history_port=port), says)
+
+    hop = {"id": RELAY, "name": "relay-a", "address": "tcp://relay-a:5556", "fed_by": [], "lost": {}}
+    hop |= {"lost_first_ns": 0, "lost_last_ns": 0, "age_s": 0.1, "lag_s": 0.0}
+    second = {**hop, "id": between, "name": "relay-roma", "fed_by": [RELAY], "lost": {"between_relays": 4}}
+    yield scene(
+        "cascade",
+        "The stream has the relay_id of its origin, not that of the relay which greets: no restart.",
+        [
+            greet(0.0),
+            send(0.1, beat(0, more={"hops": [hop, second]})),
+            send(0.2, run_of(0, 3)),
+            send(0.4, run_of(3, 5, flags=1), "recovered by the relay, from the one above it"),
+            send(0.5, beat(5, more={"hops": [hop, {**second, "later": 1}, {}, None]})),
+        ],
+        end=0.8,
+        delivered=ids(0, 1, 2, 3, 4),
+        rules=rules,
+    )
+    yield scene(
+        "cascade-restarted-between",
+        "The relay was restarted, its origin was not: numbers go on, and what is missing between is a gap.",
+        [
+            greet(0.0),
+            send(0.1, beat(0)),
+            send(0.2, run_of(0, 3)),
+            greet(0.6, relay_id=between + 1, says="another start of the relay"),
+            lose(0.65, run_of(3, 5)),
+            send(0.7, beat(5)),
+            send(0.8, run_of(5, 7)),
+        ],
+        end=1.1,
+        delivered=ids(0, 1, 2, 5, 6),
+        lost={"relay_to_client": 2},
+        rules=rules,
+    )
+    yield scene(
+        "cascade-origin-restarted",
+        "The origin was restarted, the relay between was not.",
+        [
+            greet(0.0),
+            send(0.1, beat(0)),
+            send(0.2, run_of(0, 3)),
+            greet(0.6, origin=OTHER_RELAY, says="the same relay, another origin"),
+            send(0.7, beat(0, relay_id=OTHER_RELAY)),
+            send(0.8, data(0, 105, relay_id=OTHER_RELAY)),
+            send(0.9, beat(1, relay_id=OTHER_RELAY)),
+        ],
+        end=1.2,
+        delivered=[100, 101, 102, 105],
+        lost={"before_socket": 2},
+        restarts=1,
+        rules=rules,
+    )
+    yield scene(
+        "cascade-history",
+        "The relay's history has the origin's relay_id, and so have requests and answers.",
+        [
+            greet(0.0, port=HISTORY_PORT),
+            send(0.1, beat(0, history_port=HISTORY_PORT)),
+            send(0.2, run_of(0, 3)),
+            lose(0.3, run_of(3, 6)),
+            send(0.4, run_of(6, 7)),
+            send(1.0, beat(7, history_port=HISTORY_PORT)),
+        ],
+        end=1.4,
+        history={"oldest": 0, "answers": [{"after": 0.1}]},
+        requests=[
+            asks(0.4, 3, 6, answered=0.5, frames=[answer(0, 0, 7, 3, 6, request_id=0), page(run_of(3, 6))])
+        ],
+        delivered=ids(0, 1, 2, 3, 4, 5, 6),
         rules=rules,
     )
 

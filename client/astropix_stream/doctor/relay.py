@@ -6,16 +6,19 @@ step that was not reached.
 
 import contextlib
 import errno
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from astropix_stream import errors
 from astropix_stream.addresses import is_address
-from astropix_stream.counting.state import QUIET_AFTER_S
+from astropix_stream.counting.state import QUIET_AFTER_S, State
+from astropix_stream.doctor.hops import judge_hops
 from astropix_stream.doctor.path import with_option
 from astropix_stream.doctor.verdict import Fault, Verdict, fine
 from astropix_stream.errors import WireError
+from astropix_stream.links import parse_link
 from astropix_stream.url import SourceUrl
 from astropix_stream.wire import Hello, check_stream_name
 
@@ -137,10 +140,27 @@ RELAY_HEARS_NOTHING = Fault(
     "apx doctor udp://GROUP:PORT",
 )
 
+UPSTREAM_LOST = Fault(
+    "upstream-lost",
+    "the relay hears none of the relays that it takes the stream from: {membership}",
+    "The relay is fed by other relays (`from:` in its configuration), and hears none of them: the line to "
+    "them is down, they do not run, or they do not let it in.",
+    "examine the relay above, from this relay's host",
+    "apx doctor {above}",
+)
+NOT_OFFERED = Fault(
+    "not-offered",
+    "the relay (version {version}) does not offer {missing}",
+    "`compress=zstd` needs the package zstandard on the relay's host, and `max_bandwidth` a relay that is no "
+    "older than this program.",
+    "leave that out of the URL, or have the relay's operator install what is missing and restart it",
+    "pip install 'astropix-stream[zstd]'",
+)
+
 FAULTS = (
     UNKNOWN_NAME, NOTHING_LISTENS, NO_ANSWER, NOT_ZEROMQ, NOT_A_RELAY, KEY_NEEDED, KEY_UNNEEDED, KEY_REFUSED,
     WRONG_SERVER_KEY, REFUSED, NO_HELLO, NO_STREAMS, NO_SUCH_STREAM, SEVERAL_STREAMS, NO_HEARTBEAT,
-    RELAY_NOT_JOINED, RELAY_HEARS_NOTHING,
+    NOT_OFFERED, RELAY_NOT_JOINED, UPSTREAM_LOST, RELAY_HEARS_NOTHING,
 )  # fmt: skip
 
 
@@ -181,6 +201,8 @@ class Answers:
         The stream subscribed to.
     report
         The stream's first heartbeat.
+    reported_ns
+        When the relay sent it, by its clock.
     has_data
         Readouts came.
     """
@@ -195,6 +217,7 @@ class Answers:
     hello: Hello | None = None
     stream: str | None = None
     report: dict[str, Any] | None = None
+    reported_ns: int = 0
     has_data: bool = False
 
     @property
@@ -233,14 +256,18 @@ def is_let_in(answers: Answers) -> bool:
 
 def judge(answers: Answers) -> list[Verdict]:
     """Judge every step that was reached."""
-    checks = (judge_relay_membership, judge_relay_readouts)
-    return judge_way(answers) + [verdict for check in checks if (verdict := check(answers)) is not None]
+    found = [
+        *(check(answers) for check in (judge_relay_membership, judge_relay_readouts)),
+        judge_hops(answers.report, answers.reported_ns),
+    ]
+    return judge_way(answers) + [verdict for verdict in found if verdict is not None]
 
 
 def judge_way(answers: Answers) -> list[Verdict]:
     """Judge every step from here to the relay's stream that was reached."""
     checks = (
         judge_name, judge_connection, judge_handshake, judge_key, judge_hello, judge_stream, judge_heartbeat,
+        judge_offers,
     )  # fmt: skip
     return [verdict for check in checks if (verdict := check(answers)) is not None]
 
@@ -346,9 +373,28 @@ def judge_relay_membership(answers: Answers) -> Verdict | None:
     if answers.report is None:
         return None
     membership = str(answers.report.get("membership", "not told why"))[:200]
+    if answers.report.get("state") == State.UPSTREAM_LOST:
+        above = re.search(r"tcp://[^\s,()]+", membership)
+        return UPSTREAM_LOST.found(
+            "relay's membership", membership=membership, above=above[0] if above else "tcp://HOST:PORT"
+        )
     if answers.report.get("joined") is False:
         return RELAY_NOT_JOINED.found("relay's membership", membership=membership)
     return fine("relay's membership", membership)
+
+
+def judge_offers(answers: Answers) -> Verdict | None:
+    """Judge whether the relay does for a slow line what the URL asks for."""
+    options = answers.source.options
+    link = parse_link(options.get("compress"), options.get("max_bandwidth"))
+    if answers.hello is None or link.plain:
+        return None
+    missing = sorted(link.needs() - answers.hello.offers)
+    names = {"zstd": "compress=zstd", "thinned": "max_bandwidth"}
+    if missing:
+        words = " and ".join(names[name] for name in missing)
+        return NOT_OFFERED.found("slow line", version=answers.hello.version[:40], missing=words)
+    return fine("slow line", f"the relay offers {' and '.join(names[name] for name in sorted(link.needs()))}")
 
 
 def judge_relay_readouts(answers: Answers) -> Verdict | None:
