@@ -426,12 +426,13 @@ class MulticastReceiver(Receiver[R]):
                 return batches
             self._first = None
             now = clock.now()
-            batches += self._intake.take(drained, now)
-            count, full = count + len(drained.sizes), full + fill(drained, self.granted_buffer)
+            if drained.sizes:
+                batches += self._intake.take(drained, now)
+                count, full = count + len(drained.sizes), full + fill(drained, self.granted_buffer)
             if drained.exhausted:
                 break
-        # Never rest while the socket holds datagrams: its buffer would overflow.
-        self._gathering.note(now.s, count, full, more=not drained.exhausted and reader.slots > 1)
+        if count:  # never rest while the socket holds datagrams: its buffer would overflow
+            self._gathering.note(now.s, count, full, more=not drained.exhausted and reader.slots > 1)
         if not count or now.s >= self._check_at_s:
             self._check_if_due(now.s)
         self._ledger.tick(now)

@@ -178,7 +178,8 @@ class MergedReceiver(Receiver[R]):
                 self._drained += self._arbiter.take(path, batch, now)
         self._drained += self._arbiter.tick(now)
         batches, self._drained = self._drained, []
-        self._gathering.note(now.s, 0 if self._more else len(batches))
+        if batches:
+            self._gathering.note(now.s, len(batches), more=self._more)
         self._recovered += sum(len(batch) for batch in batches if batch.recovered)
         return batches
 

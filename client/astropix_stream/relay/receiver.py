@@ -484,7 +484,7 @@ class RelayReceiver(Receiver[R]):
 
     def _take_live(self, now: Moment) -> list[Batch]:
         # As a rule one message at a time: to look for the next one costs as much as to take it in.
-        most, count = _MANY if self._gathering.until_s else 1, 0
+        most, count = 1 if self._gathering.one_by_one else _MANY, 0
         batches: list[Batch] = []
         while len(batches) < most:
             try:
@@ -501,7 +501,8 @@ class RelayReceiver(Receiver[R]):
             batches += taken
         if batches:
             self._drained = False
-        self._gathering.note(now.s, count, more=len(batches) >= _MANY)
+        if count:
+            self._gathering.note(now.s, count, more=len(batches) >= _MANY)
         return batches
 
     def _take_history(self, now: Moment) -> list[Batch]:
