@@ -122,7 +122,7 @@ class MergedReceiver(Receiver[R]):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             self._take_in(left)
             if left == 0.0 and not self.ready:
-                raise ReceiveTimeout(f"none of {self} is there")
+                raise ReceiveTimeout(f"no path works: {self}")
         self._tell_readiness()
 
     @property
@@ -193,7 +193,7 @@ class MergedReceiver(Receiver[R]):
                 raise
             if receiver not in self._refused:
                 self._refused.add(receiver)
-                _log.warning("goes on without %s: %s", receiver, error)
+                _log.warning("continuing without %s: %s", receiver, error)
             return
         self._more = True
 

@@ -162,7 +162,7 @@ BROKEN = {
     ),
     "group with a scope": (
         "streams:\n  - group: ff02::1%eth0\n",
-        ["2:12: streams[0].group: 'ff02::1%eth0': name the interface by itself, not behind a %"],
+        ["2:12: streams[0].group: 'ff02::1%eth0': name the interface separately, not after a %"],
     ),
     "port of root": (
         "streams:\n  - port: 80\n",
