@@ -1,4 +1,4 @@
-"""Receive one stream over several ways at once: two relays, or a relay and multicast.
+"""Receive one stream over several paths at once: two relays, or a relay and multicast.
 
 Each readout is delivered once, from whichever path has it first; a path may die, restart or lag.
 """
