@@ -113,7 +113,7 @@ class StreamConfig(_Section):
     name: StreamName = "astropix"
     """What subscribers ask for: 1 to 64 of a-z, 0-9, '_' and '-', not beginning with 'hello'."""
     upstreams: Annotated[tuple[UpstreamUrl, ...], AfterValidator(_check_upstreams), Field(alias="from")] = ()
-    """Relays to take the stream from, instead of a group: tcp://HOST:PORT. Several are paths to one stream."""
+    """Relays to take the stream from instead of a group, tcp://HOST:PORT; several are paths to one stream."""
     group: GroupAddress = "239.1.1.1"
     """Address that the DAQ sends to, IPv4 or IPv6. A unicast address is allowed, with a warning."""
     port: PortNumber = 5007
