@@ -142,7 +142,7 @@ class MulticastSender:
         except AttributeError:
             if hasattr(readout, "to_bytes"):
                 raise
-            raise TypeError(f"a readout has to_bytes(); {type(readout).__name__} has not") from None
+            raise TypeError(f"{type(readout).__name__} is not a readout: it has no to_bytes()") from None
         return self.send_data(data)
 
     def send_data(self, data: bytes) -> int:
@@ -463,7 +463,9 @@ def _checked(group: str, port: int, interface: str | None, source: str | None) -
     """Return the address of a group in its one spelling."""
     check_address(group, port)
     if source is not None and not is_multicast(group):
-        raise ConfigError(f"source {source!r}: a source is joined of a group, which {group} is not")
+        raise ConfigError(
+            f"source {source!r}: only a multicast group can be joined by source, and {group} is not one"
+        )
     if interface is None and is_of_one_link(group):
         raise ConfigError(f"{group} is an address of one link: name the interface")
     return Source(canonical(group), port)

@@ -187,7 +187,7 @@ class ForwardingCore(StreamCore):
     def _begin_numbering(self) -> None:
         """Give numbers of our own from now on: those of two origins have nothing to do with each other."""
         _log.warning(
-            "stream %s: comes from two relays that each number it; it is merged, and numbered afresh here",
+            "stream %s: comes from two relays that each number it; it is merged and numbered here",
             self.name,
         )
         self._arbiter = Arbiter(len(self._paths), stride=self.ledger.stride)

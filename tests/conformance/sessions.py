@@ -107,7 +107,8 @@ def _without_history():
     every = {"delivered": "data-messages", "lost": GAP}
     yield scene(
         "in-order",
-        "All comes, in messages of one and of several. What was published before you joined is no loss.",
+        "All messages arrive, with one readout or with several. What was published before you joined is "
+        "no loss.",
         [
             *_start(sequence=40),
             send(0.3, run_of(40, 42)),
@@ -120,7 +121,7 @@ def _without_history():
     )
     yield scene(
         "joined-by-data",
-        "The first message is one of data: it begins with the first number that is yours.",
+        "The first message is a data message: it begins with the first number that is yours.",
         [send(0.0, hello()), send(0.2, run_of(40, 42)), send(0.5, beat(42))],
         end=0.8,
         delivered=ids(40, 41),
@@ -143,7 +144,7 @@ def _without_history():
     )
     yield scene(
         "tail-gap",
-        "The last messages are missing: a heartbeat tells of it.",
+        "The last messages are missing: a heartbeat shows it.",
         [*_start(), send(0.2, run_of(0, 2)), lose(0.3, run_of(2, 5)), send(0.5, beat(5))],
         end=0.8,
         delivered=ids(0, 1),
@@ -152,7 +153,8 @@ def _without_history():
     )
     yield scene(
         "tail-gap-once",
-        "The last messages are missing: a heartbeat tells of it, and the next data message not again.",
+        "The last messages are missing: a heartbeat shows it, and the next data message does not show it "
+        "again.",
         [
             *_start(),
             send(0.2, run_of(0, 2)),
@@ -167,7 +169,7 @@ def _without_history():
     )
     yield scene(
         "overlap",
-        "Messages come again, whole and in part.",
+        "Messages are repeated, in whole or in part.",
         [
             *_start(),
             send(0.2, run_of(0, 4)),
@@ -291,7 +293,7 @@ def _restarts():
         )
     yield scene(
         "restart-two-sources",
-        "The step is taken for each source by itself.",
+        "The step is counted for each source separately.",
         [
             *before,
             send(0.3, data(3, 7000, source=("192.168.7.3", 41000))),
@@ -322,7 +324,7 @@ def _restarts():
     )
     yield scene(
         "restart-new-run",
-        "The DAQ began a new run meanwhile: a step backwards is no loss.",
+        "The DAQ began a new run meanwhile: a step backwards is not a loss.",
         [
             *before,
             *again,
@@ -336,7 +338,7 @@ def _restarts():
     )  # fmt: skip
     yield scene(
         "restart-tail",
-        "The last readouts of the old relay, of which its last heartbeat told, and then another relay.",
+        "The last readouts of the old relay, which its last heartbeat showed, and then another relay.",
         [
             *before,
             lose(0.3, run_of(3, 5)),
@@ -456,7 +458,7 @@ def _accounts():
     new = counts(1, before_socket=2, in_kernel=1, rejected={"short": 1})
     yield scene(
         "account-of-a-new-relay",
-        "After a restart the new relay's account is yours as a whole, beside what the old one had counted.",
+        "After a restart the new relay's account is all yours, in addition to what the old one had counted.",
         [
             send(0.0, hello()),
             send(0.1, beat(500, totals=before)),
@@ -487,7 +489,7 @@ def _recoveries():
     fill = [answer(0, 0, 7, 3, 6, request_id=0), page(run_of(3, 6))]
     yield scene(
         "history",
-        "A gap is filled from history, and all is handed out in order.",
+        "A gap is filled from history, and everything is handed out in order.",
         gap,
         end=1.4,
         history={"oldest": 0, "answers": [{"after": 0.1}]},
@@ -497,7 +499,7 @@ def _recoveries():
     )
     yield scene(
         "history-tail",
-        "A gap of which a heartbeat tells is filled from history.",
+        "A gap that a heartbeat shows is filled from history.",
         [
             *_start(port),
             send(0.2, run_of(0, 3)),
@@ -739,7 +741,7 @@ def _silence():
     )
     yield scene(
         "pause",
-        "Nothing comes for 3 s: that is no reason to connect again.",
+        "Nothing comes for 3 s: this is not a reason to connect again.",
         [*_start(), send(0.2, run_of(0, 2)), send(3.2, beat(2)), send(3.4, run_of(2, 3))],
         end=3.8,
         delivered=ids(0, 1, 2),

@@ -42,7 +42,7 @@ def judge_hops(report: Mapping[str, Any] | None, reported_ns: int) -> Verdict | 
             continue
         freshest = min(above, key=lambda one: one.age_s if one.age_s is not None else float("inf"))
         fresh_s, age_s = freshest.age_s, hop.age_s
-        names = {"above": label(freshest, hop), "below": label(hop, *above)}
+        names: dict[str, Any] = {"above": label(freshest, hop), "below": label(hop, *above)}
         if fresh_s is not None and fresh_s <= QUIET_AFTER_S and (age_s is None or age_s > 2 * QUIET_AFTER_S):
             age = "none has come" if age_s is None else f"the last one came {numbers.duration(age_s)} ago"
             fresh = numbers.duration(fresh_s)

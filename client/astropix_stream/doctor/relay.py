@@ -26,7 +26,7 @@ UNKNOWN_NAME = Fault(
     "unknown-name",
     "no address is known for the name {host}",
     "Neither the name service nor /etc/hosts knows the relay's host.",
-    "look for a typing error, or write the relay's address instead of its name",
+    "check the name for typing errors, or use the relay's address instead",
     "getent hosts {host}",
 )
 NOTHING_LISTENS = Fault(
@@ -34,15 +34,15 @@ NOTHING_LISTENS = Fault(
     "{endpoint} refuses the connection: nothing listens there",
     "The relay does not run, or it publishes on another port, or on its loopback interface only: that is "
     "what it does unless `--publish` or its configuration says otherwise.",
-    "start the relay on its host, for other hosts to reach",
+    "start the relay on its host so that other hosts can reach it",
     "astropix-relay run --publish 'tcp://*:{port}'",
 )
 NO_ANSWER = Fault(
     "no-answer",
     "{endpoint} does not answer: {reason}",
-    "The host is off, its address is wrong, there is no way to it, or a firewall on the way swallows the "
+    "The host is off, its address is wrong, there is no route to it, or a firewall on the way swallows the "
     "connection.",
-    "look whether the host can be reached at all; on it, let the port through the firewall",
+    "check whether the host can be reached at all; open the port in its firewall",
     "ping -c 3 {host}",
 )
 NOT_ZEROMQ = Fault(
@@ -53,14 +53,15 @@ NOT_ZEROMQ = Fault(
 )
 NOT_A_RELAY = Fault(
     "not-a-relay",
-    "what listens at {endpoint} speaks ZeroMQ, but is no relay",
+    "what listens at {endpoint} speaks ZeroMQ, but is not a relay",
     "The port is that of another program, or of the relay's history, which is one above the publisher's.",
     "look up the port in the relay's configuration (publish.endpoint; by default 5556)",
 )
 KEY_NEEDED = Fault(
     "key-needed",
     "{endpoint} asks for a key",
-    "The relay lets those in whose key it knows (`security:` in its configuration), and no key was given.",
+    "The relay admits only clients whose key it knows (`security:` in its configuration), and no key was "
+    "given.",
     "make a pair of keys, give the public one to the relay's operator, and name the relay's and ours in the "
     "URL: 'tcp://…?server_key=relay.key&key_file=me.key_secret'",
     "astropix-relay keygen ~/keys --name me",
@@ -80,7 +81,7 @@ KEY_REFUSED = Fault(
 )
 WRONG_SERVER_KEY = Fault(
     "wrong-server-key",
-    "{endpoint} breaks off: it has not the public key that was given as the relay's",
+    "{endpoint} breaks off the handshake: the key given as the relay's is not its public key",
     "The relay was given a new pair of keys, or this is another relay.",
     "ask the relay's operator for its present public key",
 )
@@ -93,21 +94,21 @@ REFUSED = Fault(
 NO_HELLO = Fault(
     "no-hello",
     "{endpoint} connects, but does not greet",
-    "It is a ZeroMQ publisher, but no relay of this protocol: a relay greets each subscriber at once.",
+    "It is a ZeroMQ publisher, but not a relay of this protocol: a relay greets each subscriber at once.",
     "look up the port in the relay's configuration (publish.endpoint; by default 5556)",
 )
 NO_SUCH_STREAM = Fault(
     "no-such-stream",
     "the relay has no stream {stream!r}; it has: {streams}",
     "A subscription to a stream that does not exist never receives anything.",
-    "ask for one of those there are",
+    "choose one of these streams",
     "apx receive '{url}'",
 )
 SEVERAL_STREAMS = Fault(
     "several-streams",
     "the relay has several streams, and none is named: {streams}",
     "Without a name a program takes the only stream of a relay; this one has more.",
-    "name one",
+    "name one of them",
     "apx receive '{url}'",
 )
 NO_STREAMS = Fault(
@@ -122,7 +123,7 @@ NO_HEARTBEAT = Fault(
     "the relay greets, but its stream {stream!r} is silent",
     "A relay sends a heartbeat each second and at each new subscription, also while the DAQ is quiet. The "
     "connection may be too slow, or the relay stuck.",
-    "look at the relay's log, and start it again if need be",
+    "check the relay's log, and restart it if necessary",
     "journalctl -u 'astropix-relay@*' -n 50",
 )
 RELAY_NOT_JOINED = Fault(
@@ -134,8 +135,8 @@ RELAY_NOT_JOINED = Fault(
 )
 RELAY_HEARS_NOTHING = Fault(
     "relay-hears-nothing",
-    "the relay itself has had no readout {since}",
-    "All is well from the relay to here; the readouts are missing before the relay.",
+    "the relay itself has received no readout {since}",
+    "The path from the relay to here works; the readouts do not reach the relay.",
     "look for the cause on the relay's host",
     "apx doctor udp://GROUP:PORT",
 )

@@ -293,7 +293,7 @@ def describe(error: BaseException, what: str = "") -> str:
     elif isinstance(error, ssl.SSLError):
         words = f"the server's certificate is not believed (ca=FILE names who signed it): {error.reason}"
     elif is_refusal(error):
-        words = f"the server does not let us in: {text} (check user, creds or nkey)"
+        words = f"the server refuses this client: {text} (check user, creds or nkey)"
     elif "permissions violation" in text.lower():
         words = f"the server's permissions do not allow it: {text}"
     elif error_code(error) is not None or getattr(error, "code", None) == _SERVICE_UNAVAILABLE:

@@ -98,7 +98,7 @@ class RelayReceiver(Receiver[R]):
         The endpoint is not an address, the stream's name cannot be one, or `start` or a key is wrong. Later,
         from `receive` and `wait_ready`: the relay says that the readouts are of another kind.
     RefusedError
-        Later, from `receive` and `wait_ready`: the relay does not let us in. Called again, they go on trying.
+        Later, from `receive` and `wait_ready`: the relay refuses this client. Call again to keep trying.
     """
 
     def __init__(
@@ -569,7 +569,7 @@ class RelayReceiver(Receiver[R]):
                 self._go()
         reason = self._handshakes.take_refusal(now_s)
         if reason is not None:
-            raise RefusedError(f"{self}: the relay does not let us in: {reason}")
+            raise RefusedError(f"{self}: the relay refuses this client: {reason}")
 
     def _check_heard(self, now_s: float) -> None:
         """Connect again to a relay that was not heard for 5 s: a dead peer may look like a silent one."""
@@ -577,7 +577,7 @@ class RelayReceiver(Receiver[R]):
         if not self._silence.spent(now_s):
             return
         if self._connected:
-            _log.warning("%s: not heard for %.0f s; connecting again", self, LOST_AFTER_S)
+            _log.warning("%s: nothing heard for %.0f s; reconnecting", self, LOST_AFTER_S)
         self._connected = False
         self._silence.renew(now_s)
         self._stop_monitor()

@@ -118,7 +118,7 @@ class StreamConfig(_Section):
     name: StreamName = "astropix"
     """What subscribers ask for: 1 to 64 of a-z, 0-9, '_' and '-', not beginning with 'hello'."""
     upstreams: Annotated[tuple[UpstreamUrl, ...], AfterValidator(_check_upstreams), Field(alias="from")] = ()
-    """Relays to take the stream from, instead of a group: tcp://HOST:PORT. Several are ways to one stream.
+    """Relays to take the stream from instead of a group, tcp://HOST:PORT; several are paths to one stream.
     ?compress=zstd and ?max_bandwidth=2Mbit/s are for slow lines."""
     group: GroupAddress = "239.1.1.1"
     """Address that the DAQ sends to, IPv4 or IPv6. A unicast address is allowed, with a warning."""
