@@ -35,7 +35,7 @@ class Turns:
 
 
 class StreamSample(NamedTuple):
-    """A stream: what its beat says, and what only its relay needs to know."""
+    """A stream: what its heartbeat says, and what only its relay needs to know."""
 
     name: str
     report: Mapping[str, Any]

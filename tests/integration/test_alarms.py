@@ -337,3 +337,30 @@ def test_no_other_website_writes_notes(url):
         assert json.loads(get(page, "/api/notes.json")) == []
         answers = [post(page, "/api/notes.json", note)[0] for _ in range(20)]
         assert set(answers) == {201, 429}, "so many at once, and no more"
+
+
+def test_all_that_is_shown_in_one_file(url, sender, tmp_path):
+    h5py, uproot = pytest.importorskip("h5py"), pytest.importorskip("uproot")
+    with monitor(url, "--snapshot", tmp_path / "snapshots", "--every", "600") as (program, page):
+        hits = send(sender, 100)
+        state_when(page, holds(100))
+        post(page, "/api/notes.json", {"text": "beam on"})
+        for name in ("root", "hdf5"):
+            with urllib.request.urlopen(f"{page}/api/page.{name}?tot_bins=50", timeout=TIMEOUT) as answer:
+                assert answer.headers["Content-Disposition"].endswith(f'.{name}"')
+                (tmp_path / f"page.{name}").write_bytes(answer.read())
+        head = urllib.request.Request(f"{page}/api/page.root", method="HEAD")
+        with urllib.request.urlopen(head, timeout=TIMEOUT) as answer:
+            assert (answer.status, answer.read()) == (200, b"")
+        assert program.stop() == 0
+    with h5py.File(tmp_path / "page.hdf5") as file:
+        assert file["maps/hits"][:].sum() == hits
+        assert file["notes"]["text"][0] == b"beam on"
+        assert len(file["tot"]) == 50
+    with (tmp_path / "page.root").open("rb") as opened, uproot.open(opened) as file:
+        assert file["hit_map"].values().sum() == hits
+    (numbers,) = (tmp_path / "snapshots").glob("*.json")
+    assert [note["text"] for note in json.loads(numbers.read_text())["notes"]] == ["beam on"]
+    table = (tmp_path / "snapshots" / "astropix_notes.csv").read_text().splitlines()
+    assert table[0] == "time,author,text,run_of"
+    assert ",beam on," in table[1]

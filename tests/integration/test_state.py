@@ -15,6 +15,7 @@ from astropix_relay.configuration.loading import load_config
 from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.errors import ConfigError
 from astropix_stream.monitor import saving
+from astropix_stream.monitor.feed import Feed
 from astropix_stream.monitor.saving import StateFile
 from astropix_stream.url import parse_url
 from integration.test_alarms import post, wait_until
@@ -47,11 +48,11 @@ def send(sender, readouts):
 @contextmanager
 def quick_monitor(url, *options):
     """A monitor that saves twice a second."""
-    program = (
+    code = (
         "import astropix_stream.monitor.saving as s; s.EVERY_S = 0.5; "
         "import astropix_stream.__main__ as m; m.main()"
     )
-    argv = (APX[0], "-c", program, "monitor", url, "--listen", "127.0.0.1:0", *options)
+    argv = (APX[0], "-c", code, "monitor", url, "--listen", "127.0.0.1:0", *options)
     with Program(*argv) as program:
         yield program, program.wait_for("the page is at").removeprefix("the page is at ")
 
@@ -153,7 +154,7 @@ def test_a_clean_end_keeps_the_last_readout(url, sender, readouts, state):
 def test_broken_and_newer_files_are_kept_aside(url, state):
     state.parent.mkdir()
     for content, said in (
-        (b"nonsense", "it is no state of a monitor"),
+        (b"nonsense", "it is not the state of a monitor"),
         (b"APXM\x09\x00" + bytes(8), "it is of a newer program: its format is 9, and this one knows 1"),
     ):
         state.write_bytes(content)
@@ -225,7 +226,7 @@ def test_a_disk_that_is_full_is_told_once(monkeypatch, state, caplog):
         assert file.read(None).memory.runs[0].counts.readouts == 5
 
 
-class StandingFeed:
+class StandingFeed(Feed):
     """A stream that a test fills."""
 
     def __init__(self):

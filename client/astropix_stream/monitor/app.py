@@ -44,7 +44,7 @@ def run(
     Parameters
     ----------
     urls
-        Of the stream; several are ways to the same one.
+        Of the stream; several are paths to the same one.
     listen, origins
         Where the page is, and under which other addresses browsers may show it; None: no page.
     snapshots, every_s
@@ -89,7 +89,7 @@ def run(
             after_feed.enter_context(Saver(feed, state, desk.saved))
         stack.enter_context(desk)
         if snapshots is not None:
-            stack.enter_context(Snapshots(feed, snapshots, every_s))
+            stack.enter_context(Snapshots(feed, snapshots, every_s, desk.notes_to_json))
         server.serve(desk, site, announce)
     return feed.view(Choice())
 

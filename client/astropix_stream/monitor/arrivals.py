@@ -51,6 +51,8 @@ class Reception:
         Of the first heartbeat.
     stride
         The DAQ multicasts one readout in so many.
+    ended
+        No more readouts will come: the source is a file, read to its end.
     """
 
     at: Moment
@@ -63,6 +65,7 @@ class Reception:
     relay_id: int | None = None
     first_report: dict[str, Any] | None = None
     stride: int = 1
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from astropix_stream import clock, numbers
 from astropix_stream.errors import ConfigError
+from astropix_stream.monitor import binary
 from astropix_stream.monitor.accumulate import Accumulator
 from astropix_stream.monitor.feed import Feed
 from astropix_stream.monitor.notes import Note, Notes
@@ -33,6 +34,7 @@ class Desk:
         self.feed = feed
         self.watcher = Watcher(feed, config, settings)
         self._notes = Notes()
+        self._missing = binary.missing()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -83,6 +85,7 @@ class Desk:
         with self._lock:
             notes = list(self._notes)[: -_SHOWN_NOTES - 1 : -1]
         return self.watcher.words(now_ns) | {
+            "missing": self._missing,
             "setup": self.feed.setup.headline,
             "setup_lines": self.feed.setup.lines,
             "notes": [

@@ -1,17 +1,18 @@
 """The desk's part of /api: alarms, and the notes of the shift crew, which can be written here."""
 
-import csv
-import io
 import json
 import time
 from typing import Any
 
+from tornado.ioloop import IOLoop
 from tornado.web import HTTPError
 
 from astropix_stream.errors import ConfigError
+from astropix_stream.monitor import binary
 from astropix_stream.monitor.desk import Desk
 from astropix_stream.monitor.guard import Bucket
 from astropix_stream.monitor.handlers import Handler
+from astropix_stream.monitor.notes import notes_table
 
 NOTES, NOTES_PER_S = 10, 0.2  # at once, and further ones a second, of all viewers together
 
@@ -23,6 +24,7 @@ def desk_routes(desk: Desk) -> list[tuple[Any, ...]]:
         (r"/api/alarms\.json", _AlarmsHandler, common),
         (r"/api/notes\.json", _NotesHandler, common | {"bucket": Bucket(NOTES, NOTES_PER_S)}),
         (r"/api/notes\.csv", _NotesTableHandler, common),
+        (rf"/api/page\.({'|'.join(binary.FORMATS)})", _BinaryHandler, common),
     ]
 
 
@@ -60,23 +62,23 @@ class _NotesHandler(_DeskHandler):
         self.write_json(note.to_json())
 
 
+class _BinaryHandler(_DeskHandler):
+    async def get(self, name: str) -> None:
+        """Everything that is shown, in one file; other viewers do not wait for it."""
+        view = self.view()
+        content = binary.content_of(view, self.desk.notes_to_json(), self.desk.watcher.to_json())
+        try:
+            file = await IOLoop.current().run_in_executor(None, binary.FORMATS[name], content)
+        except ConfigError as error:
+            raise HTTPError(501, str(error)) from None
+        number = f"_run{view.run.number}" if view.run else ""
+        self.set_header("Content-Type", "application/octet-stream")
+        self.set_header("Content-Disposition", f'attachment; filename="astropix{number}.{name}"')
+        self.finish(file)
+
+
 class _NotesTableHandler(_DeskHandler):
     def get(self) -> None:
         self.set_header("Content-Type", "text/csv; charset=utf-8")
         self.set_header("Content-Disposition", 'attachment; filename="notes.csv"')
         self.finish(notes_table(self.desk.notes_to_json()))
-
-
-def notes_table(notes: list[dict[str, Any]]) -> str:
-    """Return notes as CSV. A text that a spreadsheet would take for a formula is marked as text."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("time", "author", "text", "run_of"))
-    for note in notes:
-        words = (_plain(note["author"]), _plain(note["text"]))
-        writer.writerow((note["time"], *words, note["run_of"] or ""))
-    return text.getvalue()
-
-
-def _plain(text: str) -> str:
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -194,20 +194,29 @@ def panel_of(name: str) -> str:
     return panel_tables.TABLES[name][0] if name in panel_tables.TABLES else "overview"
 
 
-def table(view: View, name: str) -> str:
-    """Return one histogram as CSV, below lines that begin with '# ' and tell what it is of."""
+def tables_of(view: View) -> tuple[str, ...]:
+    """Return the names of the tables of what is shown: of the overview, and of the part that is open."""
+    return TABLES + tuple(name for name in PANEL_TABLES if panel_of(name) == view.choice.panel)
+
+
+def rows(view: View, name: str) -> tuple[Sequence[str], Rows]:
+    """Return the names of a table's columns, and its rows."""
     if name in _TABLES:
         columns, make_rows = _TABLES[name]
-        rows = make_rows(view)
-    else:
-        _, columns, make_panel_rows = panel_tables.TABLES[name]
-        rows = make_panel_rows(view.panel)
+        return columns, make_rows(view)
+    _, columns, make_panel_rows = panel_tables.TABLES[name]
+    return columns, make_panel_rows(view.panel)
+
+
+def table(view: View, name: str) -> str:
+    """Return one histogram as CSV, below lines that begin with '# ' and tell what it is of."""
+    columns, made = rows(view, name)
     text = io.StringIO()
     for key, value in head(view):
         text.write(f"# {key}: {_one_line(str(value))}\n")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows(made)
     return text.getvalue()
 
 

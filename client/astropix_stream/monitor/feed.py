@@ -176,6 +176,7 @@ class Feed:
             self._relay_id,
             self._first_report,
             getattr(receiver, "stride", None) or 1,
+            receiver.ended,
         )
 
     def _receive_one(self, receiver: Receiver[Any]) -> None:

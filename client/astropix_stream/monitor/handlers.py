@@ -20,9 +20,9 @@ class Handler(RequestHandler):
         self._feed = feed
         self.shared = shared
 
-    def head(self, *names: str) -> None:
-        """Answer as GET does; tornado leaves the body out."""
-        self.get(*names)
+    def head(self, *names: str) -> Any:
+        """Answer as GET does; tornado leaves the body out, and waits for what is returned."""
+        return self.get(*names)
 
     def view(self, panel: str = "overview") -> View:
         """Return what the query asks for, with a part of the page open."""

@@ -226,6 +226,11 @@ class Histograms:
             total[known] += self._pixel_spectra[slots[chip][known]]
         return total
 
+    @property
+    def untouched(self) -> tuple[str, ...]:
+        """Names of arrays that nothing was written to: to look into them would cost their memory."""
+        return ("_coarse_spectra",) if self._used_slots < MAX_SPECTRA else ()
+
     def copy(self) -> "Histograms":
         """Return the counts as they are now."""
         twin = Histograms(self.geometry)

@@ -9,8 +9,9 @@ The layout, little-endian::
     14  head         JSON: all numbers and texts, and for each part its arrays and size
     .   parts        each zlib's, one for the rates and one for each run: its arrays, back to back
 
-An array's zeros at its end are left out. Of `Histograms` everything is kept that is an array or a number, by
-its name: a program with other histograms does not take the runs of this one, and says so.
+An array's zeros at its end are left out, and of a large one all rows of zeros. Of `Histograms` everything is
+kept that is an array or a number, by its name: a program with other histograms does not take the runs of this
+one, and says so.
 """
 
 import json
@@ -43,6 +44,7 @@ MAX_BYTES = 50_000_000
 """Of a file; the oldest runs are left out where it would be more."""
 _HEAD = struct.Struct("<4sHII")
 _MAX_ARRAY = 1 << 28  # bytes; ours have 32 MiB at most
+_LARGE = 1 << 24  # bytes of an array of which only rows with something are kept
 _LEVEL = 1  # of zlib: most is zeros, which the fastest finds as well
 _RUN_FIELDS = (
     "number", "first_id", "first_timestamp", "began_ns", "last_id", "last_timestamp", "last_s", "skipped",
@@ -149,7 +151,8 @@ def _run(run: RunData, tallies: list[Tally]) -> dict[str, Any]:
 
 
 def _state_of(counts: Histograms) -> Iterable[tuple[str, Any]]:
-    return ((name, value) for name, value in vars(counts).items() if name != "geometry")
+    without = ("geometry", *counts.untouched)
+    return ((name, value) for name, value in vars(counts).items() if name not in without)
 
 
 def _is_array(value: Any) -> bool:
@@ -161,15 +164,19 @@ def _pack_counts(run: RunData) -> Packed:
 
 
 def _pack_arrays(named: Iterable[tuple[str, NDArray[Any]]]) -> tuple[list[list[Any]], bytes]:
-    """Return name, type and shape of arrays with how many of their values are kept, and the values."""
+    """Return name, type and shape of arrays with how many of their values and rows are kept, and these."""
     shapes, packer, pieces = [], zlib.compressobj(_LEVEL), []
     for name, array in named:
-        flat = array.reshape(-1)
-        found = np.flatnonzero(flat)
-        kept = int(found[-1]) + 1 if len(found) else 0
-        shapes.append([name, array.dtype.str, list(array.shape), kept])
-        if kept:
-            pieces.append(packer.compress(flat[:kept].tobytes()))
+        rows = np.zeros(0, np.int32)
+        if array.ndim == 2 and array.nbytes > _LARGE:
+            rows = np.flatnonzero(array.any(axis=1)).astype(np.int32)
+            flat = array[rows].reshape(-1)
+        else:
+            flat = array.reshape(-1)
+            found = np.flatnonzero(flat)
+            flat = flat[: int(found[-1]) + 1 if len(found) else 0]
+        shapes.append([name, array.dtype.str, list(array.shape), len(flat), len(rows)])
+        pieces += [packer.compress(one.tobytes()) for one in (rows, flat) if len(one)]
     return shapes, b"".join([*pieces, packer.flush()])
 
 
@@ -198,7 +205,7 @@ def unpack(data: bytes, expected: Kind | None = None) -> Unpacked:
     if len(data) > MAX_BYTES:
         raise FormatError(f"{len(data)} bytes are more than a state file has")
     if len(data) < _HEAD.size or data[:4] != MAGIC:
-        raise FormatError("it is no state of a monitor")
+        raise FormatError("it is not the state of a monitor")
     _, version, size, crc = _HEAD.unpack_from(data)
     if version > VERSION:
         raise FormatError(f"it is of a newer program: its format is {version}, and this one knows {VERSION}")
@@ -258,17 +265,21 @@ def _split(rest: bytes, sizes: list[int]) -> list[bytes]:
 
 def _arrays(part: bytes, shapes: list[list[Any]]) -> dict[str, NDArray[Any]]:
     """Return the arrays of a part. It gives no more bytes than they have, whatever was packed."""
-    unpacker, found = zlib.decompressobj(), {}
-    sizes = [np.dtype(dtype).itemsize * kept for _, dtype, _, kept in shapes]
-    if any(np.dtype(dtype).itemsize * math.prod(shape) > _MAX_ARRAY for _, dtype, shape, _ in shapes):
+    sizes = [4 * rows + np.dtype(dtype).itemsize * kept for _, dtype, _, kept, rows in shapes]
+    if any(np.dtype(dtype).itemsize * math.prod(shape) > _MAX_ARRAY for _, dtype, shape, *_ in shapes):
         raise ValueError("an array that is too large")
+    unpacker, found = zlib.decompressobj(), {}
     flat = unpacker.decompress(part, sum(sizes) + 1)
     if len(flat) != sum(sizes) or not unpacker.eof:
         raise ValueError("arrays of another size")
     begin = 0
-    for (name, dtype, shape, kept), size in zip(shapes, sizes, strict=True):
+    for (name, dtype, shape, kept, rows), size in zip(shapes, sizes, strict=True):
         array = np.zeros(shape, np.dtype(dtype))
-        array.reshape(-1)[:kept] = np.frombuffer(flat, np.dtype(dtype), kept, begin)
+        values = np.frombuffer(flat, np.dtype(dtype), kept, begin + 4 * rows)
+        if rows:
+            array[np.frombuffer(flat, np.int32, rows, begin)] = values.reshape(rows, -1)
+        else:
+            array.reshape(-1)[:kept] = values
         found[name] = array
         begin += size
     return found
@@ -292,9 +303,9 @@ def _read_run(
     if not kinds:
         return None
     counts = Histograms(geometry_of(kinds[0]))
-    mine = {name: one for name, one in _state_of(counts) if _is_array(one)}
-    theirs = [(name, dtype, tuple(shape)) for name, dtype, shape, _ in value["arrays"]]
-    if theirs != [(name, one.dtype.str, one.shape) for name, one in mine.items()]:
+    mine = {name: (one.dtype.str, one.shape) for name, one in vars(counts).items() if _is_array(one)}
+    theirs = {name: (dtype, tuple(shape)) for name, dtype, shape, *_ in value["arrays"]}
+    if not theirs.items() <= mine.items() or not mine.keys() - theirs.keys() <= set(counts.untouched):
         return None
     numbers = {name for name, one in _state_of(counts) if not _is_array(one)}
     if numbers != set(value["numbers"]):
@@ -305,5 +316,5 @@ def _read_run(
     until = None if value["until"] is None else tallies[value["until"]]
     fields = {name: value[name] for name in _RUN_FIELDS}
     if not all(isinstance(one, int | float) for one in fields.values()):
-        raise TypeError("a run's numbers are no numbers")
+        raise TypeError("a run's numbers are not numbers")
     return RunData(source=source, since=tallies[value["since"]], until=until, counts=counts, **fields)

@@ -3,6 +3,8 @@
 They are only added to, as a logbook is. Everything in them is text; nobody takes it for anything else.
 """
 
+import csv
+import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -126,3 +128,18 @@ def _readable(name: str, value: Any, most: int, *, lines: bool = False) -> str:
         raise ConfigError(f"{name} has {len(value)} characters; at most {most}")
     kept = (char if char.isprintable() or (lines and char == "\n") else " " for char in value)
     return "".join(kept).strip()
+
+
+def notes_table(notes: Iterable[Mapping[str, Any]]) -> str:
+    """Return notes as CSV. A text that a spreadsheet would take for a formula is marked as text."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("time", "author", "text", "run_of"))
+    for note in notes:
+        words = (_plain(note["author"]), _plain(note["text"]))
+        writer.writerow((note["time"], *words, note["run_of"] or ""))
+    return text.getvalue()
+
+
+def _plain(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

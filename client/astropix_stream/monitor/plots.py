@@ -295,8 +295,8 @@ class Rates:
         self._lost.data = {"t": middles[losing], "lost": series.lost[losing], "y": np.zeros(len(losing))}
         window_s = 60.0 * view.choice.window_min
         if len(middles):  # a page that was just opened has no use for ten empty minutes
-            window_s = min(window_s, max(60.0, view.now.s - series.begins_s[0]))
-        ends = np.array([view.now.s - window_s, view.now.s])
+            window_s = min(window_s, max(60.0, series.until_s - series.begins_s[0]))
+        ends = np.array([series.until_s - window_s, series.until_s])
         self._window.data = {"t": to_ms(ends), "y": np.zeros(2)}
 
 

@@ -4,22 +4,26 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from astropix_stream.monitor import export, picture
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.feed import Feed
+from astropix_stream.monitor.notes import notes_table
 from astropix_stream.monitor.view import View
 from astropix_stream.replacing import replacement
 
 _log = logging.getLogger(__name__)
 
 
-def write(view: View, directory: Path) -> Path:
+def write(view: View, directory: Path, notes: Sequence[Mapping[str, Any]] = ()) -> Path:
     """Write both files; return the picture's path. A reader never sees half of one.
+
+    Shift notes stand in the numbers, and all of them in a table beside: `astropix_notes.csv`.
 
     Raises
     ------
@@ -29,10 +33,12 @@ def write(view: View, directory: Path) -> Path:
     then = datetime.fromtimestamp(view.now.ns / 1e9).astimezone()
     run = f"_{view.run.name}" if view.run else ""
     stem = directory / f"astropix_{then:%Y%m%dT%H%M%S%z}{run}"
-    numbers = {"state": export.state(view), "histograms": export.histograms(view)}
+    numbers = {"state": export.state(view), "histograms": export.histograms(view), "notes": list(notes)}
     _replace(Path(f"{stem}.json"), json.dumps(numbers, indent=1).encode() + b"\n")
     path = Path(f"{stem}.png")
     _replace(path, picture.draw(view))
+    if notes:
+        _replace(directory / "astropix_notes.csv", notes_table(notes).encode())
     return path
 
 
@@ -54,6 +60,8 @@ class Snapshots:
         Made if it does not exist.
     every_s
         Seconds between two snapshots.
+    notes
+        Gives the shift notes.
 
     Raises
     ------
@@ -61,9 +69,16 @@ class Snapshots:
         The directory cannot be made.
     """
 
-    def __init__(self, feed: Feed, directory: Path, every_s: float) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        directory: Path,
+        every_s: float,
+        notes: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._feed = feed
+        self._notes = notes
         self._directory = directory
         self._every_s = every_s
         self._failing = False
@@ -83,7 +98,7 @@ class Snapshots:
             if not self._directory.exists():
                 self._directory.mkdir(parents=True)
                 _log.warning("the folder %s was deleted; it is made again", self._directory)
-            path = write(self._feed.view(Choice()), self._directory)
+            path = write(self._feed.view(Choice()), self._directory, self._notes())
         except Exception as error:  # whatever it is: the next one is tried all the same
             if not self._failing:
                 what = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"

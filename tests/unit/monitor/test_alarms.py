@@ -1,5 +1,7 @@
 """The rules of alarms, on a clock of their own."""
 
+from typing import Any
+
 import pytest
 
 from astropix_stream.clock import Moment
@@ -20,7 +22,7 @@ class Scene:
     def __init__(self, text):
         self.alarms = Alarms(rules(text))
         self.s = 0
-        self.told = {
+        self.told: dict[str, Any] = {
             "state": State.LIVE, "state_text": "", "age_s": 0.1, "rates": [100.0] * 600, "held": 0,
             "lost": 0, "run": 1, "decoded": 0, "faulty": (0, 0), "hot": (),
         }  # fmt: skip

@@ -16,6 +16,7 @@ from astropix_stream.errors import FormatError
 from astropix_stream.fmt import ASTEP, ASTROPIX3, ASTROPIX4
 from astropix_stream.monitor import memory
 from astropix_stream.monitor.accumulate import Accumulator
+from astropix_stream.monitor.histograms import MAX_SPECTRA
 from astropix_stream.monitor.memory import MAGIC, MAX_BYTES, pack, unpack
 from unit.monitor.stream import DAQ, OTHER_DAQ, Stream, losing, moment
 
@@ -46,7 +47,7 @@ def state_of(run):
     return {
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in vars(run.counts).items()
-        if name != "geometry"
+        if name not in ("geometry", *run.counts.untouched)
     }
 
 
@@ -118,22 +119,35 @@ def test_runs_of_other_settings_are_left_out():
 
 
 def test_runs_of_other_histograms_are_left_out(stream, monkeypatch):
-    data = packed(stream)
     original = memory._state_of
-
-    def with_one_more(counts):
-        yield from original(counts)
-        yield "cluster_sizes", np.zeros(7)
-
-    monkeypatch.setattr(memory, "_state_of", with_one_more)
-    assert unpack(data).left_out == 3
+    first = stream.accumulator.runs[0]
+    first.counts.cluster_sizes = np.zeros(7)  # of a later program
+    data, _ = pack(stream.accumulator.remember(moment(10), {1: first.version}), {})
+    assert unpack(data).left_out == 1
 
     def with_another_number(counts):
         yield from original(counts)
         yield "clusters", 0
 
     monkeypatch.setattr(memory, "_state_of", with_another_number)
-    assert unpack(data).left_out == 3
+    assert unpack(data).left_out == 3, "this one counts something that the file does not have"
+
+
+def test_noise_in_more_pixels_than_have_a_fine_spectrum():
+    """Their coarse spectra are a large array, of which only what is used is kept."""
+    stream = Stream(kind=ASTEP)
+    stream.run(0, 5, 1.0)
+    counts = stream.accumulator.present.counts
+    assert counts.untouched
+    assert len(packed(stream)) < 100_000
+    counts._used_slots = MAX_SPECTRA
+    counts._coarse_spectra[[7, 4711]] = 3
+    counts.hit_map.reshape(-1)[[7, 4711]] = 1
+    data = packed(stream)
+    assert len(data) < 100_000
+    after = again(data, kind=ASTEP).present.counts
+    assert np.flatnonzero(after._coarse_spectra.any(axis=1)).tolist() == [7, 4711]
+    assert after._coarse_spectra[4711].tolist() == counts._coarse_spectra[4711].tolist()
 
 
 def test_texts_and_numbers_beside_it(stream):
@@ -180,6 +194,7 @@ def test_noise_everywhere_stays_within_the_bound():
     stream.run(0, 5, 1.0)
     counts = stream.accumulator.present.counts
     rng = np.random.default_rng(1)
+    counts._used_slots = MAX_SPECTRA
     for array in (counts.hit_map, counts.tot_ticks, counts.spectra, counts._pixel_spectra):
         array[...] = rng.integers(0, 1 << 31, array.shape)
     data, left_out = pack(stream.accumulator.remember(moment(10), {}), {})
@@ -194,7 +209,7 @@ def test_a_newer_file():
 
 @pytest.mark.parametrize("data", [b"", b"APXM", b"PK\3\4" + bytes(100), bytes(1000)])
 def test_no_state_at_all(data):
-    with pytest.raises(FormatError, match="it is no state of a monitor"):
+    with pytest.raises(FormatError, match="it is not the state of a monitor"):
         unpack(data)
 
 

@@ -33,7 +33,7 @@ class DemoPage:
 @contextmanager
 def open_page(endpoint: str) -> Iterator[DemoPage]:
     """Serve the page of a relay's only stream. In a process group of its own: Ctrl-C is for the demo."""
-    argv = [sys.executable, "-m", "astropix_stream.cli", "monitor", endpoint, "--json"]
+    argv = [sys.executable, "-m", "astropix_stream.cli", "monitor", endpoint, "--no-state", "--json"]
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         process = subprocess.Popen(
             [*argv, "--listen", f"{_LOOPBACK}:{_free_port()}"],

@@ -156,5 +156,8 @@ globalThis.desk = (() => {
   }
 
   addEventListener("DOMContentLoaded", start)
-  return {say, title, get audio() { return audio }}
+  // What to install for a format that the program cannot write; '' for one that it can.
+  const missing = (format) => now.missing?.[format] ?? ""
+
+  return {say, title, missing, get audio() { return audio }}
 })()

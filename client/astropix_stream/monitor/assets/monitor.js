@@ -50,6 +50,7 @@ globalThis.apx = (() => {
     panels.show(choice)
     for (const link of findAll("[data-csv]")) link.href = `api/${link.dataset.csv}.csv?${query(lasting)}`
     find("[data-json]").href = `api/histograms.json?${query(lasting)}`
+    for (const link of findAll("[data-export]")) link.href = `api/page.${link.dataset.export}?${query(lasting)}`
     showAddress(lasting)
   }
 
@@ -151,6 +152,12 @@ globalThis.apx = (() => {
     find("#whole").addEventListener("click", () => { extra.reset = 0; send() })
     find("#mask-hot").addEventListener("click", () => setMasked(shown.mask_all ?? [], true))
     find("#unmask").addEventListener("click", () => { find("[name=masked]").value = ""; send() })
+    for (const link of findAll("[data-export]"))
+      link.addEventListener("click", (event) => {
+        const words = desk.missing(link.dataset.export)
+        setText("error", words)
+        if (words) event.preventDefault()
+      })
     for (const button of findAll("[data-png]")) button.addEventListener("click", () => savePng(button.dataset.png))
   }
 
