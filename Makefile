@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PREFIX ?= /opt/astropix-relay
 INSTALL = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' PYTHON='$(PYTHON)' packaging/install.sh
 
-.PHONY: demo demo-cluster test unit coverage bench docs faults faults-mutants soak commands conformance screenshots lint format clean \
+.PHONY: demo demo-cluster test unit coverage bench docs faults faults-mutants soak fuzz commands conformance screenshots lint format clean \
     install install-bridge rollback uninstall wheelhouse deb
 .DEFAULT_GOAL := help
 
@@ -20,6 +20,7 @@ help:
 	@echo 'make faults    break things, compare what was injected with what was counted (root; QUICK=1 is shorter)'
 	@echo 'make faults-mutants    break a line of the code for each row of make faults, and expect red'
 	@echo 'make soak      the same at random, for MINUTES=1, from SEED=1'
+	@echo 'make fuzz      bytes that nobody should send, for MINUTES=1, from SEED=1'
 	@echo 'make bench  measure, print the table, write docs/performance.md (RELAY_REFERENCE: a relay in C)'
 	@echo 'make screenshots   the pictures of the live page in docs/images'
 	@echo 'make docs   the site, in docs/_build/html'
@@ -72,6 +73,10 @@ faults-mutants: $(VENV)/ready
 
 soak: $(VENV)/ready
 	$(MATRIX).soak --minutes $(MINUTES) --seed $(SEED)
+
+# Bytes that nobody should send; what a seed finds, it finds again. ONLY=words: the targets whose name holds them.
+fuzz: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES) --seed $(SEED) $(if $(ONLY),--only '$(ONLY)')
 
 # conformance/*.jsonl: frames and sessions for clients in other languages
 conformance: $(VENV)/ready

@@ -134,6 +134,7 @@ class Relay:
 
     def _greet(self) -> None:
         """Let new connections be told what is known now."""
+        self.publisher.topics = self._streams.topics()
         hello = self._streams.pack_hello()
         if hello != self._hello:
             self._hello = hello

@@ -118,6 +118,11 @@ class Streams:
         endpoint = self._endpoints.publisher.endpoint
         return endpoint.replace("//0.0.0.0:", f"//{self._host}:").replace("//[::]:", f"//{self._host}:")
 
+    def topics(self) -> tuple[bytes, ...]:
+        """Return all that is published of the streams."""
+        names = [stream.core.name for stream in self.all]
+        return (*map(wire.data_topic, names), *map(wire.beat_topic, names))
+
     def pack_hello(self) -> bytes:
         """Say which streams there are; of one that no relay above has told yet nothing is known."""
         told = {stream.core.name: stream.told() for stream in self.all}

@@ -1,5 +1,6 @@
 """The tables that AstroPix users exchange: ours are read by the same lines, and have the same content."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,44 @@ def test_real_tables(name, suffix, tmp_path):
         header = header_of(ours)
         assert header.pop("astropix_stream")["hits"] == len(theirs)
         assert header == header_of(theirs)
+
+
+def metadata(path):
+    """Return the JSON object that a table carries."""
+    if path.suffix in FORMATS:
+        return header_of(Table.read(path, **FORMATS[path.suffix]))
+    if path.suffix == ".parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+        return json.loads(parquet.ParquetFile(io.BytesIO(path.read_bytes())).metadata.metadata[b"comments"])
+    if path.suffix == ".npz":
+        with np.load(path) as archive:
+            return json.loads(str(archive["comments"][0]))
+    with path.open("rb") as opened, pytest.importorskip("uproot").open(opened) as file:
+        return json.loads(str(file["comments"]))
+
+
+@pytest.mark.parametrize("suffix", [*FORMATS, ".parquet", ".npz", ".root"])
+def test_a_table_of_several_files_has_the_header_and_the_counts_of_each(suffix, tmp_path):
+    runs = []
+    for number, ids in enumerate([(0, 1, 4), (0, 1)]):
+        runs.append(tmp_path / f"run{number}.apx")
+        with apx_open(runs[-1], "wb", FileHeader(AstroPix3Readout, {"number": number})) as file:
+            for i in ids:
+                data = bytes.fromhex("2010e9003b 20b1e90083 bc 2010e9003b")
+                file.write(AstroPix3Readout(data, i, 10**18 + number * 10**12 + i).to_bytes())
+    path = tmp_path / f"pixels{suffix}"
+    convert(runs[0], path, "--pixels")
+    alone = metadata(path)
+    assert (alone["readout_uid"], alone["number"]) == (3000, 0)
+    ours = alone["astropix_stream"]
+    assert (ours["file"], ours["kind"], ours["readouts"], ours["hits"]) == ("run0.apx", "AstroPix 3", 3, 3)
+    assert (ours["lost"], ours["live_fraction"], ours["half_hits_without_partner"]) == (2, 0.6, 3)
+    assert cli.run(["convert", *map(str, runs), str(path), "--pixels", "--force"]) == 0
+    both = metadata(path)
+    assert (both["readout_uid"], both["number"]) == (3000, 0)
+    ours = both["astropix_stream"]
+    assert (ours["readouts"], ours["hits"], ours["lost"], ours["half_hits_without_partner"]) == (5, 5, 2, 5)
+    assert ours["live_fraction"] == 5 / 7
+    assert [one["file"] for one in ours["files"]] == ["run0.apx", "run1.apx"]
+    assert ours["files"][1]["header"] == {"readout_uid": 3000, "number": 1}
+    assert ours["files"][1]["live_fraction"] == 1.0

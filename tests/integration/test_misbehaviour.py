@@ -146,6 +146,27 @@ def test_a_message_of_endless_frames_is_cut(program, stream):
     program.wait_for("cut a connection")
 
 
+def test_topics_that_no_stream_has_are_few(program, stream):
+    """Within the bytes that are allowed. Those of the stream, and what they begin with, do not count."""
+    with Peer(program.endpoint) as good, Peer(program.endpoint) as bad:
+        good.shake_hands()
+        for topic in (b"", b"apx/", b"apx/astropix/", b"apx/astropix/data", b"apx/hello\0") * 5:
+            good.subscribe(topic)
+        bad.shake_hands()
+        for number in range(16):
+            bad.subscribe(b"apx/astropix%d/" % number)
+        bad.settimeout(0.5)
+        assert not bad.is_closed()
+        bad.settimeout(10)
+        bad.subscribe(b"x")
+        assert bad.is_closed()
+        program.wait_for("subscribed to more than 16 topics that no stream has")
+        heard = b""
+        while b"apx/astropix/beat" not in heard:  # a beat comes each second
+            heard = heard[-100:] + good.recv(1 << 16)
+    assert program.stderr.count("cut a connection") == 1
+
+
 def test_who_is_cut_again_and_again_is_refused_and_who_is_in_stays(program, stream):
     """From the stream's own address, which is not exempt."""
     for _ in range(3):

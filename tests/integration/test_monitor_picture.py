@@ -108,6 +108,6 @@ def test_many_losses_are_a_curve(stream, monkeypatch):
     for lost, expected in ((20, 20), (21, 0)):
         marks.clear()
         begins = np.arange(60, dtype=np.float64) + 970
-        series = Series(begins, 1, begins * 0, begins * 0, np.where(begins < 970 + lost, 3.0, 0.0))
+        series = Series(begins, 1, begins * 0, begins * 0, np.where(begins < 970 + lost, 3.0, 0.0), 1000.0)
         picture.draw(replace(view, series=series))
         assert len(marks) == expected

@@ -1,98 +1,285 @@
 """Clients that attack a relay: several at once, each back without pause when it is cut.
 
-``attack`` is one of `BODIES`, or ``silent`` (connections that say nothing, as many as ``rate`` a second) or
-``greedy`` (they ask history again and again, and never read).
+``attack`` is a key of `BODIES` (a flood of those frames) or of `ATTACKS`. ``curve`` has the keys that encrypt
+it, as text: the server's, and the client's own pair. It goes on until any command comes.
 """
 
 import contextlib
 import itertools
 import os
 import resource
+import selectors
 import socket
-import struct
 import threading
 import time
 from collections import Counter
 
+from zmq.utils import z85
+
 from astropix_stream import wire
 from astropix_stream.wire import Ask, Request
 from matrix.program import commands, options, result
-from zmtp import GREETING, READY, Peer, frame
+from zmtp import DEALER, GREETING, READY, Curve, Peer, frame
 
-DEFAULTS = {"endpoint": "", "attack": "endless", "clients": 8, "seconds": 5.0, "rate": 3000.0, "sources": []}
-DEALER = b"\x05READY\x0bSocket-Type" + struct.pack("!I", 6) + b"DEALER"
-BODIES = {
-    "endless": lambda: b"\x01\x00" * 8192,
-    "topics": lambda: b"".join(frame(b"\x01" + os.urandom(74)) for _ in range(200)),
-    "storm": lambda: (frame(b"\x01apx/astropix/beat") + frame(b"\x00apx/astropix/beat")) * 800,
+DEFAULTS = {
+    "endpoint": "",
+    "attack": "endless",
+    "clients": 8,
+    "rate": 3000.0,
+    "sources": [],
+    "curve": [],
 }
+_numbers = itertools.count()
+BODIES = {
+    # (body, whether more frames of the message follow)
+    "endless": lambda: [(b"", True)] * 4096,
+    "endless, 32 bytes": lambda: [(bytes(32), True)] * 1024,
+    "topics": lambda: [(b"\x01" + os.urandom(74), False) for _ in range(200)],
+    "short topics": lambda: [(b"\x01topic%d" % next(_numbers), False) for _ in range(800)],
+    "storm": lambda: [(b"\x01apx/astropix/beat", False), (b"\x00apx/astropix/beat", False)] * 400,
+}
+KEPT = 16_000  # connections that say nothing
+TOPICS = 48  # of 74 bytes: what a connection may send when it is new
 
 
-def flood(given, source, until_s, log):
-    body = BODIES[given["attack"]]
-    while time.monotonic() < until_s:
-        with contextlib.suppress(OSError), Peer(given["endpoint"], 1, source) as peer:
+class Line:
+    """A connection to the relay, with or without encryption."""
+
+    def __init__(self, given, source, ready=READY, timeout=1.0):
+        self.peer = Peer(given["endpoint"], timeout, source)
+        self.curve = Curve(*(z85.decode(key) for key in given["curve"])) if given["curve"] else None
+        self.is_in = False
+        with contextlib.suppress(OSError):
+            if self.curve is not None:
+                self.is_in = self.curve.shake_hands(self.peer, ready[6:])
+            else:
+                self.peer.sendall(GREETING + frame(ready, command=True))
+                self.is_in = len(self.peer.read(64)) == 64
+
+    def pack(self, body, more=False):
+        if self.curve is not None:
+            return frame(self.curve.message(body, more=more))
+        return bytes([more, len(body)]) + body
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.peer.close()
+
+
+def flood(given, source, over, log):
+    """Send without end, and come back when cut."""
+    bodies = BODIES[given["attack"].removeprefix("history: ")]
+    ready = DEALER if given["attack"].startswith("history: ") else READY
+    while not over.is_set():
+        with contextlib.suppress(OSError), Line(given, source, ready) as line:
             log["connections"] += 1
-            peer.sendall(GREETING + frame(READY, command=True))
-            peer.read(64)
-            while time.monotonic() < until_s:
-                peer.sendall(body())
+            while line.is_in and not over.is_set():
+                line.peer.sendall(b"".join(line.pack(*one) for one in bodies()))
 
 
-def stay_silent(given, source, until_s, log):
-    host, port = given["endpoint"].removeprefix("tcp://").rsplit(":", 1)
+def visit(given, source, over, log):
+    """Come in, subscribe, and leave, as fast as it goes."""
+    while not over.is_set():
+        with contextlib.suppress(OSError), Line(given, source) as line:
+            log["connections"] += 1
+            if line.is_in:
+                log["let in"] += 1
+                line.peer.sendall(line.pack(b"\x01apx/"))
+            if log["connections"] % 2:
+                line.peer.reset()
+
+
+def raise_limit():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def dial(given, source=None):
+    """Return a connection that is about to be there."""
+    host, port = given["endpoint"].removeprefix("tcp://").rsplit(":", 1)
+    sock = socket.socket()
+    sock.setblocking(False)
+    if source is not None:
+        sock.bind((source, 0))
+    sock.connect_ex((host, int(port)))
+    return sock
+
+
+def connect_on(given, source, over, log):
+    """Open `rate` connections a second that say nothing, and keep the newest."""
+    raise_limit()
     kept = []
     began_s = time.monotonic()
     for count in itertools.count():
-        if time.monotonic() > until_s:
+        if over.is_set():
             break
         time.sleep(max(0.0, began_s + count / given["rate"] - time.monotonic()))
-        sock = socket.socket()
-        sock.setblocking(False)
-        sock.connect_ex((host, int(port)))
-        kept.append(sock)
-        log["connections"] += 1
-        if len(kept) > 2000:
+        with contextlib.suppress(OSError):  # out of ports
+            kept.append(dial(given, source))
+            log["connections"] += 1
+        if len(kept) > KEPT:
             kept.pop(0).close()
     for sock in kept:
         sock.close()
 
 
-def ask_on(given, source, until_s, log):
-    request = frame(wire.pack_request(Request(Ask.OLDEST, 1, 0, 0, 0, "astropix")))
-    with Peer(given["endpoint"], 5, source) as peer:
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        peer.sendall(GREETING + frame(DEALER, command=True))
-        peer.read(64)
-        log["connections"] += 1
-        peer.setblocking(False)
-        while time.monotonic() < until_s:
+def drip(words, pause_s, kept):
+    """Return an attack in which `kept` connections say their words a byte at a time."""
+
+    def attack(given, source, over, log):
+        raise_limit()
+        said: dict[socket.socket, int] = {}
+        while not over.is_set():
+            while len(said) < kept:
+                said[dial(given, source)] = 0
+                log["connections"] += 1
+            for sock, at in list(said.items()):
+                try:
+                    sock.send(words[at % len(words) : at % len(words) + 1])
+                    said[sock] = at + 1
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    del said[sock]
+                    sock.close()
+            over.wait(pause_s)
+        for sock in said:
+            sock.close()
+
+    return attack
+
+
+def say_half(given, source, over, log):
+    """Come in, begin a frame, and say no more."""
+    while not over.is_set():
+        with contextlib.suppress(OSError), Line(given, source) as line:
+            log["connections"] += 1
+            line.peer.sendall(b"\x02" + (4 << 20).to_bytes(8, "big") + bytes(2 << 20))
+            while line.is_in and not over.is_set():
+                with contextlib.suppress(TimeoutError):
+                    line.is_in = bool(line.peer.recv(1 << 16))
+
+
+def read_nothing(given, source, over, log):
+    """Subscribe to everything, and never read."""
+    with Line(given, source, timeout=5) as line:
+        log["connections"] += line.is_in
+        line.peer.sendall(line.pack(b"\x01"))
+        over.wait()
+
+
+def read_now_and_then(given, source, over, log):
+    """Subscribe to everything, and read some of it, at another moment than others do."""
+    with Line(given, source, timeout=5) as line:
+        nth = log["connections"] = log["connections"] + line.is_in
+        line.peer.sendall(line.pack(b"\x01"))
+        over.wait(nth * 0.05)
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError):
+                line.peer.settimeout(0.05)
+                for _ in range(200):
+                    line.peer.recv(1 << 16)
+            over.wait(2)
+
+
+def ask_on(given, source, over, log):
+    """Ask history again and again, and never read."""
+    request = wire.pack_request(Request(Ask.OLDEST, 1, 0, 0, 0, "astropix"))
+    with Line(given, source, DEALER, timeout=5) as line:
+        line.peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        log["connections"] += line.is_in
+        line.peer.setblocking(False)
+        while not over.is_set():
             with contextlib.suppress(OSError):
-                peer.send(request * 20)
-            time.sleep(0.01)
+                line.peer.send(b"".join(line.pack(request) for _ in range(20)))
+            over.wait(0.01)
+
+
+def leave_together(given, source, over, log):
+    """Bring the topics of 60 clients, and have all leave at one moment."""
+    while not over.is_set():
+        with contextlib.ExitStack() as opened:
+            lines = []
+            for _ in range(60):
+                with contextlib.suppress(OSError):
+                    lines.append(opened.enter_context(Line(given, source, timeout=5)))
+                    log["connections"] += 1
+            for _ in range(TOPICS):
+                for line in lines:
+                    try:
+                        line.peer.sendall(line.pack(b"\x01" + os.urandom(74)))
+                    except OSError:
+                        log["cut"] += 1
+            over.wait(1)
+
+
+def swell(given, source, over, log):
+    """Send an HTTP request whose headers have no end."""
+    while not over.is_set():
+        with contextlib.suppress(OSError), Peer(given["endpoint"], 1, source) as peer:
+            log["connections"] += 1
+            peer.sendall(b"GET /metrics HTTP/1.1\r\n")
+            while not over.is_set():
+                peer.sendall(b"X-More: " + b"a" * 60_000 + b"\r\n")
+
+
+def crowd(given, source, over, log):
+    """Keep 1000 connections open."""
+    raise_limit()
+    with selectors.DefaultSelector() as selector:
+        opened = 0
+        while not over.is_set():
+            while opened < 1000:
+                sock = dial(given, source)
+                selector.register(sock, selectors.EVENT_READ, sock)
+                log["connections"] += 1
+                opened += 1
+            for key, _ in selector.select(0.1):
+                selector.unregister(key.fileobj)
+                key.data.close()
+                opened -= 1
+        for key in list(selector.get_map().values()):
+            key.data.close()
+
+
+SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: relay\r\nX-Slow: " + b"a" * 1000
+ATTACKS = {
+    "silent": connect_on,
+    "slow handshakes": drip(GREETING + frame(READY, command=True), 0.05, 500),
+    "slow handshakes, encrypted": drip(Curve.GREETING + bytes([4, 200]) + bytes(200), 0.05, 500),
+    "visits": visit,
+    "half frames": say_half,
+    "stuck": read_nothing,
+    "staggered": read_now_and_then,
+    "greedy": ask_on,
+    "leave together": leave_together,
+    "metrics, dripping": drip(SCRAPE, 0.05, 8),
+    "metrics, crowded": crowd,
+    "metrics, huge headers": swell,
+}
 
 
 def main():
     given = options(DEFAULTS)
-    attack = {"silent": stay_silent, "greedy": ask_on}.get(given["attack"], flood)
+    attack = ATTACKS.get(given["attack"], flood)
     log: Counter[str] = Counter()
     lines = commands()
-    until_s = time.monotonic() + given["seconds"]
+    over = threading.Event()
     sources = itertools.cycle(given["sources"] or [None])
     threads = [
-        threading.Thread(target=attack, args=(given, next(sources), until_s, log))
+        threading.Thread(target=attack, args=(given, next(sources), over, log))
         for _ in range(given["clients"])
     ]
     for thread in threads:
         thread.start()
     print("attacking", flush=True)
+    lines.get()
+    over.set()
     for thread in threads:
         thread.join()
     result(**log)
-    while not lines.empty():
-        lines.get()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Self
 
+import zmq
+
 from network.hosts import Lab, wait_until
 
 HERE = Path(__file__).parent
@@ -75,6 +77,7 @@ class Got:
         self.malformed = outcome["malformed"]
         self.rejected = Told(outcome["rejected"])
         self.rejoins = Told(outcome["rejoins"])
+        self.p99_ms = outcome["p99_ms"]
         self.serials = [first + i for first, count in outcome["ranges"] for i in range(count)]
         self.unique = set(self.serials)
 
@@ -182,17 +185,36 @@ class Bench:
         self.back.connect(host)
         return host
 
-    def start_relay(self, host=None, *, history="64MiB", queue="8MiB", buffer="8MiB", env=None):
+    def configure(self, host=None, *, history="64MiB", queue="8MiB", buffer="8MiB", more=""):
+        """Write a relay's configuration; return its path."""
         host = host or self.relay_host
         config = self.directory / f"{host.name}.yaml"
         config.write_text(
             f"streams: [{{interface: eth0, receive_buffer: {buffer}}}]\n"
             f"publish: {{endpoint: 'tcp://*:5556', subscriber_queue: {queue}}}\n"
-            f"history: {{size: {history}}}\n"
+            f"history: {{size: {history}}}\n{more}"
         )
-        relay = self.start(host, RELAY, "run", "--config", config, env=env)
-        relay.wait_for("publishing")
+        return config
+
+    def start_relay(self, host=None, *, env=None, through=(), ready="publishing", **options):
+        """Start a relay; `through` is a command that starts it, such as a shell that sets limits."""
+        host = host or self.relay_host
+        config = self.configure(host, **options)
+        relay = self.start(host, *through, RELAY, "run", "--config", config, env=env)
+        if ready:
+            relay.wait_for(ready)
         return relay
+
+    def write_keys(self, *names):
+        """Write pairs of CURVE keys as files; return them, as text, by name."""
+        pairs = {name: zmq.curve_keypair() for name in names}
+        for name, (public, secret) in pairs.items():
+            text = f'metadata\ncurve\n    public-key = "{public.decode()}"\n'
+            (self.directory / f"{name}.key").write_text(text)
+            path = self.directory / f"{name}.key_secret"
+            path.touch(mode=0o600)
+            path.write_text(f'{text}    secret-key = "{secret.decode()}"\n')
+        return {name: [key.decode() for key in pair] for name, pair in pairs.items()}
 
     def start_monitors(self, *urls, host=None, env=None, **options):
         urls = urls or (self.url,)
@@ -281,9 +303,29 @@ def memory(pid, key="VmRSS"):
     return int(re.search(rf"{key}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
 
 
+def kernel_memory(host):
+    """Return the bytes that the kernel holds of a host's TCP connections, besides their structures."""
+    told = re.findall(r"skmem:\((.*?)\)", host.run("ss -tmnH"))
+    return sum(
+        int(size) for one in told for name, size in re.findall(r"([a-z]+)(\d+)", one) if name in "rfwo"
+    )
+
+
 def descriptors(pid):
     """Return how many files a process has open."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def prefer(program, niceness):
+    """Let the processors serve a program before, or after, whatever else this machine has to do.
+
+    Each program is a session of its own, and so a group of its own for the scheduler (sched(7), autogroups),
+    in which a niceness counts only among its threads; the group has one, too.
+    """
+    for task in Path(f"/proc/{program.pid}/task").iterdir():
+        os.setpriority(os.PRIO_PROCESS, int(task.name), niceness)
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{program.pid}/autogroup").write_text(str(niceness))
 
 
 def kill(program):
@@ -299,4 +341,17 @@ def wait(seconds):
     time.sleep(seconds)
 
 
-__all__ = ["Bench", "Died", "Got", "MiB", "Told", "descriptors", "kill", "memory", "wait", "wait_until"]
+__all__ = [
+    "Bench",
+    "Died",
+    "Got",
+    "MiB",
+    "Told",
+    "descriptors",
+    "kernel_memory",
+    "kill",
+    "memory",
+    "prefer",
+    "wait",
+    "wait_until",
+]

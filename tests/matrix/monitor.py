@@ -1,7 +1,7 @@
 """Monitors: one receiver for each URL, each in a thread; what they were handed, serial by serial.
 
-Commands: ``finish COUNT``: go on until each has that many and nothing came for `settle_s`, or `patience_s`
-passed without anything; then print the result of each.
+Commands: ``mark``: begin another part of the time, for `p99_ms`. ``finish COUNT``: go on until each has that
+many and nothing came for `settle_s`, or `patience_s` passed without anything; then print the result of each.
 """
 
 import logging
@@ -9,14 +9,22 @@ import resource
 import threading
 import time
 from array import array
+from itertools import pairwise
 
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.opening import open_receiver
 from matrix.program import commands, options, result
-from matrix.readouts import serial_of
+from matrix.readouts import serial_of, timestamp_of
 
-DEFAULTS = {"urls": [], "receiver": {}, "slow_s": 0.0, "settle_s": 2.2, "patience_s": 10.0}
+DEFAULTS = {
+    "urls": [],
+    "receiver": {},
+    "slow_s": 0.0,
+    "settle_s": 2.2,
+    "patience_s": 10.0,
+    "latency": False,  # whether to note how old each readout was, by the wall clock that all programs share
+}
 
 
 class Monitor(threading.Thread):
@@ -29,6 +37,7 @@ class Monitor(threading.Thread):
         # Of serials, in the order in which they were handed out: the first of each range, and how many.
         self.firsts, self.counts = array("Q"), array("Q")
         self.corrupt = 0
+        self.ages_ns, self.marks = array("q"), [0]
         self.outcome = {}
         self.receiver = open_receiver(AstroPix4Readout, url, **given["receiver"])
 
@@ -49,6 +58,10 @@ class Monitor(threading.Thread):
                 "malformed": subscription.malformed if subscription else 0,
                 "rejected": dict(getattr(receiver, "rejected", {})),
                 "rejoins": dict(getattr(receiver, "rejoins", {})),
+                "p99_ms": [
+                    p99(self.ages_ns[begin:end]) / 1e6
+                    for begin, end in pairwise([*self.marks, len(self.ages_ns)])
+                ],
             }
 
     def read(self, receiver):
@@ -70,7 +83,10 @@ class Monitor(threading.Thread):
 
     def note(self, batch):
         firsts, counts = self.firsts, self.counts
+        now_ns = time.time_ns() if self.given["latency"] else 0
         for datagram in batch.datagrams():
+            if now_ns:
+                self.ages_ns.append(now_ns - timestamp_of(datagram))
             serial = serial_of(datagram)
             if serial is None:
                 self.corrupt += 1
@@ -83,6 +99,11 @@ class Monitor(threading.Thread):
                 counts.append(1)
 
 
+def p99(values):
+    """Return what one in a hundred exceeds; 0 without values."""
+    return sorted(values)[len(values) * 99 // 100] if values else 0
+
+
 def main():
     logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
     given = options(DEFAULTS)
@@ -93,7 +114,10 @@ def main():
     for monitor in monitors:
         monitor.ready.wait(20)
     print("ready", flush=True)
-    _, expected = lines.get()
+    while (command := lines.get())[0] == "mark":
+        for monitor in monitors:
+            monitor.marks.append(len(monitor.ages_ns))
+    _, expected = command
     for monitor in monitors:
         monitor.expected = int(expected)
     for monitor in monitors:

@@ -31,6 +31,11 @@ def serial_of(datagram: bytes) -> int | None:
     return _SERIAL.unpack_from(datagram, HEADER.size)[0]
 
 
+def timestamp_of(datagram: bytes) -> int:
+    """Return when a readout was made, ns."""
+    return int(HEADER.unpack_from(datagram)[2])
+
+
 def reason_of(datagram: bytes) -> str | None:
     """Return why a datagram is not a readout, as formats.md says it; None if it is one."""
     if len(datagram) < HEADER.size:

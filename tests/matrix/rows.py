@@ -44,7 +44,9 @@ def row(name, file, line, instead, *, also=(), alone=False):
     broken = (Broken(file, line, instead), *also)
 
     def register(run):
-        digest = sha256((inspect.getsource(run) + repr([tuple(one) for one in broken])).encode()).hexdigest()
+        made_of = inspect.getsource(run) + repr([tuple(one) for one in broken])
+        made_of += repr(sorted(inspect.getclosurevars(run).nonlocals.items())) if run.__closure__ else ""
+        digest = sha256(made_of.encode()).hexdigest()
         ROWS.append(Row(name, run, broken, alone, digest[:16]))
         return run
 
@@ -638,7 +640,9 @@ WALL_CLOCK = (
 def step_clock(bench, **who):
     """Step the wall clock of one program forward by an hour, back by two, and so on, under load."""
     clock = bench.clock()
-    relay = bench.start_relay(env=clock.env if "relay" in who else None)
+    watchdog = bench.directory / "watchdog"
+    env = {"APX_WATCHDOG": str(watchdog)}
+    relay = bench.start_relay(env=env | clock.env if "relay" in who else env)
     client = bench.start_monitors(env=clock.env if "client" in who else None)
     daq = bench.start_daq(rate=1000)
     steps = (0, 3600, -3600) * bench.long(5, 2)
@@ -657,6 +661,7 @@ def step_clock(bench, **who):
     nothing_but(bench, "client", got)
     bench.equal("the last beat tells of all", got.report.get("published"), sent)
     bench.true("it never connected again", "not heard" not in client.program.stderr)
+    bench.equal("turns longer than 50 ms", watchdog.read_text().splitlines()[:3], [])
     bench.counted = "0 lost, 1 run, no restart; beats went on"
     bench.recovered = "nothing was lost"
     bench.stop_relay(relay)
@@ -692,7 +697,8 @@ def clock_of_client(bench):
 )
 def junk_datagrams(bench):
     count = bench.long(1_000_000, 50_000)
-    relay = bench.start_relay(buffer="16MiB")
+    watchdog = bench.directory / "watchdog"
+    relay = bench.start_relay(buffer="16MiB", env={"APX_WATCHDOG": str(watchdog)})
     client = bench.start_monitors()
     junk = bench.start(
         bench.daq_host, sys.executable, "-m", "matrix.junk", json.dumps({"count": count, "seed": bench.seed})
@@ -705,6 +711,7 @@ def junk_datagrams(bench):
     bench.injected = f"{count} random or mutated ({rejected}, {log['valid']} valid) among {sent} good ones"
     good = {serial for serial in got.serials if serial < sent}
     bench.equal("kernel's drops", drops, 0)
+    bench.equal("turns longer than 50 ms", watchdog.read_text().splitlines()[:3], [])
     bench.equal("good ones handed out", len(good), sent)
     bench.equal("rejected by reason", got.report.get("rejected"), rejected)
     # One whose data alone was changed is a readout like any other: only a checksum of ours tells it.
@@ -913,5 +920,5 @@ def two_relays(bench):
         bench.stop_relay(relay)
 
 
-# The rows of attacks register themselves; they need `row` from here.
-from matrix import attacks  # noqa: E402, F401
+# These rows register themselves; they need `row` from here.
+from matrix import attacks, surroundings  # noqa: E402, F401

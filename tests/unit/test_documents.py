@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import claims
 from astropix_stream import __version__
 from astropix_stream.counting.places import Place
 
@@ -108,21 +109,58 @@ def test_the_tests_of_every_platform_are_there():
     assert all((ROOT / name).is_file() for name in names)
 
 
-def test_each_claim_of_security_names_a_test_that_exists():
-    text = (ROOT / "docs/security.md").read_text()
-    holds = text.split("## What holds")[1].split("\nMeasured with")[0]
-    points = holds.split("\n- ")[1:]
-    assert len(points) > 10
-    for point in points:
-        named = re.findall(r"<!-- test: (\S+) -->", point)
-        assert named, f"no test behind: {point[:60]}"
-        for name in named:
-            assert_test_exists(name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_each_test_that_a_document_names_exists(document):
+    names = claims.named_tests(document.read_text(encoding="utf-8"))
+    assert [name for name in names if not claims.exists(name)] == []
 
 
-def assert_test_exists(name):
-    """Of a test as pytest names it: tests/…/test_x.py, ::TestClass and ::test_function where it has them."""
-    file, *path = name.split("::")
-    source = (ROOT / file).read_text(encoding="utf-8")
-    for step in path:
-        assert re.search(rf"^ *(?:def|class) {step}\b", source, re.MULTILINE), name
+# The sections of each document that make claims.
+CLAIMS = {
+    "security": ("Who can do what", "What holds"),
+    "monitor": ("Who may see it",),
+}
+
+
+@pytest.mark.parametrize(("name", "heading"), [(name, one) for name, of in CLAIMS.items() for one in of])
+def test_each_claim_names_its_test(name, heading):
+    text = (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
+    assert claims.without_test(claims.section(text, heading)) == []
+
+
+def test_a_claim_without_its_test_is_noticed():
+    text = """
+It holds. <!-- test: tests/unit/test_documents.py::test_a_claim_without_its_test_is_noticed -->
+
+- It cannot be read. <!-- test: tests/unit/test_documents.py -->
+  And it cannot be written.
+- It is fast.
+
+| who | may |
+|---|---|
+| one | read |
+| two | write <!-- test: make faults: stderr blocked --> |
+
+```sh
+cat <it
+```
+"""
+    assert claims.without_test(text) == ["And it cannot be written", "- It is fast", "one | read"]
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("tests/unit/test_documents.py", True),
+        ("tests/unit/test_documents.py::test_links_lead_somewhere", True),
+        ("tests/integration/test_access.py::TestEncryption::test_both_keys_or_none", True),
+        ("tests/integration/test_access.py::TestEncryption::test_that_is_not_there", False),
+        ("tests/unit/test_documents.py::CLAIMS", False),
+        ("tests/claims.py", False),
+        ("tests/unit/test_nothing.py", False),
+        ("make faults: stderr blocked", True),
+        ("make faults: stderr", False),
+    ],
+)
+def test_a_test_that_is_not_there_is_noticed(name, there):
+    assert claims.exists(name) == there

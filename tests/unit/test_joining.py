@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from astropix_stream.columns import decode_batch
 from astropix_stream.fmt import AstroPix4Readout, Decoding
-from astropix_stream.joining import UNJOINABLE, Joiner, decoded
+from astropix_stream.joining import UNJOINABLE, Following, Joiner, decoded
 
 A, B = bytes.fromhex("e05042030620d701"), bytes.fromhex("e0504113063f0a22")
 MATCHED, DROPPED = Decoding.ORPHAN_BYTES_MATCHED, Decoding.ORPHAN_BYTES_DROPPED
@@ -110,3 +110,35 @@ def test_in_any_stream_the_columns_and_the_readouts_agree_with_a_model(stream, c
         batch = decode_batch(part, joiner=joiner, run_starts=moved, duplicates=duplicates[begin:end])
         found += zip(batch.hit_counts.tolist(), batch.statuses.tolist(), strict=True)
     assert found == [(len(hits), status) for hits, status in expected]
+
+
+def test_what_follows_passes_by_duplicates():
+    follow = Following(Joiner(), (), bytes([0, 1, 1, 0, 1]))
+    assert [follow.after(i, 5) for i in range(-1, 5)] == [0, 3, 3, 3, 5, 5]
+
+
+def test_what_a_batch_gives_and_takes_is_that_of_its_readouts():
+    joiner = Joiner()
+    joiner.note(4, b"before")
+    follow = Following(joiner, {3}, bytes([0, 1, 0, 0]))
+    ids = [5, 5, 6, 0]
+    assert follow.pending
+    assert follow.take(0, ids) == b"before"
+    follow.give(0, ids, b"left")
+    assert follow.take(1, ids) is None
+    follow.give(1, ids, b"of a duplicate")
+    assert follow.take(2, ids) == b"left"
+    follow.give(2, ids, b"more")
+    assert follow.take(3, ids) == UNJOINABLE
+    follow.give(3, ids, None)
+    follow.end(ids)
+    assert not joiner.pending
+
+
+def test_readouts_that_nobody_asks_about_leave_nothing():
+    joiner = Joiner()
+    joiner.note(4, b"before")
+    follow = Following(joiner, (), b"")
+    assert follow.take(2, [5, 6, 7]) is None
+    follow.end([5, 6, 7])
+    assert joiner.extra_for(8) is None

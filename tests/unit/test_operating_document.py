@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import claims
 import operating_page
-from unit.test_documents import assert_test_exists
 
 ROOT = Path(__file__).parents[2]
 TEXT = operating_page.TEXT
@@ -30,7 +30,7 @@ def test_each_claim_names_a_test_that_exists(part):
     named = re.findall(r"<!-- test: (\S+) -->", part)
     assert named or "<!-- no claim -->" in part, f"no test behind: {part}"
     for name in named:
-        assert_test_exists(name)
+        assert claims.exists(name), name
 
 
 def test_each_command_is_run_by_a_test_in_its_order():

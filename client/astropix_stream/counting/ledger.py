@@ -382,7 +382,8 @@ class Ledger:
                 between if place is Place.BETWEEN_RELAYS else text
                 for text, (place, _) in zip(what, lost, strict=True)
             ]
-        when = [f", between {periods[place].text(now_ns)}" if place in periods else "" for place, _ in lost]
+        told = {place: period for place, period in periods.items() if any(period)}  # a file may have no times
+        when = [f", between {told[place].text(now_ns)}" if place in told else "" for place, _ in lost]
         if len(set(when)) == 1:
             text = ", ".join(what) + when[0]
         else:

@@ -1,6 +1,7 @@
 """Raw frames of an A-STEP, as its DAQ writes them into a .bin file, to readouts of kind 3100. Pure.
 
 Readouts begin and end where frames do. Nothing is left out: noise and bad frames are part of the readouts.
+Noise is a complaint, but for the rest of a frame at the beginning, which a file may begin with.
 """
 
 from itertools import chain
@@ -8,7 +9,8 @@ from itertools import chain
 from astropix_stream.fileio import FileHeader
 from astropix_stream.files.parser import Found, Parser
 from astropix_stream.fmt import ASTEP, HEADER, HEADER_SIZE, MAGIC, Kind
-from astropix_stream.fmt.astep import find_frames
+from astropix_stream.fmt.astep import LONGEST, find_frames
+from astropix_stream.numbers import counted
 
 MAX_DATAGRAM = 1400  # bytes: nothing is fragmented on an Ethernet
 _MAX_DATA = MAX_DATAGRAM - HEADER_SIZE
@@ -42,6 +44,8 @@ class FrameParser(Parser):
         self.whole_frames = self.bad_frames = self.noise_bytes = 0
         self._frame_length: int = kind.readout_class.frame_length()  # type: ignore[attr-defined]
         self._lost = False
+        self._noise: tuple[int, int] | None = None  # where the latest stretch begins and ends in the file
+        self._first = offset
         self._ready = b""  # frames of the readout that is being filled
 
     @property
@@ -69,15 +73,36 @@ class FrameParser(Parser):
 
     def finish(self) -> list[Found]:
         """Return the rest as readouts: nothing follows."""
-        return [*self._take(ended=True), *self._give()]
+        found = [*self._take(ended=True), *self._give()]
+        self._complain()
+        return found
+
+    def _note_noise(self, begin: int, end: int) -> None:
+        """Note a stretch of noise, which may go on with the bytes that follow."""
+        self.noise_bytes += end - begin
+        if self._noise is not None and self._noise[1] == begin:
+            begin = self._noise[0]
+        else:
+            self._complain()
+        self._noise = begin, end
+
+    def _complain(self) -> None:
+        """Complain of the latest noise, which has ended."""
+        if self._noise is None:
+            return
+        begin, end = self._noise
+        self._noise = None
+        if begin > self._first or end - begin > LONGEST:
+            self.complaints.add(f"{counted(end - begin, 'byte')} of noise at byte {begin}")
 
     def _take(self, *, ended: bool) -> list[Found]:
-        buffer = self._buffer
+        buffer, base = self._buffer, self.offset + len(self._ready)
         frames = find_frames(buffer, self._frame_length, ended=ended, lost=self._lost)
         self._lost = frames.lost
         self.whole_frames += len(frames.whole)
         self.bad_frames += len(frames.bad)
-        self.noise_bytes += sum(end - begin for begin, end in frames.noise)
+        for begin, end in frames.noise:
+            self._note_noise(base + begin, base + end)
         begins = chain(frames.whole, (at for at, _ in frames.bad), (at for at, _ in frames.noise))
         bounds = sorted({*begins, frames.end} - {0})
         found: list[Found] = []

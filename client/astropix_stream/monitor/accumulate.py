@@ -7,14 +7,13 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from astropix_stream.batch import Batch, Position, RunStart, Source
+from astropix_stream.batch import Position, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.columns import decode_batch
 from astropix_stream.counting.ledger import Counts, Ledger
@@ -24,6 +23,7 @@ from astropix_stream.counting.state import LOSING_FOR_S, QUIET_AFTER_S, State
 from astropix_stream.fitting import SAMPLE, Doubt
 from astropix_stream.fmt import ASTROPIX4, Kind, split
 from astropix_stream.joining import Joiner
+from astropix_stream.monitor.arrivals import Arrival, Reception, Segment, ends_of, without_duplicates
 from astropix_stream.monitor.geometry import Geometry, geometry_of
 from astropix_stream.monitor.histograms import Histograms
 from astropix_stream.monitor.rates import ChipRates, RateHistory
@@ -36,78 +36,6 @@ _log = logging.getLogger(__name__)
 
 _MAX_JOINERS = 64  # sources: forged ones must not fill the memory
 MAX_RUNS = 9  # the present one and eight finished; a run takes some MB
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A batch as it came in.
-
-    Attributes
-    ----------
-    batch
-        Its payload is empty if it was skipped.
-    at
-        When it came.
-    skipped
-        It is not decoded, since what waits is too much already.
-    """
-
-    batch: Batch
-    at: Moment
-    skipped: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Reception:
-    """What a receiver tells of itself at one moment.
-
-    Attributes
-    ----------
-    at
-        The moment.
-    ledger, state, age_s, lag_s
-        As of the receiver.
-    trouble
-        Why no readout can arrive, if so.
-    report
-        The relay's latest heartbeat; None without a relay.
-    relay_id, first_report
-        Of the first heartbeat.
-    stride
-        The DAQ multicasts one readout in so many.
-    """
-
-    at: Moment
-    ledger: Ledger
-    state: State = State.QUIET
-    age_s: float | None = None
-    lag_s: float = 0.0
-    trouble: str = ""
-    report: dict[str, Any] | None = None
-    relay_id: int | None = None
-    first_report: dict[str, Any] | None = None
-    stride: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """The part of a batch that belongs to one run."""
-
-    run: RunData
-    arrival: Arrival
-    begin: int
-    end: int
-    begins_run: bool
-
-    def __len__(self) -> int:
-        return self.end - self.begin
-
-    @property
-    def payload(self) -> memoryview:
-        ends = self.arrival.batch.ends
-        return memoryview(self.arrival.batch.payload)[
-            ends[self.begin - 1] if self.begin else 0 : ends[self.end - 1]
-        ]
 
 
 class Memory(NamedTuple):
@@ -212,12 +140,12 @@ class Accumulator:
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
         """Take in batches in order of arrival; those of a run are decoded together."""
-        waiting: dict[tuple[int, Source], list[_Segment]] = {}
+        waiting: dict[tuple[int, Source], list[Segment]] = {}
         for whole in arrivals:
             came = self._fresh(whole)
             if came is None:
                 continue
-            arrival = _without_duplicates(came)
+            arrival = without_duplicates(came)
             if any(start.before for start in arrival.batch.runs):
                 self._decode_all(waiting)  # so that those before it can be moved
             for segment in self._segments(arrival):
@@ -231,7 +159,7 @@ class Accumulator:
         self._decode_all(waiting)
         self._note_rates()
 
-    def _put(self, segment: _Segment, waiting: dict[tuple[int, Source], list[_Segment]]) -> None:
+    def _put(self, segment: Segment, waiting: dict[tuple[int, Source], list[Segment]]) -> None:
         """Let a segment wait for its decoding; where a slice of its run ends, decode what waits."""
         run, batch = segment.run, segment.arrival.batch
         key = run.number, batch.source
@@ -239,20 +167,18 @@ class Accumulator:
         begin = segment.begin
         while (cut := run.slices.end_among(marks, begin, segment.end)) < segment.end:
             if cut > begin:
-                first = begin == segment.begin and segment.begins_run
-                waiting.setdefault(key, []).append(_Segment(run, segment.arrival, begin, cut, first))
+                waiting.setdefault(key, []).append(segment.part(begin, cut))
             self._decode(waiting.pop(key, []))
             run.slices.close(run.counts, marks[cut])
             begin = cut
-        first = begin == segment.begin and segment.begins_run
-        waiting.setdefault(key, []).append(_Segment(run, segment.arrival, begin, segment.end, first))
+        waiting.setdefault(key, []).append(segment.part(begin, segment.end))
 
-    def _decode_all(self, waiting: dict[tuple[int, Source], list[_Segment]]) -> None:
+    def _decode_all(self, waiting: dict[tuple[int, Source], list[Segment]]) -> None:
         for segments in waiting.values():
             self._decode(segments)
         waiting.clear()
 
-    def _segments(self, arrival: Arrival) -> Iterator[_Segment]:
+    def _segments(self, arrival: Arrival) -> Iterator[Segment]:
         """Divide a batch where runs begin."""
         batch = arrival.batch
         begin, run, begins_run = 0, None, False
@@ -261,10 +187,10 @@ class Accumulator:
         for start in batch.runs:
             if start.position > begin:
                 run = run or self._run_of(arrival)
-                yield _Segment(run, arrival, begin, start.position, begins_run)
+                yield Segment(run, arrival, begin, start.position, begins_run)
             begin, run, begins_run = start.position, self._begin_run(start, arrival), True
         if begin < len(batch):
-            yield _Segment(run or self._run_of(arrival), arrival, begin, len(batch), begins_run)
+            yield Segment(run or self._run_of(arrival), arrival, begin, len(batch), begins_run)
 
     def _run_of(self, arrival: Arrival) -> RunData:
         """Return the run that a source's readouts belong to.
@@ -301,10 +227,8 @@ class Accumulator:
             old = next((other for other in self.runs if other.number == chunk.run), None)
             if old is not None:
                 old.counts.add(chunk.decoded, sign=-1)
-                old.last_id, old.last_timestamp = self.recent.last_of(old.number) or (
-                    old.last_id,
-                    old.last_timestamp,
-                )
+                if (last := self.recent.last_of(old.number)) is not None:
+                    old.last_id, old.last_timestamp = last
                 old.version += 1
         return moved
 
@@ -333,7 +257,7 @@ class Accumulator:
             self.runs.remove(gone)
             self._current = {source: run for source, run in self._current.items() if run is not gone}
 
-    def _note(self, segment: _Segment) -> None:
+    def _note(self, segment: Segment) -> None:
         run, batch, at = segment.run, segment.arrival.batch, segment.arrival.at
         present = self.present
         if present is None or run.source == present.source or _silent(present, at):
@@ -344,14 +268,14 @@ class Accumulator:
         run.version += 1
         self._readouts_at[self._second(segment.arrival)] += len(segment)
 
-    def _skip(self, segment: _Segment) -> None:
+    def _skip(self, segment: Segment) -> None:
         count = len(segment)
         segment.run.skipped += count
         self._skipped += count
         self._skipped_at_s = segment.arrival.at.s
         self.rates.add(segment.arrival.at.s, lost=count)
 
-    def _decode(self, segments: list[_Segment]) -> None:
+    def _decode(self, segments: list[Segment]) -> None:
         """Decode what belongs to one run of one source; a call costs 0.12 ms however few readouts it gets."""
         if not segments:
             return
@@ -369,7 +293,7 @@ class Accumulator:
             },
         )
         located = run.counts.add(decoded)
-        self.recent.note(Chunk(run.number, source, decoded, located), payload, _ends_of(segments))
+        self.recent.note(Chunk(run.number, source, decoded, located), payload, ends_of(segments))
         hits = np.add.reduceat(decoded.hit_counts, begins)
         for segment, count in zip(segments, hits.tolist(), strict=True):
             self._hits_at[self._second(segment.arrival)] += count
@@ -568,23 +492,6 @@ class Accumulator:
         """Return the age of the last readout; None before the first."""
         age_s = self.reception.age_s
         return None if age_s is None else age_s + now.s - self.reception.at.s
-
-
-def _without_duplicates(arrival: Arrival) -> Arrival:
-    """Leave out readouts that came before."""
-    batch = arrival.batch
-    return replace(arrival, batch=batch.without_duplicates()) if any(batch.duplicates) else arrival
-
-
-def _ends_of(segments: Sequence[_Segment]) -> NDArray[np.int64]:
-    """Return where each readout ends in the payloads of segments, back to back."""
-    ends, offset = [], 0
-    for one in segments:
-        all_ends = one.arrival.batch.ends
-        first = all_ends[one.begin - 1] if one.begin else 0
-        ends.append(np.asarray(all_ends[one.begin : one.end], np.int64) + (offset - first))
-        offset = int(ends[-1][-1])
-    return np.concatenate(ends)
 
 
 def _silent(run: RunData, now: Moment) -> bool:

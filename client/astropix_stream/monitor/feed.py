@@ -16,7 +16,8 @@ from astropix_stream import clock
 from astropix_stream.clock import Moment
 from astropix_stream.errors import ReceiveTimeout, RefusedError
 from astropix_stream.fmt import ASTROPIX4, Kind, kind_of
-from astropix_stream.monitor.accumulate import Accumulator, Arrival, Memory, Reception
+from astropix_stream.monitor.accumulate import Accumulator, Memory
+from astropix_stream.monitor.arrivals import Arrival, Reception
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.geometry import Geometry
 from astropix_stream.monitor.runs import RunData
@@ -175,6 +176,7 @@ class Feed:
             self._relay_id,
             self._first_report,
             getattr(receiver, "stride", None) or 1,
+            receiver.ended,
         )
 
     def _receive_one(self, receiver: Receiver[Any]) -> None:

@@ -52,6 +52,15 @@ class Located(NamedTuple):
     """The readout of each, counted from 0."""
 
 
+def _count(table: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any], sign: int) -> None:
+    """Count at places of a table, which may come more than once.
+
+    With one index and a number of the table's own type NumPy takes 2 µs for 1000 places; else up to 60.
+    """
+    places = rows.astype(np.int64) * table.shape[1] + columns
+    (np.add if sign > 0 else np.subtract).at(table.reshape(-1), places, table.dtype.type(1))
+
+
 class Histograms:
     """Counts of hits and readouts; chips, rows and columns as the hits tell them.
 
@@ -158,22 +167,20 @@ class Histograms:
         bins = ticks // self.geometry.bin_ticks
         inside = (bins >= 0) & (bins < TOT_BINS)
         chips, pixels, bins = chips[inside], pixels[inside], bins[inside]
-        count = np.add if sign > 0 else np.subtract
-        count.at(self.spectra, (chips, bins), 1)
+        _count(self.spectra, chips, bins, sign)
         slots = self._slots_of(pixels)
         known = slots >= 0
-        count.at(self._pixel_spectra, (slots[known], bins[known]), 1)
+        _count(self._pixel_spectra, slots[known], bins[known], sign)
         if not known.all():
-            count.at(self._coarse_spectra, (pixels[~known], bins[~known] // _COARSE), 1)
+            _count(self._coarse_spectra, pixels[~known], bins[~known] // _COARSE, sign)
 
     def _add_halves(self, hits: NDArray[Any], sign: int) -> None:
         chips, places = self.geometry.chips_of(hits), hits["location"]
-        count = np.add if sign > 0 else np.subtract
         for axis, chosen in ((self.rows, hits["is_column"] == 0), (self.columns, hits["is_column"] == 1)):
-            count.at(axis, (chips[chosen], places[chosen]), 1)
+            _count(axis, chips[chosen], places[chosen], sign)
         bins = self.geometry.ticks_of(hits["tot_us"]) // self.geometry.bin_ticks
         inside = bins < TOT_BINS
-        count.at(self.half_spectra, (chips[inside], bins[inside]), 1)
+        _count(self.half_spectra, chips[inside], bins[inside], sign)
 
     def _slots_of(self, pixels: Ints) -> NDArray[np.int32]:
         """Return where the spectrum of each pixel is; -1 once there is no place for more."""

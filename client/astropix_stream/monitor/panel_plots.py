@@ -5,23 +5,26 @@ from typing import Any, Protocol
 
 import numpy as np
 from bokeh.models import (
-    ColorBar,
     ColumnDataSource,
     CustomJS,
     CustomJSHover,
-    DatetimeTickFormatter,
     HoverTool,
-    LinearColorMapper,
-    LogColorMapper,
     Range1d,
     Span,
     Whisker,
 )
-from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
 
 from astropix_stream.monitor.chips import ChipsPanel
-from astropix_stream.monitor.correlations import CorrelationsPanel
+from astropix_stream.monitor.coloured import (
+    Colours,
+    course_figure,
+    keep_square,
+    on_tap,
+    set_course,
+    without_hits_empty,
+)
+from astropix_stream.monitor.correlation_plots import CorrelationsPlots
 from astropix_stream.monitor.figures import (
     counts_on,
     decades_on,
@@ -49,61 +52,6 @@ class PanelPlots(Protocol):
         """Show another view, which has this part open."""
 
 
-def _on_tap(fig: figure, source: ColumnDataSource, call: str) -> None:
-    """Let the browser say where a figure was clicked: assets/panels.js knows what that means."""
-    code = f"if (globalThis.panels) panels.{call}(cb_obj, source)"
-    fig.js_on_event("tap", CustomJS(args={"source": source}, code=code))
-
-
-class _Colours:
-    """Colours of an image, linear or logarithmic, and their bar."""
-
-    def __init__(self, fig: figure, theme: Theme, renderer: Any) -> None:
-        colours = {"palette": Cividis256, "low": 0, "high": 1, "nan_color": theme.empty}
-        self._linear, self._log = LinearColorMapper(**colours), LogColorMapper(**{**colours, "low": 1})
-        self._renderer = renderer
-        self._bar = ColorBar(
-            color_mapper=self._linear,
-            background_fill_color=None,
-            major_label_text_color=theme.text,
-            major_label_text_font_size=f"{theme.tick_px}px",
-            bar_line_color=None,
-            major_tick_line_color=theme.faint,
-            width=theme.tick_px,
-            padding=8,
-        )
-        fig.add_layout(self._bar, "right")
-        self._use(self._linear)
-
-    def _use(self, mapper: Any) -> None:
-        if self._renderer.glyph.color_mapper is not mapper:
-            self._renderer.glyph.color_mapper = mapper
-            self._bar.color_mapper = mapper
-
-    def update(self, values: list[Any], *, log: bool) -> None:
-        """Fit the limits to values; those that are not above 0 have no colour."""
-        found = [one[one > 0] for one in values]
-        some = np.concatenate(found) if found else np.zeros(0)
-        high = float(some.max()) if len(some) else 1.0
-        low = float(some.min()) if log and len(some) else 0.0
-        mapper = self._log if log else self._linear
-        mapper.update(low=low if not log or len(some) else 0.1, high=max(high, low * 1.0001 + 1e-9))
-        self._use(mapper)
-
-
-def _square(fig: figure, source: ColumnDataSource) -> None:
-    models = {"fig": fig, "image": source}
-    square = CustomJS(args=models, code="if (globalThis.apx) apx.squarePixels(fig, image)")
-    for attribute in ("inner_width", "inner_height"):
-        fig.js_on_change(attribute, square)
-    source.js_on_change("data", square)
-
-
-def _seen(values: Any) -> Any:
-    """Leave pixels without hits to the colour of nothing."""
-    return np.where(values > 0, values, np.nan)
-
-
 class ChipsPlots:
     """A small hit map of each chip, all in one figure."""
 
@@ -119,7 +67,7 @@ class ChipsPlots:
         self._maps = ColumnDataSource(empty)
         self._labels = ColumnDataSource({"x": [], "y": [], "text": [], "short": []})
         image = fig.image("shown", x="x", y="y", dw="w", dh="h", source=self._maps)
-        self._colours = _Colours(fig, theme, image)
+        self._colours = Colours(fig, theme, image)
         fig.block(
             "x", "y", width="w", height="h", source=self._maps,
             fill_alpha=0, line_color=theme.faint, line_alpha=0.6,
@@ -141,8 +89,8 @@ class ChipsPlots:
         )
         tips = [("chip/column/row", "$x{custom}"), ("hits", "@hits{0,0}")]
         fig.add_tools(HoverTool(renderers=[image], tooltips=tips, formatters={"$x": place}))
-        _on_tap(fig, self._maps, "chooseChip")
-        _square(fig, self._extent)
+        on_tap(fig, self._maps, "chooseChip")
+        keep_square(fig, self._extent)
 
     def figures(self) -> list[figure]:
         """Return the figure."""
@@ -156,7 +104,7 @@ class ChipsPlots:
         chips = panel.chips
         values = [one.values for one in chips]
         self._maps.data = {
-            "shown": [_seen(one) for one in values],
+            "shown": [without_hits_empty(one) for one in values],
             "hits": [one.astype(np.float64) for one in values],
             "x": [one.x for one in chips],
             "y": [one.y for one in chips],
@@ -201,7 +149,7 @@ class PixelPlots:
         fig.add_tools(HoverTool(renderers=[bars], tooltips=tips, mode="vline"))
         counts_on(fig.yaxis)
         self._log = False
-        self._history = _course_figure(theme, "pixel_history", "hits per second")
+        self._history = course_figure(theme, "pixel_history", "hits per second")
         self._rate = ColumnDataSource({"x": [], "y": []})
         line = self._history.step("x", "y", source=self._rate, mode="after", color=theme.hits, line_width=2)
         tips = [("from", "@x{%H:%M:%S}"), ("rate", "@y{0.[000]} Hz")]
@@ -216,7 +164,7 @@ class PixelPlots:
         fig.grid.visible = False
         self._map = ColumnDataSource({"shown": [], "columns": [16], "rows": [13], "chip": [""]})
         image = fig.image("shown", x=-0.5, y=-0.5, dw="columns", dh="rows", source=self._map)
-        self._colours = _Colours(fig, theme, image)
+        self._colours = Colours(fig, theme, image)
         self._marks = ColumnDataSource({"x": [], "y": []})
         fig.scatter(
             "x", "y", source=self._marks, marker="square", size=theme.tick_px,
@@ -224,8 +172,8 @@ class PixelPlots:
         )  # fmt: skip
         tips = [("column, row", "$x{0}, $y{0}"), ("rate", "@shown{0.[0000]}")]
         fig.add_tools(HoverTool(renderers=[image], tooltips=tips))
-        _on_tap(fig, self._map, "choosePixel")
-        _square(fig, self._map)
+        on_tap(fig, self._map, "choosePixel")
+        keep_square(fig, self._map)
         self._rates = fig = new_figure(
             theme, "noise_rates", "Hz", "pixels",
             x_range=Range1d(1, 10), y_range=Range1d(0, 1), x_axis_type="log",
@@ -266,10 +214,10 @@ class PixelPlots:
         times = wall_ms_of(view)(panel.times) if panel.timed else panel.times
         rates = np.append(panel.rates, panel.rates[-1:])
         self._rate.data = {"x": times, "y": rates}
-        _set_course(self._history, times, rates, timed=panel.timed)
+        set_course(self._history, times, rates, timed=panel.timed)
         rows, columns = noise.rates.shape
         self._map.data = {
-            "shown": [_seen(noise.rates)],
+            "shown": [without_hits_empty(noise.rates)],
             "columns": [columns],
             "rows": [rows],
             "chip": ["" if noise.chip is None else str(chip_value(noise.chip))],
@@ -285,38 +233,11 @@ class PixelPlots:
         self._threshold.update(location=view.choice.noise_above if in_hz else 1, visible=in_hz)
 
 
-def _course_figure(theme: Theme, name: str, y_label: str) -> figure:
-    fig = new_figure(
-        theme, name, "time of day", y_label,
-        x_axis_type="datetime", x_range=Range1d(0, 1), y_range=Range1d(0, 1),
-    )  # fmt: skip
-    fig.xaxis.formatter = DatetimeTickFormatter(
-        seconds="%H:%M:%S", minsec="%H:%M:%S", minutes="%H:%M", hourmin="%H:%M", hours="%H:%M",
-        days="%d %b %H:%M", strip_leading_zeros=False,
-    )  # fmt: skip
-    fig.xaxis.ticker.desired_num_ticks = 5
-    return fig
-
-
-def _set_course(fig: figure, times: Any, values: Any, *, timed: bool, from_zero: bool = True) -> None:
-    """Fit the axes of a figure to a course over the run."""
-    fig.xaxis.axis_label = "time of day" if timed else "readout id"
-    if len(times):
-        set_range(fig.x_range, float(times[0]), max(float(times[-1]), float(times[0]) + 1))
-    found = np.asarray(values, np.float64)
-    found = found[np.isfinite(found)]
-    low, high = (float(found.min()), float(found.max())) if len(found) else (0.0, 1.0)
-    room = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
-    set_range(
-        fig.y_range, 0.0 if from_zero else low - room, high + (room if not from_zero else 0.1 * high or 1.0)
-    )
-
-
 class TrendPlots:
     """Mean, median and fitted peak of the spectrum over the run."""
 
     def __init__(self, theme: Theme) -> None:
-        self._figure = fig = _course_figure(theme, "trend", "time over threshold [µs]")
+        self._figure = fig = course_figure(theme, "trend", "time over threshold [µs]")
         self._lines: dict[str, ColumnDataSource] = {}
         for name, label, colour, dash in (
             ("mean", "mean", theme.readouts, "solid"),
@@ -357,7 +278,7 @@ class TrendPlots:
             source.data = {"x": middles[known], "y": y, "low": y - error, "high": y + error}
             shown += [*(y - error), *(y + error)]
         self._figure.legend.items[-1].visible = view.fit is not None
-        _set_course(self._figure, ends, shown, timed=panel.timed, from_zero=False)
+        set_course(self._figure, ends, shown, timed=panel.timed, from_zero=False)
 
 
 def _value(point: Point, name: str) -> tuple[float, float]:
@@ -369,82 +290,6 @@ def _value(point: Point, name: str) -> tuple[float, float]:
     if point.fit is None or point.fit.problem:
         return float("nan"), float("nan")
     return point.fit.peak_us, point.fit.peak_error_us
-
-
-class CorrelationsPlots:
-    """Columns and rows of two chips against each other, differences of time, and clusters."""
-
-    def __init__(self, theme: Theme) -> None:
-        self._maps = {name: _Matrix(theme, f"correlation_{name}") for name in ("columns", "rows")}
-        self._deltas = _Bars(theme, "coincidence", "second minus first chip, FPGA ticks", "pairs")
-        self._clusters = _Bars(theme, "clusters", "pixels of a cluster", "clusters")
-
-    def figures(self) -> list[figure]:
-        """Return the figures."""
-        maps = [one.figure for one in self._maps.values()]
-        return [*maps, self._deltas.figure, self._clusters.figure]
-
-    def update(self, view: View) -> None:
-        """Show another view."""
-        panel = view.panel
-        if not isinstance(panel, CorrelationsPanel):
-            return
-        names = ["" if chip is None else chip_name(chip) for chip in (panel.first, panel.second)]
-        self._maps["columns"].update(
-            panel.columns, *(f"column of {name}" for name in names), log=view.choice.log
-        )
-        self._maps["rows"].update(panel.rows, *(f"row of {name}" for name in names), log=view.choice.log)
-        self._deltas.update(panel.delta_edges, panel.deltas)
-        last = max(5, int(np.flatnonzero(panel.clusters)[-1]) + 1 if panel.clusters.any() else 0)
-        self._clusters.update(np.arange(1, last + 1) - 0.5, panel.clusters[1:last])
-
-
-class _Matrix:
-    """Pairs of places, in colours."""
-
-    def __init__(self, theme: Theme, name: str) -> None:
-        self.figure = fig = new_figure(
-            theme, name, "", "", x_range=Range1d(-0.5, 15.5), y_range=Range1d(-0.5, 15.5)
-        )
-        fig.grid.visible = False
-        self._source = ColumnDataSource({"shown": [], "columns": [16], "rows": [16]})
-        image = fig.image("shown", x=-0.5, y=-0.5, dw="columns", dh="rows", source=self._source)
-        self._colours = _Colours(fig, theme, image)
-        tips = [("first, second", "$x{0}, $y{0}"), ("pairs", "@shown{0,0}")]
-        fig.add_tools(HoverTool(renderers=[image], tooltips=tips))
-        _square(fig, self._source)
-
-    def update(self, counts: Any, x_label: str, y_label: str, *, log: bool) -> None:
-        """Show other counts."""
-        size = max(1, len(counts))
-        shown = [_seen(counts.astype(np.float64))] if len(counts) else [np.full((1, 1), np.nan)]
-        self._source.data = {"shown": shown, "columns": [size], "rows": [size]}
-        self._colours.update([counts], log=log)
-        self.figure.xaxis.axis_label, self.figure.yaxis.axis_label = x_label, y_label
-
-
-class _Bars:
-    """A histogram."""
-
-    def __init__(self, theme: Theme, name: str, x_label: str, y_label: str) -> None:
-        self.figure = fig = new_figure(
-            theme, name, x_label, y_label, x_range=Range1d(0, 1), y_range=Range1d(0, 1)
-        )
-        self._source = ColumnDataSource({"left": [], "right": [], "count": []})
-        bars = fig.quad(
-            left="left", right="right", bottom=0, top="count", source=self._source,
-            fill_color=theme.fill, fill_alpha=0.75, line_color=theme.fill,
-        )  # fmt: skip
-        tips = [("from, to", "@left, @right"), (y_label, "@count{0,0}")]
-        fig.add_tools(HoverTool(renderers=[bars], tooltips=tips, mode="vline"))
-        counts_on(fig.yaxis)
-
-    def update(self, edges: Any, counts: Any) -> None:
-        """Show other counts."""
-        self._source.data = {"left": edges[:-1], "right": edges[1:], "count": counts}
-        if len(edges) > 1:
-            set_range(self.figure.x_range, float(edges[0]), float(edges[-1]))
-        set_range(self.figure.y_range, 0, 1.08 * max([1, *counts.tolist()]))
 
 
 _PLOTS: dict[str, Callable[[Theme], PanelPlots]] = {

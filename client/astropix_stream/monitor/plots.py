@@ -7,7 +7,6 @@ from bokeh.models import (
     AllLabels,
     ColorBar,
     ColumnDataSource,
-    CustomJS,
     DataRange1d,
     DatetimeTickFormatter,
     HoverTool,
@@ -19,6 +18,7 @@ from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
 
 from astropix_stream import numbers
+from astropix_stream.monitor.coloured import keep_square, on_tap
 from astropix_stream.monitor.figures import (
     counts_on,
     decades_on,
@@ -116,13 +116,8 @@ class HitMap:
         fig.add_layout(self._bar, "right")
         tips = [("column, row", "$x{0}, $y{0}"), ("hits", "@hits{0,0}"), ("mean TOT", "@tot{0.0} µs")]
         fig.add_tools(HoverTool(renderers=[self._renderer], tooltips=tips))
-        models = {"fig": fig, "image": self._image}
-        square = CustomJS(args=models, code="if (globalThis.apx) apx.squarePixels(fig, image)")
-        for attribute in ("inner_width", "inner_height"):
-            fig.js_on_change(attribute, square)
-        self._image.js_on_change("data", square)
-        code = "if (globalThis.panels) panels.choosePixel(cb_obj, image)"
-        fig.js_on_event("tap", CustomJS(args=models, code=code))
+        keep_square(fig, self._image)
+        on_tap(fig, self._image, "choosePixel")
 
     def update(self, view: View) -> None:
         """Show another view."""
@@ -300,8 +295,8 @@ class Rates:
         self._lost.data = {"t": middles[losing], "lost": series.lost[losing], "y": np.zeros(len(losing))}
         window_s = 60.0 * view.choice.window_min
         if len(middles):  # a page that was just opened has no use for ten empty minutes
-            window_s = min(window_s, max(60.0, view.now.s - series.begins_s[0]))
-        ends = np.array([view.now.s - window_s, view.now.s])
+            window_s = min(window_s, max(60.0, series.until_s - series.begins_s[0]))
+        ends = np.array([series.until_s - window_s, series.until_s])
         self._window.data = {"t": to_ms(ends), "y": np.zeros(2)}
 
 

@@ -37,6 +37,8 @@ class Series:
         Per second.
     lost
         Readouts lost, whole.
+    until_s
+        The end of the time that was asked for; the bins end a little before it.
     """
 
     begins_s: Floats
@@ -44,6 +46,7 @@ class Series:
     readouts: Floats
     hits: Floats
     lost: Floats
+    until_s: float
 
 
 class _Level:
@@ -82,6 +85,7 @@ class _Level:
             counts[:, READOUTS] / self.width_s,
             counts[:, HITS] / self.width_s,
             counts[:, LOST],
+            end_s,
         )
 
 
@@ -97,11 +101,14 @@ class RateHistory:
     def __init__(self, now_s: float) -> None:
         self._began_s = now_s
         self._levels = [_Level(width_s, size) for width_s, size in LEVELS]
+        self._newest_s: float | None = None  # with readouts, on the clock of the bins
         self._shift_s = 0.0  # from the clock of the times handed in to that of the bins
 
     def add(self, time_s: float, *, readouts: int = 0, hits: int = 0, lost: int = 0) -> None:
         """Count what came at some time; it may be in the past."""
         time_s += self._shift_s
+        if readouts:
+            self._newest_s = time_s if self._newest_s is None else max(self._newest_s, time_s)
         self._began_s = min(self._began_s, time_s)
         for kind, count in ((READOUTS, readouts), (HITS, hits), (LOST, lost)):
             if count:
@@ -114,7 +121,14 @@ class RateHistory:
         level = next((lv for lv in self._levels if lv.width_s * lv.size >= window_s), self._levels[-1])
         begin_s = max(now_s - window_s, self._began_s // level.width_s * level.width_s)
         series = level.between(begin_s, now_s - _SETTLE_S)
-        return replace(series, begins_s=series.begins_s - self._shift_s) if self._shift_s else series
+        begins_s = series.begins_s - self._shift_s if self._shift_s else series.begins_s
+        return replace(series, begins_s=begins_s, until_s=now_s - self._shift_s)
+
+    def end_s(self, now_s: float) -> float:
+        """Return when the newest readouts were just old enough for `last` to tell them; now, without any."""
+        if self._newest_s is None:
+            return now_s
+        return min(now_s, self._newest_s // 1 + 1 + _SETTLE_S - self._shift_s)
 
     def now(self, now_s: float) -> tuple[float, float]:
         """Return readouts and hits per second over the last whole seconds."""

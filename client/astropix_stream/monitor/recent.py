@@ -5,9 +5,9 @@ bytes only those of the last readouts of each decoding are copied.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from itertools import repeat
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +54,7 @@ class Chunk:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """A readout as it came."""
 
     run: int
@@ -90,37 +89,20 @@ class Recent:
         while len(self.chunks) > 1 and (self._hits > MAX_HITS or len(self.chunks) > MAX_CHUNKS):
             self._hits -= len(self.chunks.popleft().located.table)
         count = len(chunk)
-        self._last.add(self._kept(chunk, payload, ends, range(max(0, count - MAX_READOUTS), count)))
-        troubled = np.flatnonzero(chunk.decoded.statuses)[-MAX_READOUTS:]
-        self._troubled.add(self._kept(chunk, payload, ends, troubled.tolist()))
-
-    @staticmethod
-    def _kept(chunk: Chunk, payload: bytes, ends: Ints, which: Iterable[int]) -> Iterator[Kept]:
-        decoded = chunk.decoded
-        for i in which:
-            begin = int(ends[i - 1]) if i else 0
-            yield Kept(
-                chunk.run,
-                chunk.source,
-                int(decoded.readout_ids[i]),
-                int(decoded.timestamps[i]),
-                payload[begin : int(ends[i])],
-                int(decoded.statuses[i]),
-            )
+        self._last.add(chunk, payload, ends, np.arange(max(0, count - MAX_READOUTS), count))
+        self._troubled.add(chunk, payload, ends, np.flatnonzero(chunk.decoded.statuses)[-MAX_READOUTS:])
 
     def readouts(self, run: int, *, troubled: bool = False) -> list[Kept]:
         """Return the readouts of a run that are kept, the newest first; or those with decode problems."""
         shelf = self._troubled if troubled else self._last
-        return [kept for kept in reversed(shelf.kept) if kept.run == run]
+        return [Kept(*kept) for kept in reversed(shelf.kept) if kept[0] == run]
 
     def find(self, run: int, readout_id: int) -> tuple[Kept | None, Kept | None]:
         """Return the latest kept readout with an id, and the one just before it of its source, if kept."""
         for shelf in (self._last, self._troubled):
             before: Kept | None = None
             found: tuple[Kept | None, Kept | None] = (None, None)
-            for kept in shelf.kept:
-                if kept.run != run:
-                    continue
+            for kept in (Kept(*one) for one in shelf.kept if one[0] == run):
                 if kept.readout_id == readout_id:
                     found = kept, before if before and before.readout_id == readout_id - 1 else None
                 before = kept
@@ -157,15 +139,29 @@ class Recent:
 
 
 class _Shelf:
-    """Readouts as bytes, so many of them and no more bytes than so many."""
+    """Readouts as bytes, so many of them and no more bytes than so many.
+
+    Each is a bare tuple, which becomes `Kept` when it is read: each decoding keeps some hundreds of them, and
+    a class takes ten times as long.
+    """
 
     def __init__(self) -> None:
-        self.kept: deque[Kept] = deque()
+        self.kept: deque[tuple[int, Source, int, int, bytes, int]] = deque()
         self._bytes = 0
 
-    def add(self, kept: Iterable[Kept]) -> None:
-        for one in kept:
-            self.kept.append(one)
-            self._bytes += len(one.raw)
+    def add(self, chunk: Chunk, payload: bytes, ends: Ints, which: Ints) -> None:
+        """Keep some readouts of a chunk."""
+        if not len(which):
+            return
+        decoded = chunk.decoded
+        begins = np.where(which > 0, ends[which - 1], 0)
+        spans = zip(begins.tolist(), ends[which].tolist(), strict=True)
+        raws = [payload[begin:end] for begin, end in spans]
+        columns = (decoded.readout_ids, decoded.timestamps, decoded.statuses)
+        ids, timestamps, statuses = (column[which].tolist() for column in columns)
+        self.kept.extend(
+            zip(repeat(chunk.run), repeat(chunk.source), ids, timestamps, raws, statuses, strict=False)
+        )
+        self._bytes += sum(map(len, raws))
         while len(self.kept) > MAX_READOUTS or (self._bytes > MAX_BYTES and len(self.kept) > 1):
-            self._bytes -= len(self.kept.popleft().raw)
+            self._bytes -= len(self.kept.popleft()[4])

@@ -8,7 +8,8 @@ from typing import Any
 from astropix_stream import clock
 from astropix_stream.errors import ConfigError, ReceiveTimeout
 from astropix_stream.fmt import ASTROPIX4, Kind, kind_of
-from astropix_stream.monitor.accumulate import Accumulator, Arrival
+from astropix_stream.monitor.accumulate import Accumulator
+from astropix_stream.monitor.arrivals import Arrival
 from astropix_stream.monitor.runs import RunData
 from astropix_stream.opening import open_receiver
 from astropix_stream.url import SourceUrl

@@ -48,6 +48,8 @@ def make_status(accumulator: Accumulator, now: Moment) -> StreamStatus:
     state, age_s, reception = accumulator.state(now), accumulator.age_s(now), accumulator.reception
     readouts_per_s, hits_per_s = accumulator.rates.now(now.s)
     text = texts.state(state, age_s=age_s, lag_s=reception.lag_s, trouble=reception.trouble)
+    if reception.ended:
+        text = texts.FILE_ENDED
     return StreamStatus(
         source=accumulator.source,
         state=state,

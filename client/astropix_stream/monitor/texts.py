@@ -38,6 +38,9 @@ def holds(account: Account, *, since: str, sources: int, relayed: bool, at_most:
     return f"This page holds {part} of {of} {since}; {lost}{doubled}."
 
 
+FILE_ENDED = "the file was read to its end"
+
+
 def state(word: State, *, age_s: float | None, lag_s: float, trouble: str) -> str:
     """Return what stands beside the word of the state."""
     last = "no readout yet" if age_s is None else f"last readout {numbers.age(age_s)} ago"

@@ -169,9 +169,14 @@ def make_view(accumulator: Accumulator, choice: Choice, now: Moment, reset: Rese
         scale=scale,
         map_outline=map_outline * scale,
         hot=maps.find_hot(counts.hit_map, geometry, chips)[: maps.MAX_HOT],
-        series=accumulator.rates.last(60.0 * choice.window_min, now.s),
+        series=accumulator.rates.last(60.0 * choice.window_min, _until_s(accumulator, now)),
         panel=panels.make(shown, accumulator),
     )
+
+
+def _until_s(accumulator: Accumulator, now: Moment) -> float:
+    """Return when the rates end: now, or with the file that was read to its end."""
+    return accumulator.rates.end_s(now.s) if accumulator.reception.ended else now.s
 
 
 def _outlines(shown: Shown, bins: Ints, shape: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:

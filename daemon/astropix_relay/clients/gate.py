@@ -373,7 +373,7 @@ class Gate:
         for _ in range(min(_MAX_CUTS, len(self.guard.cuts))):
             cut: Cut = self.guard.cuts.popleft()
             self.doors[cut.door].cut[TOO_MUCH] += 1
-            _log.warning("%s: cut a connection from %s that sent %d bytes where %d are allowed", *cut)
+            _log.warning("%s: cut a connection from %s that %s", *cut)
             self._pace.cut()
             ban_s = self.bans.cut(cut.address, now_s)
             if ban_s is not None:

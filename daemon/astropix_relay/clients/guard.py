@@ -18,7 +18,7 @@ from collections import Counter, deque
 from contextlib import suppress
 from typing import NamedTuple
 
-from astropix_relay.clients.limits import Allowance, Candidate, host_of
+from astropix_relay.clients.limits import STRANGE_TOPICS, Allowance, Candidate, host_of
 from astropix_stream import clock
 
 _BYTES_RECEIVED = struct.Struct(
@@ -36,8 +36,8 @@ class Cut(NamedTuple):
 
     door: str
     address: str
-    sent: int
-    allowed: int
+    why: str
+    """What it did, in words that complete *a connection that …*."""
 
 
 class _Watched:
@@ -53,6 +53,7 @@ class _Watched:
         self.allowance = allowance
         self.since_s = now_s
         self.earned = 0
+        self.strange_topics = 0
         self.is_cut = False
 
     def sent(self) -> int:
@@ -127,6 +128,17 @@ class Guard:
         if watched is not None:
             watched.earned += size
 
+    def note_strange_topic(self, fd: int) -> None:
+        """Note that a connection has subscribed to what nobody publishes; the one too many ends it."""
+        watched = self._watched.get(fd)
+        if watched is None or watched.is_cut:
+            return
+        watched.strange_topics += 1
+        if watched.strange_topics > STRANGE_TOPICS:
+            why = f"subscribed to more than {STRANGE_TOPICS} topics that no stream has"
+            self.cuts.append(Cut(watched.door, watched.address, why))
+            watched.shut_down()
+
     def end(self, fd: int) -> None:
         """End a connection; ZeroMQ will tell of it."""
         watched = self._watched.get(fd)
@@ -196,7 +208,8 @@ class Guard:
         sent = watched.sent()
         allowed = watched.allowance.bytes_at(now_s - watched.since_s, watched.earned)
         if sent > allowed:
-            self.cuts.append(Cut(watched.door, watched.address, sent, int(allowed)))
+            why = f"sent {sent} bytes where {allowed:.0f} are allowed"
+            self.cuts.append(Cut(watched.door, watched.address, why))
             watched.shut_down()
 
 

@@ -4,6 +4,7 @@ From outside come only subscriptions, so that everything incoming is kept small 
 the loop by the thread that owns the socket.
 """
 
+import contextlib
 import time
 
 import zmq
@@ -68,6 +69,9 @@ class Publisher:
             zmq.XPUB_VERBOSER: 1,
         }.items():
             self._socket.setsockopt(option, value)
+        self._guard = gate.guard
+        self.topics: tuple[bytes, ...] = ()
+        """What is published besides the hello; a client has few subscriptions to anything else."""
         self.greet(hello)
         self.door = gate.open_door(self._socket, "publish", listener, _ALLOWANCE)
         self.subscriptions = 0
@@ -84,6 +88,7 @@ class Publisher:
 
     def greet(self, hello: bytes) -> None:
         """Set what each new connection is told, and tell it to those that are there and listen for it."""
+        self._hello = hello
         self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, hello)
         self._socket.send(hello)
 
@@ -115,17 +120,24 @@ class Publisher:
             if not int(self._socket.getsockopt(zmq.EVENTS)) & _POLLIN:
                 self.pending = False
                 return prefixes
-            frames: list[bytes] = self._socket.recv_multipart(zmq.NOBLOCK)
-            action, prefix = frames[0][:1], frames[0][1:]
+            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            body = frames[0].bytes
+            action, prefix = body[:1], body[1:]
             if len(frames) != 1 or action not in (b"\x00", b"\x01"):
                 self.ignored += 1
             elif action == b"\x01":
                 self.subscriptions += 1
                 prefixes.append(prefix)
+                if not any(topic.startswith(prefix) for topic in (self._hello, *self.topics)):
+                    self._note_strange_topic(frames[0])
             else:
                 self.subscriptions -= 1
         self.pending = True
         return prefixes
+
+    def _note_strange_topic(self, frame: "zmq.Frame") -> None:
+        with contextlib.suppress(zmq.ZMQError):  # of `ipc://`, whose connections are not watched
+            self._guard.note_strange_topic(int(frame.get(zmq.SRCFD)))
 
     def flush(self, seconds: float) -> None:
         """Give what is queued at most so long to leave, once `close` is called."""

@@ -290,3 +290,19 @@ def test_frames_are_not_taken_for_readouts_of_another_kind(tmp_path):
     with open_readouts(write(tmp_path / "a.log", LOG)) as reader:
         assert isinstance(reader, ParsedReader)
         assert not reader.raw_frames
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_is_told_with_its_place_and_size(seed):
+    first, second, third = (frame(i) + frame(i + 1) for i in range(3))
+    data = frame(0)[4:] + first + b"\xff" * 37 + second + b"\xfe" * 5 + third
+    parser = FrameParser()
+    in_pieces(parser, data, seed)
+    assert str(parser.complaints) == "37 bytes of noise at byte 29; 5 bytes of noise at byte 88"
+    assert parser.noise_bytes == 7 + 37 + 5
+
+
+def test_all_noise_is_one_complaint():
+    parser = FrameParser()
+    in_pieces(parser, b"\xff" * 5000, 1)
+    assert str(parser.complaints) == "5000 bytes of noise at byte 0"

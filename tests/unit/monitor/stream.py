@@ -5,7 +5,8 @@ from astropix_stream.cli.playing.simulation import pack_hit
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger, StreamLedger
 from astropix_stream.fmt import ASTROPIX4, AstroPix4Readout
-from astropix_stream.monitor.accumulate import Accumulator, Arrival, Reception
+from astropix_stream.monitor.accumulate import Accumulator
+from astropix_stream.monitor.arrivals import Arrival, Reception
 
 DAQ = Source("10.0.0.1", 4711)
 OTHER_DAQ = Source("10.0.0.2", 4711)

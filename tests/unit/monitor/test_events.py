@@ -65,7 +65,7 @@ def test_if_the_one_before_is_not_kept_it_says_so():
     stream.send([CUT], 1.0)
     stream.send([REST], 1.1)
     recent = stream.accumulator.recent
-    while recent._last.kept[0].readout_id != 5:
+    while recent.readouts(1)[-1].readout_id != 5:
         recent._last.kept.popleft()
     recent._troubled.kept.clear()
     assert panel_of(stream, readout=5).shown.problems[-1].startswith("the readout before it is not kept")

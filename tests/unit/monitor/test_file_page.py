@@ -8,11 +8,15 @@ import pytest
 from astropix_stream import clock
 from astropix_stream.batch import Drained, Source
 from astropix_stream.cli.playing.simulation import Detector
-from astropix_stream.counting.ledger import StreamLedger
+from astropix_stream.counting.ledger import Ledger, StreamLedger
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fileio import FileHeader
 from astropix_stream.fmt import ASTEP, ASTROPIX3, ASTROPIX4
-from astropix_stream.monitor.accumulate import Accumulator, Arrival
+from astropix_stream.monitor.accumulate import Accumulator
+from astropix_stream.monitor.arrivals import Arrival, Reception
+from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.status import make_status
+from astropix_stream.monitor.view import make_view
 from astropix_stream.multicast.intake import Intake
 from astropix_stream.opening import open_receiver
 
@@ -52,3 +56,14 @@ def test_the_page_of_a_file_is_that_of_the_same_readouts_live(tmp_path, size, ki
     for name, value in histograms(live).items():
         assert np.array_equal(histograms(filed)[name], value), name
     assert sum(int(value.sum()) for value in histograms(filed).values()) > 400
+
+
+def test_the_page_of_a_file_says_that_it_was_read_and_ends_with_its_newest_readout():
+    now = clock.now()
+    accumulator = Accumulator(now, "run.apx")
+    accumulator.rates.add(now.s - 1e6, readouts=5, hits=7)
+    assert "the DAQ sends nothing" in make_status(accumulator, now).state_text
+    accumulator.note(Reception(now, Ledger(), ended=True))
+    assert make_status(accumulator, now).state_text == "the file was read to its end"
+    series = make_view(accumulator, Choice(), now).series
+    assert (series.readouts[-1], series.hits[-1]) == (5.0, 7.0)

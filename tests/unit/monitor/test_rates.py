@@ -111,3 +111,16 @@ def test_a_copy_and_what_is_kept():
         assert one.last(60, 1110.0).readouts.sum() == 50
     with pytest.raises(ValueError, match="another shape"):
         RateHistory.from_arrays(began_s, 0.0, arrays[:-1])
+
+
+def test_the_rates_of_a_file_end_with_its_newest_readout():
+    rates = RateHistory(1000.0)
+    assert rates.end_s(1000.0) == 1000.0
+    for second in range(300, 310):
+        rates.add(second, readouts=7)
+    rates.add(999.0, lost=3)
+    series = rates.last(60.0, rates.end_s(1000.0))
+    assert series.begins_s.tolist() == list(range(300, 310))
+    assert series.readouts.tolist() == [7.0] * 10
+    rates.shift(50.0)
+    assert rates.last(60.0, rates.end_s(950.0)).readouts.tolist() == [7.0] * 10

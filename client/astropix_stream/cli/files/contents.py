@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from astropix_stream.batch import Batch
-from astropix_stream.cli.files.reading import Reading, assumed_kind, trouble_of
+from astropix_stream.cli.files.reading import Reading, assumed_kind, trouble_of, warn_if_doubtful
 from astropix_stream.cli.terminal import progress
 from astropix_stream.counting.ledger import Counts
 from astropix_stream.errors import FormatError
@@ -130,6 +130,8 @@ def examine(path: Path, kind: Kind | None = None, *, keep_duplicates: bool = Fal
         for piece in pieces:
             previous_ns = _note_times(contents, piece, previous_ns)
             if decoder is not None:
+                if contents.readouts == len(piece):
+                    warn_if_doubtful(path, decoder.kind, piece)
                 counted = decoder.count(piece)
                 contents.hits += int(counted.hit_counts.sum())
                 _note_statuses(contents, counted.statuses)

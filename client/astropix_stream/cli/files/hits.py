@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from astropix_stream.cli.files.reading import Reading, assumed_kind, trouble_of
+from astropix_stream.cli.files.reading import Reading, assumed_kind, trouble_of, warn_if_doubtful
 from astropix_stream.cli.terminal.ending import Problem
 from astropix_stream.counting.ledger import Counts
 from astropix_stream.errors import ConfigError, FormatError
@@ -90,6 +90,8 @@ class _ManyHits(Hits):
         decoder = self._files.PieceDecoder(self.kind, keep_duplicates=self.keep_duplicates)
         halves: list[Any] = []  # of frames without readouts: pixels are looked for in all of them together
         for piece in self._pieces:
+            if not self.readouts:
+                warn_if_doubtful(self.path, self.kind, piece)
             self.readouts += len(piece)
             self.duplicates += int(piece.duplicates.sum())
             self.read_bytes = self._pieces.read_bytes

@@ -20,6 +20,7 @@ from astropix_stream.wire import NO_SOURCE
 T = TypeVar("T")
 
 _AT_ONCE = 4096  # readouts in a batch
+_LOOKED_AT = 1000  # readouts, of which those with data tell whether they are of the kind that is said
 
 
 class Reading(AbstractContextManager["Reading"]):
@@ -126,6 +127,16 @@ def assumed_kind(path: Path, header: FileHeader, kind: Kind | None = None) -> Ki
         return kind_of_class(header.readout_class())
     except FormatError as error:
         raise FormatError(f"{path}: {error}; say with --kind what to take them for") from None
+
+
+def warn_if_doubtful(path: Path, kind: Kind, piece: Any) -> None:
+    """Say so if the first readouts of a file, a `columns.files.Piece`, do not look like a kind."""
+    doubt = fitting.Doubt()
+    for i in range(min(len(piece), _LOOKED_AT)):
+        if doubt.note(piece.readouts.at(i, kind)):
+            ending.log.warning("%s: %s", path, doubt.text)
+        if not doubt.open:
+            return
 
 
 def truncated(path: Path, count: int) -> str:

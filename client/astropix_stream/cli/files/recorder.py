@@ -24,6 +24,7 @@ from astropix_stream.counting.account import KernelDrops
 from astropix_stream.counting.sequencing import SourceSequence
 from astropix_stream.errors import ConfigError
 from astropix_stream.fmt import AstroPix4Readout
+from astropix_stream.wire import NO_SOURCE
 
 _ACCOUNT_S = 2.0  # between two versions of an account
 _MAX_SOURCES = 64  # whose files are open at once: forged sources must not use up the descriptors
@@ -178,7 +179,8 @@ class Recorder:
                 break
         own = any(part.source != source for part in self.parts)
         self.parts.append(part)
-        _log.info("recording %s to %s%s", source, path, ": another source, a file of its own" if own else "")
+        what = self._stream if source == NO_SOURCE else source  # of a file nobody knows who sent its readouts
+        _log.info("recording %s to %s%s", what, path, ": another source, a file of its own" if own else "")
         self._write_account(part, now, complete=False)  # now, while there is room on the disk
         return part
 

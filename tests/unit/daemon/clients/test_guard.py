@@ -8,7 +8,7 @@ import time
 import pytest
 
 from astropix_relay.clients.guard import Guard
-from astropix_relay.clients.limits import Allowance
+from astropix_relay.clients.limits import STRANGE_TOPICS, Allowance
 
 ALLOWANCE = Allowance(start=1000, per_s=0, most=1000)
 
@@ -48,7 +48,7 @@ def test_who_sends_too_much_is_cut_although_nobody_reads(guard, pair):
     client.sendall(b"!")
     assert client.recv(1) == b""
     (cut,) = guard.cuts
-    assert cut == ("publish", "127.0.0.1", 1001, 1000)
+    assert cut == ("publish", "127.0.0.1", "sent 1001 bytes where 1000 are allowed")
 
 
 def test_what_is_earned_counts(guard, pair):
@@ -60,6 +60,20 @@ def test_what_is_earned_counts(guard, pair):
     with pytest.raises(TimeoutError):
         client.recv(1)
     assert not guard.cuts
+
+
+def test_who_asks_for_too_much_that_nobody_publishes_is_cut(guard, pair):
+    client, server = pair
+    watch(guard, server)
+    for _ in range(STRANGE_TOPICS):
+        guard.note_strange_topic(server.fileno())
+    guard.note_strange_topic(10_000)  # of a connection that is not watched
+    assert not guard.cuts
+    guard.note_strange_topic(server.fileno())
+    guard.note_strange_topic(server.fileno())
+    assert client.recv(1) == b""
+    (cut,) = guard.cuts
+    assert cut.why == "subscribed to more than 16 topics that no stream has"
 
 
 def test_the_peer_sees_the_end_once_the_copy_is_closed(guard, pair):
