@@ -314,21 +314,6 @@ def test_the_numbers_of_a_header_are_those_of_the_whole(packed):
             wire.parse_numbers(wrong)
 
 
-@given(st.lists(st.binary(max_size=30), min_size=1, max_size=4))
-def test_a_few_readouts_are_walked_as_many_are(some):
-    readouts = [fmt.HEADER.pack(fmt.MAGIC, i, 5, len(data)) + data for i, data in enumerate(some)]
-    assert wire.walk_few(b"".join(readouts), len(readouts)) == readouts
-    with pytest.raises(WireError):
-        wire.walk_few(b"".join(readouts) + b"x", len(readouts))
-    with pytest.raises(WireError):
-        wire.walk_few(b"".join(readouts), len(readouts) + 1)
-
-
-def test_a_few_are_one_at_least():
-    with pytest.raises(WireError, match="without readouts"):
-        wire.walk_few(b"", 0)
-
-
 @pytest.mark.parametrize("value", [-1, 1 << 64, True, "7", 7.0, [7]])
 def test_a_relay_id_that_no_relay_has(value):
     with pytest.raises(WireError, match="a relay_id of"):
