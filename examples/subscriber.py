@@ -1,9 +1,10 @@
 """A subscriber in plain pyzmq, written from docs/protocol.md: gaps, restarts, heartbeats, history, CURVE.
 
-    python subscriber.py ENDPOINT [STREAM [RELAY.key CLIENT.key_secret]]
+    python subscriber.py [--zstd] ENDPOINT [STREAM [RELAY.key CLIENT.key_secret]]
 
-Prints the account, a line of JSON, whenever something has changed. `apx conformance` tests it. For a monitor
-in Python take `astropix_stream.relay.RelayReceiver`; this is for those who write one elsewhere.
+Prints the account, a line of JSON, whenever something has changed. `apx conformance` tests it. With --zstd
+the relay compresses, for slow lines (pip install zstandard). For a monitor in Python take
+`astropix_stream.relay.RelayReceiver`; this is for those who write one elsewhere.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import zmq.auth
 
 HEADER = struct.Struct("<4sBBHQQQ16sH6x")
 READOUT = struct.Struct("<3sIQI")
+COMPRESSED, MAX_PLAIN = 0x02, 128 << 10
 SILENT_S, AGAIN_S, GIVE_UP_S, TURN_S, HELD = 5.0, 2.0, 5.0, 0.1, 1000
 PLACES = {"before_socket": "before_socket", "relay_kernel": "in_kernel", "relay_rejected": "rejected"}
 
@@ -35,10 +37,23 @@ def readouts_of(payload, count, source):
     return readouts if at == len(payload) and len(readouts) == count > 0 else None
 
 
+def decompress(frame):
+    """Return the content of a zstd frame; nothing that is too large, or tells no size, is unpacked."""
+    import zstandard  # noqa: PLC0415
+
+    if zstandard.get_frame_parameters(frame).content_size > MAX_PLAIN:
+        raise ValueError("too large")
+    try:
+        return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ValueError(*error.args) from None
+
+
 class Stream:
     """Follows the numbers of one stream. Frames and answers go in, `delivered` and `lost` come out."""
 
-    def __init__(self, name):
+    def __init__(self, name, zstd=False):
+        self.topic, self.begun = f"apx{'z' * zstd}/{name}/data", not zstd
         self.name, self.relay_id, self.expected, self.seen = name, None, 0, 0
         self.count, self.delivered = 0, deque(maxlen=1000)  # readout_ids, the latest
         self.restarts, self.missed, self.stride = 0, 0, 1
@@ -68,22 +83,28 @@ class Stream:
             self.stride = hello["streams"].get(self.name, {}).get("stride", 1)
         if len(frames) != 3 or len(frames[1]) < HEADER.size:
             return
-        magic, version, _, count, relay_id, sequence, _, *source = HEADER.unpack_from(frames[1])
+        magic, version, flags, count, relay_id, sequence, _, *source = HEADER.unpack_from(frames[1])
         if magic != b"APXR" or version != 1:
             return
         if frames[0] == f"apx/{self.name}/beat".encode():
+            if not self.begun:  # what is compressed begins a moment after the heartbeats
+                return
             self.follow(relay_id, sequence)
             beat = json.loads(frames[2])
             totals, self.stride = beat["totals"], beat.get("stride", self.stride)
             self.latest = {**totals, "rejected": sum(totals["rejected"].values())}
             self.base = self.base or self.latest
             self.seen = max(self.seen, sequence)
-        elif frames[0] == f"apx/{self.name}/data".encode():
-            readouts = readouts_of(frames[2], count, tuple(source))
-            if readouts is None:
+        elif frames[0] == self.topic.encode():
+            zstd = self.topic.startswith("apxz")
+            payload = decompress(frames[2]) if zstd and flags & COMPRESSED else frames[2]
+            readouts = readouts_of(payload, count, tuple(source))
+            if readouts is None and not (zstd and count == 0):  # which tells where it begins
                 return
+            self.begun = True
             self.follow(relay_id, sequence)
-            self.held.append((sequence, readouts))
+            if readouts:
+                self.held.append((sequence, readouts))
             self.seen = max(self.seen, sequence + count)
         self.settle()
 
@@ -173,7 +194,8 @@ class Client:
         sock.ipv6 = "[" in endpoint
         if self.keys:
             sock.curve_serverkey, sock.curve_publickey, sock.curve_secretkey = self.keys
-        for prefix in ("apx/hello", f"apx/{self.stream.name}/") if kind == zmq.SUB else ():
+        name, topic = self.stream.name, self.stream.topic
+        for prefix in ("apx/hello", f"apx/{name}/beat", topic) if kind == zmq.SUB else ():
             sock.subscribe(prefix)
         sock.connect(endpoint)
         return sock
@@ -232,11 +254,12 @@ class Client:
 
 def main():
     """Follow a stream until Ctrl-C."""
-    endpoint, name, *files = [*sys.argv[1:], "astropix"][: max(2, len(sys.argv) - 1)]
+    given = [argument for argument in sys.argv[1:] if argument != "--zstd"]
+    endpoint, name, *files = [*given, "astropix"][: max(2, len(given))]
     keys = None
     if files:
         keys = (zmq.auth.load_certificate(files[0])[0], *zmq.auth.load_certificate(files[1]))
-    client, printed = Client(endpoint, Stream(name), keys), None
+    client, printed = Client(endpoint, Stream(name, "--zstd" in sys.argv), keys), None
     while True:
         client.turn()
         line = json.dumps(client.stream.account())

@@ -23,9 +23,9 @@ def check_address(address: str, port: int) -> int:
             f"{address!r} is not an IP address; a group is one from 224.0.0.0 to 239.255.255.255, or ff00::/8"
         ) from None
     if getattr(parsed, "scope_id", None):
-        raise ConfigError(f"{address!r}: name the interface by itself, not behind a %")
+        raise ConfigError(f"{address!r}: name the interface separately, not after a %")
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
-        raise ConfigError(f"port {port!r}: a port is a number from 1 to 65535")
+        raise ConfigError(f"port must be from 1 to 65535, not {port!r}")
     return parsed.version
 
 

@@ -39,22 +39,19 @@ class Gathering:
         self._count = 0
 
     def note(self, now_s: float, count: int, fill: float = 0.0, *, more: bool = False) -> None:
-        """Note what a look found.
+        """Note what a look found, if it found anything.
 
         Parameters
         ----------
         now_s
             Monotonic time.
         count
-            How much there was.
+            How much there was, at least 1.
         fill
             How much of the room for what waits it took: a rest never lasts until that room is full.
         more
             More may wait already, so that there is to be no rest.
         """
-        if not count:
-            self.until_s = 0.0
-            return
         since_s, apart_s = now_s - self._last_s, (now_s - self._before_s) / (self._count + count)
         self._before_s, self._last_s, self._count = self._last_s, now_s, count
         if apart_s >= self.longest_s / 2:

@@ -29,7 +29,7 @@ def open_receiver(
         Class of the readouts to return.
     url
         ``udp://GROUP:PORT[?interface=…&source=…]``, ``tcp://HOST:PORT[?stream=…]``, or the path of a file,
-        ``-`` for standard input. A sequence of URLs is ways to the same readouts, each of which is then
+        ``-`` for standard input. A sequence of URLs is paths to the same readouts, each of which is then
         delivered once; a file is read alone.
     timeout
         Seconds that `receive` and iteration wait for a readout; None waits without limit.
@@ -54,7 +54,11 @@ def open_receiver(
 
     checked = [parse_url(one) if isinstance(one, str) else one for one in url]
     if file := next((one for one in checked if one.scheme == "file"), None):
-        raise ConfigError(f"{file}: a file is read alone, not as one of several ways to the same readouts")
+        raise ConfigError(f"{file}: a file is read alone, not as one of several paths to the same readouts")
+    if thinned := next((one for one in checked if "max_bandwidth" in one.options), None):
+        raise ConfigError(
+            f"{thinned}: what max_bandwidth leaves out would look lost beside another path: open it alone"
+        )
     opening = (functools.partial(_open_one, readout_class, one, any_kind=any_kind) for one in checked)
     return open_merged(readout_class, opening, timeout=timeout, **options)
 

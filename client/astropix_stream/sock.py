@@ -142,7 +142,7 @@ class MulticastSender:
         except AttributeError:
             if hasattr(readout, "to_bytes"):
                 raise
-            raise TypeError(f"a readout has to_bytes(); {type(readout).__name__} has not") from None
+            raise TypeError(f"{type(readout).__name__} is not a readout: it has no to_bytes()") from None
         return self.send_data(data)
 
     def send_data(self, data: bytes) -> int:
@@ -426,12 +426,13 @@ class MulticastReceiver(Receiver[R]):
                 return batches
             self._first = None
             now = clock.now()
-            batches += self._intake.take(drained, now)
-            count, full = count + len(drained.sizes), full + fill(drained, self.granted_buffer)
+            if drained.sizes:
+                batches += self._intake.take(drained, now)
+                count, full = count + len(drained.sizes), full + fill(drained, self.granted_buffer)
             if drained.exhausted:
                 break
-        # Never rest while the socket holds datagrams: its buffer would overflow.
-        self._gathering.note(now.s, count, full, more=not drained.exhausted and reader.slots > 1)
+        if count:  # never rest while the socket holds datagrams: its buffer would overflow
+            self._gathering.note(now.s, count, full, more=not drained.exhausted and reader.slots > 1)
         if not count or now.s >= self._check_at_s:
             self._check_if_due(now.s)
         self._ledger.tick(now)
@@ -462,7 +463,9 @@ def _checked(group: str, port: int, interface: str | None, source: str | None) -
     """Return the address of a group in its one spelling."""
     check_address(group, port)
     if source is not None and not is_multicast(group):
-        raise ConfigError(f"source {source!r}: a source is joined of a group, which {group} is not")
+        raise ConfigError(
+            f"source {source!r}: only a multicast group can be joined by source, and {group} is not one"
+        )
     if interface is None and is_of_one_link(group):
         raise ConfigError(f"{group} is an address of one link: name the interface")
     return Source(canonical(group), port)

@@ -7,6 +7,7 @@
 ``tcp://relay:5556``                                     a relay with one stream
 ``tcp://relay:5556?stream=astropix``                     one stream of a relay
 ``…?server_key=relay.key&key_file=me.key_secret``        a relay with encryption: its key, and ours
+``…?compress=zstd``, ``…?max_bandwidth=2Mbit/s``         over a slow line: compressed, or thinned to fit
 ``nats://host:4222?stream=astropix&start=oldest``        a log, from its first readout on
 ``nats://one:4222,two:4222,three:4222``                  the same log, by several servers
 ``nats://host?creds=me.creds&ca=ca.pem``                 with credentials, over TLS; see `log.access.Access`
@@ -37,7 +38,7 @@ SCHEMES = {
     "udp": Scheme("astropix_stream.sock:MulticastReceiver.from_url", ("interface", "source")),
     "tcp": Scheme(
         "astropix_stream.relay.receiver:RelayReceiver.from_url",
-        ("stream", "server_key", "key_file"),
+        ("stream", "server_key", "key_file", "compress", "max_bandwidth"),
         says_kind=True,
     ),
     "nats": Scheme(
@@ -97,7 +98,7 @@ class SourceUrl:
 
         if self.scheme == "file":
             return self.path
-        options = urlencode(self.options, safe=":")
+        options = urlencode(self.options, safe=":/")
         return self.endpoint + (f"?{options}" if options else "")
 
 

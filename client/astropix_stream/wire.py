@@ -37,10 +37,11 @@ REQUEST_MAGIC = b"APXQ"
 ANSWER_MAGIC = b"APXA"
 MAX_PAGE = 1 << 20  # bytes of records in an answer, unless a single one is larger
 WITHOUT_END = (1 << 64) - 1
-# magic, version, kind, request_id, relay_id, a, b; the stream's name follows
-REQUEST = struct.Struct("<4sBB2xQQQQ")
-# magic, version, status, request_id, relay_id, oldest, next, begin, end
-ANSWER = struct.Struct("<4sBB2xQQQQQQ")
+ZSTD = 0x01  # flag of a request: the page may be compressed; of an answer: it is
+# magic, version, kind, flags, request_id, relay_id, a, b; the stream's name follows
+REQUEST = struct.Struct("<4sBBBxQQQQ")
+# magic, version, status, flags, request_id, relay_id, oldest, next, begin, end
+ANSWER = struct.Struct("<4sBBBxQQQQQQ")
 _VERSION_AT, _KIND_AT, _COUNT_AT = 4, 5, 6  # in a header, a request or an answer; status stands as kind
 RECORD_SIZE = struct.Struct("<I")  # bytes of the payload; the header and the payload follow
 
@@ -84,7 +85,8 @@ class Hello(NamedTuple):
 
     By the streams' names: `streams` are the kinds of their readouts, `strides` the steps in which their ids
     grow, `relay_ids` who numbered them (an older relay tells neither), `notes` what the operator says of the
-    setup, by names; a text alone has the name ''.
+    setup, by names; a text alone has the name ''. `offers` are the names of what the relay can do for slow
+    lines: ``zstd``, ``thinned``.
     """
 
     relay_id: int
@@ -94,6 +96,7 @@ class Hello(NamedTuple):
     strides: Mapping[str, int] = MappingProxyType({})
     relay_ids: Mapping[str, int] = MappingProxyType({})
     notes: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+    offers: frozenset[str] = frozenset()
 
 
 class Ask(IntEnum):
@@ -131,6 +134,7 @@ class Request(NamedTuple):
     a: int
     b: int
     stream: str
+    flags: int = 0
 
 
 class Answer(NamedTuple):
@@ -147,6 +151,7 @@ class Answer(NamedTuple):
     next: int = 0
     begin: int = 0
     end: int = 0
+    flags: int = 0
 
 
 def check_stream_name(name: str) -> str:
@@ -324,7 +329,8 @@ def _walk_each(payload: bytes, count: int) -> tuple[list[int], list[int], list[i
 def pack_request(request: Request) -> bytes:
     """Return the one frame of a request."""
     numbers = (request.request_id, request.relay_id, request.a, request.b)
-    return REQUEST.pack(REQUEST_MAGIC, PROTOCOL, request.kind, *numbers) + request.stream.encode("ascii")
+    packed = REQUEST.pack(REQUEST_MAGIC, PROTOCOL, request.kind, request.flags, *numbers)
+    return packed + request.stream.encode("ascii")
 
 
 def parse_request(frame: bytes) -> Request:
@@ -338,19 +344,20 @@ def parse_request(frame: bytes) -> Request:
     if len(frame) < REQUEST.size:
         told = f"a request of {len(frame)} bytes; the protocol's has {REQUEST.size} and a name"
         raise WireError(told, offset=len(frame))
-    magic, version, kind, request_id, relay_id, a, b = REQUEST.unpack_from(frame)
+    magic, version, kind, flags, request_id, relay_id, a, b = REQUEST.unpack_from(frame)
     _check_start(magic, REQUEST_MAGIC, version)
     if kind not in _KINDS:
         told = f"a request of kind {kind}; the protocol's are {min(_KINDS)} to {max(_KINDS)}"
         raise WireError(told, offset=_KIND_AT)
     asked = Ask(kind)
     stream = _parse_stream_name(frame[REQUEST.size :])
-    return Request(asked, request_id, relay_id, a, b, check_stream_name(stream))
+    return Request(asked, request_id, relay_id, a, b, check_stream_name(stream), flags)
 
 
 def pack_answer(answer: Answer) -> bytes:
     """Return the first frame of an answer."""
-    return ANSWER.pack(ANSWER_MAGIC, PROTOCOL, *answer)
+    status, *numbers, flags = answer
+    return ANSWER.pack(ANSWER_MAGIC, PROTOCOL, status, flags, *numbers)
 
 
 def parse_answer(frame: bytes) -> Answer:
@@ -364,10 +371,10 @@ def parse_answer(frame: bytes) -> Answer:
     if len(frame) < ANSWER.size:
         told = f"an answer of {len(frame)} bytes; the protocol's has {ANSWER.size}"
         raise WireError(told, offset=len(frame))
-    magic, version, status, *numbers = ANSWER.unpack_from(frame)
+    magic, version, status, flags, *numbers = ANSWER.unpack_from(frame)
     _check_start(magic, ANSWER_MAGIC, version)
     try:
-        return Answer(AnswerStatus(status), *numbers)
+        return Answer(AnswerStatus(status), *numbers)._replace(flags=flags)
     except ValueError:
         raise WireError(f"an answer with the unknown status {status}", offset=_KIND_AT) from None
 
@@ -425,6 +432,7 @@ def pack_hello(hello: Hello) -> bytes:
                 "relay_id": hello.relay_id,
                 "streams": {name: _about(hello, name) for name in hello.streams},
                 "history_port": hello.history_port,
+                **({"offers": sorted(hello.offers)} if hello.offers else {}),
             }
         )
     )
@@ -470,6 +478,7 @@ def parse_hello(frame: bytes) -> Hello:
             strides={name: stride for name, stride in strides.items() if stride is not None},
             relay_ids={name: relay_id for name, relay_id in relay_ids.items() if relay_id is not None},
             notes={str(name): said for name, one in value["streams"].items() if (said := parse_notes(one))},
+            offers=frozenset(offer for offer in value.get("offers", []) if isinstance(offer, str)),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, WireError):

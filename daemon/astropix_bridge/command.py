@@ -98,7 +98,7 @@ def check(file: Annotated[Path, typer.Argument(help="Configuration file.")]) -> 
     """Check a configuration file: all mistakes at once, each with its line and column."""
     config = _load(file, {})
     streams = ", ".join(config.streams) or "every stream of the relay"
-    print(f"{file}: right; {streams} from {', '.join(config.sources)} to {', '.join(config.nats.servers)}")
+    print(f"{file}: valid; {streams} from {', '.join(config.sources)} to {', '.join(config.nats.servers)}")
 
 
 @app.command("schema")

@@ -21,6 +21,8 @@ MiB = 1 << 20
 def _check_source(text: str) -> str:
     if parse_url(text).scheme not in ("tcp", "udp"):
         raise ValueError(f"{show(text)} is not a source: write tcp://RELAY:PORT or udp://GROUP:PORT")
+    if "max_bandwidth" in parse_url(text).options:
+        raise ValueError("max_bandwidth leaves readouts out; a log has every one of them")
     return text
 
 
@@ -111,7 +113,7 @@ class BridgeConfig(_Section):
     """A checked configuration; immutable. Sizes are bytes (int), durations seconds (float)."""
 
     sources: Annotated[tuple[SourceUrlText, ...], AfterValidator(_not_empty)] = ("tcp://127.0.0.1:5556",)
-    """Where readouts come from; several are ways to the same ones."""
+    """Where readouts come from; several are paths to the same ones."""
     streams: tuple[StreamName, ...] = ()
     """Streams to store; none: every one that the relay has."""
     readout_uid: Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)] = 4000

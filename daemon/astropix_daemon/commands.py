@@ -5,6 +5,8 @@ from typing import Any, NoReturn
 
 import typer
 
+from astropix_stream import usage
+
 WRONG_INPUT = 2
 
 # Newer versions of typer carry their own copy of click, older ones import click: this is the class of either.
@@ -34,5 +36,5 @@ def run(app: typer.Typer, name: str) -> NoReturn:
 
 def _explain(error: Any, name: str) -> None:
     command = error.ctx.command_path if error.ctx else name
-    text = " ".join(error.format_message().split())
+    text = " ".join(usage.explain(error).split())
     print(f"{command}: {text} (see {command} --help)", file=sys.stderr)

@@ -28,12 +28,16 @@ class Standing(NamedTuple):
         The number of the first readout that it published after we came.
     report
         The JSON of its latest heartbeat.
+    thinned, missed
+        Readouts that it left out to keep within a bandwidth, None where there is none; numbers that it lost.
     """
 
     connected: bool
     position: Position | None = None
     live_from: int = 0
     report: Mapping[str, Any] | None = None
+    thinned: int | None = None
+    missed: int = 0
 
 
 class Confluence:

@@ -6,6 +6,7 @@ Pure, as `core`, whose `StreamCore` does the same for a stream that comes from a
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from astropix_relay.confluence import Confluence, Standing
@@ -48,6 +49,8 @@ class ForwardingCore(StreamCore):
     ----------
     paths
         The names of the ways to the stream.
+    thinned
+        The only path brings as many readouts as fit into a bandwidth: what comes is numbered here.
     name, relay_id, history, history_port, host, address
         As of `StreamCore`; `relay_id` is our own.
     """
@@ -62,6 +65,7 @@ class ForwardingCore(StreamCore):
         history_port: int | None = None,
         host: str = "",
         address: str = "",
+        thinned: bool = False,
     ) -> None:
         super().__init__(
             name, relay_id, history=history, history_port=history_port, host=host, address=address
@@ -70,21 +74,38 @@ class ForwardingCore(StreamCore):
         self.readout_uid: int | None = None
         """The kind of the readouts; None until a relay has told it."""
         self._paths = tuple(paths)
+        self._thinned = thinned
         self._arbiter: Arbiter | None = None
         self._standings: Mapping[str, Standing] = {}
-        self._above_before: dict[str, int] = {}  # missing above, by path, when it was first heard
+        self._above_gaps: dict[str, _GapsAbove] = {}
+        self._reports: dict[str, Mapping[str, Any]] = {}  # by path, those whose gaps are noted
+        self._filled = False
+        if history is not None and not thinned:
+            history.filling = True
+        self._settled = False  # whether gaps need no heartbeat to be told apart
+        self._thinned_before = self._missed_before = 0  # on ways that are gone
         self._missing = 0
         self._missing_first_ns = self._missing_last_ns = 0
 
     @property
     def known(self) -> bool:
-        """Whether it is known who numbers the stream; nothing is published before."""
-        return self._arbiter is not None or self.confluence.at is not None
+        """Whether it is known who numbers the stream, and history has what is held above; nothing is before.
+
+        A subscriber that knew of us earlier would ask for what we do not have yet, and count it as lost.
+        """
+        if self._thinned:
+            return any(standing.position is not None for standing in self._standings.values())
+        return self._arbiter is not None or self._filled
 
     def use_paths(self, paths: Sequence[str]) -> None:
         """Take up other ways to the stream; the numbers go on."""
+        for path, standing in self._standings.items():
+            if path not in paths:
+                self._thinned_before += standing.thinned or 0
+                self._missed_before += standing.missed
+        self._standings = {path: standing for path, standing in self._standings.items() if path in paths}
         self._paths = tuple(paths)
-        self._above_before = {path: n for path, n in self._above_before.items() if path in paths}
+        self._above_gaps = {path: gaps for path, gaps in self._above_gaps.items() if path in paths}
         if self._arbiter is not None:
             self._arbiter = Arbiter(len(self._paths))
 
@@ -95,12 +116,21 @@ class ForwardingCore(StreamCore):
         if len(self._unsettled) >= MANY:
             self.settle()
         self._standings = standings
-        if self._arbiter is not None:
-            return self._number_afresh(self._arbiter, brought, now)
+        if self._thinned:
+            messages = self._number([batch for _, _, batch in brought], now)
+        elif self._arbiter is not None:
+            messages = self._merge(self._arbiter, brought, now)
+        else:
+            messages = self._go_on(brought, now)
+        self._note_missing(now)
+        return messages
+
+    def _go_on(self, brought: Sequence[Brought], now: Moment) -> list[Message]:
+        """Publish with the numbers that the readouts have."""
         batches: list[Batch] = []
         for _, live_from, batch in brought:
             batches += self.confluence.take(batch, live_from, now.s)
-        batches += self.confluence.stand(standings, now.s)
+        batches += self.confluence.stand(self._standings, now.s)
         messages = []
         for batch in batches:
             message = self._republish(batch)
@@ -141,6 +171,11 @@ class ForwardingCore(StreamCore):
         if at.relay_id != self.relay_id:
             self._change_relay(at.relay_id, at.sequence)
         self.sequence = max(at.sequence, self.confluence.live_from)
+        if not self._filled and at.sequence >= self.confluence.live_from:
+            self._filled = True
+            if self.history is not None:
+                self.settle()
+                self.history.filling = False
 
     def _change_relay(self, relay_id: int, sequence: int) -> None:
         self.settle()
@@ -152,17 +187,21 @@ class ForwardingCore(StreamCore):
     def _begin_numbering(self) -> None:
         """Give numbers of our own from now on: those of two origins have nothing to do with each other."""
         _log.warning(
-            "stream %s: comes from two relays that each number it; it is merged, and numbered afresh here",
+            "stream %s: comes from two relays that each number it; it is merged and numbered here",
             self.name,
         )
         self._arbiter = Arbiter(len(self._paths), stride=self.ledger.stride)
         self._change_relay(self.own_id, 0)
 
-    def _number_afresh(self, arbiter: Arbiter, brought: Sequence[Brought], now: Moment) -> list[Message]:
+    def _merge(self, arbiter: Arbiter, brought: Sequence[Brought], now: Moment) -> list[Message]:
         batches: list[Batch] = []
         for path, _, batch in brought:
             batches += arbiter.take(self._paths.index(path), batch, now)
         batches += arbiter.tick(now)
+        return self._number(batches, now)
+
+    def _number(self, batches: Sequence[Batch], now: Moment) -> list[Message]:
+        """Give numbers of our own."""
         messages = []
         for batch in batches:
             flags = wire.REPLAYED if batch.recovered else 0
@@ -211,9 +250,13 @@ class ForwardingCore(StreamCore):
     def _lost(self) -> int:
         if self._arbiter is not None:
             return self.ledger.totals().lost + self._arbiter.lost
+        missing = self._thinned_missing() if self._thinned else self.confluence.missing
         totals = self._above().get("totals")
         above = Counts.from_json(totals).lost if isinstance(totals, dict) else 0
-        return above + self.confluence.missing
+        return above + missing
+
+    def _thinned_missing(self) -> int:
+        return self._missed_before + sum(standing.missed for standing in self._standings.values())
 
     def report(self, now: Moment) -> dict[str, Any]:
         """Return the JSON of a heartbeat: what the origin says of the DAQ's readouts, and our own account."""
@@ -227,7 +270,7 @@ class ForwardingCore(StreamCore):
             report |= {"totals": _counts(report["totals"]), "sources": _sources(report["sources"])}
             report["rejected"] = {k: n for k, n in report["rejected"].items() if isinstance(n, int)}
             report["remarks"] = [remark for remark in report["remarks"] if isinstance(remark, str)]
-        else:
+        if self._arbiter is not None or self._thinned:
             report["numbering"] = "own"
         return report
 
@@ -246,11 +289,6 @@ class ForwardingCore(StreamCore):
     def _hops(self, now: Moment) -> tuple[Hop, ...]:
         ways = self.ways()
         above = joined_hops(ways.values())
-        missing = self._missing_here(ways)
-        if missing > self._missing:
-            self._missing_first_ns = self._missing_first_ns or now.ns
-            self._missing_last_ns = now.ns
-            self._missing = missing
         age_s = self.tracker.age_s(now)
         own = Hop(
             id=self.own_id,
@@ -262,18 +300,66 @@ class ForwardingCore(StreamCore):
             lost_last_ns=self._missing_last_ns,
             age_s=None if age_s is None else round(age_s, 3),
             lag_s=round(self.tracker.lag_s, 3),
+            gaps=0 if self._thinned or self._arbiter is not None else self.confluence.missing,
+            thinned=self._left_out(),
         )
         return (*above, own)
 
-    def _missing_here(self, ways: Mapping[str, Sequence[Hop]]) -> int:
-        """Return how many numbers no path brought, less those that the relays above did not have either."""
-        above = []
-        for path, way in ways.items():
-            if way:
-                missing = sum(hop.lost.get(Place.BETWEEN_RELAYS.key, 0) for hop in way)
-                above.append(missing - self._above_before.setdefault(path, missing))
+    def _left_out(self) -> int | None:
+        """Return how many readouts the path left out; None where it brings all."""
+        if not self._thinned:
+            return None
+        return self._thinned_before + sum(s.thinned or 0 for s in self._standings.values())
+
+    def _note_missing(self, now: Moment) -> None:
+        """Count the numbers that are missing here and are not missing above.
+
+        A gap that a relay above has left is seen here before that one tells of it, with its next heartbeat.
+        So it is decided only then whose it is, but where the relay above numbers by itself and leaves none.
+        """
+        settled = self._settled
+        for path, standing in self._standings.items():
+            report = standing.report
+            if report is not None and report is not self._reports.get(path):
+                self._reports[path] = report
+                settled = True
+                way = parse_hops(report)
+                if way:
+                    self._above_gaps.setdefault(path, _GapsAbove()).note(way[-1])
+                self._settled = bool(way) and not way[-1].fed_by and len(self._standings) == 1
+        if not settled:
+            return
         missing = self._arbiter.lost if self._arbiter is not None else self.confluence.missing
-        return max(0, missing - min(above, default=0))
+        if self._thinned:
+            missing = self._thinned_missing()
+        missing = max(0, missing - min((above.count for above in self._above_gaps.values()), default=0))
+        if missing > self._missing:
+            self._missing_first_ns = self._missing_first_ns or now.ns
+            self._missing_last_ns = now.ns
+        self._missing = max(missing, self._missing)
+
+
+@dataclass(slots=True)
+class _GapsAbove:
+    """Gaps that the relay at the other end of a path has left since we listen, over its restarts."""
+
+    hop_id: int | None = None
+    base: int = 0
+    latest: int = 0
+    before: int = 0
+
+    def note(self, hop: Hop) -> None:
+        """Take what it tells now."""
+        if hop.id != self.hop_id:
+            self.before += self.latest - self.base
+            self.base = hop.gaps if self.hop_id is None else 0  # of a new start, all are from our time
+            self.hop_id = hop.id
+        self.latest = hop.gaps
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return self.before + self.latest - self.base
 
 
 def _counts(value: Any) -> dict[str, Any]:

@@ -66,6 +66,8 @@ class History:
         """The sequence after the newest readout."""
         self.relay_id: int | None = None
         """Who numbered them; None for the relay whose history this is."""
+        self.filling = False
+        """What was published before we came is still being fetched: what is not held yet is not gone."""
 
     @property
     def oldest(self) -> int:

@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import zmq
@@ -23,12 +23,14 @@ from astropix_relay.clients.handover import Handover
 from astropix_relay.clients.security import load_clients
 from astropix_relay.configuration.loading import Changes, differences
 from astropix_relay.configuration.model import Config, StreamConfig
+from astropix_relay.core import Message
 from astropix_relay.history import History
 from astropix_relay.host import logs, queues, reloads, systemd
 from astropix_relay.outlet import Outlets
 from astropix_relay.samples import Sample, StreamSample, Turns
+from astropix_relay.slow_lines import SlowLines
 from astropix_relay.streams import GroupStream, Stream, Streams
-from astropix_stream import __version__, clock
+from astropix_stream import __version__, clock, links
 from astropix_stream.batch import drained_one
 from astropix_stream.errors import ConfigError
 from astropix_stream.gathering import Gathering
@@ -92,6 +94,7 @@ class Relay:
         self._reload_asked = False
         self._handover = Handover()
         self._hello = b"apx/hello\0{}"
+        self._lines = SlowLines(zstd=links.installed())
         try:
             with contextlib.ExitStack() as opened:
                 self._open(opened, config)
@@ -122,7 +125,9 @@ class Relay:
         opened.callback(self.endpoints.close)
         self.publisher, self.archive = self.endpoints.publisher, self.endpoints.archive
         self.gate = self.endpoints.gate
-        self._streams = Streams(config, self.relay_id, self.endpoints, histories, self._handover)
+        self._streams = Streams(
+            config, self.relay_id, self.endpoints, histories, self._handover, offers=self._lines.offers
+        )
         opened.callback(self._streams.close)
         self._streams.open(config.streams)
         opened.callback(self._close_poller)
@@ -275,8 +280,10 @@ class Relay:
                 drained = inlet.read()
                 if drained.sizes:
                     now = clock.now()
-                    for message in core.take(drained, now):
-                        self.publisher.publish(message)
+                    messages = core.take(drained, now)
+                    self._publish_all(messages)
+                    if self._lines:
+                        self._publish_all(self._lines.take(core.name, messages, now.s))
                     now_s, count = now.s, count + len(drained.sizes)
                     filled += fill(drained, inlet.granted_buffer)
                 if drained.exhausted:
@@ -298,6 +305,8 @@ class Relay:
         It is published last: ZeroMQ's thread then wakes, and might interrupt what is still to be done.
         """
         if not self._gathering.one_by_one or len(streams) != 1 or not isinstance(streams[0], GroupStream):
+            return False
+        if self._lines:
             return False
         inlet, core = streams[0]
         one = inlet.read_one()
@@ -322,8 +331,8 @@ class Relay:
             for _, _, batch in arrived.brought:
                 self.outlets.refuse_loop(batch.source, core.name)
             messages = core.forward(arrived.brought, arrived.standings, now)
-            for message in messages:
-                self.publisher.publish(message)
+            self._publish_all(messages)
+            self._publish_all(self._lines.take(core.name, messages, now.s))
             self.outlets.send(core.name, messages, now.s)
             if arrived.brought:
                 self._due_s = min(self._due_s, now.s + _ATTEND_INTERVAL_S)
@@ -343,15 +352,25 @@ class Relay:
                     self.outlets.refuse_loop(source, joined.name)
 
     def _answer_subscriptions(self) -> None:
-        for prefix in self.publisher.take_subscriptions():
+        for begins, prefix in self.publisher.take_subscriptions():
+            if not begins:
+                self._lines.unsubscribed(prefix)
+                continue
             for stream in self.streams:
                 stream.core.subscribed(prefix)
+            numbers = {s.core.name: (s.core.relay_id, s.core.sequence) for s in self.streams if s.core.known}
+            self._publish_all(self._lines.subscribed(prefix, numbers, time.monotonic()))
+
+    def _publish_all(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self.publisher.publish(message)
 
     def _beat(self, *, final: bool = False) -> None:
         now = clock.now()
         for _, core in self.streams:
             beat = core.beat(now) if final and core.known else core.tick(now)
             if beat is not None:
+                self._publish_all(self._lines.before_heartbeat(core.name, beat, now.s))
                 self.publisher.publish(beat)
         if self._streams.cascades:
             self._greet()
@@ -437,10 +456,11 @@ class Relay:
                 self.archive.answer()
         if self._streams.cascades:
             self._forward()  # also to look after connections that tell nothing
+        self._publish_all(self._lines.due(now_s))
         self._beat()
         self._answer_subscriptions()  # after the last send, which may have taken in what the descriptor tells
         self._due_s = min(self._answer_due_s(now_s), self._next_check_s, *self._beats_due_s())
-        self._due_s = min(self._due_s, self.outlets.pump(now_s))
+        self._due_s = min(self._due_s, self.outlets.pump(now_s), self._lines.due_s())
 
     def _answer_due_s(self, now_s: float) -> float:
         """Return when to answer clients, whatever the descriptors say: these tell only once."""

@@ -12,6 +12,7 @@ from astropix_relay.core import StreamCore
 from astropix_relay.history import History
 from astropix_relay.inlet import Inlet
 from astropix_stream import __version__, clock, wire
+from astropix_stream.links import Link
 from astropix_stream.multicast.datagrams import make_buffer
 
 if TYPE_CHECKING:  # without such streams, none of what listens to relays is imported
@@ -29,6 +30,10 @@ class GroupStream(NamedTuple):
         """Take up another configuration."""
         self.inlet.reconfigure(config)
         self.core.ledger.stride = config.stride
+
+    def numbers_stay(self, config: StreamConfig) -> bool:
+        """Whether the numbers can go on with another configuration."""
+        return not config.upstreams
 
     def told(self) -> tuple[int | None, int]:
         """Return the kind of its readouts, None where that is not known yet, and its stride."""
@@ -51,6 +56,10 @@ class CascadeStream(NamedTuple):
         self.inlet.note_position(self.core.confluence.at)
         self.inlet.reconfigure(config)
         self.core.use_paths(config.upstreams)
+
+    def numbers_stay(self, config: StreamConfig) -> bool:
+        """Whether the numbers can go on with another configuration: those of what is thinned are ours."""
+        return bool(config.upstreams) and config.thinned == self.inlet.config.thinned
 
     def told(self) -> tuple[int | None, int]:
         """Return the kind of its readouts, None where that is not known yet, and its stride."""
@@ -80,6 +89,8 @@ class Streams:
         By the streams' names; each stream that is opened puts its own there.
     handover
         Where their sockets are kept.
+    offers
+        What there is for slow lines.
 
     Attributes
     ----------
@@ -96,12 +107,15 @@ class Streams:
         endpoints: Endpoints,
         histories: dict[str, History],
         handover: Handover,
+        *,
+        offers: frozenset[str] = frozenset(),
     ) -> None:
         self._history_size = config.history.size
         self._relay_id = relay_id
         self._endpoints = endpoints
         self._histories = histories
         self._handover = handover
+        self._offers = offers
         self._host = socket.gethostname()
         self._buffer = make_buffer()
         self._removed: dict[str, Stream] = {}
@@ -119,9 +133,10 @@ class Streams:
         return endpoint.replace("//0.0.0.0:", f"//{self._host}:").replace("//[::]:", f"//{self._host}:")
 
     def topics(self) -> tuple[bytes, ...]:
-        """Return all that is published of the streams."""
+        """Return all that is published of the streams; of slow lines, what does not depend on a number."""
         names = [stream.core.name for stream in self.all]
-        return (*map(wire.data_topic, names), *map(wire.beat_topic, names))
+        compressed = map(Link(compressed=True).topic, names)
+        return (*map(wire.data_topic, names), *map(wire.beat_topic, names), *compressed)
 
     def pack_hello(self) -> bytes:
         """Say which streams there are; of one that no relay above has told yet nothing is known."""
@@ -132,7 +147,7 @@ class Streams:
         notes = {stream.core.name: stream.notes for stream in self.all}
         port = self._endpoints.history_port
         return wire.pack_hello(
-            wire.Hello(self._relay_id, __version__, streams, port, strides, relay_ids, notes)
+            wire.Hello(self._relay_id, __version__, streams, port, strides, relay_ids, notes, self._offers)
         )
 
     def open(self, configs: Sequence[StreamConfig]) -> None:
@@ -146,7 +161,7 @@ class Streams:
             self._remove(before.pop(config.name))
         for config in changes.changed:
             stream = before[config.name]
-            if isinstance(stream, CascadeStream) == bool(config.upstreams):
+            if stream.numbers_stay(config):
                 stream.reconfigure(config)
             else:  # its numbers are no longer those of before
                 self._remove(stream)
@@ -167,6 +182,10 @@ class Streams:
                 stream.core.history.next = old.core.sequence
             stream = old
             stream.reconfigure(config)
+        elif old is not None and config.thinned and old.core.relay_id == stream.core.relay_id:
+            stream.core.sequence = old.core.sequence
+            if stream.core.history is not None:
+                stream.core.history.next = old.core.sequence
         return stream
 
     def _make(self, config: StreamConfig) -> Stream:
@@ -181,6 +200,7 @@ class Streams:
             from astropix_relay.upstream import Upstream  # noqa: PLC0415
 
             upstream = Upstream(config, oldest=bool(self._history_size))
+            options["thinned"] = config.thinned
             return CascadeStream(
                 upstream, ForwardingCore(config.name, self._relay_id, config.upstreams, **options)
             )

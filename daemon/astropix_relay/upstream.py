@@ -150,6 +150,8 @@ class Upstream:
         source = parse_url(url)
         source.options.setdefault("stream", self.config.name)
         start = self._position or ("oldest" if self._oldest else "live")
+        if "max_bandwidth" in source.options:
+            start = "live"  # of what is thinned, history is not asked
         try:
             receiver = RelayReceiver.from_url(
                 AstroPix4Readout, source, any_kind=True, start=start, page_readouts=_PAGE_READOUTS
@@ -220,4 +222,5 @@ class Upstream:
 def _standing(receiver: Receiver) -> Standing:
     cut_off = (receiver.report or {}).get("state") == State.UPSTREAM_LOST
     connected = receiver.connected and not cut_off
-    return Standing(connected, receiver.position, receiver.live_from, receiver.report)
+    thinned, missed = receiver.thinned, receiver.missed
+    return Standing(connected, receiver.position, receiver.live_from, receiver.report, thinned, missed)

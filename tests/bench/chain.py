@@ -141,6 +141,8 @@ class Relay:
         program = c_program("subscribe") if subscribers == 1 else None
         words = (self.address.endpoint,) if program else ("count", self.address.endpoint, subscribers)
         with Program(program, *words) if program else peer(*words) as counter:
+            if not program:
+                counter.wait_for("ready")
             time.sleep(0.7 + subscribers / 200)  # a subscription is answered by none but our relay
             yield counter
 
@@ -154,4 +156,4 @@ class Relay:
 def counted(counter):
     """Wait until a subscriber has counted; return its readouts, or the least that one of several got."""
     counter.wait(timeout=60)
-    return min(int(word) for word in counter.stdout.split()[1:3] if "." not in word)
+    return min(int(word) for word in counter.stdout.splitlines()[-1].split()[1:3] if "." not in word)

@@ -16,6 +16,7 @@ import time
 from astropix_stream.multicast import interfaces
 
 QUIET_S = 1.5
+NOTHING_S = 30.0  # without a single message: the source, or the relay, has failed
 HIT = bytes.fromhex("e08056e80da85403bcbc")
 
 
@@ -61,8 +62,9 @@ def count(endpoint, sockets="1"):
         sub.connect(endpoint)
         poller.register(sub, zmq.POLLIN)
         got[sub] = 0
-    messages, last = 0, None
-    while last is None or time.monotonic() < last + QUIET_S:
+    print("ready", flush=True)
+    messages, last, began = 0, None, time.monotonic()
+    while time.monotonic() < (began + NOTHING_S if last is None else last + QUIET_S):
         for sub, _ in poller.poll(200):
             for _ in range(100):
                 try:

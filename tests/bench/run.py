@@ -8,9 +8,11 @@ import tempfile
 from pathlib import Path
 
 from bench import (
+    cascade_rows,
     code_rows,
     daily_rows,
     file_rows,
+    log_rows,
     monitor_rows,
     other_rows,
     receiver_rows,
@@ -40,6 +42,15 @@ BENCHMARKS = {
     "idle": daily_rows.idle,
     "starts": daily_rows.starts,
     "streams": daily_rows.streams,
+    "cascade_cpu": cascade_rows.cpu,
+    "cascade_latency": cascade_rows.latency,
+    "cascade_one_copy": cascade_rows.one_copy,
+    "slow_lines": cascade_rows.slow_lines,
+    "bridge_cpu": log_rows.cpu,
+    "bridge_latency": log_rows.latency,
+    "bridge_highest_rate": log_rows.highest_rate,
+    "log_replay": log_rows.replay,
+    "log_sync": log_rows.sync,
 }
 
 

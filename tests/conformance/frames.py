@@ -25,7 +25,7 @@ GOLDEN_6 = readout(6, b"\xbc", 1753255536707700000)
 
 def frames():
     """Return all lines, in order."""
-    return [*_messages(), *_bad_messages(), *_requests(), *_answers(), *_pages(), *_follow()]
+    return [*_messages(), *_bad_messages(), *_requests(), *_answers(), *_pages(), *_follow(), *_slow_lines()]
 
 
 def _line(name, what, parts, value=None, *, refused=None, section):
@@ -252,6 +252,75 @@ def _pages():
         ("a page of another version", struct.pack("<I", 20) + header(1, 1000, version=2) + readout(5)),
     ):
         yield _line(name, "page", [page], refused="page", section=section)
+
+
+# 40 readouts of 10 idle bytes, by libzstd 1.5.7
+COMPRESSED_40 = bytes.fromhex(
+    "28b52ffd608803c50600b409fedcba00000000c08bf4199fd054180a00fedcba01ce031a020000004010130300000080"
+    "52220494311a05d740061950075b5f089d6e09e07d0a228d0b649c0ca6ab0de9ba0e2bca0f6dd910afe811f2f7123407"
+    "1b1376161b14b8251b15fb341b163d44177f5318c1621904721a46811b88901cca9f1d0daf1e4fbe1f91cd20d3dc2116"
+    "ec2258fb239a0a1c24dc191c251f291c2661381c27a3474da81100da55ad6fe0a50e11008647841581f401d25153a386"
+    "64bc57bcc7bcaef81339b2b6c60bfcc3bc97f8c76c17a45b50c51d48be9ca935a802"
+)
+
+
+def zstd_frame(content, *, size=None, block=0):
+    """Return a zstd frame of one block as it is (block 0), or of one byte again and again (1)."""
+    size = len(content) if size is None else size
+    told = (len(content) << 3 | block << 1 | 1).to_bytes(3, "little")
+    return bytes.fromhex("28b52ffda0") + struct.pack("<I", size) + told + (content[:1] if block else content)
+
+
+def _slow_lines():
+    """Messages of the topics for slow lines; `stride` and `covered` are null where nothing is thinned."""
+    compressed, thinned = b"apxz/astropix/data", b"apxt/astropix/250000/data"
+    two = GOLDEN_5 + GOLDEN_6
+    small_frame = (
+        bytes.fromhex("28b52ffd20") + bytes([len(two)]) + (len(two) << 3 | 1).to_bytes(3, "little") + two
+    )
+    forty = [readout(i, bytes(10)) for i in range(40)]
+
+    def line(name, topic, head, payload, readouts, sequence=41, flags=0, part=(None, None), source=DAQ):
+        value = {
+            **{"kind": "data", "stream": "astropix"},
+            **_header_value(len(readouts), sequence, flags=flags, source=source),
+            **{"readouts": [_readout_value(raw) for raw in readouts], "stride": part[0], "covered": part[1]},
+        }
+        return _line(name, "slow line", [topic, head, payload], value, section="slow-lines")
+
+    def thin(count, sequence, *part, **fields):
+        return header(count, sequence, **fields) + struct.pack("<II", *part)
+
+    both = [GOLDEN_5, GOLDEN_6]
+    yield line(
+        "the compressed message of the page", compressed, header(2, 41, flags=2), small_frame, both, flags=2
+    )
+    yield line("the thinned message of the page", thinned, thin(1, 41, 2, 3), GOLDEN_6, both[1:], part=(2, 3))
+    yield line("40 compressed readouts", compressed, header(40, 41, flags=2), COMPRESSED_40, forty, flags=2)
+    yield line("a message that is not compressed", compressed, header(2, 41), two, both)
+    both_topic = b"apxtz/astropix/8000/data"
+    head = thin(2, 40, 4, 6, flags=2)
+    yield line("compressed and thinned", both_topic, head, small_frame, both, 40, flags=2, part=(4, 6))
+    for name, head, why in (
+        ("a frame of a gibibyte", zstd_frame(bytes(1 << 17), size=1 << 30, block=1), "too large"),
+        (
+            "a frame of 128 KiB and a byte",
+            zstd_frame(bytes(1 << 17), size=(1 << 17) + 1, block=1),
+            "too large",
+        ),
+        ("a frame that does not tell its size", bytes.fromhex("28b52ffd0000") + small_frame[6:], "no size"),
+        ("a frame that is cut", small_frame[:-1], "zstd"),
+        ("a payload that is no frame", two, "zstd"),
+        ("a frame that tells another size", zstd_frame(two, size=len(two) + 1), "zstd"),
+    ):
+        frames = [compressed, header(2, 41, flags=2), head]
+        yield _line(name, "slow line", frames, refused=why, section="slow-lines")
+    for name, head in (
+        ("a thinned header that is cut", header(1, 41) + bytes(7)),
+        ("a stride of 0", thin(1, 41, 0, 3)),
+        ("a count that contradicts what is covered", thin(2, 41, 2, 3)),
+    ):
+        yield _line(name, "slow line", [thinned, head, GOLDEN_6], refused="header", section="slow-lines")
 
 
 def _follow():

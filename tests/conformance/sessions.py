@@ -20,6 +20,7 @@ def sessions():
         *_recoveries(),
         *_patience(),
         *_silence(),
+        *_cascades(),
     ]
 
 
@@ -106,7 +107,8 @@ def _without_history():
     every = {"delivered": "data-messages", "lost": GAP}
     yield scene(
         "in-order",
-        "All comes, in messages of one and of several. What was published before you joined is no loss.",
+        "All messages arrive, with one readout or with several. What was published before you joined is "
+        "no loss.",
         [
             *_start(sequence=40),
             send(0.3, run_of(40, 42)),
@@ -119,7 +121,7 @@ def _without_history():
     )
     yield scene(
         "joined-by-data",
-        "The first message is one of data: it begins with the first number that is yours.",
+        "The first message is a data message: it begins with the first number that is yours.",
         [send(0.0, hello()), send(0.2, run_of(40, 42)), send(0.5, beat(42))],
         end=0.8,
         delivered=ids(40, 41),
@@ -142,7 +144,7 @@ def _without_history():
     )
     yield scene(
         "tail-gap",
-        "The last messages are missing: a heartbeat tells of it.",
+        "The last messages are missing: a heartbeat shows it.",
         [*_start(), send(0.2, run_of(0, 2)), lose(0.3, run_of(2, 5)), send(0.5, beat(5))],
         end=0.8,
         delivered=ids(0, 1),
@@ -151,7 +153,8 @@ def _without_history():
     )
     yield scene(
         "tail-gap-once",
-        "The last messages are missing: a heartbeat tells of it, and the next data message not again.",
+        "The last messages are missing: a heartbeat shows it, and the next data message does not show it "
+        "again.",
         [
             *_start(),
             send(0.2, run_of(0, 2)),
@@ -166,7 +169,7 @@ def _without_history():
     )
     yield scene(
         "overlap",
-        "Messages come again, whole and in part.",
+        "Messages are repeated, in whole or in part.",
         [
             *_start(),
             send(0.2, run_of(0, 4)),
@@ -290,7 +293,7 @@ def _restarts():
         )
     yield scene(
         "restart-two-sources",
-        "The step is taken for each source by itself.",
+        "The step is counted for each source separately.",
         [
             *before,
             send(0.3, data(3, 7000, source=("192.168.7.3", 41000))),
@@ -321,7 +324,7 @@ def _restarts():
     )
     yield scene(
         "restart-new-run",
-        "The DAQ began a new run meanwhile: a step backwards is no loss.",
+        "The DAQ began a new run meanwhile: a step backwards is not a loss.",
         [
             *before,
             *again,
@@ -335,7 +338,7 @@ def _restarts():
     )  # fmt: skip
     yield scene(
         "restart-tail",
-        "The last readouts of the old relay, of which its last heartbeat told, and then another relay.",
+        "The last readouts of the old relay, which its last heartbeat showed, and then another relay.",
         [
             *before,
             lose(0.3, run_of(3, 5)),
@@ -348,6 +351,88 @@ def _restarts():
         delivered=[100, 101, 102, 105],
         lost={"relay_to_client": 2},
         restarts=1,
+        rules=rules,
+    )
+
+
+def _cascades():
+    """Relays behind relays: the hello has another relay_id than the stream, which its origin numbers."""
+    section = "relays-behind-relays"
+    rules = {"delivered": section, "lost": section, "restarts": section, "requests": section}
+    between = 0x0000FEED0001
+
+    def greet(at, relay_id=between, origin=RELAY, port=None, says="hello of a relay fed by the origin"):
+        return send(at, hello(relay_id=relay_id, about={"relay_id": origin}, history_port=port), says)
+
+    hop = {"id": RELAY, "name": "relay-a", "address": "tcp://relay-a:5556", "fed_by": [], "lost": {}}
+    hop |= {"lost_first_ns": 0, "lost_last_ns": 0, "age_s": 0.1, "lag_s": 0.0}
+    second = {**hop, "id": between, "name": "relay-roma", "fed_by": [RELAY], "lost": {"between_relays": 4}}
+    yield scene(
+        "cascade",
+        "The stream has the relay_id of its origin, not that of the relay which greets: no restart.",
+        [
+            greet(0.0),
+            send(0.1, beat(0, more={"hops": [hop, second]})),
+            send(0.2, run_of(0, 3)),
+            send(0.4, run_of(3, 5, flags=1), "recovered by the relay, from the one above it"),
+            send(0.5, beat(5, more={"hops": [hop, {**second, "later": 1}, {}, None]})),
+        ],
+        end=0.8,
+        delivered=ids(0, 1, 2, 3, 4),
+        rules=rules,
+    )
+    yield scene(
+        "cascade-restarted-between",
+        "The relay was restarted, its origin was not: numbers go on, and what is missing between is a gap.",
+        [
+            greet(0.0),
+            send(0.1, beat(0)),
+            send(0.2, run_of(0, 3)),
+            greet(0.6, relay_id=between + 1, says="another start of the relay"),
+            lose(0.65, run_of(3, 5)),
+            send(0.7, beat(5)),
+            send(0.8, run_of(5, 7)),
+        ],
+        end=1.1,
+        delivered=ids(0, 1, 2, 5, 6),
+        lost={"relay_to_client": 2},
+        rules=rules,
+    )
+    yield scene(
+        "cascade-origin-restarted",
+        "The origin was restarted, the relay between was not.",
+        [
+            greet(0.0),
+            send(0.1, beat(0)),
+            send(0.2, run_of(0, 3)),
+            greet(0.6, origin=OTHER_RELAY, says="the same relay, another origin"),
+            send(0.7, beat(0, relay_id=OTHER_RELAY)),
+            send(0.8, data(0, 105, relay_id=OTHER_RELAY)),
+            send(0.9, beat(1, relay_id=OTHER_RELAY)),
+        ],
+        end=1.2,
+        delivered=[100, 101, 102, 105],
+        lost={"before_socket": 2},
+        restarts=1,
+        rules=rules,
+    )
+    yield scene(
+        "cascade-history",
+        "The relay's history has the origin's relay_id, and so have requests and answers.",
+        [
+            greet(0.0, port=HISTORY_PORT),
+            send(0.1, beat(0, history_port=HISTORY_PORT)),
+            send(0.2, run_of(0, 3)),
+            lose(0.3, run_of(3, 6)),
+            send(0.4, run_of(6, 7)),
+            send(1.0, beat(7, history_port=HISTORY_PORT)),
+        ],
+        end=1.4,
+        history={"oldest": 0, "answers": [{"after": 0.1}]},
+        requests=[
+            asks(0.4, 3, 6, answered=0.5, frames=[answer(0, 0, 7, 3, 6, request_id=0), page(run_of(3, 6))])
+        ],
+        delivered=ids(0, 1, 2, 3, 4, 5, 6),
         rules=rules,
     )
 
@@ -373,7 +458,7 @@ def _accounts():
     new = counts(1, before_socket=2, in_kernel=1, rejected={"short": 1})
     yield scene(
         "account-of-a-new-relay",
-        "After a restart the new relay's account is yours as a whole, beside what the old one had counted.",
+        "After a restart the new relay's account is all yours, in addition to what the old one had counted.",
         [
             send(0.0, hello()),
             send(0.1, beat(500, totals=before)),
@@ -404,7 +489,7 @@ def _recoveries():
     fill = [answer(0, 0, 7, 3, 6, request_id=0), page(run_of(3, 6))]
     yield scene(
         "history",
-        "A gap is filled from history, and all is handed out in order.",
+        "A gap is filled from history, and everything is handed out in order.",
         gap,
         end=1.4,
         history={"oldest": 0, "answers": [{"after": 0.1}]},
@@ -414,7 +499,7 @@ def _recoveries():
     )
     yield scene(
         "history-tail",
-        "A gap of which a heartbeat tells is filled from history.",
+        "A gap that a heartbeat shows is filled from history.",
         [
             *_start(port),
             send(0.2, run_of(0, 3)),
@@ -656,7 +741,7 @@ def _silence():
     )
     yield scene(
         "pause",
-        "Nothing comes for 3 s: that is no reason to connect again.",
+        "Nothing comes for 3 s: this is not a reason to connect again.",
         [*_start(), send(0.2, run_of(0, 2)), send(3.2, beat(2)), send(3.4, run_of(2, 3))],
         end=3.8,
         delivered=ids(0, 1, 2),

@@ -205,3 +205,19 @@ def test_an_endpoint_in_use_is_named(context, archive, listener):
     ):
         Archive(context, listener(archive.endpoint), 1, {}, open_gate())
     assert archive.port == int(archive.endpoint.rpartition(":")[2])
+
+
+def test_a_history_that_is_being_filled_is_not_asked_yet(archive, history, client):
+    """A relay fed by relays fetches what they hold: what it has not yet is not gone."""
+    history.filling = True
+    for i, stream in enumerate((b"astropix", b"other")):
+        request = wire.pack_request(Request(Ask.OLDEST, 5 + i, 0, 0, 0, stream.decode()))
+        client.send(request)
+    turn(archive, 2)
+    assert wire.parse_answer(client.recv_multipart()[0]).request_id == 6
+    assert archive.unwanted == 1
+    history.filling = False
+    client.send(wire.pack_request(Request(Ask.OLDEST, 7, 0, 0, 0, "astropix")))
+    turn(archive, 3)
+    answer = wire.parse_answer(client.recv_multipart()[0])
+    assert (answer.request_id, answer.begin, answer.end) == (7, 0, 100)

@@ -8,14 +8,16 @@ import pytest
 import zmq
 
 from astropix_relay.configuration.loading import load_config
-from astropix_stream import wire
+from astropix_stream import keys, wire
 from astropix_stream.batch import Position
 from astropix_stream.counting.hops import parse_hops
 from astropix_stream.counting.state import State
-from astropix_stream.errors import ReceiveTimeout
+from astropix_stream.doctor.examination import examine_relay
+from astropix_stream.errors import ReceiveTimeout, RefusedError
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.relay.receiver import RelayReceiver
 from astropix_stream.sock import MulticastReceiver
+from astropix_stream.url import parse_url
 from ports import free_port_pair
 from relays import running
 
@@ -127,9 +129,12 @@ def test_the_past_is_not_published_as_if_it_were_live(origin, sender):
         plain.connect(f"tcp://127.0.0.1:{tcp_port}")
         with cascade(origin, port=tcp_port) as second:
             with receiver_of(second):
-                send(sender, range(200, 210, 2))
+                for begin in range(200, 800, 10):  # until the subscription has come
+                    send(sender, range(begin, begin + 10, 2))
+                    if plain.poll(200):
+                        break
             header = wire.parse_message_header(plain.recv_multipart()[1])
-            assert (header.sequence, header.flags) == (100, 0)
+            assert (header.sequence >= 100, header.flags) == (True, 0)
 
 
 def test_a_client_goes_from_one_relay_to_another_of_the_same_origin(origin, sender):
@@ -260,3 +265,60 @@ def test_a_relay_that_is_fed_by_itself_stops_that_input(origin, tcp_port, sender
             assert len(batches(receiver, 50)) == 50
             with pytest.raises(ReceiveTimeout):
                 receiver.receive_batch(timeout=0.5)
+
+
+def test_keys_on_both_sides_of_a_cascade(group, port, sender, tmp_path):
+    """The relay above asks for keys, which stand in `from`; the cascade asks its own clients for others."""
+    for name in ("upper", "lower", "roma", "monitor", "mallory"):
+        keys.write_pair(tmp_path, name)
+    for relay, client in (("upper", "roma"), ("lower", "monitor")):
+        (tmp_path / f"{relay}-clients").mkdir()
+        (tmp_path / f"{relay}-clients" / f"{client}.key").write_bytes(
+            (tmp_path / f"{client}.key").read_bytes()
+        )
+
+    def security(relay):
+        clients, secret = tmp_path / f"{relay}-clients", tmp_path / f"{relay}.key_secret"
+        return f"security: {{client_keys: '{clients}', secret_key: '{secret}'}}"
+
+    def pair(relay, client):
+        return {
+            "server_key": str(tmp_path / f"{relay}.key"),
+            "key_file": str(tmp_path / f"{client}.key_secret"),
+        }
+
+    stream = f"{{group: {group}, port: {port}, interface: 127.0.0.1}}"
+    with running(config(stream, more=security("upper"))) as upper:
+
+        def below(client):
+            query = "&".join(f"{key}={value}" for key, value in pair("upper", client).items())
+            return config(f"{{from: ['{upper.publisher.endpoint}?{query}']}}", more=security("lower"))
+
+        with running(below("roma")) as lower, receiver_of(lower, **pair("lower", "monitor")) as receiver:
+            send(sender, range(100))
+            assert len(batches(receiver, 100)) == 100
+            with pytest.raises(RefusedError, match="key"), receiver_of(lower, **pair("lower", "mallory")):
+                pass
+        with running(below("mallory")) as lower:
+            deadline = time.monotonic() + 10
+            while "does not let us in" not in lower.streams[0].inlet.membership:
+                assert time.monotonic() < deadline, lower.streams[0].inlet.membership
+                time.sleep(0.05)
+            assert "key_secret" not in lower.streams[0].inlet.membership
+
+
+def test_the_doctor_goes_the_whole_way(origin, sender):
+    with cascade(origin) as second, cascade(second) as third, receiver_of(third) as receiver:
+        send(sender, range(10))
+        batches(receiver, 10)
+        wait_for_report(receiver, lambda report: report["received"] == 10)
+        hops = {verdict.check: verdict for verdict in examine_relay(parse_url(third.publisher.endpoint))}[
+            "hops"
+        ]
+        way = " -> ".join(relay.publisher.endpoint for relay in (origin, second, third))
+        assert (hops.fault, hops.text) == ("", f"{way}; nothing lost between them")
+        origin.stop()
+        wait_for_report(receiver, lambda report: report["state"] == "upstream lost")
+        verdicts = [v for v in examine_relay(parse_url(second.publisher.endpoint)) if v.fault]
+        assert verdicts[0].fault == "upstream-lost"
+        assert verdicts[0].command == f"apx doctor {origin.publisher.endpoint}"

@@ -202,7 +202,7 @@ def test_simulated_readouts_to_another_machine_need_an_interface():
     done = run("simulate", "--group", "192.0.2.7", "--count", 1)
     assert done.returncode == 2
     assert done.stderr == (
-        "apx: simulated readouts to 192.0.2.7, which is not this machine: name the --interface\n"
+        "apx: 192.0.2.7 is not on this machine: name the --interface to send simulated readouts there\n"
     )
 
 
@@ -219,7 +219,7 @@ def test_a_simulated_file_says_so(tmp_path):
         readouts = list(file)
     assert [readout.readout_id for readout in readouts] == list(range(20))
     assert readouts[1].timestamp - readouts[0].timestamp == 10_000_000
-    for more, told in (("--count", 1), f"{path} exists"), ((), "a file needs an end"):
+    for more, told in (("--count", 1), f"{path} exists"), ((), "--output needs --count or --seconds"):
         again = run(*words, *more)
         assert again.returncode == 2
         assert told in again.stderr

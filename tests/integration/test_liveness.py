@@ -75,7 +75,7 @@ def test_after_a_stop_what_waits_is_taken_before_the_relay_is_given_up(relay, gr
         sender.send_readout(AstroPix4Readout(b"end", sent))
         assert program.wait() == 0
         assert f"lost 0 of {sent + 1}" in program.stdout
-        assert "connecting again" not in program.stderr
+        assert "reconnecting" not in program.stderr
 
 
 def test_a_connection_is_probed_by_tcp_and_not_by_zeromq(relay):

@@ -247,13 +247,13 @@ def test_credentials(tmp_path, source, sender):
                 send(sender, 0, 20)
                 assert ids(monitor, 20) == list(range(20))
                 with open_receiver(AstroPix4Readout, with_user(server, "monitor", "wrong")) as refused:
-                    with pytest.raises(RefusedError, match=r"does not let us in: .*Authorization Violation"):
+                    with pytest.raises(RefusedError, match=r"refuses this client: .*Authorization Violation"):
                         refused.wait_ready(10)
                 with open_receiver(AstroPix4Readout, with_user(server, "nobody", "n")) as forbidden:
                     with pytest.raises(ReceiveTimeout, match="permissions do not allow it"):
                         forbidden.wait_ready(8)
                 server.reload(USERS.format(bridge="revoked"))
-                program.wait_for("does not let us in")
+                program.wait_for("refuses this client")
                 send(sender, 20, 40)
                 server.reload(USERS.format(bridge="b"))
                 assert ids(monitor, 20) == list(range(20, 40))

@@ -360,6 +360,21 @@ def test_asyncio_reads_one_readout_a_wake(platform, sender, receiver):
 # --- opening and closing -------------------------------------------------------------------------------
 
 
+def test_a_look_that_finds_nothing_does_not_end_the_gathering(sender, receiver):
+    """A program that takes all there is, and then waits, looks once more after each batch."""
+    receiver.gather = 0.1
+    for i in range(4):
+        began_s = time.monotonic()
+        sender.send_readout(AstroPix4Readout(b"", i))
+        receiver.receive_batch(WAIT)
+    with pytest.raises(ReceiveTimeout):
+        receiver.receive_batch(0)
+    sender.send_readout(AstroPix4Readout(b"", 4))
+    assert receiver.receive_batch(WAIT).readout_ids[0] == 4
+    rest_s = min(receiver.gather, datagrams.safe_rest_s(receiver.granted_buffer))
+    assert time.monotonic() - began_s >= rest_s
+
+
 def test_closing_twice_and_use_after_closing(platform, sender, receiver):
     with receiver, sender:
         receiver.fileno()

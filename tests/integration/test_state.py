@@ -154,7 +154,7 @@ def test_a_clean_end_keeps_the_last_readout(url, sender, readouts, state):
 def test_broken_and_newer_files_are_kept_aside(url, state):
     state.parent.mkdir()
     for content, said in (
-        (b"nonsense", "it is no state of a monitor"),
+        (b"nonsense", "it is not the state of a monitor"),
         (b"APXM\x09\x00" + bytes(8), "it is of a newer program: its format is 9, and this one knows 1"),
     ):
         state.write_bytes(content)

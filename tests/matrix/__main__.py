@@ -11,7 +11,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from matrix import log_rows  # noqa: F401  (its rows)
+from matrix import cascade_rows, log_rows  # noqa: F401  (their rows)
 from matrix.bench import Bench, Died
 from matrix.mutants import ROOT, break_lines
 from matrix.rows import ROWS

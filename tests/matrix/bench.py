@@ -34,7 +34,7 @@ class Child:
 
     def __init__(self, program, ready):
         self.program = program
-        self.port = program.wait_for(ready).removeprefix(ready).strip()
+        self.port = program.wait_for(ready, 60.0).removeprefix(ready).strip()
 
     def tell(self, *words, answer=None):
         self.program.write(" ".join(map(str, words)) + "\n")

@@ -2,10 +2,9 @@
 
 from matrix.bench import wait
 from matrix.cluster import Chaos, Cluster, settle
-from matrix.rows import row
+from matrix.rows import NUMBERED, row
 
 INFLOW = "astropix_bridge/inflow.py"
-FOLLOWING = "astropix_stream/log/following.py"
 
 
 def run_log(bench, kinds, each, rate):
@@ -15,7 +14,7 @@ def run_log(bench, kinds, each, rate):
     bench.relay = bench.start_relay()
     cluster.start_bridge()
     daq = bench.start_daq(rate=rate)
-    wait(1)
+    cluster.wait_whole()
     chaos = Chaos(bench, cluster, bench.seed, kinds)
     chaos.run(each)
     sent = daq.stop()
@@ -66,8 +65,8 @@ def log_nodes(bench):
 
 @row(
     "log: the relay killed too",
-    FOLLOWING,
-    "            self._note_loss(Place.BEFORE_SOCKET, missing, batch.received_ns)",
+    NUMBERED,
+    "            self.lose(Place.BEFORE_SOCKET, missing, at_ns)",
     "            pass",
     alone=True,
 )

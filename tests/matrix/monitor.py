@@ -44,7 +44,7 @@ class Monitor(threading.Thread):
     def run(self):
         with self.receiver as receiver:
             if hasattr(receiver, "wait_ready"):
-                receiver.wait_ready(20)
+                receiver.wait_ready(60)
             self.ready.set()
             self.read(receiver)
             ledger = receiver.ledger
@@ -112,7 +112,7 @@ def main():
     for monitor in monitors:
         monitor.start()
     for monitor in monitors:
-        monitor.ready.wait(20)
+        monitor.ready.wait(60)
     print("ready", flush=True)
     while (command := lines.get())[0] == "mark":
         for monitor in monitors:

@@ -56,6 +56,7 @@ def row(name, file, line, instead, *, also=(), alone=False):
 SEQUENCING = "astropix_stream/counting/sequencing.py"
 ACCOUNT = "astropix_stream/counting/account.py"
 FOLLOWING = "astropix_stream/counting/following.py"
+NUMBERED = "astropix_stream/counting/numbered.py"
 EVIDENCE = "astropix_stream/counting/evidence.py"
 TRACK = "astropix_stream/counting/track.py"
 ARBITER = "astropix_stream/receiving/arbiter.py"
@@ -345,9 +346,9 @@ def connection_cut(bench):
 
 @row(
     "relay killed with SIGKILL and restarted",
-    SUBSCRIPTION,
-    "missing = (ahead - 1) // self._readouts.stride - self._missed",
-    "missing = ahead // self._readouts.stride - self._missed",
+    NUMBERED,
+    "missing = (ahead - 1) // self.readouts.stride - self.missed",
+    "missing = ahead // self.readouts.stride - self.missed",
 )
 def relay_killed(bench):
     relay = bench.start_relay()
@@ -561,8 +562,8 @@ def daq_pause(bench):
 @row(
     "history smaller than the outage",
     SUBSCRIPTION,
-    "self._note_loss(place, missed - before_joining, now)",
-    "self._note_loss(place, missed - before_joining - 1, now)",
+    "self._account.miss(place, missed - before_joining, now.ns, not_ours=before_joining)",
+    "self._account.miss(place, missed - before_joining - 1, now.ns, not_ours=before_joining)",
 )
 def small_history(bench):
     relay = bench.start_relay(history="4MiB", queue="256KiB")

@@ -65,7 +65,7 @@ def test_a_cut_of_8_seconds_loses_nothing(lab, cut):
             client.wait_for("receives")
             heal = cut(monitor, back)
             send(sender, range(BEFORE, BEFORE + DURING))
-            client.wait_for("not heard for 5 s; connecting again")
+            client.wait_for("nothing heard for 5 s; reconnecting")
             heal()
             send(sender, range(BEFORE + DURING, BEFORE + DURING + AFTER))
             whole, ledger = json.loads(client.wait_for("result").removeprefix("result"))

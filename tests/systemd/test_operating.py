@@ -262,7 +262,7 @@ def test_shut_out(page: Page) -> None:
     script = f"cd ~/keys && apx receive '{url}' --timeout 5"
     done = container.run("runuser", "--login", "physicist", "--command", script, check=False)
     assert done.returncode == 1
-    assert "the relay does not let us in: our key is not in its list" in done.stderr
+    assert "the relay refuses this client: our key is not in its list" in done.stderr
     key = re.search(
         r'public-key = "(.{40})"', container.run("cat", "/home/physicist/keys/control-room.key").stdout
     )

@@ -152,6 +152,18 @@ def test_mistakes_are_told_in_one_line(args, complaint, file, tmp_path, capsys):
     assert out == ""
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["receive"], ["info"], ["top", "--seconds", "0.3"], ["convert", "{dir}/hits.csv"], ["send", *HERE]],
+)
+def test_a_damaged_file_is_wrong_input_for_every_command(words, file, tmp_path, capsys):
+    file.write_bytes(file.read_bytes()[:-5])
+    command, *rest = (word.format(dir=tmp_path) for word in words)
+    assert cli.run([command, str(file), *rest]) == ending.WRONG_INPUT
+    out, err = capsys.readouterr()
+    assert "4" in out + err  # whole readouts
+
+
 @pytest.mark.parametrize("args", [["send", "none.apx", "--debug"], ["--debug", "send", "none.apx"]])
 def test_debug_shows_the_traceback(args, capsys):
     assert cli.run(args) == ending.WRONG_INPUT

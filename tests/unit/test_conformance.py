@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from astropix_stream import wire
+from astropix_stream import links, wire
 from astropix_stream.cli.conforming import scenes
 from astropix_stream.clock import Moment
 from astropix_stream.errors import WireError
@@ -55,7 +55,10 @@ def test_the_blocks_of_the_page_are_among_the_frames():
 @by_name
 def test_frames(line):
     parts = [bytes.fromhex(part) for part in line["frames"]]
-    read = {"message": read_message, "request": read_request, "answer": read_answer, "page": read_page}
+    read = {
+        **{"message": read_message, "slow line": read_slow_line},
+        **{"request": read_request, "answer": read_answer, "page": read_page},
+    }
     if line["what"] == "follow":
         assert follow(parts, int(line["expected"])) == line["value"]
     elif "refused" in line:
@@ -83,6 +86,13 @@ def read_message(parts):
     return value | {"readouts": readouts(message.payload, message.header.count)}
 
 
+def read_slow_line(parts):
+    (stream, header, payload), part = links.parse_message(*parts)
+    value = {"kind": "data", "stream": stream, **header_value(header)}
+    value["readouts"] = readouts(payload, header.count)
+    return value | (part._asdict() if part else {"stride": None, "covered": None})
+
+
 def header_value(header):
     value = header._asdict()
     source = value.pop("source")
@@ -102,12 +112,14 @@ def readouts(payload, count):
 def read_request(parts):
     value = wire.parse_request(parts[0])._asdict()
     value["request_kind"] = int(value.pop("kind"))
+    assert value.pop("flags") == 0
     return value | {key: str(value[key]) for key in ("request_id", "relay_id", "a", "b")}
 
 
 def read_answer(parts):
     status, *numbers = wire.parse_answer(parts[0])
-    names = wire.Answer._fields[1:]
+    assert numbers.pop() == 0  # flags
+    names = wire.Answer._fields[1:-1]
     return {"status": int(status), **dict(zip(names, map(str, numbers), strict=True))}
 
 

@@ -38,8 +38,6 @@ def test_slow_ones_are_taken_one_by_one_and_fast_ones_together():
     assert not gathering.one_by_one, "before anything came"
     rests(gathering, 1 / 200)
     assert gathering.one_by_one
-    gathering.note(500.0, 0)
-    assert gathering.one_by_one, "still"
     rests(gathering, 1 / 1000, begin_s=600.0)
     assert not gathering.one_by_one
 
@@ -63,8 +61,7 @@ def test_the_first_ones_after_a_pause_are_not_held():
 def test_a_rest_in_which_nothing_came_is_the_last():
     gathering = Gathering()
     rests(gathering, 1e-3)
-    gathering.note(gathering.until_s, 0)
-    assert gathering.left_s(0.0) == 0.0
+    assert gathering.left_s(gathering.until_s) == 0.0
 
 
 def test_a_rest_ends_before_what_waits_takes_all_the_room():

@@ -24,8 +24,8 @@ RELAY_ID = 0x123456789ABC
 
 u64 = st.integers(0, 2**64 - 1)
 names = st.from_regex(r"[a-z0-9_-]{1,64}", fullmatch=True).filter(lambda name: not name.startswith("hello"))
-requests = st.builds(Request, st.sampled_from(Ask), u64, u64, u64, u64, names)
-answers = st.builds(Answer, st.sampled_from(AnswerStatus), u64, u64, u64, u64, u64, u64)
+requests = st.builds(Request, st.sampled_from(Ask), u64, u64, u64, u64, names, st.integers(0, 255))
+answers = st.builds(Answer, st.sampled_from(AnswerStatus), *[u64] * 6, st.integers(0, 255))
 
 
 def test_golden_request():

@@ -96,7 +96,7 @@ def _plan(files: Sequence[Path], target: Path, suffix: str | None) -> list[tuple
         return [(list(files), target)]
     if suffix is None:
         known = ", ".join([*TABLES, APX])
-        raise ConfigError(f"{target} is a directory: say with --format what to write there ({known})")
+        raise ConfigError(f"{target} is a directory: add --format to say what to write there ({known})")
     suffix = f".{suffix.removeprefix('.')}"
     plan = [([path], target / f"{path.stem}{suffix}") for path in files]
     if len({path for _, path in plan}) < len(plan):
@@ -177,7 +177,7 @@ class Job:
     def _check(self, sources: Sequence[Path], path: Path) -> None:
         if path.exists():
             if any(source.exists() and source.samefile(path) for source in sources):
-                raise ConfigError(f"{path} is what is to be converted: choose another name")
+                raise ConfigError(f"{path} is one of the inputs: choose another name")
             if not self.force:
                 raise ConfigError(f"{path} exists: choose another name, or overwrite it with --force")
 
@@ -228,7 +228,7 @@ def _write(
 
 def _warn_of_memory(size: float) -> None:
     if size > _MUCH:
-        ending.log.warning("this format is put together in memory: about %s", numbers.size(size))
+        ending.log.warning("this format is built in memory: about %s", numbers.size(size))
 
 
 def _header(inputs: Sequence[Hits], *, complete: bool = False) -> dict[str, Any]:

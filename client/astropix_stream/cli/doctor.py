@@ -86,8 +86,7 @@ def _sources(
     sources = [parse_url(text) for text in options.with_keys(texts, key, server_key)]
     if file := next((one for one in sources if one.scheme == "file"), None):
         raise ConfigError(
-            f"{file}: for the doctor a source begins with udp://, tcp:// or nats://; "
-            "what is in a file, `apx info` says"
+            f"{file}: the doctor checks udp://, tcp:// and nats:// sources; for a file, use `apx info`"
         )
     if relay is not None and sources[-1].scheme != "tcp":
         raise ConfigError(f"--relay {relay!r}: a relay is tcp://HOST:PORT[?stream=NAME]")

@@ -164,9 +164,9 @@ def _check_start(paths: Sequence[SourceUrl], given: Given) -> None:
     """Refuse --start where there is nothing to choose."""
     first = paths[0]
     if len(paths) > 1:
-        given.refuse("--start", because="is for a single URL: several paths begin with what comes now")
+        given.refuse("--start", because="is for a single URL: several paths start with live readouts")
     if first.scheme == "udp":
-        given.refuse("--start", because=f"is for a relay or a log: {first} has only what comes now")
+        given.refuse("--start", because=f"is for a relay or a log: {first} has live readouts only")
     if first.scheme == "file":
         given.refuse("--start", because="is for a relay or a log: a file is read from its beginning")
     if "start" in first.options:

@@ -132,7 +132,7 @@ def _check_follow(files: list[Path], begin: str, given: Given) -> None:
     if len(files) != 1:
         raise ConfigError("--follow takes one file or folder: start an apx send for each")
     if str(files[0]) == STDIN:
-        raise ConfigError("--follow needs a file: standard input has nothing to go on with after a restart")
+        raise ConfigError("--follow needs a file: standard input cannot be continued after a restart")
     if begin not in ("beginning", "end"):
         raise ConfigError(f"--from {begin!r}: write beginning or end")
     given.refuse(

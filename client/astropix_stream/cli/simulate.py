@@ -120,7 +120,9 @@ def _way(group: str, port: int, interface: str | None, ttl: int | None) -> tuple
     version = check_address(group, port)
     address = ipaddress.ip_address(group)
     if interface is None and not (address.is_multicast or address.is_loopback):
-        raise ConfigError(f"simulated readouts to {group}, which is not this machine: name the --interface")
+        raise ConfigError(
+            f"{group} is not on this machine: name the --interface to send simulated readouts there"
+        )
     if interface is None and address.is_multicast:
         interface = _LOOPBACK[version]
     stays = address.is_loopback or _is_loopback(interface)
@@ -147,7 +149,7 @@ def _write(
 ) -> None:
     """Write the readouts to a file, whose header says that they are simulated."""
     if total is None:
-        raise ConfigError("a file needs an end: say --count or --seconds")
+        raise ConfigError("--output needs --count or --seconds")
     if path.exists() and not force:
         raise ConfigError(f"{path} exists: choose another name, or overwrite it with --force")
     settings = {"seed": seed, "rate": detector.rate, "hits": detector.hits, "chips": detector.chips}

@@ -47,7 +47,7 @@ def command(
 ) -> None:
     """Show a live table of streams: state, rates, lag, and what was lost where.
 
-    Runs until Ctrl-C, or for --seconds.
+    Runs until Ctrl-C, or for --seconds. The exit code is 2 if a file is damaged.
     """
     ending.only_warnings()
     given = Given(context)
@@ -59,6 +59,9 @@ def command(
         rows = {source: Row(source) for source in sources}
         interrupted = watch(sources, rows, seconds, as_json=as_json)
         _print_summary(rows.values(), as_json=as_json)
+        damaged = any(source.is_damaged for source in sources)
+    if damaged:
+        ending.finish_with(ending.WRONG_INPUT)
     ending.finish(interrupted=interrupted and seconds is not None)
 
 

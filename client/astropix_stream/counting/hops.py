@@ -4,7 +4,7 @@ Pure. The relay that joins the group is the first; one that is fed by it, or by 
 them. What a heartbeat says comes from outside: anything that is no hop is left out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -33,6 +33,11 @@ class Hop:
         When it noted the first and the last of them; ns since the Unix epoch, its clock. 0: none.
     age_s, lag_s
         Age of the last readout, None before the first; by how much it came later than the fastest.
+    gaps
+        Numbers that are missing in what it has published, wherever they were lost.
+    thinned
+        Readouts that were left out on the way here, to keep within a bandwidth. None: none can be. Otherwise
+        the relay numbers what is left, and what was lost before it is no step in the numbers below.
     """
 
     id: int
@@ -44,6 +49,8 @@ class Hop:
     lost_last_ns: int = 0
     age_s: float | None = None
     lag_s: float = 0.0
+    gaps: int = 0
+    thinned: int | None = None
 
     @property
     def missing(self) -> int:
@@ -52,7 +59,10 @@ class Hop:
 
     def to_json(self) -> dict[str, Any]:
         """Return the hop as it stands in a heartbeat."""
-        return {name: getattr(self, name) for name in _NAMES} | {"fed_by": list(self.fed_by)}
+        value = {name: getattr(self, name) for name in _NAMES} | {"fed_by": list(self.fed_by)}
+        if self.thinned is None:
+            del value["thinned"]
+        return value
 
     @classmethod
     def from_json(cls, value: Any) -> "Hop | None":
@@ -61,13 +71,16 @@ class Hop:
             return None
         lost, fed_by = value.get("lost", {}), value.get("fed_by", [])
         times = (value.get("lost_first_ns", 0), value.get("lost_last_ns", 0))
-        age_s, lag_s = value.get("age_s"), value.get("lag_s", 0.0)
+        age_s, lag_s, thinned = value.get("age_s"), value.get("lag_s", 0.0), value.get("thinned")
+        gaps = value.get("gaps", 0)
         well_formed = (
             isinstance(lost, dict)
             and isinstance(fed_by, list)
             and all(map(_is_number, [*lost.values(), *fed_by, *times]))
             and (age_s is None or _is_seconds(age_s))
             and _is_seconds(lag_s)
+            and _is_number(gaps)
+            and (thinned is None or _is_number(thinned))
         )
         if not well_formed:
             return None
@@ -81,10 +94,18 @@ class Hop:
             lost_last_ns=times[1],
             age_s=age_s,
             lag_s=lag_s,
+            gaps=gaps,
+            thinned=thinned,
         )
 
 
 _NAMES = tuple(f.name for f in fields(Hop))
+
+
+def numbered_alike(hops: Sequence[Hop]) -> Sequence[Hop]:
+    """Return the last hops whose losses show as steps in the numbers: none above a relay that thins."""
+    begin = max((at for at, hop in enumerate(hops) if hop.thinned is not None), default=-1)
+    return hops[begin + 1 :]
 
 
 class HopLosses:
@@ -92,6 +113,7 @@ class HopLosses:
 
     def __init__(self) -> None:
         self._before: dict[int, int] = {}
+        self._thinned_before: dict[int, int] = {}
         self._hops: tuple[Hop, ...] = ()
 
     def take(self, hops: tuple[Hop, ...]) -> None:
@@ -99,26 +121,36 @@ class HopLosses:
         self._hops = hops
         for hop in hops:
             self._before.setdefault(hop.id, hop.lost.get(Place.BETWEEN_RELAYS.key, 0))
+            self._thinned_before.setdefault(hop.id, hop.thinned or 0)
 
-    def lost(self) -> list[tuple[str, int, Period]]:
-        """Return where between relays how many were lost, in the order of the way, and when."""
+    def thinned(self) -> int:
+        """Return how many readouts relays on the way left out to save bandwidth."""
+        return sum(max(0, (hop.thinned or 0) - self._thinned_before[hop.id]) for hop in self._hops)
+
+    def lost(self) -> list[tuple[str, int, Period, bool]]:
+        """Return where between relays how many were lost, when, and whether our numbers show it.
+
+        In the order of the way.
+        """
         names = {hop.id: hop for hop in self._hops}
+        shown = {hop.id for hop in numbered_alike(self._hops)}
         found = []
         for hop in self._hops:
             count = hop.lost.get(Place.BETWEEN_RELAYS.key, 0) - self._before[hop.id]
             if count > 0:
-                above = [_label(names[one], hop) for one in hop.fed_by if one in names]
+                above = [label(names[one], hop) for one in hop.fed_by if one in names]
                 where = (
-                    f"between {' or '.join(above) or 'the relay above'} and {_label(hop, *self._others(hop))}"
+                    f"between {' or '.join(above) or 'the relay above'} and {label(hop, *self._others(hop))}"
                 )
-                found.append((where, count, Period(hop.lost_first_ns, hop.lost_last_ns)))
+                period = Period(hop.lost_first_ns, hop.lost_last_ns)
+                found.append((where, count, period, hop.id in shown))
         return found
 
     def _others(self, hop: Hop) -> list[Hop]:
         return [other for other in self._hops if other.id in hop.fed_by]
 
 
-def _label(hop: Hop, *others: Hop) -> str:
+def label(hop: Hop, *others: Hop) -> str:
     """Return what a person calls a relay: its host, or its address where the host is the other one's, too."""
     return hop.address if any(hop.name == other.name for other in others) or not hop.name else hop.name
 

@@ -323,6 +323,8 @@ class Ledger:
         What else a person should know, such as 'two sources seem to share 10.0.0.5:40000'.
     hops
         Of what was lost between relays: where, such as 'between relay-a and relay-roma', and how many.
+    thinned
+        Readouts that were left out on the way to keep within a bandwidth, as somebody asked; no loss.
     """
 
     delivered: int = 0
@@ -341,6 +343,7 @@ class Ledger:
     paths: tuple["PathAccount", ...] = ()
     remarks: tuple[str, ...] = ()
     hops: dict[str, int] = field(default_factory=dict)
+    thinned: int = 0
 
     @property
     def lost(self) -> int:
@@ -370,25 +373,33 @@ class Ledger:
 
     def text(self, now_ns: int) -> str:
         """Return the account in a line, with the date of what is not of the day of `now_ns`."""
+        thinned = f"; {self.thinned} thinned out, to save bandwidth" if self.thinned else ""
+        return self._lost_text(now_ns) + thinned
+
+    def _lost_text(self, now_ns: int) -> str:
         if not self.lost:
             return f"nothing lost of {self.delivered}" if self.delivered else "no readouts"
         periods = self.periods or Losses(self.losses).periods
-        lost = [(place, count) for place, count in self.lost_at.items() if count]
+        lost = [place for place, count in self.lost_at.items() if count]
         at_most = "at most " if self.at_most else ""
-        what = [f"{at_most * place.is_kernel}{count} {place}" for place, count in lost]
-        if self.hops:
-            between = ", ".join(f"{count} {where}" for where, count in self.hops.items())
-            what = [
-                between if place is Place.BETWEEN_RELAYS else text
-                for text, (place, _) in zip(what, lost, strict=True)
-            ]
+        what = [at_most * place.is_kernel + text for place, text in zip(lost, self.places(), strict=True)]
         told = {place: period for place, period in periods.items() if any(period)}  # a file may have no times
-        when = [f", between {told[place].text(now_ns)}" if place in told else "" for place, _ in lost]
+        when = [f", between {told[place].text(now_ns)}" if place in told else "" for place in lost]
         if len(set(when)) == 1:
             text = ", ".join(what) + when[0]
         else:
             text = "; ".join(map("".join, zip(what, when, strict=True)))
         return f"{self.lost} lost of {self.delivered + self.lost}: {text}"
+
+    def places(self) -> list[str]:
+        """Return what was lost at each place: '12 before the socket', '14 between relay-a and relay-roma'."""
+        return [
+            ", ".join(f"{part} {where}" for where, part in self.hops.items())
+            if self.hops and place is Place.BETWEEN_RELAYS
+            else f"{count} {place}"
+            for place, count in self.lost_at.items()
+            if count
+        ]
 
     def __repr__(self) -> str:
         return f"<Ledger: {self}>"
@@ -406,6 +417,7 @@ class Ledger:
                 rows.append((place, f"{at_most}{count}", *(times or ("", ""))))
         sent = self.delivered + self.lost
         told = f"{self.lost or 'nothing'} lost of {sent} readouts" if sent else "no readouts"
+        told += f"; {self.thinned} thinned out, to save bandwidth" if self.thinned else ""
         tables = [markup.table(told, ("place", "lost", "first", "last"), rows)]
         tables += [markup.paragraph(remark) for remark in self.remarks]
         tables += [markup.paragraph(path.name) + path.ledger._repr_html_() for path in self.paths]

@@ -24,7 +24,7 @@ NOTHING_ARRIVES = Fault(
     "nothing arrived on {group}:{port} in {listened}",
     "This host is ready, but no datagram of the group comes: the DAQ does not send, it sends to another "
     "group or port or with a TTL of 0, or a switch or router on the way does not forward the group.",
-    "look whether the DAQ sends, and where to; in its place send something on its host",
+    "check whether the DAQ sends, and where to; or send simulated readouts from its host",
     {
         ON_NETWORK: "apx simulate --group {group} --port {port} --interface INTERFACE",
         ON_THIS_HOST: "apx simulate --group {group} --port {port} --interface {interface} --ttl 0",
@@ -37,7 +37,7 @@ NOT_READOUTS = Fault(
     "{count} of {total} datagrams are no readouts ({reasons}); they come from {sources}",
     "Another program sends to the same group and port, or the DAQ sends something else than AstroPix "
     "readouts. Receivers skip such datagrams and count them as rejected.",
-    "give each program a group or a port of its own, or ask for the DAQ's address alone",
+    "give each program a group or a port of its own, or receive from the DAQ's address only",
     {OTHER_ADDRESS: "apx receive '{url}'"},
 )
 OTHER_KIND = Fault(
@@ -69,7 +69,7 @@ STOPPED_INSIDE = Fault(
     "readouts reach {interface}, but no program",
     "The network brings the readouts, and something in this host drops them before the socket: a firewall "
     "rule or setting that is not among those checked here.",
-    "look through the firewall's rules, and those of the traffic control",
+    "check the firewall's rules, and those of traffic control",
     "sudo nft list ruleset\ntc filter show dev {interface} ingress",
     blocks=True,
 )

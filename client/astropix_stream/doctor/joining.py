@@ -17,7 +17,7 @@ PORT_TAKEN = Fault(
     "{owner} holds port {port} and does not share it",
     "A port of UDP belongs to one program, unless all of them share it (SO_REUSEADDR), as receivers of "
     "multicast have to. This one does not, and keeps everybody else out.",
-    "end it, or let it share the port",
+    "stop it, or let it share the port",
     {PROGRAM_KNOWN: "kill {pid}", PROGRAM_UNKNOWN: "sudo ss -ulnp 'sport = :{port}'"},
     blocks=True,
 )
@@ -32,8 +32,8 @@ TOO_MANY_GROUPS = Fault(
 CANNOT_JOIN = Fault(
     "cannot-join",
     "{group} cannot be joined: {reason}",
-    "The kernel refuses the membership, for the reason that stands behind the colon.",
-    "do what the reason says",
+    "The kernel refuses the membership, for the reason given after the colon.",
+    "follow the reason given",
     blocks=True,
 )
 NOT_A_MEMBER = Fault(

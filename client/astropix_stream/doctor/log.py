@@ -14,7 +14,7 @@ UNREACHABLE = Fault(
     "log-unreachable",
     "{log} cannot be reached: {reason}",
     "The server does not run, its address is wrong, or a firewall on the way swallows the connection.",
-    "look whether the server runs, and can be reached at this port",
+    "check whether the server runs and can be reached at this port",
     "nc -vz {host} {port}",
     blocks=True,
 )
@@ -27,24 +27,24 @@ REFUSED = Fault(
 )
 NO_JETSTREAM = Fault(
     "no-jetstream",
-    "{log} answers, and JetStream does not",
+    "{log} answers, but JetStream does not",
     "JetStream is off for this server or account, the log is in another domain, or so few nodes of the "
     "cluster are up that none leads.",
-    "start the server with JetStream (`jetstream {{}}` in its configuration), or look which nodes are up",
+    "start the server with JetStream (`jetstream {{}}` in its configuration), or check which nodes are up",
     blocks=True,
 )
 NO_SUCH_STREAM = Fault(
     "log-no-such-stream",
     "the log has no stream {stream!r}; it has: {streams}",
     "No bridge has stored a stream of this name there, or somebody has deleted it.",
-    "name one of those there are, or look at the bridge",
+    "choose one of these streams, or check the bridge",
     "systemctl status 'astropix-bridge@*'",
     blocks=True,
 )
 NOT_ALLOWED = Fault(
     "log-not-allowed",
     "{log} does not allow it: {reason}",
-    "The account's permissions lack what a reader needs; config/nats has a file with all of it.",
+    "The account lacks permissions that a reader needs; config/nats has an example with all of them.",
     "ask the log's operator for the permissions of a monitor",
     blocks=True,
 )
@@ -59,14 +59,14 @@ EMPTY = Fault(
     "log-empty",
     "the log's stream {stream!r} is empty",
     "Nothing was stored yet, or the log keeps nothing of this age.",
-    "look whether the bridge runs, and what it says of its state",
+    "check whether the bridge runs, and what state it reports",
     "systemctl status 'astropix-bridge@*'",
 )
 OLD = Fault(
     "log-old",
     "the newest readout in the log is {age} old",
     "The DAQ is quiet, or the bridge does not store what comes.",
-    "if the relay has newer ones, look at the bridge",
+    "if the relay has newer ones, check the bridge",
     "systemctl status 'astropix-bridge@*'",
 )
 FAULTS = (UNREACHABLE, REFUSED, NO_JETSTREAM, NO_SUCH_STREAM, NOT_ALLOWED, CLOCK, EMPTY, OLD)

@@ -24,7 +24,7 @@ NO_INTERFACE = Fault(
     "no-interface",
     "no interface of this host is up, except the loopback interface",
     "No network is connected to this host, or none is set up.",
-    "plug the cable in, or switch on the interface of the detector's network; this lists all",
+    "plug the cable in, or bring up the interface of the detector's network; this lists all interfaces",
     "ip address",
     blocks=True,
 )
@@ -40,7 +40,7 @@ NO_LINK = Fault(
     "no-link",
     "{interface} has no link",
     "The interface is on, but nothing answers at the other end of its cable.",
-    "plug the cable in at both ends, and look whether the switch is on",
+    "plug the cable in at both ends, and check that the switch is on",
     blocks=True,
 )
 NO_MULTICAST = Fault(
@@ -55,7 +55,7 @@ NO_MULTICAST = Fault(
 NO_ADDRESS = Fault(
     "no-address",
     "{interface} has no {family} address",
-    "Without an address the kernel may refuse what arrives, and cannot say from whom it asks for the group.",
+    "Without an address the kernel may refuse what arrives, and its request to join has no source address.",
     "give it one of the detector's network",
     "sudo ip address add ADDRESS/24 dev {interface}",
     blocks=True,
@@ -63,8 +63,8 @@ NO_ADDRESS = Fault(
 OTHER_INTERFACE = Fault(
     "other-interface",
     "readouts arrive on {other}, but {interface} is joined",
-    "The host has several interfaces, and the program joins on one that is not the detector's: it is named "
-    "wrongly, or not at all, and the route to the group takes another one.",
+    "The host has several interfaces, and the program joins on one that is not the detector's: it names "
+    "the wrong one, or none and the route to the group leads elsewhere.",
     "name the interface in the program",
     "apx receive '{url}'",
     blocks=True,

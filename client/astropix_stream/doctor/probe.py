@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import zmq
 
-from astropix_stream import addresses, keys, names, wire, zeromq
+from astropix_stream import addresses, keys, links, names, wire, zeromq
 from astropix_stream.doctor import relay
 from astropix_stream.doctor.relay import Answers, HandshakeResult
 from astropix_stream.errors import WireError
@@ -43,9 +43,10 @@ def ask(source: SourceUrl, step_s: float = STEP_S) -> Answers:
     Raises
     ------
     ConfigError
-        The keys cannot be read.
+        The keys cannot be read, or what is written for a slow line is wrong.
     """
     options = source.options
+    links.parse_link(options.get("compress"), options.get("max_bandwidth"))
     own_keys = keys.read_client_keys(options.get("server_key"), options.get("key_file"))
     answers = Answers(source, addresses=names.resolve(source.host), has_key=own_keys is not None)
     tried: list[Answers] = []
@@ -129,7 +130,7 @@ def _listen(answers: Answers, sock: _Socket, step_s: float) -> Answers:
             sock.subscribe(wire.stream_prefix(answers.stream))
             deadline_s = time.monotonic() + step_s
         elif isinstance(message, wire.BeatMessage):
-            return replace(answers, report=message.report)
+            return replace(answers, report=message.report, reported_ns=message.header.received_ns)
         elif isinstance(message, wire.DataMessage):
             answers = replace(answers, has_data=True)
     return answers

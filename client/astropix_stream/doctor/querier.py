@@ -14,7 +14,7 @@ NO_QUERIER = Fault(
     "has asked for it, and forgets that after some 260 s. A querier (the router, or one of the switches) "
     "makes the hosts ask again. Without one, readouts come for four minutes after a program has joined, and "
     "then stop.",
-    "turn on the querier of the switch, or the snooping off; the relay helps itself by joining again",
+    "turn on the switch's querier, or turn snooping off; the relay works around it by joining again",
 )
 
 FAULTS = (NO_QUERIER,)

@@ -6,16 +6,19 @@ step that was not reached.
 
 import contextlib
 import errno
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from astropix_stream import errors
 from astropix_stream.addresses import is_address
-from astropix_stream.counting.state import QUIET_AFTER_S
+from astropix_stream.counting.state import QUIET_AFTER_S, State
+from astropix_stream.doctor.hops import judge_hops
 from astropix_stream.doctor.path import with_option
 from astropix_stream.doctor.verdict import Fault, Verdict, fine
 from astropix_stream.errors import WireError
+from astropix_stream.links import parse_link
 from astropix_stream.url import SourceUrl
 from astropix_stream.wire import Hello, check_stream_name
 
@@ -23,7 +26,7 @@ UNKNOWN_NAME = Fault(
     "unknown-name",
     "no address is known for the name {host}",
     "Neither the name service nor /etc/hosts knows the relay's host.",
-    "look for a typing error, or write the relay's address instead of its name",
+    "check the name for typing errors, or use the relay's address instead",
     "getent hosts {host}",
 )
 NOTHING_LISTENS = Fault(
@@ -31,15 +34,15 @@ NOTHING_LISTENS = Fault(
     "{endpoint} refuses the connection: nothing listens there",
     "The relay does not run, or it publishes on another port, or on its loopback interface only: that is "
     "what it does unless `--publish` or its configuration says otherwise.",
-    "start the relay on its host, for other hosts to reach",
+    "start the relay on its host so that other hosts can reach it",
     "astropix-relay run --publish 'tcp://*:{port}'",
 )
 NO_ANSWER = Fault(
     "no-answer",
     "{endpoint} does not answer: {reason}",
-    "The host is off, its address is wrong, there is no way to it, or a firewall on the way swallows the "
+    "The host is off, its address is wrong, there is no route to it, or a firewall on the way swallows the "
     "connection.",
-    "look whether the host can be reached at all; on it, let the port through the firewall",
+    "check whether the host can be reached at all; open the port in its firewall",
     "ping -c 3 {host}",
 )
 NOT_ZEROMQ = Fault(
@@ -50,14 +53,15 @@ NOT_ZEROMQ = Fault(
 )
 NOT_A_RELAY = Fault(
     "not-a-relay",
-    "what listens at {endpoint} speaks ZeroMQ, but is no relay",
+    "what listens at {endpoint} speaks ZeroMQ, but is not a relay",
     "The port is that of another program, or of the relay's history, which is one above the publisher's.",
     "look up the port in the relay's configuration (publish.endpoint; by default 5556)",
 )
 KEY_NEEDED = Fault(
     "key-needed",
     "{endpoint} asks for a key",
-    "The relay lets those in whose key it knows (`security:` in its configuration), and no key was given.",
+    "The relay admits only clients whose key it knows (`security:` in its configuration), and no key was "
+    "given.",
     "make a pair of keys, give the public one to the relay's operator, and name the relay's and ours in the "
     "URL: 'tcp://…?server_key=relay.key&key_file=me.key_secret'",
     "astropix-relay keygen ~/keys --name me",
@@ -77,7 +81,7 @@ KEY_REFUSED = Fault(
 )
 WRONG_SERVER_KEY = Fault(
     "wrong-server-key",
-    "{endpoint} breaks off: it has not the public key that was given as the relay's",
+    "{endpoint} breaks off the handshake: the key given as the relay's is not its public key",
     "The relay was given a new pair of keys, or this is another relay.",
     "ask the relay's operator for its present public key",
 )
@@ -90,21 +94,21 @@ REFUSED = Fault(
 NO_HELLO = Fault(
     "no-hello",
     "{endpoint} connects, but does not greet",
-    "It is a ZeroMQ publisher, but no relay of this protocol: a relay greets each subscriber at once.",
+    "It is a ZeroMQ publisher, but not a relay of this protocol: a relay greets each subscriber at once.",
     "look up the port in the relay's configuration (publish.endpoint; by default 5556)",
 )
 NO_SUCH_STREAM = Fault(
     "no-such-stream",
     "the relay has no stream {stream!r}; it has: {streams}",
     "A subscription to a stream that does not exist never receives anything.",
-    "ask for one of those there are",
+    "choose one of these streams",
     "apx receive '{url}'",
 )
 SEVERAL_STREAMS = Fault(
     "several-streams",
     "the relay has several streams, and none is named: {streams}",
     "Without a name a program takes the only stream of a relay; this one has more.",
-    "name one",
+    "name one of them",
     "apx receive '{url}'",
 )
 NO_STREAMS = Fault(
@@ -119,7 +123,7 @@ NO_HEARTBEAT = Fault(
     "the relay greets, but its stream {stream!r} is silent",
     "A relay sends a heartbeat each second and at each new subscription, also while the DAQ is quiet. The "
     "connection may be too slow, or the relay stuck.",
-    "look at the relay's log, and start it again if need be",
+    "check the relay's log, and restart it if necessary",
     "journalctl -u 'astropix-relay@*' -n 50",
 )
 RELAY_NOT_JOINED = Fault(
@@ -131,16 +135,33 @@ RELAY_NOT_JOINED = Fault(
 )
 RELAY_HEARS_NOTHING = Fault(
     "relay-hears-nothing",
-    "the relay itself has had no readout {since}",
-    "All is well from the relay to here; the readouts are missing before the relay.",
+    "the relay itself has received no readout {since}",
+    "The path from the relay to here works; the readouts do not reach the relay.",
     "look for the cause on the relay's host",
     "apx doctor udp://GROUP:PORT",
+)
+
+UPSTREAM_LOST = Fault(
+    "upstream-lost",
+    "the relay hears none of the relays that it takes the stream from: {membership}",
+    "The relay is fed by other relays (`from:` in its configuration), and hears none of them: the line to "
+    "them is down, they do not run, or they do not let it in.",
+    "examine the relay above, from this relay's host",
+    "apx doctor {above}",
+)
+NOT_OFFERED = Fault(
+    "not-offered",
+    "the relay (version {version}) does not offer {missing}",
+    "`compress=zstd` needs the package zstandard on the relay's host, and `max_bandwidth` a relay that is no "
+    "older than this program.",
+    "leave that out of the URL, or have the relay's operator install what is missing and restart it",
+    "pip install 'astropix-stream[zstd]'",
 )
 
 FAULTS = (
     UNKNOWN_NAME, NOTHING_LISTENS, NO_ANSWER, NOT_ZEROMQ, NOT_A_RELAY, KEY_NEEDED, KEY_UNNEEDED, KEY_REFUSED,
     WRONG_SERVER_KEY, REFUSED, NO_HELLO, NO_STREAMS, NO_SUCH_STREAM, SEVERAL_STREAMS, NO_HEARTBEAT,
-    RELAY_NOT_JOINED, RELAY_HEARS_NOTHING,
+    NOT_OFFERED, RELAY_NOT_JOINED, UPSTREAM_LOST, RELAY_HEARS_NOTHING,
 )  # fmt: skip
 
 
@@ -181,6 +202,8 @@ class Answers:
         The stream subscribed to.
     report
         The stream's first heartbeat.
+    reported_ns
+        When the relay sent it, by its clock.
     has_data
         Readouts came.
     """
@@ -195,6 +218,7 @@ class Answers:
     hello: Hello | None = None
     stream: str | None = None
     report: dict[str, Any] | None = None
+    reported_ns: int = 0
     has_data: bool = False
 
     @property
@@ -233,14 +257,18 @@ def is_let_in(answers: Answers) -> bool:
 
 def judge(answers: Answers) -> list[Verdict]:
     """Judge every step that was reached."""
-    checks = (judge_relay_membership, judge_relay_readouts)
-    return judge_way(answers) + [verdict for check in checks if (verdict := check(answers)) is not None]
+    found = [
+        *(check(answers) for check in (judge_relay_membership, judge_relay_readouts)),
+        judge_hops(answers.report, answers.reported_ns),
+    ]
+    return judge_way(answers) + [verdict for verdict in found if verdict is not None]
 
 
 def judge_way(answers: Answers) -> list[Verdict]:
     """Judge every step from here to the relay's stream that was reached."""
     checks = (
         judge_name, judge_connection, judge_handshake, judge_key, judge_hello, judge_stream, judge_heartbeat,
+        judge_offers,
     )  # fmt: skip
     return [verdict for check in checks if (verdict := check(answers)) is not None]
 
@@ -346,9 +374,28 @@ def judge_relay_membership(answers: Answers) -> Verdict | None:
     if answers.report is None:
         return None
     membership = str(answers.report.get("membership", "not told why"))[:200]
+    if answers.report.get("state") == State.UPSTREAM_LOST:
+        above = re.search(r"tcp://[^\s,()]+", membership)
+        return UPSTREAM_LOST.found(
+            "relay's membership", membership=membership, above=above[0] if above else "tcp://HOST:PORT"
+        )
     if answers.report.get("joined") is False:
         return RELAY_NOT_JOINED.found("relay's membership", membership=membership)
     return fine("relay's membership", membership)
+
+
+def judge_offers(answers: Answers) -> Verdict | None:
+    """Judge whether the relay does for a slow line what the URL asks for."""
+    options = answers.source.options
+    link = parse_link(options.get("compress"), options.get("max_bandwidth"))
+    if answers.hello is None or link.plain:
+        return None
+    missing = sorted(link.needs() - answers.hello.offers)
+    names = {"zstd": "compress=zstd", "thinned": "max_bandwidth"}
+    if missing:
+        words = " and ".join(names[name] for name in missing)
+        return NOT_OFFERED.found("slow line", version=answers.hello.version[:40], missing=words)
+    return fine("slow line", f"the relay offers {' and '.join(names[name] for name in sorted(link.needs()))}")
 
 
 def judge_relay_readouts(answers: Answers) -> Verdict | None:

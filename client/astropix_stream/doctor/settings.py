@@ -26,7 +26,7 @@ RP_FILTER = Fault(
 )
 RECEIVE_BUFFER_FULL = Fault(
     "receive-buffer-full",
-    "the kernel dropped {dropped} datagrams for want of room in a receive buffer of {granted} KiB",
+    "the kernel dropped {dropped} datagrams: its receive buffer of {granted} KiB was full",
     "Datagrams wait in a socket's receive buffer until the program takes them; where it is full, further "
     "ones are dropped. `receiver.ledger` counts these as lost 'in this host's kernel'.",
     "allow larger receive buffers, then start the program again",

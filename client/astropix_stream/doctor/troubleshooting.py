@@ -13,6 +13,7 @@ from astropix_stream.doctor import (
     arrivals,
     environment,
     firewall,
+    hops,
     joining,
     log,
     path,
@@ -31,6 +32,7 @@ _CHAPTERS: Sequence[tuple[str, Sequence[Fault]]] = (
     ("What arrives", arrivals.FAULTS),
     ("Switches", querier.FAULTS),
     ("The relay", relay.FAULTS),
+    ("Relays behind relays", hops.FAULTS),
     ("The log", log.FAULTS),
 )
 

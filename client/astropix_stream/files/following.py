@@ -194,7 +194,7 @@ class Follower:
         form = tell_growing(self._head, self.name.suffix if self.name else "", frame_kind(self._kind))
         if form is None:
             if len(self._head) >= formats.LOOK:
-                raise FormatError(f"{self.name}: neither .apx, nor a text log, nor frames of an A-STEP")
+                raise FormatError(f"{self.name}: not an .apx file, a text log or frames of an A-STEP")
             return False
         self._form, self._parser = form, make_parser(form, self._kind)
         return True
@@ -348,7 +348,7 @@ class Follower:
             if identity == wanted and self._resume_in(path, position):
                 break
         else:
-            _log.warning("the file that was followed is gone from %s", folder)
+            _log.warning("the followed file has disappeared from %s", folder)
             return
         if self._is_folder():
             there = os.stat(path).st_mtime_ns
@@ -365,7 +365,7 @@ class Follower:
         with open(path, "rb", buffering=0) as file:
             head = file.read(formats.LOOK)
         if there.st_size < position.offset or _digest(head, position.offset) != position.head:
-            _log.warning("%s is another file than the one that was followed: from its beginning", path)
+            _log.warning("%s is no longer the file that was followed: reading it from its beginning", path)
             return False
         self._open(path)
         assert self._file is not None

@@ -133,13 +133,13 @@ def _text(line: bytes) -> str:
 def _readout(readout_id: int, digits: bytes) -> tuple[bytes, int]:
     """Make a readout of a line's number and hexadecimal digits."""
     if readout_id > 0xFFFFFFFF:
-        raise FormatError(f"the number {readout_id} is no readout_id of 32 bits")
+        raise FormatError(f"{readout_id} is not a readout_id of 32 bits")
     if len(digits) % 2:
         raise FormatError(f"readout {readout_id} has an odd number of hexadecimal digits ({len(digits)})")
     try:
         data = bytes.fromhex(digits.decode("ascii"))
     except ValueError:
-        raise FormatError(f"readout {readout_id} has something else than hexadecimal digits") from None
+        raise FormatError(f"readout {readout_id} has characters other than hexadecimal digits") from None
     data = data.rstrip(_PADDING)
     if len(data) > MAX_DATA:
         raise FormatError(
@@ -162,7 +162,7 @@ def _namespace(text: str) -> dict[str, Any]:
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise FormatError(f"options that cannot be read: {error}") from None
     if not isinstance(call, ast.Call):
-        raise FormatError("options that are no Namespace(…)")
+        raise FormatError("options that are not a Namespace(…)")
     values: dict[str, Any] = {}
     for keyword in call.keywords:
         if keyword.arg is None:

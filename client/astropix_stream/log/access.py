@@ -21,6 +21,7 @@ _PING_S, _PINGS = 2, 2  # a peer that does not answer these any more is gone
 _ANSWER_S = 5.0  # for JetStream to answer: longer than a cluster takes to elect a leader
 _SERVICE_UNAVAILABLE = 503
 _CANCEL_S = 0.5
+_CLOSE_S = 2.0  # after a handshake that failed, nats-py waits without end for the transport to be closed
 # JetStream's own numbers of its errors (server/errors.json of nats-server)
 NO_JETSTREAM, NO_STREAM, NO_SPACE, NO_MESSAGE = (10039, 10076), 10059, (10023, 10047, 10077), 10037
 
@@ -148,7 +149,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close it, whatever state it is in."""
-        await self.client.close()
+        await _close(self.client)
 
     def known_servers(self) -> list[tuple[str, int]]:
         """Return the servers of the cluster, as this one tells."""
@@ -225,8 +226,7 @@ async def connect(
                 **options,
             )
         except BaseException as error:  # nats-py raises its own, those of ssl, of sockets, of asyncio
-            with contextlib.suppress(Exception):
-                await client.close()
+            await _close(client)
             if not isinstance(error, Exception):
                 raise
             if not isinstance(error, nats.errors.NoServersError):
@@ -235,6 +235,15 @@ async def connect(
             connected = True
             return Connection(client, access.domain)
     raise next((error for error in failures if is_refusal(error)), failures[-1])
+
+
+async def _close(client: "Client") -> None:
+    closing = asyncio.ensure_future(client.close())
+    _, running = await asyncio.wait([closing], timeout=_CLOSE_S)
+    for task in running:
+        task.cancel()
+    if not running:
+        closing.exception()  # whatever it was: it is closed
 
 
 async def wait(event: asyncio.Event, timeout_s: float) -> None:
@@ -279,10 +288,12 @@ def describe(error: BaseException, what: str = "") -> str:
         What it was about: the name of a stream.
     """
     text = str(error).removeprefix("nats: ").strip("'\"")
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, ssl.SSLError) and "CERTIFICATE_REQUIRED" in str(error):
+        words = "the server asks for a certificate of ours: cert=FILE and cert_key=FILE"
+    elif isinstance(error, ssl.SSLError):
         words = f"the server's certificate is not believed (ca=FILE names who signed it): {error.reason}"
     elif is_refusal(error):
-        words = f"the server does not let us in: {text} (check user, creds or nkey)"
+        words = f"the server refuses this client: {text} (check user, creds or nkey)"
     elif "permissions violation" in text.lower():
         words = f"the server's permissions do not allow it: {text}"
     elif error_code(error) is not None or getattr(error, "code", None) == _SERVICE_UNAVAILABLE:

@@ -44,7 +44,7 @@ def run(
     Parameters
     ----------
     urls
-        Of the stream; several are ways to the same one.
+        Of the stream; several are paths to the same one.
     listen, origins
         Where the page is, and under which other addresses browsers may show it; None: no page.
     snapshots, every_s

@@ -205,7 +205,7 @@ def unpack(data: bytes, expected: Kind | None = None) -> Unpacked:
     if len(data) > MAX_BYTES:
         raise FormatError(f"{len(data)} bytes are more than a state file has")
     if len(data) < _HEAD.size or data[:4] != MAGIC:
-        raise FormatError("it is no state of a monitor")
+        raise FormatError("it is not the state of a monitor")
     _, version, size, crc = _HEAD.unpack_from(data)
     if version > VERSION:
         raise FormatError(f"it is of a newer program: its format is {version}, and this one knows {VERSION}")
@@ -316,5 +316,5 @@ def _read_run(
     until = None if value["until"] is None else tallies[value["until"]]
     fields = {name: value[name] for name in _RUN_FIELDS}
     if not all(isinstance(one, int | float) for one in fields.values()):
-        raise TypeError("a run's numbers are no numbers")
+        raise TypeError("a run's numbers are not numbers")
     return RunData(source=source, since=tallies[value["since"]], until=until, counts=counts, **fields)

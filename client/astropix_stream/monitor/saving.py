@@ -234,7 +234,11 @@ class Saver:
         except Exception as error:  # whatever it is: the next time it is tried all the same
             if not self._failing:
                 what = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-                _log.warning("the state is not saved: %s: %s (not said again)", self._file.path, what)
+                _log.warning(
+                    "the state is not saved: %s: %s (further failures are not reported)",
+                    self._file.path,
+                    what,
+                )
             self._failing = True
             return
         self._saved = sign

@@ -1,5 +1,7 @@
 """What the page says in words. Pure."""
 
+from collections.abc import Iterable
+
 from astropix_stream import numbers
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
@@ -11,17 +13,28 @@ def place(where: Place, *, relayed: bool) -> str:
     return "before the relay's socket" if relayed and where is Place.BEFORE_SOCKET else str(where)
 
 
-def losses(account: Account, *, relayed: bool, at_most: bool) -> str:
-    """Return '14 missed: 12 before the relay's socket, 2 in this program'."""
+def losses(account: Account, *, relayed: bool, at_most: bool, hops: Iterable[str] = ()) -> str:
+    """Return '14 missed: 12 before the relay's socket, 2 in this program'; `hops` are those with losses."""
     limit = "at most " * at_most
+    between = " or ".join(hops)
     parts = [
-        f"{limit * where.is_kernel}{numbers.grouped(number)} {place(where, relayed=relayed)}"
+        f"{limit * where.is_kernel}{numbers.grouped(number)} "
+        + ((where is Place.BETWEEN_RELAYS and between) or place(where, relayed=relayed))
         for where, number in account.lost_at.items()
     ]
     return f"{numbers.grouped(account.lost)} missed: {', '.join(parts)}"
 
 
-def holds(account: Account, *, since: str, sources: int, relayed: bool, at_most: bool) -> str:
+def holds(
+    account: Account,
+    *,
+    since: str,
+    sources: int,
+    relayed: bool,
+    at_most: bool,
+    hops: Iterable[str] = (),
+    thinned: int = 0,
+) -> str:
     """Return the sentence that says what the page holds of the readouts there were."""
     of = "the run's readouts" if sources < 2 else f"the readouts of {sources} DAQs"
     doubled = (
@@ -29,12 +42,14 @@ def holds(account: Account, *, since: str, sources: int, relayed: bool, at_most:
         if account.duplicates
         else ""
     )
+    if thinned:
+        doubled += f"; {numbers.grouped(thinned)} in all were thinned out on the way, to save bandwidth"
     if not account.held and not account.lost:
         return f"No readout {since} yet{doubled}." if since else f"No readout yet{doubled}."
     if not account.lost:
         return f"This page holds all {of} {since}{doubled}."
     part = numbers.percentage(account.live_fraction)
-    lost = losses(account, relayed=relayed, at_most=at_most)
+    lost = losses(account, relayed=relayed, at_most=at_most, hops=hops)
     return f"This page holds {part} of {of} {since}; {lost}{doubled}."
 
 

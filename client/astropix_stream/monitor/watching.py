@@ -38,7 +38,7 @@ def read_settings(path: Path) -> Settings:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text in UTF-8") from None
     if len(raw) > MAX_FILE:
-        raise ConfigError(f"{path}: more than 1 MiB; that is no configuration")
+        raise ConfigError(f"{path}: more than 1 MiB; that is not a configuration")
     return load_settings(text, file=str(path))
 
 

@@ -54,6 +54,8 @@ def run_words(view: View) -> dict[str, Any]:
             sources=len(status.daqs),
             relayed=status.relayed,
             at_most=status.ledger.at_most,
+            hops=status.ledger.hops,
+            thinned=status.ledger.thinned,
         ),
         "caption": caption(view),
         "runs": [{"value": label.name, "text": label.text} for label in status.runs],

@@ -1,4 +1,4 @@
-"""Receive one stream over several ways at once: two relays, or a relay and multicast.
+"""Receive one stream over several paths at once: two relays, or a relay and multicast.
 
 Each readout is delivered once, from whichever path has it first; a path may die, restart or lag.
 """
@@ -122,7 +122,7 @@ class MergedReceiver(Receiver[R]):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             self._take_in(left)
             if left == 0.0 and not self.ready:
-                raise ReceiveTimeout(f"none of {self} is there")
+                raise ReceiveTimeout(f"no path works: {self}")
         self._tell_readiness()
 
     @property
@@ -178,7 +178,8 @@ class MergedReceiver(Receiver[R]):
                 self._drained += self._arbiter.take(path, batch, now)
         self._drained += self._arbiter.tick(now)
         batches, self._drained = self._drained, []
-        self._gathering.note(now.s, 0 if self._more else len(batches))
+        if batches:
+            self._gathering.note(now.s, len(batches), more=self._more)
         self._recovered += sum(len(batch) for batch in batches if batch.recovered)
         return batches
 
@@ -193,7 +194,7 @@ class MergedReceiver(Receiver[R]):
                 raise
             if receiver not in self._refused:
                 self._refused.add(receiver)
-                _log.warning("goes on without %s: %s", receiver, error)
+                _log.warning("continuing without %s: %s", receiver, error)
             return
         self._more = True
 

@@ -77,7 +77,7 @@ class Receiver(ABC, Generic[R]):
     def __init__(self, readout_class: type[R], *, timeout: float | None = None) -> None:
         from_bytes = getattr(readout_class, "from_bytes", None)
         if from_bytes is None:
-            raise TypeError(f"a readout class has from_bytes(); {readout_class!r} has not")
+            raise TypeError(f"{readout_class!r} is not a readout class: it has no from_bytes()")
         self._readout_class = readout_class
         self._from_bytes: Callable[[bytes], R] = from_bytes
         self._from_fields, self._from_payload = _fast_ways(readout_class)
@@ -290,7 +290,7 @@ class Receiver(ABC, Generic[R]):
         from astropix_stream.receiving.tables import HitTables  # noqa: PLC0415  (brings NumPy)
 
         if not 0 <= seconds < float("inf"):
-            raise ConfigError(f"seconds is a number from 0 on, not {seconds!r}")
+            raise ConfigError(f"seconds must be 0 or more, not {seconds!r}")
         tables = self._tables = self._tables or HitTables(self._readout_class)
         deadline = time.monotonic() + seconds
         with contextlib.suppress(ReceiveTimeout):
@@ -504,7 +504,7 @@ class Receiver(ABC, Generic[R]):
     def _note_undecodable(self, error: Exception) -> None:
         if not self.undecodable:
             _log.warning(
-                "%r refuses a readout, it is skipped (further ones are only counted): %s",
+                "%r refused a readout, which is skipped (further ones are only counted): %s",
                 self._readout_class,
                 error,
             )

@@ -7,11 +7,11 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import zmq
 
-from astropix_stream import clock, fitting, headers, keys, zeromq
+from astropix_stream import clock, fitting, headers, keys, links, zeromq
 from astropix_stream.batch import Batch, Position
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
@@ -24,7 +24,7 @@ from astropix_stream.relay.refusals import HandshakeEnd, Handshakes
 from astropix_stream.relay.subscription import Start, Subscription
 from astropix_stream.relay.way import Way
 from astropix_stream.url import SourceUrl
-from astropix_stream.wire import HELLO_TOPIC, WITHOUT_END, stream_prefix
+from astropix_stream.wire import HELLO_TOPIC, WITHOUT_END, beat_topic, stream_prefix
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +83,12 @@ class RelayReceiver(Receiver[R]):
         Take the readouts even if the relay says that they are of another kind than `readout_class`.
     page_readouts
         How many to ask of history at once, at most: a page of 1 MiB may take a tenth of a second to take in.
+    compress
+        ``'zstd'`` for a slow line: the relay sends what has gathered in 0.1 s, compressed. It needs the extra
+        ``[zstd]`` here and there.
+    max_bandwidth
+        Bytes per second, or a text such as ``'2Mbit/s'``: the relay sends as many readouts as fit, evenly
+        spaced. `ledger` has the others as *thinned*; what is lost on such a link is not asked of history.
 
     Raises
     ------
@@ -92,7 +98,7 @@ class RelayReceiver(Receiver[R]):
         The endpoint is not an address, the stream's name cannot be one, or `start` or a key is wrong. Later,
         from `receive` and `wait_ready`: the relay says that the readouts are of another kind.
     RefusedError
-        Later, from `receive` and `wait_ready`: the relay does not let us in. Called again, they go on trying.
+        Later, from `receive` and `wait_ready`: the relay refuses this client. Call again to keep trying.
     """
 
     def __init__(
@@ -110,6 +116,8 @@ class RelayReceiver(Receiver[R]):
         key_file: str | Path | None = None,
         any_kind: bool = False,
         page_readouts: int = WITHOUT_END,
+        compress: Literal["zstd"] | None = None,
+        max_bandwidth: str | int | None = None,
     ) -> None:
         super().__init__(readout_class, timeout=timeout)
         if not isinstance(endpoint, str):
@@ -118,6 +126,9 @@ class RelayReceiver(Receiver[R]):
                 "open_receiver(readout_class, [url, url]) merges several"
             )
         self._keys = keys.read_client_keys(server_key, key_file)
+        link = links.parse_link(compress, max_bandwidth)
+        if link.compressed:
+            links.check_installed()
         self._handshakes = Handshakes(encrypted=self._keys is not None)
         self._endpoint = endpoint
         self._any_kind = any_kind
@@ -131,6 +142,7 @@ class RelayReceiver(Receiver[R]):
             recover_timeout=recover_timeout,
             start=start,
             page_readouts=page_readouts,
+            link=link,
         )
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._subscribed = False
@@ -225,6 +237,16 @@ class RelayReceiver(Receiver[R]):
         return self._subscription.reported
 
     @property
+    def thinned(self) -> int | None:
+        """Readouts that were left out to keep within `max_bandwidth`; None where there is no such limit."""
+        return self._subscription.thinned if self._subscription.link.thinned else None
+
+    @property
+    def missed(self) -> int:
+        """Numbers that were given up as lost on the way here, or above the relay."""
+        return self._subscription.missed
+
+    @property
     def streams(self) -> dict[str, int] | None:
         """The relay's streams, each with its kind of readouts (a uid); None before the relay has greeted."""
         hello = self._subscription.hello
@@ -262,6 +284,8 @@ class RelayReceiver(Receiver[R]):
             return "nothing answers there, or it is not a relay"
         if stream not in hello.streams:
             return f"the relay has no stream {stream!r}; it has: {', '.join(sorted(hello.streams)) or 'none'}"
+        if self._subscription.link.thinned:
+            return "the relay greets, but sends nothing: it serves a few different max_bandwidth at once"
         return "the relay greets, but the stream is silent"
 
     def _open_socket(self, kind: int) -> "zmq.Socket[bytes]":
@@ -327,7 +351,10 @@ class RelayReceiver(Receiver[R]):
         """Subscribe to the stream, once its name is known."""
         stream = self._subscription.stream
         if not self._subscribed and stream is not None:
-            sock.setsockopt(zmq.SUBSCRIBE, stream_prefix(stream))
+            link = self._subscription.link
+            topics = [stream_prefix(stream)] if link.plain else [beat_topic(stream), link.topic(stream)]
+            for topic in topics:
+                sock.setsockopt(zmq.SUBSCRIBE, topic)
             self._subscribed = True
 
     @property
@@ -457,7 +484,7 @@ class RelayReceiver(Receiver[R]):
 
     def _take_live(self, now: Moment) -> list[Batch]:
         # As a rule one message at a time: to look for the next one costs as much as to take it in.
-        most, count = _MANY if self._gathering.until_s else 1, 0
+        most, count = 1 if self._gathering.one_by_one else _MANY, 0
         batches: list[Batch] = []
         while len(batches) < most:
             try:
@@ -474,7 +501,8 @@ class RelayReceiver(Receiver[R]):
             batches += taken
         if batches:
             self._drained = False
-        self._gathering.note(now.s, count, more=len(batches) >= _MANY)
+        if count:
+            self._gathering.note(now.s, count, more=len(batches) >= _MANY)
         return batches
 
     def _take_history(self, now: Moment) -> list[Batch]:
@@ -541,7 +569,7 @@ class RelayReceiver(Receiver[R]):
                 self._go()
         reason = self._handshakes.take_refusal(now_s)
         if reason is not None:
-            raise RefusedError(f"{self}: the relay does not let us in: {reason}")
+            raise RefusedError(f"{self}: the relay refuses this client: {reason}")
 
     def _check_heard(self, now_s: float) -> None:
         """Connect again to a relay that was not heard for 5 s: a dead peer may look like a silent one."""
@@ -549,7 +577,7 @@ class RelayReceiver(Receiver[R]):
         if not self._silence.spent(now_s):
             return
         if self._connected:
-            _log.warning("%s: not heard for %.0f s; connecting again", self, LOST_AFTER_S)
+            _log.warning("%s: nothing heard for %.0f s; reconnecting", self, LOST_AFTER_S)
         self._connected = False
         self._silence.renew(now_s)
         self._stop_monitor()

@@ -88,7 +88,7 @@ class Inquiry:
         """Whether to ask now: nothing is asked, or the answer is overdue, or was lost with its connection."""
         return self._asked is None or self._again.spent(now_s)
 
-    def ask(self, stream: str, relay_id: int, begin: int, end: int, now_s: float) -> bytes:
+    def ask(self, stream: str, relay_id: int, begin: int, end: int, now_s: float, *, flags: int = 0) -> bytes:
         """Return the request for a range of sequences."""
         if self._asked is None:
             self._page.renew(now_s)
@@ -97,7 +97,7 @@ class Inquiry:
         self._again.renew(now_s)
         self._ids += 1
         self._asked = self._ids
-        return wire.pack_request(Request(Ask.RANGE, self._asked, relay_id, begin, end, stream))
+        return wire.pack_request(Request(Ask.RANGE, self._asked, relay_id, begin, end, stream, flags))
 
     def answered(self, answer: Answer) -> bool:
         """Note an answer; return whether it is the one that is awaited."""

@@ -85,4 +85,4 @@ class Handshakes:
         if self._broken_off < _MAX_BROKEN_OFF:
             return ""
         key = "server_key may not be its key, it may not be" if self._encrypted else "it may be"
-        return f"it breaks off the handshake: {key} encrypted, or it is no relay"
+        return f"it breaks off the handshake: {key} encrypted, or it is not a relay"

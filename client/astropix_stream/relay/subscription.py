@@ -7,22 +7,23 @@ What was lost before the relay is in the heartbeats.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, Literal
 
-from astropix_stream import headers, wire
+from astropix_stream import headers, links, wire
 from astropix_stream.batch import Batch, Position, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.hops import HopLosses, parse_hops
-from astropix_stream.counting.ledger import Counts, Ledger, StreamLedger, place_counts
-from astropix_stream.counting.losses import Loss, Losses, Period
+from astropix_stream.counting.ledger import Counts, Ledger
+from astropix_stream.counting.numbered import NumberedAccount
 from astropix_stream.counting.places import Place
-from astropix_stream.counting.track import PLAUSIBLE_JUMP, distance
 from astropix_stream.errors import ConfigError, WireError
+from astropix_stream.links import Link, Part
 from astropix_stream.relay.recovery import TIMEOUT_S, Inquiry, Window
 
 Start = Literal["live", "oldest"] | int | Position
 
+PLAIN = Link()
 _FEW = 8  # readouts in a message that is counted later
 _TOGETHER = 32  # such messages are counted at once
 _HEARD_S = 2.0  # a heartbeat is due each second
@@ -49,11 +50,13 @@ class Subscription:
         `Position`: where an earlier subscription ended; the oldest if the relay was started since.
     page_readouts
         How many to ask of history at once, at most, for a program that must not be held up by a whole page.
+    link
+        How the relay is to send the readouts. Of what is thinned to a bandwidth, history is not asked.
 
     Raises
     ------
     ConfigError
-        `stream` cannot be a stream's name, or `start` is something else.
+        `stream` cannot be a stream's name, or `start` is something else, or not 'live' where the link thins.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Subscription:
         recover_timeout: float = TIMEOUT_S,
         start: Start = "live",
         page_readouts: int = wire.WITHOUT_END,
+        link: Link = PLAIN,
     ) -> None:
         if stream is not None:
             try:
@@ -73,8 +77,11 @@ class Subscription:
                 raise ConfigError(str(error)) from None
         if start not in ("live", "oldest") and not isinstance(start, Position) and not _is_count(start):
             raise ConfigError(f"start is 'live', 'oldest' or a number of readouts, not {start!r}")
+        if link.thinned and start != "live":
+            raise ConfigError("start is 'live' with max_bandwidth: the past would not fit into it")
         self.stream = stream
         self._data_topic = b"" if stream is None else wire.data_topic(stream)
+        self.link = link
         self.hello: wire.Hello | None = None
         self.report: dict[str, Any] | None = None
         """The relay's latest word on the stream: the JSON of its heartbeat."""
@@ -84,9 +91,11 @@ class Subscription:
         """A heartbeat or a data message has come: the subscription works."""
         self.malformed = 0
         """Messages that do not follow the protocol; ignored."""
-        self.restarts = 0
         self.fell_behind = 0
         """Times that recovery was given up, since more was added to the backlog than came out of history."""
+        self.thinned = 0
+        """Readouts that were left out to keep within the link's bandwidth."""
+        self._begun = link.plain  # others begin a moment after the subscription, and say with which number
         self._told_stride = stride
         self._start = start
         self._relay_id: int | None = None
@@ -94,26 +103,28 @@ class Subscription:
         self._seen = 0  # all before it was published, as data or heartbeats tell
         self._joined_at = 0  # readouts published before the first one that is ours
         self._live_from = 0  # what history does not have of those before it was never ours either
-        self._inquiry = Inquiry(enabled=recover, timeout_s=recover_timeout)
+        self._inquiry = Inquiry(enabled=recover and not link.thinned, timeout_s=recover_timeout)
         self._window = Window()
         self._page_readouts = page_readouts
         self._heard_s = 0.0
         self._recovered = 0
-        self._readouts = StreamLedger(stride=stride or 1)
-        self._lost: dict[Place, int] = {}  # what is known here, and from relays that are gone
-        self._losses = Losses()
-        self._hop_losses = HopLosses()
-        self._baseline: Counts | None = None  # the relay's counts when we joined
-        self._latest: Counts | None = None
-        self._last_ns = 0
-        self._resumed: dict[Source, int] = {}  # after a restart: the last readout_id of each source before it
-        self._missed = 0  # given up since the last delivery
+        self._account = NumberedAccount(stride=stride or 1)
         self._unsettled: list[_Few] = []  # taken by `take_few`, and not counted yet
 
     @property
     def stride(self) -> int:
         """The DAQ multicasts one readout in so many, as far as is known."""
-        return self._readouts.stride
+        return self._account.readouts.stride
+
+    @property
+    def restarts(self) -> int:
+        """Restarts of the relay."""
+        return self._account.restarts
+
+    @property
+    def missed(self) -> int:
+        """Numbers that were given up as lost on the way here, or above the relay."""
+        return self._account.lost(Place.RELAY_TO_CLIENT)
 
     @property
     def position(self) -> Position | None:
@@ -136,11 +147,13 @@ class Subscription:
         Raises
         ------
         ConfigError
-            The relay has several streams and none was named.
+            The relay has several streams and none was named, or it does not offer such a link.
         """
         self.settle()
         self._heard_s = now.s
         try:
+            if not self.link.plain and self.stream is not None and frames[0] == self.link.topic(self.stream):
+                return self._take_from_link(frames, now)
             message = wire.parse_message(frames)
             if isinstance(message, wire.Hello):
                 self._take_hello(message)
@@ -156,6 +169,7 @@ class Subscription:
 
     def _take_hello(self, hello: wire.Hello) -> None:
         self.hello = hello
+        self._check_offers(hello)
         self._inquiry.port = hello.history_port
         self._inquiry.begin_anew()
         if self.stream is None:
@@ -168,23 +182,32 @@ class Subscription:
             self._data_topic = wire.data_topic(self.stream)
         self._take_stride(hello.strides.get(self.stream))
 
+    def _check_offers(self, hello: wire.Hello) -> None:
+        missing = self.link.needs() - hello.offers
+        if "thinned" in missing:
+            raise ConfigError(f"the relay ({hello.version}) is too old for max_bandwidth")
+        if missing:
+            raise ConfigError(f"the relay cannot compress; on its host: {links.INSTALL}, and restart it")
+
     def _take_stride(self, stride: int | None) -> None:
         """Count by what the relay says of the stream, unless we were told otherwise."""
-        if self._told_stride is None and stride is not None and stride != self._readouts.stride:
-            self._readouts.stride = stride
+        if self._told_stride is None and stride is not None and stride != self.stride:
+            self._account.readouts.stride = stride
 
     def _take_beat(self, message: wire.BeatMessage, now: Moment) -> list[Batch]:
         counts = Counts.from_json(message.report.get("totals"))
         stride = wire.parse_stride(message.report.get("stride"))
+        if not self._begun:
+            return []
         batches = self._follow(message.header, now)
         self._seen = max(self._seen, message.header.sequence)
         batches += self._settle(now)
-        self._note_relay_counts(counts, now)
+        self._account.take_counts(counts, now.ns)
         self._take_stride(stride)
         self.report = message.report
-        self._hop_losses.take(parse_hops(message.report))
+        self._account.take_hops(message.report)
         self.reported = Position(message.header.relay_id, message.header.sequence)
-        self._last_ns = now.ns
+        self._account.last_ns = now.ns
         return batches
 
     def _take_data(self, header: wire.Header, payload: bytes, now: Moment) -> list[Batch]:
@@ -200,6 +223,39 @@ class Subscription:
         self._window.add(header.sequence, batch)
         return batches + self._settle(now)
 
+    def _take_from_link(self, frames: Sequence[bytes], now: Moment) -> list[Batch]:
+        """Take in a message of a link for slow lines; one without readouts says where the link begins."""
+        if len(frames) != 3:
+            raise WireError(f"a message of {len(frames)} frames; the protocol's have 3")
+        (_, header, payload), part = links.parse_message(frames[0], frames[1], frames[2])
+        self._begun = True
+        if part is not None:
+            return self._take_part(header, payload, part, now)
+        if header.count:
+            return self._take_data(header, payload, now)
+        batches = self._follow(header, now)
+        self._seen = max(self._seen, header.sequence)
+        return batches + self._settle(now)
+
+    def _take_part(self, header: wire.Header, payload: bytes, part: Part, now: Moment) -> list[Batch]:
+        """Deliver what a thinned message brings; what it stands for and does not bring is no loss."""
+        kept, end = part.kept(header.sequence), header.sequence + part.covered
+        batch = _batch(header, payload) if kept else None
+        batches = self._follow(header, now)
+        if end < self._expected or (batch is not None and header.sequence < self._expected):
+            return batches  # known already
+        self._miss(header.sequence, Place.RELAY_TO_CLIENT, now)
+        self._expected, self._seen = end, max(self._seen, end)
+        self.thinned += part.covered - len(kept)
+        if batch is None:
+            self._account.miss(Place.RELAY_TO_CLIENT, 0, now.ns, not_ours=part.covered)
+            return batches
+        self._account.miss(Place.RELAY_TO_CLIENT, 0, now.ns, not_ours=kept[0] - header.sequence)
+        batch = replace(batch, position=None)  # its readouts' numbers do not follow one another
+        self._account.delivered(batch, Moment(batch.received_ns / 1e9, now.ns), now.ns)
+        self._account.miss(Place.RELAY_TO_CLIENT, 0, now.ns, not_ours=end - 1 - kept[-1])
+        return [*batches, batch]
+
     def take_few(self, frames: Sequence[bytes], s: float, ns: int) -> int:
         """Take in a message if it is a few readouts, live, and just those that come next; return how many.
 
@@ -207,7 +263,7 @@ class Subscription:
         on the way of each at the rates that people have. For all other messages nothing is done, and 0 is
         returned: `take` is for these. `s` and `ns` are the two clocks at this moment.
         """
-        if len(frames) != 3 or frames[0] != self._data_topic or self._window or self._resumed:
+        if len(frames) != 3 or frames[0] != self._data_topic or self._window or self._account.resumed:
             return 0
         _, header, payload = frames
         try:
@@ -220,8 +276,8 @@ class Subscription:
             return 0
         self._expected += count
         self._seen = max(self._seen, self._expected)
-        self._missed = 0
-        self._heard_s, self._last_ns = s, ns
+        self._heard_s = s
+        self._account.missed, self._account.last_ns = 0, ns
         self._unsettled.append((header, payload, count, s, ns))
         return count
 
@@ -241,10 +297,11 @@ class Subscription:
         payload, count = b"".join([one[1] for one in messages]), sum([one[2] for one in messages])
         batch = Batch(last.source, last.received_ns, payload, *headers.columns_of(payload, count))
         ids, timestamp = batch.readout_ids, batch.timestamps[-1]
-        if not self._readouts.goes_on((batch,), ids, timestamp, Moment(last.received_ns / 1e9, ns)):
+        readouts = self._account.readouts
+        if not readouts.goes_on((batch,), ids, timestamp, Moment(last.received_ns / 1e9, ns)):
             for data, payload, _, _, then_ns in messages:
                 header = wire.parse_message_header(data)
-                self._readouts.note(_batch(header, payload), Moment(header.received_ns / 1e9, then_ns))
+                readouts.note(_batch(header, payload), Moment(header.received_ns / 1e9, then_ns))
         return last.source, timestamp, Moment(s, ns)
 
     def request(self, now: Moment) -> bytes | None:
@@ -255,7 +312,8 @@ class Subscription:
         if not self._inquiry.possible(now.s) or not self._inquiry.due(now.s):
             return None
         until = min(missing_until, self._expected + self._page_readouts)
-        return self._inquiry.ask(self.stream, self._relay_id, self._expected, until, now.s)
+        flags = wire.ZSTD if self.link.compressed else 0
+        return self._inquiry.ask(self.stream, self._relay_id, self._expected, until, now.s, flags=flags)
 
     def take_answer(self, frames: Sequence[bytes], now: Moment) -> list[Batch]:
         """Take in an answer of the relay's history; return the readouts that can be delivered."""
@@ -282,6 +340,8 @@ class Subscription:
         batches: list[Batch] = []
         end = missing_until  # of a damaged page, or one that does not come further
         try:
+            if answer.flags & wire.ZSTD and self.link.compressed:
+                page = links.decompress(page)
             for header, payload in wire.walk_page(page):
                 if header.sequence < missing_until:
                     batches += self._deliver(header.sequence, _batch(header, payload), now)
@@ -333,13 +393,9 @@ class Subscription:
         if sequence < self._expected:
             batch = batch.part(self._expected - sequence, len(batch))
         self._expected = end
-        self._note_resumed(batch.source, batch.readout_ids[0], now)
-        self._missed = 0
         # By the relay's clock: what was in time there is not late because this program was stopped.
-        received = Moment(batch.received_ns / 1e9, now.ns)
-        self._readouts.note(batch, received)
+        self._account.delivered(batch, Moment(batch.received_ns / 1e9, now.ns), now.ns)
         self._recovered += len(batch) if batch.recovered else 0
-        self._last_ns = now.ns
         return [batch]
 
     def _follow(self, header: wire.Header, now: Moment) -> list[Batch]:
@@ -367,25 +423,8 @@ class Subscription:
 
     def _follow_restart(self) -> None:
         """Begin again at 0, as the relay's numbers do; all that it counts is ours: we were there before."""
-        self.restarts += 1
-        for place, count in self._relay_losses().items():
-            self._lost[place] = self._lost.get(place, 0) + count
-        self._baseline, self._latest = Counts(), Counts()
+        self._account.restart(Counts())
         self._expected = self._seen = self._live_from = 0
-        self._resumed = {source: runs[-1].last_id for source, runs in self._readouts.runs().items() if runs}
-
-    def _note_resumed(self, source: Source, readout_id: int, now: Moment) -> None:
-        """Count what a source sent while no relay was there: the step in its readout_ids over the restart.
-
-        What the relays did publish, but not to us, is known by their numbers and counted already.
-        """
-        last_id = self._resumed.pop(source, None)
-        if last_id is None:
-            return
-        ahead = distance(last_id, readout_id)
-        if 0 < ahead <= PLAUSIBLE_JUMP:
-            missing = (ahead - 1) // self._readouts.stride - self._missed
-            self._note_loss(Place.BEFORE_SOCKET, missing, now)
 
     def _miss(self, sequence: int, place: Place, now: Moment) -> None:
         """Give up what is missing before this sequence."""
@@ -394,85 +433,25 @@ class Subscription:
             return
         before_joining = max(0, min(sequence, self._live_from) - self._expected)
         self._joined_at += before_joining
-        self._note_loss(place, missed - before_joining, now)
-        self._missed += missed
+        self._account.miss(place, missed - before_joining, now.ns, not_ours=before_joining)
         self._expected = sequence
-
-    def _note_loss(self, place: Place, count: int, now: Moment) -> None:
-        if count > 0:
-            self._lost[place] = self._lost.get(place, 0) + count
-            self._losses.append(Loss(place, count, self._last_ns or now.ns, now.ns))
-
-    def _note_relay_counts(self, counts: Counts, now: Moment) -> None:
-        """Note what the relay lost; only what came after we joined is ours."""
-        before = self._relay_losses()
-        if self._baseline is None:
-            self._baseline = counts
-        self._latest = counts
-        for place, count in self._relay_losses().items():
-            if count > before.get(place, 0):
-                self._losses.append(
-                    Loss(place, count - before.get(place, 0), self._last_ns or now.ns, now.ns)
-                )
-
-    def _relay_losses(self) -> dict[Place, int]:
-        if self._latest is None or self._baseline is None:
-            return {}
-        return place_counts(self._latest - self._baseline, Place.RELAY_KERNEL, Place.RELAY_REJECTED)
 
     def ledger(self) -> Ledger:
         """Return the account as far as it is known."""
         self.settle()
-        totals = self._readouts.totals()
-        lost_at = dict(self._lost)
-        for place, count in self._relay_losses().items():
-            lost_at[place] = lost_at.get(place, 0) + count
-        hops, periods = self._between_relays(lost_at)
-        return Ledger(
-            delivered=totals.delivered,
-            late=totals.late,
-            lost_at={place: lost_at[place] for place in Place if lost_at.get(place)},
-            duplicates=totals.duplicates,
-            reordered=totals.reordered,
-            stray=totals.stray,
+        return self._account.ledger(
+            Place.RELAY_TO_CLIENT,
+            self.report,
+            thinned=self.thinned,
             before_joining=self._joined_at,
-            runs=totals.runs,
             recovered=self._recovered,
-            restarts=self.restarts,
-            at_most=bool(self.report and self.report.get("at_most")),
-            losses=tuple(self._losses),
-            remarks=_remarks(self.report),
-            periods={**self._losses.periods, **periods},
-            hops=hops,
         )
-
-    def _between_relays(self, lost_at: dict[Place, int]) -> tuple[dict[str, int], dict[Place, Period]]:
-        """Move what relays above lost out of what is missing here: our numbers show both alike.
-
-        Return how many were lost on which hop, and when.
-        """
-        hops: dict[str, int] = {}
-        periods: dict[Place, Period] = {}
-        for where, count, period in self._hop_losses.lost():
-            here = min(count, lost_at.get(Place.RELAY_TO_CLIENT, 0))
-            if here:
-                lost_at[Place.RELAY_TO_CLIENT] -= here
-                lost_at[Place.BETWEEN_RELAYS] = lost_at.get(Place.BETWEEN_RELAYS, 0) + here
-                hops[where] = here
-                known = periods.get(Place.BETWEEN_RELAYS)
-                periods[Place.BETWEEN_RELAYS] = known | period if known else period
-        return hops, periods
 
 
 def _by_source(messages: Sequence[_Few]) -> Iterator[Sequence[_Few]]:
     """Yield messages that follow each other from one source, together."""
     for _, together in groupby(messages, lambda message: message[0][wire.SOURCE_BYTES]):
         yield [*together]
-
-
-def _remarks(report: dict[str, Any] | None) -> tuple[str, ...]:
-    remarks = report.get("remarks") if report else None
-    return tuple(filter(str.isprintable, map(str, remarks))) if isinstance(remarks, list) else ()
 
 
 def _batch(header: wire.Header, payload: bytes) -> Batch:

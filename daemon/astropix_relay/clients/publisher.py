@@ -107,12 +107,12 @@ class Publisher:
         self._socket.send(header, _SNDMORE)
         self._socket.send(payload)
 
-    def take_subscriptions(self) -> list[bytes]:
-        """Read what subscribers sent, within reason; return the prefixes newly subscribed to.
+    def take_subscriptions(self) -> list[tuple[bool, bytes]]:
+        """Read what subscribers sent, within reason; return each prefix with whether it begins or ends.
 
         Where something was left, `pending` is true: the descriptor does not tell a second time.
         """
-        prefixes: list[bytes] = []
+        prefixes: list[tuple[bool, bytes]] = []
         until_s = time.monotonic() + _MAX_TAKEN_S
         for _ in range(_MAX_TAKEN):
             if time.monotonic() > until_s:
@@ -127,11 +127,12 @@ class Publisher:
                 self.ignored += 1
             elif action == b"\x01":
                 self.subscriptions += 1
-                prefixes.append(prefix)
+                prefixes.append((True, prefix))
                 if not any(topic.startswith(prefix) for topic in (self._hello, *self.topics)):
                     self._note_strange_topic(frames[0])
             else:
                 self.subscriptions -= 1
+                prefixes.append((False, prefix))
         self.pending = True
         return prefixes
 

@@ -42,9 +42,7 @@ def load_secret(security: SecurityConfig) -> KeyPair:
         return keys.read_pair(security.secret_key)
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     if not directory:
-        raise ConfigError(
-            "security.secret_key: name the file; only as a service of systemd may it be left out"
-        )
+        raise ConfigError("security.secret_key: name the file; it may be left out only under systemd")
     # systemd's directory is closed to others, and its files carry an ACL that looks like a group's right.
     return keys.read_pair(Path(directory, CREDENTIAL), private=False)
 
@@ -117,7 +115,7 @@ def load_clients(security: SecurityConfig, *, refuse_broken: bool = False) -> Cl
     if broken and refuse_broken:
         raise ConfigError("\n".join(broken))
     for text in broken:
-        _log.error("this client is not let in: %s", text)
+        _log.error("client refused: %s", text)
     if not clients:
-        _log.warning("no client is let in: %s holds no NAME%s", security.client_keys, keys.PUBLIC_SUFFIX)
+        _log.warning("no client is admitted: %s has no NAME%s", security.client_keys, keys.PUBLIC_SUFFIX)
     return clients

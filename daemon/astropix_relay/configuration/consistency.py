@@ -76,6 +76,11 @@ def _between(first: int, second: int, *keys: str) -> list[KeyPath]:
 
 def _beside_upstreams(stream: "StreamConfig", at: KeyPath) -> Iterator[Finding]:
     """Yield the keys of a group where the stream comes from relays, which tell what else there is to know."""
+    if stream.thinned and len(stream.upstreams) > 1:
+        yield (
+            [(*at, "upstreams")],
+            "with max_bandwidth there can be only one relay: of two, each leaves out others",
+        )
     for key in sorted(stream.model_fields_set - {"name", "upstreams"}):
         yield [(*at, key)], "this is a group's; a stream has either 'from' or a group"
 

@@ -19,6 +19,7 @@ from astropix_daemon.addresses import (
 from astropix_stream.addresses import canonical, check_address, is_multicast, joined
 from astropix_stream.checking.quantities import Duration, Size, show
 from astropix_stream.errors import ConfigError
+from astropix_stream.links import parse_link
 from astropix_stream.url import parse_url
 from astropix_stream.wire import MAX_NOTES, MAX_NOTES_SIZE, check_stream_name
 
@@ -63,6 +64,10 @@ def _check_upstream(text: str) -> str:
         raise ValueError(str(error)) from None
     if source.scheme != "tcp":
         raise ValueError(f"{show(text)} is not a relay: write tcp://relay:5556")
+    try:
+        parse_link(source.options.get("compress"), source.options.get("max_bandwidth"))
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
     return str(source)  # one spelling, so that equal relays are found equal
 
 
@@ -113,7 +118,8 @@ class StreamConfig(_Section):
     name: StreamName = "astropix"
     """What subscribers ask for: 1 to 64 of a-z, 0-9, '_' and '-', not beginning with 'hello'."""
     upstreams: Annotated[tuple[UpstreamUrl, ...], AfterValidator(_check_upstreams), Field(alias="from")] = ()
-    """Relays to take the stream from, instead of a group: tcp://HOST:PORT. Several are ways to one stream."""
+    """Relays to take the stream from instead of a group, tcp://HOST:PORT; several are paths to one stream.
+    ?compress=zstd and ?max_bandwidth=2Mbit/s are for slow lines."""
     group: GroupAddress = "239.1.1.1"
     """Address that the DAQ sends to, IPv4 or IPv6. A unicast address is allowed, with a warning."""
     port: PortNumber = 5007
@@ -132,6 +138,11 @@ class StreamConfig(_Section):
     """After so long without a datagram, leave the group and join again; 0: never."""
     receive_buffer: Annotated[int, Size("128KiB", "1GiB")] = 8 * MiB
     """Bytes asked of the kernel for datagrams that wait to be read."""
+
+    @property
+    def thinned(self) -> bool:
+        """Whether only as many readouts come from the relay above as fit into a bandwidth."""
+        return any("max_bandwidth" in parse_url(url).options for url in self.upstreams)
 
 
 def _check_destination(text: str) -> str:

@@ -37,7 +37,7 @@ def documents(model: Any, sections: Any, lists: Any) -> Iterator[dict[str, Any]]
                 yield {key: [{inner: value}] if key in lists else {inner: value}}
 
 
-DAEMONS = {
+DAEMONS: dict[str, tuple[Any, list[dict[str, Any]]]] = {
     "relay": (relay.load_config, [*documents(Config, SECTIONS, ("streams", "outputs"))]),
     "bridge": (bridge.load_config, [*documents(bridge.BridgeConfig, bridge.SECTIONS, ())]),
     "monitor": (monitor.load_settings, [*documents(monitor.Settings, monitor.SECTIONS, ("alarms",))]),

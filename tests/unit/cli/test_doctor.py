@@ -12,14 +12,14 @@ from astropix_stream.doctor.settings import judge_buffer
 from astropix_stream.doctor.verdict import Mark, Verdict, fine, unknown
 
 MISTAKES = [
-    (["doctor", "239.1.1.1:5007"], "a source begins with udp://, tcp:// or nats://"),
+    (["doctor", "239.1.1.1:5007"], "the doctor checks udp://, tcp:// and nats:// sources"),
     (["doctor", "udp://239.1.1.1:70000"], "port must be from 1 to 65535, not '70000'"),
     (["doctor", "udp://239.1.1.1:5007?interfce=eth0"], "did you mean 'interface'?"),
     (["doctor", "udp://239.1.1.1:5007?interface=eth77"], "no interface is called 'eth77'; there are: "),
     (["doctor", "udp://239.1.1.1:5007?interface=192.0.2.77"], "no interface has the address 192.0.2.77"),
     (["doctor", "udp://[ff02::7]:5007"], "name the interface"),
     (["doctor", "--relay", "udp://239.1.1.1:5007"], "a relay is tcp://HOST:PORT"),
-    (["doctor", "--relay", "relay:5556"], "a source begins with udp://, tcp:// or nats://"),
+    (["doctor", "--relay", "relay:5556"], "the doctor checks udp://, tcp:// and nats:// sources"),
     (["doctor", "--listen", "0"], "'0' is not a number above 0"),
     (["doctor", "udp://239.1.1.1:5007", "udp://239.1.1.2:5007"], "unexpected extra argument"),
     (["doctor", "tcp://relay:5556?server_key=x"], "server_key and key_file belong together"),

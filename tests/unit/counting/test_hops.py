@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_stream.counting.hops import MAX_HOPS, Hop, HopLosses, joined_hops, parse_hops
+from astropix_stream.counting.hops import (
+    MAX_HOPS,
+    Hop,
+    HopLosses,
+    joined_hops,
+    numbered_alike,
+    parse_hops,
+)
 
 A = Hop(1, "relay-a", "tcp://a:5556")
 B = Hop(2, "relay-roma", "tcp://roma:5556", (1,), {"between_relays": 3}, 10, 20, 0.5, 0.1)
@@ -47,7 +54,7 @@ def test_a_loss_is_told_with_the_two_relays_that_it_is_between():
     assert losses.lost() == []  # 3 were lost before we came
     more = Hop(2, "relay-roma", "", (1,), {"between_relays": 17}, 10, 30)
     losses.take((A, more))
-    assert losses.lost() == [("between relay-a and relay-roma", 14, (10, 30))]
+    assert losses.lost() == [("between relay-a and relay-roma", 14, (10, 30), True)]
 
 
 @pytest.mark.parametrize(
@@ -63,4 +70,22 @@ def test_relays_of_one_host_are_told_by_their_addresses(above, words):
     hops = (hop,) if above is None else (above, hop)
     losses.take(hops)
     losses.take((*hops[:-1], Hop(2, "relay-roma", "tcp://roma:5556", (1,), {"between_relays": 1}, 1, 1)))
-    assert losses.lost() == [(words, 1, (1, 1))]
+    assert losses.lost() == [(words, 1, (1, 1), True)]
+
+
+def test_above_a_relay_that_thins_losses_are_no_steps_in_our_numbers():
+    def report(lost, thinned):
+        between = {"between_relays": lost}
+        first = Hop(1, "relay-a", "tcp://a:5556")
+        narrow = Hop(2, "relay-roma", "tcp://roma:5556", (1,), between, 1, 1, thinned=thinned)
+        last = Hop(3, "relay-bari", "tcp://bari:5556", (2,), between, 1, 1)
+        return parse_hops({"hops": [hop.to_json() for hop in (first, narrow, last)]})
+
+    losses = HopLosses()
+    losses.take(report(0, 100))
+    assert (losses.lost(), losses.thinned()) == ([], 0)  # what was left out before we came is not ours
+    losses.take(report(2, 130))
+    assert losses.thinned() == 30
+    assert [(count, shown) for _, count, _, shown in losses.lost()] == [(2, False), (2, True)]
+    assert [hop.id for hop in numbered_alike(report(0, 0))] == [3]
+    assert parse_hops({"hops": [{"id": 1, "thinned": -1}]}) == ()

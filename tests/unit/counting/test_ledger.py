@@ -550,6 +550,7 @@ def test_a_ledger_as_json():
         "periods": {"before_socket": {"first_ns": 5, "last_ns": 6}},
         "losses": [{"place": "before_socket", "count": 1, "began_ns": 5, "ended_ns": 6}],
         "remarks": [],
+        "thinned": 0,
     }
 
 

@@ -162,7 +162,7 @@ BROKEN = {
     ),
     "group with a scope": (
         "streams:\n  - group: ff02::1%eth0\n",
-        ["2:12: streams[0].group: 'ff02::1%eth0': name the interface by itself, not behind a %"],
+        ["2:12: streams[0].group: 'ff02::1%eth0': name the interface separately, not after a %"],
     ),
     "port of root": (
         "streams:\n  - port: 80\n",
@@ -897,7 +897,7 @@ def test_notes_on_the_setup(written, notes):
         ("7", "7 is neither text nor names with texts, such as threshold: 200 mV"),
         ("[a]", "a list is neither text nor names with texts"),
         ("{a: [1]}", "'a': a list is not a name with a text"),
-        ("{a: null}", "'a': nothing is not a name with a text"),
+        ("{a: null}", "'a': null is not a name with a text"),
         ("x" * 2001, "too long: at most 50 names, and 2000 characters in all"),
         ("{" + ", ".join(f"k{i}: 1" for i in range(51)) + "}", "too long"),
     ],

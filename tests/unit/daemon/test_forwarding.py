@@ -156,9 +156,10 @@ def test_what_no_path_brought_was_lost_between_the_relays(core):
     report = report_of(core, at(3))
     own = report["hops"][-1]
     assert own["lost"] == {Place.BETWEEN_RELAYS.key: 2}
-    assert own["lost_first_ns"] == own["lost_last_ns"] == at(3).ns
+    assert own["lost_first_ns"] == own["lost_last_ns"] == at(2).ns
+    assert own["gaps"] == 2
     assert core.state(at(3.1)) == State.LOSING
-    assert report_of(core, at(30))["hops"][-1]["lost_last_ns"] == at(3).ns
+    assert report_of(core, at(30))["hops"][-1]["lost_last_ns"] == at(2).ns
 
 
 def test_what_a_relay_above_had_missed_already_is_its_own(core):
@@ -167,9 +168,62 @@ def test_what_a_relay_above_had_missed_already_is_its_own(core):
     core.forward([("a", 0, batch(0, 3))], {"a": standing(3, report=told)}, at(1))
     report_of(core, at(1))
     later = json.loads(json.dumps(told))
-    later["hops"][0]["lost"] = {Place.BETWEEN_RELAYS.key: 2}
+    later["hops"][0]["gaps"] = 2
     core.forward([("a", 0, batch(5, 6))], {"a": standing(6, report=later)}, at(2))
     assert report_of(core, at(2))["hops"][-1]["lost"] == {Place.BETWEEN_RELAYS.key: 0}
+
+
+def relayed(gaps, hop_id=70):
+    """Return what a relay fed by the origin says in a beat."""
+    told = origin()
+    return told | {"hops": [*told["hops"], {"id": hop_id, "fed_by": [ABOVE], "gaps": gaps}]}
+
+
+def lost_here(core, seconds):
+    return report_of(core, at(seconds))["hops"][-1]["lost"][Place.BETWEEN_RELAYS.key]
+
+
+def test_a_gap_is_not_ours_as_long_as_the_relay_above_has_not_told_whose_it_is(core):
+    core.forward([("a", 0, batch(0, 3))], {"a": standing(3, report=relayed(0))}, at(1))
+    core.forward([("a", 0, batch(5, 6))], {"a": standing(6, report=core._reports["a"])}, at(2))
+    assert lost_here(core, 2) == 0  # 3 and 4: lost here, or above
+    core.forward([("a", 0, batch(8, 9))], {"a": standing(9, report=relayed(2))}, at(3))
+    assert lost_here(core, 3) == 2  # those above, 6 and 7 here
+    core.forward([], {"a": standing(9, report=relayed(0, hop_id=71))}, at(4))  # it was restarted
+    assert lost_here(core, 4) == 2
+    core.forward([("a", 0, batch(12, 13))], {"a": standing(13, report=relayed(3, hop_id=71))}, at(5))
+    assert lost_here(core, 5) == 2
+    core.forward([("a", 0, batch(14, 15))], {"a": standing(15, report=relayed(3, hop_id=71))}, at(6))
+    assert lost_here(core, 6) == 3
+
+
+def test_gaps_above_from_before_our_time_are_not_ours(core):
+    core.forward([("a", 0, batch(0, 3))], {"a": standing(3, report=relayed(9))}, at(1))
+    core.forward([("a", 0, batch(5, 6))], {"a": standing(6, report=relayed(9))}, at(2))
+    assert lost_here(core, 2) == 2
+
+
+def thinned_core():
+    return ForwardingCore("astropix", OURS, ["a"], history=History(1 << 20), thinned=True)
+
+
+def test_what_is_left_of_a_thinned_stream_is_numbered_here(core):
+    core = thinned_core()
+    assert not core.known
+    narrow = standing(9, report=relayed(0))._replace(thinned=6, missed=2)
+    first = core.forward([("a", 0, batch(0, 2)), ("a", 0, batch(7, 8))], {"a": narrow}, at(1))
+    assert core.known
+    heads = [wire.parse_message_header(header) for _, header, _ in first]
+    assert [(h.relay_id, h.sequence, h.count) for h in heads] == [(OURS, 0, 2), (OURS, 2, 1)]
+    report = report_of(core, at(1))
+    assert report["numbering"] == "own"
+    hop = report["hops"][-1]
+    assert (hop["thinned"], hop["lost"], hop["gaps"]) == (6, {Place.BETWEEN_RELAYS.key: 2}, 0)
+    core.use_paths(["b"])  # another way, whose counts begin at 0
+    core._paths = ("b",)
+    core.forward([("b", 0, batch(9, 10))], {"b": narrow._replace(thinned=1, missed=0)}, at(2))
+    hop = report_of(core, at(2))["hops"][-1]
+    assert (hop["thinned"], hop["lost"][Place.BETWEEN_RELAYS.key], core.sequence) == (7, 2, 4)
 
 
 def test_two_origins_are_merged_and_numbered_afresh(core):
@@ -201,3 +255,20 @@ def test_many_messages_are_counted_before_they_are_too_many(core):
     assert core.messages > 100
     core.settle()
     assert core.messages == 200
+
+
+def test_nobody_is_told_of_a_stream_before_its_history_is_filled(core):
+    assert core.history.filling
+    core.forward([("a", 5, batch(0, 3, recovered=True))], {"a": standing(3, live_from=5)}, at(1))
+    assert not core.known
+    assert core.tick(at(1)) is None
+    core.forward([("a", 5, batch(3, 5, recovered=True))], {"a": standing(5, live_from=5)}, at(2))
+    assert core.known
+    assert not core.history.filling
+    assert (core.history.oldest, core.history.next, core.sequence) == (0, 5, 5)
+
+
+def test_without_a_history_there_is_nothing_to_fill():
+    core = ForwardingCore("astropix", OURS, ["a"])
+    core.forward([], {"a": standing(5, live_from=5)}, at(1))
+    assert core.known

@@ -50,6 +50,7 @@ def faults(url=URL, **answers):
         (SUBSCRIBED | {"report": REPORT | {"last_readout_age_s": 99.0}}, "relay-hears-nothing"),
         (SUBSCRIBED | {"report": REPORT | {"last_readout_age_s": None}}, "relay-hears-nothing"),
         (SUBSCRIBED | {"report": {}}, "relay-hears-nothing"),
+        (SUBSCRIBED | {"report": REPORT | {"joined": False, "state": "upstream lost"}}, "upstream-lost"),
     ],
 )
 def test_each_step_has_its_fault_and_no_other(answers, expected):
@@ -102,3 +103,23 @@ def test_any_greeting_is_read(greeting):
 def test_an_address_needs_no_name():
     checks = [one.check for one in relay.judge(Answers(parse_url("tcp://10.0.2.1:5556"), **SUBSCRIBED))]
     assert checks[0] == "connection"
+
+
+def test_a_relay_that_hears_none_above_says_which_to_examine():
+    membership = "from tcp://a:5556 (not heard), tcp://b:5556 (not heard)"
+    report = REPORT | {"joined": False, "state": "upstream lost", "membership": membership}
+    (verdict,) = [one for one in relay.judge(Answers(URL, **SUBSCRIBED, report=report)) if one.fault]
+    assert verdict.command == "apx doctor tcp://a:5556"
+    report["membership"] = "no words"
+    (verdict,) = [one for one in relay.judge(Answers(URL, **SUBSCRIBED, report=report)) if one.fault]
+    assert verdict.command == "apx doctor tcp://HOST:PORT"
+
+
+def test_what_a_slow_line_needs_of_the_relay():
+    slow = parse_url("tcp://relay:5556?compress=zstd&max_bandwidth=2Mbit/s")
+    answers = SUBSCRIBED | {"report": REPORT}
+    assert faults(slow, **answers) == ["not-offered"]
+    partly = answers | {"hello": HELLO._replace(offers=frozenset({"thinned"}))}
+    (verdict,) = [one for one in relay.judge(Answers(slow, **partly)) if one.fault]
+    assert verdict.text.endswith("does not offer compress=zstd")
+    assert faults(slow, **answers | {"hello": HELLO._replace(offers=frozenset({"thinned", "zstd"}))}) == []

@@ -205,14 +205,14 @@ def test_settings_of_the_firmware_say_how_long_a_frame_is(tmp_path):
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ("4294967296\tb'bc'", "no readout_id of 32 bits"),
+        ("4294967296\tb'bc'", "not a readout_id of 32 bits"),
         ("1\tb'bcb'", "odd number of hexadecimal digits"),
         ("1\tb'bcxy'", "hexadecimal digits"),
         ("1\tb'" + "bc" * 66_000 + "'", "more than the"),
         ("Card: {'a': open('x')}", "configuration that cannot be read"),
         ("Card: {'a': }", "configuration that cannot be read"),
         (" Namespace(a=)", "options that cannot be read"),
-        (" Namespace(1)(a=2) + (3)", "no Namespace"),
+        (" Namespace(1)(a=2) + (3)", "not a Namespace"),
         ("hello", "neither a readout nor configuration"),
     ],
 )

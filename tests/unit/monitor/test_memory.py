@@ -209,7 +209,7 @@ def test_a_newer_file():
 
 @pytest.mark.parametrize("data", [b"", b"APXM", b"PK\3\4" + bytes(100), bytes(1000)])
 def test_no_state_at_all(data):
-    with pytest.raises(FormatError, match="it is no state of a monitor"):
+    with pytest.raises(FormatError, match="it is not the state of a monitor"):
         unpack(data)
 
 

@@ -1,5 +1,7 @@
 """What the page says in words."""
 
+import functools
+
 import pytest
 
 from astropix_stream.counting.places import Place
@@ -56,4 +58,22 @@ def test_the_sentence_says_what_the_page_holds():
     assert holds(account(86, lost), at_most=True) == (
         "This page holds 86.00\u202f% of the run's readouts since 12:00; "
         "14 missed: 12 before the relay's socket, at most 2 in the relay's kernel."
+    )
+
+
+def test_what_was_lost_between_relays_is_told_with_its_hop():
+    lost = {Place.BETWEEN_RELAYS: 14, Place.CLIENT_QUEUE: 1}
+    told = functools.partial(texts.losses, account(9, lost), relayed=True, at_most=False)
+    one = told(hops=["between relay-a and relay-roma"])
+    assert one == "15 missed: 14 between relay-a and relay-roma, 1 in this program"
+    both = told(hops=["between a and b", "between b and c"])
+    assert both.startswith("15 missed: 14 between a and b or between b and c, ")
+    assert "14 between relays" in told()
+
+
+def test_what_was_thinned_out_is_no_loss():
+    told = texts.holds(account(9), since="since 10:00", sources=1, relayed=True, at_most=False, thinned=3000)
+    assert told == (
+        "This page holds all the run's readouts since 10:00; "
+        "3\u202f000 in all were thinned out on the way, to save bandwidth."
     )

@@ -354,10 +354,9 @@ def test_a_few_are_counted_as_if_each_had_been_drained(script):
             fast.sort(drained, now)
         plain.take(drained, now)
     fast.tell()
-    for at in (None, LATER):
-        if at is not None:
-            mine.tick(at)
-            other.tick(at)
+    for until in (NOW, LATER):
+        mine.tick(until)
+        other.tick(until)
         assert mine.sources() == other.sources()
         assert (mine.totals(), mine.rejected, mine.kernel_dropped) == (
             other.totals(),

@@ -274,7 +274,7 @@ def test_a_derived_class_is_asked_itself(caplog):
         assert all(type(one) is Careful for one in received)
         assert receiver.undecodable == 2
     assert [record.message for record in caplog.records] == [
-        f"{Careful!r} refuses a readout, it is skipped (further ones are only counted): an odd one"
+        f"{Careful!r} refused a readout, which is skipped (further ones are only counted): an odd one"
     ]
 
 

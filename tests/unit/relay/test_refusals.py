@@ -81,7 +81,7 @@ def test_a_relay_that_breaks_off_again_and_again_refuses(encrypted, said):
         follow.note(HandshakeEnd.BROKEN_OFF, errno.EPIPE, now_s)
         assert follow.take_refusal(now_s) is None
     follow.note(HandshakeEnd.BROKEN_OFF, errno.EPIPE, 0.2)
-    assert follow.take_refusal(0.2) == f"it breaks off the handshake: {said}, or it is no relay"
+    assert follow.take_refusal(0.2) == f"it breaks off the handshake: {said}, or it is not a relay"
 
 
 def test_one_that_broke_off_twice_and_then_let_us_in_begins_from_none():

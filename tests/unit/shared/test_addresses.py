@@ -91,7 +91,7 @@ def test_each_is_kept_in_one_spelling(name, text, canonical):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("GroupAddress", "ff15::1%eth0", "name the interface by itself"),
+        ("GroupAddress", "ff15::1%eth0", "name the interface separately"),
         ("GroupAddress", "0.0.0.0", "every datagram"),
         ("SourceAddress", "239.1.1.1", "is not the IP address of a sender"),
         ("InterfaceName", "192.168.1", "neither an address nor the name of an interface"),

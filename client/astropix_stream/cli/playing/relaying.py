@@ -42,7 +42,7 @@ class Relaying:
         self._files = self._follower.files
         self._flight = record.flight if record and self._files else None
         if resume is not None and self._files:
-            ending.log.info("going on at byte %d", resume.offset)
+            ending.log.info("continuing at byte %d", resume.offset)
         self.sent_again = self.bytes = 0
         self._start_s = time.monotonic()
 
@@ -81,7 +81,7 @@ class Relaying:
             return
         raw = self._follower.read_again(*flight)
         if raw is None:
-            ending.log.warning("readout %d cannot be made again: the file has changed", flight.readout_id)
+            ending.log.warning("readout %d cannot be sent again: the file has changed", flight.readout_id)
             return
         self.sent_again += 1
         self.bytes += self._sender.send_data(raw)

@@ -125,6 +125,8 @@ def draw_table(rows: Sequence[Row], width: int) -> Table:
     for row, numbers_of_row in zip(rows, cells, strict=True):
         names = (numbers.shortened(name, room - lost_width) for name in row.names)
         losses = Text("\n".join(row.losses), "red") if row.losses else Text("none", "green")
+        if row.thinned:
+            losses.append(f"\n{row.thinned}", "dim")
         state = Text(row.state, _COLOURS[row.state])
         table.add_row(Text("\n".join(names)), state, *(Text(numbers_of_row[name]) for name in shown), losses)
     return table

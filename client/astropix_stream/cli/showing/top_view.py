@@ -168,7 +168,12 @@ class Row:
     @property
     def losses(self) -> list[str]:
         """What was lost, by place: '12 before the socket'."""
-        return [f"{count} {place}" for place, count in self.ledger.lost_at.items() if count]
+        return self.ledger.places()
+
+    @property
+    def thinned(self) -> str:
+        """What was left out to save bandwidth, as people read it; empty for nothing."""
+        return f"{self.ledger.thinned} thinned out" if self.ledger.thinned else ""
 
     def to_json(self, now: Moment) -> dict[str, Any]:
         """Return the row for programs."""
@@ -185,6 +190,8 @@ class Row:
             "delivered": self.ledger.delivered,
             "lost": self.ledger.lost,
             "lost_at": self.ledger.to_json()["lost_at"],
+            "hops": self.ledger.hops,
+            "thinned": self.ledger.thinned,
             "duplicates": self.ledger.duplicates,
             "readout_uid": self.source.receiver.readout_uid,
             "doubt": self._hits.doubt.text,
@@ -229,6 +236,7 @@ class Lines(View):
         for row in self._rows:
             rates = f"{numbers.rate(row.readout_rate)} readouts, {row.hits_per_s or 'unknown'} hits"
             lost = ", ".join(row.losses) or "none"
+            lost += f"; {row.thinned}" if row.thinned else ""
             print(f"{clock}  {row.name}  {row.state}: {rates}, last {row.age}, lost: {lost}")
 
 

@@ -294,7 +294,7 @@ def with_times(
     sources = [parse_url(url) for url in urls]
     given = "--from" if begin is not None else "--to" if until is not None else ""
     if given and (other := next((source for source in sources if source.scheme != "nats"), None)):
-        raise ConfigError(f"{given} is for a log, nats://HOST:PORT; {other} has only what comes")
+        raise ConfigError(f"{given} is for a log, nats://HOST:PORT; {other} has live readouts only")
     if begin is not None:
         if one := next((source for source in sources if "start" in source.options), None):
             raise ConfigError(f"--from: {one} says where to start already; give one of the two")

@@ -1,6 +1,7 @@
 """`apx info`, and the one walk over a file behind it."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -182,3 +183,21 @@ def test_a_real_run(capsys):
 
     contents = examine(SHARED / "data" / "run_20250723.apx")
     assert (contents.readouts, contents.hits, contents.runs, contents.missing) == (775, 776, 1, 0)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_fits_the_terminal_with_names_shortened_in_the_middle(write, capsys, monkeypatch, width):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    long = f"{'a' * 80}-run-17.apx"
+    paths = [write(*(readout(i, i) for i in range(3)), name=name) for name in (long, "run[18].apx")]
+    assert cli.run(["info", *map(str, paths)]) == 0
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    lines = [line.rstrip() for line in out.splitlines() if line.strip()]
+    assert max(map(len, lines)) <= width
+    assert {"file", "readouts", "hits", "missing"} <= set(lines[0].split())
+    for line, end in zip(lines[2:], ("17.apx", "18].apx"), strict=True):
+        name, *cells = line.split()
+        assert name.endswith(end)
+        assert "…" in name
+        assert {"3"} <= set(cells)

@@ -104,6 +104,21 @@ def test_a_row_has_rates_and_what_the_receiver_says(row):
     assert row.losses == ["12 before the socket", "3 between relay and here"]
 
 
+def test_a_loss_between_relays_has_its_hop_and_what_was_thinned_is_no_loss(row, capsys):
+    row.ledger = Ledger(
+        lost_at={Place.BETWEEN_RELAYS: 14}, hops={"between relay-a and relay-roma": 14}, thinned=300
+    )
+    assert row.losses == ["14 between relay-a and relay-roma"]
+    Lines([row]).show(Moment(4.0, 77))
+    assert "lost: 14 between relay-a and relay-roma; 300 thinned out" in capsys.readouterr().out
+    assert (row.to_json(Moment(4.0, 0))["thinned"], row.to_json(Moment(4.0, 0))["hops"]) == (
+        300,
+        row.ledger.hops,
+    )
+    table = draw_table([row], 200)
+    assert "300 thinned out" in str(next(iter(table.columns[-1].cells)))
+
+
 def test_hits_of_another_kind_are_not_counted(row, capsys):
     row.source.receiver.readout_uid = 77
     row.take(batch(RAW))
