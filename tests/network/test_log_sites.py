@@ -85,7 +85,7 @@ def test_a_beam_line_that_is_cut_off_goes_on_and_the_hub_catches_up(tmp_path):
         began_s = time.monotonic()
         here = beamline.python(STATE, leaf_url, "beamline").split()
         while int(hub.python(STATE, hub_url, "hub").split()[0]) < int(here[0]):
-            assert time.monotonic() - began_s < 30
+            assert time.monotonic() - began_s < 30 + 2 * CUT_S
             time.sleep(0.2)
         caught_up_s = time.monotonic() - began_s
         print(f"cut off for {CUT_S:g} s, caught up after {caught_up_s:.1f} s")
@@ -93,7 +93,9 @@ def test_a_beam_line_that_is_cut_off_goes_on_and_the_hub_catches_up(tmp_path):
         (got,) = reader.finish(sent)
         assert got.serials == list(range(sent))  # mirrors keep order and numbers
         assert got.ledger["lost"] == 0
-        assert caught_up_s < 10
+        # NATS tries again later after each failure, by 10 s more each time, up to 2 min: the longer the cut, the
+        # longer until the mirror goes on after it.
+        assert caught_up_s < 10 + (CUT_S if CUT_S > 10 else 0)
         bench.stop_relay(relay)
 
 
