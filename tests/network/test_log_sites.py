@@ -93,8 +93,8 @@ def test_a_beam_line_that_is_cut_off_goes_on_and_the_hub_catches_up(tmp_path):
         (got,) = reader.finish(sent)
         assert got.serials == list(range(sent))  # mirrors keep order and numbers
         assert got.ledger["lost"] == 0
-        # NATS tries again later after each failure, by 10 s more each time, up to 2 min: the longer the cut, the
-        # longer until the mirror goes on after it.
+        # After each failure NATS waits longer, up to 2 min, before its mirror tries again: a longer cut takes
+        # longer afterwards, too.
         assert caught_up_s < 10 + (CUT_S if CUT_S > 10 else 0)
         bench.stop_relay(relay)
 
