@@ -217,9 +217,12 @@ def test_noise_leaves_only_the_readouts_that_it_reaches_to_their_own_decode(monk
     datas[200], datas[201] = ONE + ONE[:4], ONE[4:] + ONE
     decoded = []
     parse = AStepReadout._parse
-    monkeypatch.setattr(
-        AStepReadout, "_parse", lambda self, extra: [decoded.append(self.readout_id), parse(self, extra)][1]
-    )
+
+    def note(self, extra):
+        decoded.append(self.readout_id)
+        return parse(self, extra)
+
+    monkeypatch.setattr(AStepReadout, "_parse", note)
     raw = b"".join(AStepReadout(data, i, i).to_bytes() for i, data in enumerate(datas))
     batch = decode_batch(raw, ASTEP)
     assert decoded == [100, 200, 201]
