@@ -38,10 +38,11 @@ ANSWER_MAGIC = b"APXA"
 MAX_PAGE = 1 << 20  # bytes of records in an answer, unless a single one is larger
 WITHOUT_END = (1 << 64) - 1
 ZSTD = 0x01  # flag of a request: the page may be compressed; of an answer: it is
-# magic, version, kind, flags, request_id, relay_id, a, b; the stream's name follows
-REQUEST = struct.Struct("<4sBBBxQQQQ")
-# magic, version, status, flags, request_id, relay_id, oldest, next, begin, end
-ANSWER = struct.Struct("<4sBBBxQQQQQQ")
+# magic, version, kind, request_id, relay_id, a, b; the stream's name follows
+REQUEST = struct.Struct("<4sBB2xQQQQ")
+# magic, version, status, request_id, relay_id, oldest, next, begin, end
+ANSWER = struct.Struct("<4sBB2xQQQQQQ")
+_LINK_FLAGS_AT = 6  # in a request or an answer
 _VERSION_AT, _KIND_AT, _COUNT_AT = 4, 5, 6  # in a header, a request or an answer; status stands as kind
 RECORD_SIZE = struct.Struct("<I")  # bytes of the payload; the header and the payload follow
 
@@ -329,8 +330,8 @@ def _walk_each(payload: bytes, count: int) -> tuple[list[int], list[int], list[i
 def pack_request(request: Request) -> bytes:
     """Return the one frame of a request."""
     numbers = (request.request_id, request.relay_id, request.a, request.b)
-    packed = REQUEST.pack(REQUEST_MAGIC, PROTOCOL, request.kind, request.flags, *numbers)
-    return packed + request.stream.encode("ascii")
+    packed = REQUEST.pack(REQUEST_MAGIC, PROTOCOL, request.kind, *numbers)
+    return _with_link_flags(packed, request.flags) + request.stream.encode("ascii")
 
 
 def parse_request(frame: bytes) -> Request:
@@ -344,20 +345,25 @@ def parse_request(frame: bytes) -> Request:
     if len(frame) < REQUEST.size:
         told = f"a request of {len(frame)} bytes; the protocol's has {REQUEST.size} and a name"
         raise WireError(told, offset=len(frame))
-    magic, version, kind, flags, request_id, relay_id, a, b = REQUEST.unpack_from(frame)
+    magic, version, kind, request_id, relay_id, a, b = REQUEST.unpack_from(frame)
     _check_start(magic, REQUEST_MAGIC, version)
     if kind not in _KINDS:
         told = f"a request of kind {kind}; the protocol's are {min(_KINDS)} to {max(_KINDS)}"
         raise WireError(told, offset=_KIND_AT)
     asked = Ask(kind)
     stream = _parse_stream_name(frame[REQUEST.size :])
-    return Request(asked, request_id, relay_id, a, b, check_stream_name(stream), flags)
+    return Request(asked, request_id, relay_id, a, b, check_stream_name(stream), frame[_LINK_FLAGS_AT])
+
+
+def _with_link_flags(packed: bytes, flags: int) -> bytes:
+    """Return a request or an answer with its byte of flags, which a plain link leaves at 0."""
+    return packed[:_LINK_FLAGS_AT] + bytes((flags,)) + packed[_LINK_FLAGS_AT + 1 :] if flags else packed
 
 
 def pack_answer(answer: Answer) -> bytes:
     """Return the first frame of an answer."""
     status, *numbers, flags = answer
-    return ANSWER.pack(ANSWER_MAGIC, PROTOCOL, status, flags, *numbers)
+    return _with_link_flags(ANSWER.pack(ANSWER_MAGIC, PROTOCOL, status, *numbers), flags)
 
 
 def parse_answer(frame: bytes) -> Answer:
@@ -371,10 +377,10 @@ def parse_answer(frame: bytes) -> Answer:
     if len(frame) < ANSWER.size:
         told = f"an answer of {len(frame)} bytes; the protocol's has {ANSWER.size}"
         raise WireError(told, offset=len(frame))
-    magic, version, status, flags, *numbers = ANSWER.unpack_from(frame)
+    magic, version, status, *numbers = ANSWER.unpack_from(frame)
     _check_start(magic, ANSWER_MAGIC, version)
     try:
-        return Answer(AnswerStatus(status), *numbers)._replace(flags=flags)
+        return Answer(AnswerStatus(status), *numbers)._replace(flags=frame[_LINK_FLAGS_AT])
     except ValueError:
         raise WireError(f"an answer with the unknown status {status}", offset=_KIND_AT) from None
 

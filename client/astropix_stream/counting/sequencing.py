@@ -357,7 +357,11 @@ class SourceSequence(SourceRuns):
         pending.ordinals.append(self._ordinal)
         pending.original = original
         self._pending, self._settled = pending, None
-        whole = pending.from_first and readout_id == current.last_id
+        arrived = (
+            pending.ordinals[0] - current.first_ordinal
+        )  # of the present run, before the first one again
+        most = 2 * len(pending.places) > arrived
+        whole = pending.from_first and readout_id == current.last_id and most
         goes_on = current.size > pending.size_then
         if whole or len(pending.places) > REORDER_WINDOW or (evidence.may_be_whole(pending) and not goes_on):
             self._believe(pending, now)

@@ -403,6 +403,30 @@ any_counts = st.builds(
 )
 
 
+def test_two_readouts_of_a_run_that_come_again_in_order_are_doubled_if_the_run_has_more():
+    """Found by the test above: with the others out of order, they looked like a recording of two readouts."""
+    rng = random.Random(2844)
+    fates = ("delivered", "lost", "kernel", "short", "magic", "length")
+    sent = dict.fromkeys(fates, 0.0) | {"delivered": 1.0}
+    lossy = sent | {"kernel": 0.4, "magic": 0.05, "length": 0.05}
+    daqs = [
+        Script(rng, DAQ, lengths=[230, 217], first=0, stride=1, chances=sent, delay=32),
+        Script(
+            rng,
+            OTHER,
+            lengths=[210, 132, 130],
+            first=0,
+            stride=1,
+            chances=lossy,
+            duplicated=1.0,
+            disorder=32,
+            delay=32,
+        ),
+    ]
+    counts = play(rng, [*merge(rng, daqs)], stride=1).sources()[OTHER]
+    assert (counts.delivered, counts.runs) == (daqs[1].sent["delivered"], 3)
+
+
 @given(any_counts)
 def test_counts_survive_json(counts):
     assert Counts.from_json(json.loads(json.dumps(counts.to_json()))) == counts
