@@ -22,7 +22,7 @@ CONFIG = """
 streams: [{{name: bench, group: {group}, port: {port}, interface: 127.0.0.1}}]
 publish: {{endpoint: "{endpoint}", max_clients: 400, subscriber_queue: 16MiB}}
 history: {{size: {history}}}
-metrics: {{listen: null}}
+metrics: {{listen: {metrics}}}
 memory_budget: 16GiB
 """
 HISTORY = 64 << 20
@@ -105,14 +105,13 @@ def blast(address, count, size, rate):
 class Relay:
     """A relay that runs: ``ours``, ``reference`` or ``naive``."""
 
-    def __init__(self, kind, directory, *, history=HISTORY):
+    def __init__(self, kind, directory, *, history=HISTORY, metrics="null"):
         self.address = Address()
         where = (self.address.group, self.address.port, self.address.endpoint)
         if kind == "ours":
             file = Path(directory) / f"relay-{self.address.tcp_port}.yaml"
-            file.write_text(
-                CONFIG.format(**vars(self.address), endpoint=self.address.endpoint, history=history)
-            )
+            keys = {"endpoint": self.address.endpoint, "history": history, "metrics": metrics}
+            file.write_text(CONFIG.format(**vars(self.address), **keys))
             self.program = Program(sys.executable, "-m", "astropix_relay", "run", "--config", file)
             self.program.wait_for("publishing on")
         else:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from astropix_stream.gathering import GATHER_S
 from bench.chain import REFERENCE, Address, Relay, blast, counted, peer, rss, take_turns
 from bench.rows import Row
+from ports import free_port_pair
 
 MiB = 1 << 20
 _FULL_SOON = 16 << 20  # bytes of history: what grows after half of the soak is not history
@@ -142,11 +143,14 @@ def late(scale, where, rate, how):
 
 def memory(scale, directory):
     """RSS after start; after many readouts, less the history; and by how much it grew meanwhile."""
-    started = Row("relay, memory after start", "", "MiB", "≤ 45 MiB", most=45)
+    started = Row("relay, memory after start", "", "MiB", "≤ 45 MiB", most=45, note="no metrics")
+    served = Row("relay, memory after start", "", "MiB", "≤ 45 MiB", most=45, note="metrics")
     soaked = Row(
         "relay, memory beyond history", "", "MiB", "≤ 60 MiB", most=60, note=f"{scale.soak} readouts"
     )
     growth = Row("relay, memory, growth in the second half", "", "MiB", "≤ 1 MiB", most=1)
+    with Relay("ours", directory, metrics=f"127.0.0.1:{free_port_pair()}") as relay:
+        served.ours.append(rss(relay.program.pid) / MiB)
     with Relay("ours", directory, history=_FULL_SOON) as relay:
         started.ours.append(rss(relay.program.pid) / MiB)
         relay.run(scale.soak // 2, 35, 3 * scale.fast_hz)
@@ -155,7 +159,7 @@ def memory(scale, directory):
         end = rss(relay.program.pid)
     soaked.ours.append((end - _FULL_SOON) / MiB)
     growth.ours.append((end - half) / MiB)
-    return [started, soaked, growth]
+    return [started, served, soaked, growth]
 
 
 def growth(scale, directory):
