@@ -15,7 +15,7 @@ class Target(NamedTuple):
     examples: st.SearchStrategy[Any]
     check: Callable[[Any], None]
     """Raises where something is wrong."""
-    a_round: int = 200
+    a_round: int = 50
     """Examples before the next target has its turn."""
     shrinks: bool = True
     """Whether an example that failed is tried again in smaller forms: not at a program that it ended."""

@@ -236,5 +236,5 @@ def targets(opened):
         (asks, ask(plain.metrics_port, "/metrics", plain.program.check)),
         (asks, ask(page_port, "/api/state.json", page.check)),
     )
-    made = (Target(*of, a_round=50, shrinks=False) for of in checks)
+    made = (Target(*of, a_round=10, shrinks=False) for of in checks)
     return dict(zip(NAMES, made, strict=True))

@@ -15,7 +15,7 @@ from astropix_relay.configuration.consistency import warnings
 from astropix_relay.configuration.loading import differences, load_config
 from astropix_relay.core import StreamCore
 from astropix_relay.history import History
-from astropix_stream import wire
+from astropix_stream import links, wire
 from astropix_stream.batch import Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.places import Place
@@ -251,7 +251,7 @@ def answer(frames):
     parsed = wire.parse_answer(wire.pack_answer(told))
     assert len(body) <= wire.MAX_PAGE
     if parsed.status == wire.AnswerStatus.OK:
-        page = [*wire.walk_page(bytes(body))]
+        page = [*wire.walk_page(links.decompress(bytes(body)) if parsed.flags & wire.ZSTD else bytes(body))]
         assert all(parsed.begin <= header.sequence < parsed.end for header, _ in page)
         # An empty page begins and ends where the range does, wherever that is.
         assert (

@@ -1,9 +1,12 @@
 """The shift crew's notes."""
 
+import csv
+import io
+
 import pytest
 
 from astropix_stream.errors import ConfigError
-from astropix_stream.monitor.notes import MAX_NOTES, Note, Notes
+from astropix_stream.monitor.notes import MAX_NOTES, Note, Notes, notes_table
 
 AT_NS = 1_800_000_000 * 10**9
 
@@ -71,3 +74,13 @@ def test_what_was_not_saved_by_us_is_refused(change):
     with pytest.raises((ValueError, TypeError, ConfigError)):
         again.restore([notes.saved()[0] | change])
     assert not len(again)
+
+
+def test_as_a_table():
+    notes = Notes()
+    notes.add({"text": 'two "lines"\nof text', "author": "=Ana"}, AT_NS, AT_NS)
+    notes.add({"text": "-1 V", "author": ""}, AT_NS)
+    first, second = list(csv.reader(io.StringIO(notes_table(notes.to_json()))))[1:]
+    assert first[1:3] == ["'=Ana", 'two "lines"\nof text'], "no spreadsheet takes it for a formula"
+    assert first[0] == first[3]
+    assert second[1:] == ["", "'-1 V", ""]
