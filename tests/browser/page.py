@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from programs import TIMEOUT, Program
@@ -169,9 +170,8 @@ class Page:
         return self.run("return fetch(arguments[0]).then((r) => r.text())", path)
 
     def type(self, name: str, text: str) -> None:
-        field = self.find(f"input[name={name}]")
-        field.clear()
-        field.send_keys(text, "\t")
+        """Write over what is in a field; to clear it first would be a wish of its own, with an answer."""
+        self.find(f"input[name={name}]").send_keys(Keys.CONTROL, "a", Keys.NULL, text or Keys.DELETE, "\t")
 
     def value(self, name: str) -> str:
         """Return what a control shows."""
