@@ -33,7 +33,7 @@ __all__ = [
 
 MAGIC = b"%APXDF"
 LENGTH = struct.Struct("<I")
-_JSON_AT = len(MAGIC) + LENGTH.size
+JSON_AT = len(MAGIC) + LENGTH.size
 MAX_HEADER = 1 << 24  # bytes; those of real runs have some 1400, and a wrong length must not fill the memory
 
 _ASSUMED_UID = 4000  # of files without a readout_uid: only AstroPix 4 was written so
@@ -64,18 +64,28 @@ class FileHeader(Mapping[str, Any]):
         The file does not say its kind, as those of spring 2025: it is taken for AstroPix 4.
     size : int
         Bytes that it takes at the top of the file that it was read from; 0 if it was not.
+    damage : str
+        Why it could not be read, where the kind was known without it; empty if it could.
     """
 
     def __init__(self, readout_class: type[Readout[Any]] | int, content: Mapping[str, Any]) -> None:
         self.readout_uid = readout_class if isinstance(readout_class, int) else readout_class.uid()
         self.is_assumed = False
         self.size = 0
+        self.damage = ""
         uid = {"readout_uid": self.readout_uid}
         self._content = uid | dict(content) | uid  # first in the file, and not for the content to change
 
     @classmethod
-    def from_file(cls, file: IO[bytes]) -> Self:
+    def from_file(cls, file: IO[bytes], uid: int | None = None) -> Self:
         """Read the header of an open file, and leave the file at its first readout.
+
+        Parameters
+        ----------
+        file
+            Open for reading, at its beginning.
+        uid
+            Kind of the readouts of a file whose header is not JSON; None refuses it. See `damage`.
 
         Raises
         ------
@@ -98,9 +108,15 @@ class FileHeader(Mapping[str, Any]):
         if len(text) < length:
             told = f"the file ends in its header: {len(text)} of {length} bytes"
             raise FormatError(told, offset=len(start) + len(text))
-        content = _parse_json(text)
+        damage = ""
+        try:
+            content = _parse_json(text)
+        except FormatError as error:
+            if uid is None:
+                raise
+            content, damage = {"readout_uid": uid}, str(error)
         header = cls(content.get("readout_uid", _ASSUMED_UID), content)
-        header.size = len(start) + length
+        header.size, header.damage = len(start) + length, damage
         header.is_assumed = "readout_uid" not in content
         return header
 
@@ -153,13 +169,13 @@ def _parse_json(text: bytes) -> dict[str, Any]:
     try:
         content = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"the header is not JSON: {error}", offset=_JSON_AT) from None
+        raise FormatError(f"the header is not JSON: {error}", offset=JSON_AT) from None
     if not isinstance(content, dict):
-        raise FormatError("the header is not a JSON object", offset=_JSON_AT)
+        raise FormatError("the header is not a JSON object", offset=JSON_AT)
     uid = content.get("readout_uid", _ASSUMED_UID)
     if not isinstance(uid, int) or isinstance(uid, bool) or not 0 <= uid <= _MAX_UID:
         told = f"the header's readout_uid is {json.dumps(uid)[:40]}, not a number from 0 to {_MAX_UID}"
-        raise FormatError(told, offset=_JSON_AT)
+        raise FormatError(told, offset=JSON_AT)
     return content
 
 
@@ -197,6 +213,8 @@ class ApxReader(_ApxFile):
         The file; a pipe will do, as it is read once from its beginning.
     file
         It is open already, at its beginning, and `path` is its name for messages; closed with the reader.
+    uid
+        As for `FileHeader.from_file`.
 
     Attributes
     ----------
@@ -206,12 +224,12 @@ class ApxReader(_ApxFile):
         Bytes after the last whole readout, known when the end was reached; 0 in an intact file.
     """
 
-    def __init__(self, path: PathLike, file: IO[bytes] | None = None) -> None:
+    def __init__(self, path: PathLike, file: IO[bytes] | None = None, uid: int | None = None) -> None:
         super().__init__(path, "rb", file)
         self._path = os.fspath(path)
         self.leftover_bytes = 0
         try:
-            self.header = FileHeader.from_file(self._file)
+            self.header = FileHeader.from_file(self._file, uid)
         except FormatError as error:
             self.close()
             raise _in_file(self._path, error) from None

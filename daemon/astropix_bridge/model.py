@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from astropix_daemon.addresses import ListenAddress
 from astropix_stream.checking.quantities import Duration, Size, show
 from astropix_stream.checking.rules import Finding, Rules
+from astropix_stream.links import parse_link
 from astropix_stream.log.messages import check_site
 from astropix_stream.url import parse_url
 from astropix_stream.wire import check_stream_name
@@ -19,9 +20,10 @@ MiB = 1 << 20
 
 
 def _check_source(text: str) -> str:
-    if parse_url(text).scheme not in ("tcp", "udp"):
+    source = parse_url(text)
+    if source.scheme not in ("tcp", "udp"):
         raise ValueError(f"{show(text)} is not a source: write tcp://RELAY:PORT or udp://GROUP:PORT")
-    if "max_bandwidth" in parse_url(text).options:
+    if parse_link(source.options.get("compress"), source.options.get("max_bandwidth")).thinned:
         raise ValueError("max_bandwidth leaves readouts out; a log has every one of them")
     return text
 

@@ -24,6 +24,7 @@ from astropix_relay.configuration.model import Config, SecurityConfig
 from astropix_relay.host import logs, reloads, systemd
 from astropix_relay.service import Relay
 from astropix_stream import __version__, distributions, keys
+from astropix_stream.cli.terminal import completing
 from astropix_stream.errors import ConfigError
 
 _log = logging.getLogger("astropix_relay")
@@ -58,7 +59,10 @@ def run(
     ] = None,
     group: Annotated[str | None, typer.Option(help="Multicast group to relay.")] = None,
     port: Annotated[int | None, typer.Option(help="UDP port of the group.")] = None,
-    interface: Annotated[str | None, typer.Option(help="Interface to join on, by name or address.")] = None,
+    interface: Annotated[
+        str | None,
+        typer.Option(help="Interface to join on, by name or address.", autocompletion=completing.interfaces),
+    ] = None,
     publish: Annotated[
         str | None, typer.Option(help="Where subscribers connect: tcp://ADDRESS:PORT.")
     ] = None,

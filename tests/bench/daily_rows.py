@@ -47,7 +47,7 @@ def tools(scale, directory):
                 count = max(2, round(rate * scale.daily_seconds))
                 row.ours = [
                     percent(program, 0, lambda to=at, n=count, r=rate: blast(to, n, 35, r))
-                    for _ in range(scale.rounds)
+                    for _ in range(scale.few_rounds)
                 ]
                 rows.append(row)
     return rows
@@ -64,7 +64,7 @@ def opened(name, url, directory):
         program = stack.enter_context(apx(*words))
         if name == "monitor":
             page = program.wait_for("the page is at").removeprefix("the page is at ")
-            stack.enter_context(peer("viewers", page, 2)).wait_for("watching")
+            stack.enter_context(peer("viewers", page, 2)).wait_for("watching", 90)
         time.sleep(_SETTLE_S)
         yield program
 
@@ -145,9 +145,13 @@ def idle(scale, directory):
         receiver.wait_for("ready")
         time.sleep(_SETTLE_S)
         rows.append(idle_row("MulticastReceiver", receiver, scale))
-    for name in ("monitor", "record", "top"):
+    with apx("monitor", url, "--listen", "127.0.0.1:0") as program:
+        program.wait_for("the page is at")
+        time.sleep(2 * _SETTLE_S)
+        rows.append(idle_row("apx monitor", program, scale))
+    for name, what in (("monitor", "apx monitor, 2 viewers"), ("record", "apx record"), ("top", "apx top")):
         with opened(name, url, directory) as program:
-            rows.append(idle_row(f"apx {name}", program, scale))
+            rows.append(idle_row(what, program, scale))
     return rows
 
 

@@ -249,7 +249,12 @@ def viewers(page, number):
     async def look():
         html = (await asyncio.to_thread(urllib.request.urlopen, page)).read().decode()
         token = re.search(r'"token":"([^"]+)"', html)[1]
-        request = HTTPRequest(page.replace("http", "ws") + "/ws", headers={"Origin": page})
+        request = HTTPRequest(
+            page.replace("http", "ws") + "/ws",
+            headers={"Origin": page},
+            connect_timeout=90.0,  # a load makes a document, 0.3 s of CPU
+            request_timeout=90.0,
+        )
         socket = await websocket_connect(request, subprotocols=["bokeh", token])
         drawing.add(token)
         if len(drawing) == int(number):

@@ -56,7 +56,7 @@ def fan_out(scale, directory):
     row.note = f"{subscribers} at {scale.slow_hz:,}/s"
     with Relay("ours", directory) as ours, Relay("naive", directory) as naive:
         count = max(2, round(scale.slow_hz * scale.seconds))
-        for _ in range(scale.rounds):
+        for _ in range(scale.few_rounds):
             row.ours.append(ours.run(count, 35, scale.slow_hz, subscribers=subscribers)[0])
             row.theirs.append(naive.run(count, 35, scale.slow_hz, subscribers=subscribers)[0])
     return [row]
@@ -74,7 +74,7 @@ def highest_rate(scale, directory):
     )
     row.note += "; reference and naive may queue 10^6 messages, ours 256"
     kinds = {"ours": row.ours, "reference": row.theirs} if REFERENCE else {"ours": row.ours}
-    for _ in range(scale.rounds):
+    for _ in range(scale.few_rounds):
         for kind, found in kinds.items():
             # After the first round close to what was found before.
             low, high = (found[-1] / 1.2, found[-1] * 1.2) if found else (scale.fast_hz, scale.fast_hz * 6)

@@ -8,9 +8,11 @@ class Scale:
     """Rounds that alternate what is compared, and the size of each measurement."""
 
     rounds: int = 3
+    few_rounds: int = 2
+    """Of what takes long and varies little."""
     seconds: float = 1.5
     """Of traffic in a measurement, once it runs."""
-    short_rounds: int = 6
+    short_rounds: int = 5
     """Of programs that stay and take turns: what the machine does besides changes within seconds."""
     short_seconds: float = 0.5
     burst: int = 300_000
@@ -25,7 +27,7 @@ class Scale:
     sizes: tuple[int, ...] = (35, 500, 4_000)
     soak: int = 2_000_000
     """Readouts after which the memory is looked at again."""
-    daily_seconds: float = 3.0
+    daily_seconds: float = 2.5
     """Of traffic, or of silence, while the part of a core is measured that a program takes."""
     streams: int = 256
     file_bytes: int = 60_000_000
@@ -37,6 +39,7 @@ FULL = Scale(soak=10_000_000)
 NORMAL = Scale()
 TINY = Scale(
     rounds=1,
+    few_rounds=1,
     seconds=0.1,
     short_rounds=1,
     short_seconds=0.1,

@@ -13,7 +13,10 @@ pytest.importorskip("selenium")
 from browser.page import LAPTOP, PHONE, WALL, monitor
 from programs import Program
 
-pytestmark = pytest.mark.skipif(os.environ.get("SCREENSHOTS") != "1", reason="make screenshots takes them")
+pytestmark = [
+    pytest.mark.skipif(os.environ.get("SCREENSHOTS") != "1", reason="make screenshots takes them"),
+    pytest.mark.timeout(400),  # half a minute of rates to look at, and many pictures
+]
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 APX = (sys.executable, "-m", "astropix_stream.cli")
@@ -27,7 +30,7 @@ def test_pictures(browser, group, port, url):
             assert daq.wait(60) == 0
         page = browser.open(address + "/?window_min=1&tot_to=300")
         with Program(
-            *APX, "simulate", *here, "--rate", 400, "--seconds", 120, "--seed", 3, "--loss", "0.02%"
+            *APX, "simulate", *here, "--rate", 400, "--seconds", 300, "--seed", 3, "--loss", "0.02%"
         ):
             page.until(lambda: len(page.values("run")) == 2)
             time.sleep(30)  # for rates to look at

@@ -171,6 +171,16 @@ def test_a_source_that_is_not_there_is_told_with_its_cause(command, case, relay,
     assert "nothing lost of 0" not in program.stdout + program.stderr
 
 
+def test_a_dead_path_beside_one_that_works_is_told(url, sender):
+    dead = f"tcp://127.0.0.1:{free_port_pair()}"
+    with Program(*APX, "receive", dead, url, "--count", 2, "--timeout", 15) as program:
+        told = program.wait_for("still trying")
+        send(sender, 0, 1)
+        assert program.wait() == 0, str(program)
+    assert told.startswith(f"warning: {dead} refuses the connection: nothing listens there; try `apx doctor")
+    assert len(program.stdout.splitlines()) == 2
+
+
 def test_two_relays_of_the_same_streams_have_a_row_for_each_stream(group, port):
     config = default_config(group=group, port=port, interface="127.0.0.1", publish="tcp://127.0.0.1:0")
     streams = [

@@ -38,6 +38,7 @@ BODIES = {
     "short topics": lambda: [(b"\x01topic%d" % next(_numbers), False) for _ in range(800)],
     "storm": lambda: [(b"\x01apx/astropix/beat", False), (b"\x00apx/astropix/beat", False)] * 400,
 }
+AT_ONCE = 100  # frames: to encrypt them takes a busy machine its time
 KEPT = 16_000  # connections that say nothing
 TOPICS = 48  # of 74 bytes: what a connection may send when it is new
 
@@ -76,7 +77,9 @@ def flood(given, source, over, log):
         with contextlib.suppress(OSError), Line(given, source, ready) as line:
             log["connections"] += 1
             while line.is_in and not over.is_set():
-                line.peer.sendall(b"".join(line.pack(*one) for one in bodies()))
+                some = bodies()
+                for at in range(0, len(some), AT_ONCE):
+                    line.peer.sendall(b"".join(line.pack(*one) for one in some[at : at + AT_ONCE]))
 
 
 def visit(given, source, over, log):

@@ -27,7 +27,7 @@ def test_what_was_injected_is_what_was_counted():
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_no_attack_harms_a_subscriber():
     assert not failures_of([row for row in ROWS if is_attack(row)])
 

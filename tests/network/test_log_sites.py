@@ -1,6 +1,7 @@
 """A leaf node at the beam line and a hub that mirrors it, with the files and accounts of config/nats."""
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -12,7 +13,9 @@ from matrix.bench import Bench
 
 ROOT = Path(__file__).parents[2]
 BINARIES = Path(sys.executable).parent
-CUT_S = 5.0  # the aim is a minute, which takes too long for each run of the tests
+CUT_S = float(
+    os.environ.get("CUT_S", "5")
+)  # CUT_S=60 is the aim, and takes too long for each run of the tests
 
 MIRROR = """
 import asyncio, nats, sys
@@ -82,14 +85,17 @@ def test_a_beam_line_that_is_cut_off_goes_on_and_the_hub_catches_up(tmp_path):
         began_s = time.monotonic()
         here = beamline.python(STATE, leaf_url, "beamline").split()
         while int(hub.python(STATE, hub_url, "hub").split()[0]) < int(here[0]):
-            assert time.monotonic() - began_s < 30
+            assert time.monotonic() - began_s < 30 + 2 * CUT_S
             time.sleep(0.2)
         caught_up_s = time.monotonic() - began_s
+        print(f"cut off for {CUT_S:g} s, caught up after {caught_up_s:.1f} s")
         sent = daq.stop()
         (got,) = reader.finish(sent)
         assert got.serials == list(range(sent))  # mirrors keep order and numbers
         assert got.ledger["lost"] == 0
-        assert caught_up_s < 10
+        # After each failure NATS waits longer, up to 2 min, before its mirror tries again: a longer cut takes
+        # longer afterwards, too.
+        assert caught_up_s < 10 + (CUT_S if CUT_S > 10 else 0)
         bench.stop_relay(relay)
 
 

@@ -122,7 +122,7 @@ OFFLINE = ("PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels", "PIP_NO_CACHE_DIR=1")
 def make(container: Container, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run make in the repository, without a network and with the umask of a strict administrator."""
     script = ("sh", "-c", 'umask 077 && make -C /src "$@"', "sh", *arguments)
-    return container.run("env", *OFFLINE, *script, check=check, timeout_s=120)
+    return container.run("env", *OFFLINE, *script, check=check, timeout_s=300)
 
 
 def wait_until(probe: Callable[[], T], timeout_s: float = 10) -> T:

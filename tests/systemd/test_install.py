@@ -143,7 +143,7 @@ def test_an_install_that_fails_changes_nothing(service: Unit) -> None:
     container = service.container
     before, unit = state(container), container.run("cat", UNIT).stdout
     script = "PIP_FIND_LINKS=/nowhere make -C /src install"  # pip finds no wheel
-    done = container.run("env", *OFFLINE, "sh", "-c", script, check=False, timeout_s=120)
+    done = container.run("env", *OFFLINE, "sh", "-c", script, check=False, timeout_s=300)
     assert done.returncode
     assert "what was installed before is as it was" in done.stderr
     assert (state(container), container.run("cat", UNIT).stdout) == (before, unit)

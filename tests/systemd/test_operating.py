@@ -13,7 +13,7 @@ import pytest
 from operating_page import STEPS, Step
 from programs import Program
 from systemd.container import Container, Unit, wait_until
-from systemd.operator import Host, check_out, host
+from systemd.people import Host, check_out, host
 
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
 

@@ -51,9 +51,13 @@ import os, signal, socket, sys
 def main():
     if sys.argv[1] != "run":
         return print("astropix-relay {version}")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.sendto(b"READY=1\\nSTATUS=of {version}", os.environ["NOTIFY_SOCKET"])
+    def tell(text):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.sendto(text, os.environ["NOTIFY_SOCKET"])
+    tell(b"READY=1\\nSTATUS=of {version}")
     signal.signal(signal.SIGUSR1, lambda *_: __import__("astropix_relay.imported_late"))
+    signal.signal(signal.SIGALRM, lambda *_: tell(b"WATCHDOG=1"))
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)
     while True:
         signal.pause()
 if __name__ == "__main__":
@@ -88,7 +92,7 @@ class Old:
 
 def install_the_real_one(container: Container) -> None:
     container.run("cp", "-r", "/old/tree", "/root/old")
-    container.run("env", *OFFLINE, "WATCHDOG_USEC=", "make", "-C", "/root/old", "install", timeout_s=120)
+    container.run("env", *OFFLINE, "WATCHDOG_USEC=", "make", "-C", "/root/old", "install", timeout_s=300)
 
 
 def install_a_stand_in(container: Container) -> None:

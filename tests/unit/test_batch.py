@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_stream.batch import NOTHING, Batch, Drained, Run, RunStart, Source, concatenated
+from astropix_stream.batch import (
+    NOTHING,
+    Batch,
+    Drained,
+    Run,
+    RunStart,
+    Source,
+    concatenated,
+    drained_one,
+)
 
 DAQ = Source("10.0.1.1", 40000)
 
@@ -112,3 +121,18 @@ def test_several_batches_are_one_after_another(several):
 def test_the_first_says_what_all_are(name):
     first = replace(made(b"a"), recovered=True)
     assert getattr(concatenated([first, made(b"b")]), name) == getattr(first, name)
+
+
+def test_one_that_was_read_alone_is_a_drain_after_which_more_may_wait():
+    drained = drained_one(b"abc", Source("10.0.1.1", 5), (7,))
+    assert [*drained.datagrams()] == [b"abc"]
+    assert (drained.sizes, drained.sources, drained.drops) == ((3,), (Source("10.0.1.1", 5),), (7,))
+    assert (drained.exhausted, drained.even) == (False, True)
+
+
+def test_the_first_readouts_of_a_batch_keep_the_runs_that_begin_among_them():
+    batch = batch_of([b"a", b"bc", b"d"])
+    assert batch.first(3) is batch
+    first = batch.first(2)
+    assert (first.payload, [*first.readout_ids], first.run_starts) == (b"abc", [7, 8], {0})
+    assert repr(first) == "<Batch from 10.0.1.1:40000: 2 readouts, ids 7 to 8, 3 bytes>"

@@ -3,6 +3,7 @@
 import codecs
 import io
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from astropix_stream.errors import FormatError
-from astropix_stream.fileio import MAGIC, ApxReader, FileHeader
+from astropix_stream.fileio import JSON_AT, MAGIC, ApxReader, FileHeader
 from astropix_stream.files import formats
 from astropix_stream.files.apx import ApxParser
 from astropix_stream.files.formats import Format
@@ -158,8 +159,10 @@ def open_readouts(path: str | os.PathLike[str], kind: Kind | None = None) -> Apx
         head = file.read(formats.LOOK)
         form = formats.tell_format(head, Path(name).suffix, frame_kind(kind))
         whole: IO[bytes] = io.BufferedReader(_Again(head, file))
+        if form is None and Path(name).suffix == Format.APX.value and formats.has_frames(head):
+            raise FormatError(f"{name}: not an .apx file: it has raw frames, for a name that ends in .bin")
         if form is Format.APX or (form is None and Path(name).suffix == Format.APX.value):
-            return ApxReader(name, whole)
+            return _open_apx(name, whole, kind)
         if form is None or not head:
             raise FormatError(f"{name}: {_no_format(head)}")
         if form is Format.BIN and kind is not None and frame_kind(kind) is not kind:
@@ -169,6 +172,17 @@ def open_readouts(path: str | os.PathLike[str], kind: Kind | None = None) -> Apx
         file.close()
         raise
     return reader
+
+
+def _open_apx(name: str, file: IO[bytes], kind: Kind | None) -> ApxReader:
+    """Open an .apx file; one whose header cannot be read, too, if a person says what its readouts are."""
+    try:
+        return ApxReader(name, file, None if kind is None else kind.uid)
+    except FormatError as error:
+        if kind is None and error.offset == JSON_AT:
+            told = f"{error}; `apx convert {shlex.quote(name)} WHOLE.apx --kind KIND` keeps the readouts"
+            raise FormatError(told, offset=error.offset, reason=error.reason) from None
+        raise
 
 
 def _no_format(head: bytes) -> str:

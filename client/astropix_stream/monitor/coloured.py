@@ -18,6 +18,9 @@ from bokeh.plotting import figure
 from astropix_stream.monitor.figures import new_figure, set_range
 from astropix_stream.monitor.themes import Theme
 
+NOTHING = np.full((1, 1), np.nan)
+"""A map without hits, for as long as there is none."""
+
 
 def on_tap(fig: figure, source: ColumnDataSource, call: str) -> None:
     """Let the browser say where a figure was clicked: assets/panels.js knows what that means."""

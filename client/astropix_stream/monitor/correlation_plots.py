@@ -6,7 +6,7 @@ import numpy as np
 from bokeh.models import ColumnDataSource, HoverTool, Range1d
 from bokeh.plotting import figure
 
-from astropix_stream.monitor.coloured import Colours, keep_square, without_hits_empty
+from astropix_stream.monitor.coloured import NOTHING, Colours, keep_square, without_hits_empty
 from astropix_stream.monitor.correlations import CorrelationsPanel
 from astropix_stream.monitor.figures import counts_on, new_figure, set_range
 from astropix_stream.monitor.geometry import chip_name
@@ -50,7 +50,7 @@ class _Matrix:
             theme, name, "", "", x_range=Range1d(-0.5, 15.5), y_range=Range1d(-0.5, 15.5)
         )
         fig.grid.visible = False
-        self._source = ColumnDataSource({"shown": [], "columns": [16], "rows": [16]})
+        self._source = ColumnDataSource({"shown": [NOTHING], "columns": [16], "rows": [16]})
         image = fig.image("shown", x=-0.5, y=-0.5, dw="columns", dh="rows", source=self._source)
         self._colours = Colours(fig, theme, image)
         tips = [("first, second", "$x{0}, $y{0}"), ("pairs", "@shown{0,0}")]

@@ -17,6 +17,7 @@ from bokeh.plotting import figure
 
 from astropix_stream.monitor.chips import ChipsPanel
 from astropix_stream.monitor.coloured import (
+    NOTHING,
     Colours,
     course_figure,
     keep_square,
@@ -162,7 +163,7 @@ class PixelPlots:
             theme, "noise", "column", "row", x_range=Range1d(-0.5, 15.5), y_range=Range1d(-0.5, 12.5)
         )
         fig.grid.visible = False
-        self._map = ColumnDataSource({"shown": [], "columns": [16], "rows": [13], "chip": [""]})
+        self._map = ColumnDataSource({"shown": [NOTHING], "columns": [16], "rows": [13], "chip": [""]})
         image = fig.image("shown", x=-0.5, y=-0.5, dw="columns", dh="rows", source=self._map)
         self._colours = Colours(fig, theme, image)
         self._marks = ColumnDataSource({"x": [], "y": []})

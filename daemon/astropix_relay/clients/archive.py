@@ -137,7 +137,7 @@ class Archive:
         with contextlib.suppress(zmq.ZMQError):  # of `ipc://`, whose connections are not watched
             self._guard.earn(int(sender.get(zmq.SRCFD)), _EARNED)
         if self._is_early(request):
-            self.unwanted += 1
+            self.unwanted += 1  # it comes again
             return 0
         try:  # first, since it costs next to nothing where the client does not read
             self._socket.send(sender, zmq.NOBLOCK | zmq.SNDMORE)

@@ -78,7 +78,7 @@ def _beside_upstreams(stream: "StreamConfig", at: KeyPath) -> Iterator[Finding]:
     """Yield the keys of a group where the stream comes from relays, which tell what else there is to know."""
     if stream.thinned and len(stream.upstreams) > 1:
         yield (
-            [(*at, "upstreams")],
+            [(*at, "from")],
             "with max_bandwidth there can be only one relay: of two, each leaves out others",
         )
     for key in sorted(stream.model_fields_set - {"name", "upstreams"}):

@@ -208,3 +208,23 @@ def test_the_real_runs():
     batch = decode_batch([frames])
     check(batch, [frames], ASTEP)
     assert len(match_pixels(batch.hits, ASTEP).table) == 221
+
+
+def test_noise_leaves_only_the_readouts_that_it_reaches_to_their_own_decode(monkeypatch):
+    """One stretch of noise must not make all that follows slow."""
+    datas = [ONE * 3 for _ in range(500)]
+    datas[100] = ONE + b"\xff\xfe" + ONE
+    datas[200], datas[201] = ONE + ONE[:4], ONE[4:] + ONE
+    decoded = []
+    parse = AStepReadout._parse
+
+    def note(self, extra):
+        decoded.append(self.readout_id)
+        return parse(self, extra)
+
+    monkeypatch.setattr(AStepReadout, "_parse", note)
+    raw = b"".join(AStepReadout(data, i, i).to_bytes() for i, data in enumerate(datas))
+    batch = decode_batch(raw, ASTEP)
+    assert decoded == [100, 200, 201]
+    assert batch.hit_counts.tolist() == [3] * 100 + [2] + [3] * 99 + [1, 2] + [3] * 298
+    assert batch.hits["readout_id"].tolist() == sorted(batch.hits["readout_id"].tolist())

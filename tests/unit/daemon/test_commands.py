@@ -1,5 +1,6 @@
 """astropix-relay and astropix-bridge treat their arguments as apx does."""
 
+import socket
 import sys
 
 import pytest
@@ -62,3 +63,12 @@ def test_the_shell_completes_commands_and_options(monkeypatch, capsys, app, name
         monkeypatch.setenv("COMP_CWORD", str(len(typed)))
         run(monkeypatch, app, name)
         assert capsys.readouterr().out.split() == [completed]
+
+
+def test_the_shell_completes_interfaces(monkeypatch, capsys):
+    name = socket.if_indextoname(1)
+    monkeypatch.setenv("_ASTROPIX_RELAY_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"astropix-relay run --interface {name[:-1]}")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    run(monkeypatch, relay, "astropix-relay")
+    assert name in capsys.readouterr().out.split()

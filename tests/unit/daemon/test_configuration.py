@@ -781,6 +781,12 @@ def test_a_stream_from_relays():
             "streams[0].group: this is a group's; a stream has either 'from' or a group",
         ),
         ("form: []", "unknown key; did you mean 'from'?"),
+        ("from: ['tcp://relay:5556?max_bandwidth=2Mb']", "write '2Mbit/s' or '250kB/s'"),
+        ("from: ['tcp://relay:5556?compress=gzip']", "'zstd' is the only compression"),
+        (
+            "from: ['tcp://a:5556?max_bandwidth=2Mbit/s', 'tcp://b:5556']",
+            "streams[0].from: with max_bandwidth there can be only one relay",
+        ),
     ],
 )
 def test_mistakes_in_from(stream, message):

@@ -306,3 +306,23 @@ def test_all_noise_is_one_complaint():
     parser = FrameParser()
     in_pieces(parser, b"\xff" * 5000, 1)
     assert str(parser.complaints) == "5000 bytes of noise at byte 0"
+
+
+@pytest.mark.parametrize("header", [b"{not json", b"[1]", b'{"readout_uid": "x"}', b"\xff\xfe", b""])
+def test_a_damaged_header_leaves_the_readouts_of_a_kind_that_is_named(tmp_path, header):
+    body = b"".join(AstroPix4Readout(b"\xe0", i, i).to_bytes() for i in range(3))
+    path = write(tmp_path / "run [1].apx", b"%APXDF" + len(header).to_bytes(4, "little") + header + body)
+    with pytest.raises(FormatError) as caught:
+        open_readouts(path)
+    assert str(caught.value).startswith(f"{path}: the header")
+    assert str(caught.value).endswith(f"`apx convert '{path}' WHOLE.apx --kind KIND` keeps the readouts")
+    with open_readouts(path, ASTROPIX4) as reader:
+        assert b"".join(raw for raw, _, _ in reader.datagrams()) == body
+        assert dict(reader.header) == {"readout_uid": 4000}
+        assert isinstance(reader.header, FileHeader)
+        assert reader.header.damage.startswith("the header")
+
+
+def test_frames_in_a_file_with_another_name_are_named(tmp_path):
+    with pytest.raises(FormatError, match=r"a\.apx: not an \.apx file: it has raw frames"):
+        open_readouts(write(tmp_path / "a.apx", b"".join(map(frame, range(20)))))

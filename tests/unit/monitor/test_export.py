@@ -88,3 +88,46 @@ def test_a_text_with_line_breaks_stays_in_its_line():
     text = export.table(view, "tot")
     assert text.splitlines()[0] == "# source: tcp://relay 1,2,3  x"
     assert len(list(csv.reader(io.StringIO(text)))) > 10
+
+
+@pytest.mark.parametrize("name", export.PANEL_TABLES)
+def test_a_table_of_a_part_of_the_page(stream, name):
+    head, _ = read(export.table(view_of(stream, panel=export.panel_of(name)), name))
+    assert (head["number"], head["name"], head["readouts"]) == ("1", "19700101T000000.000Z", "99")
+
+
+def test_a_table_of_the_overview_needs_no_part():
+    assert export.panel_of("tot") == "overview"
+
+
+def test_a_mask(stream):
+    text = export.mask(view_of(stream, panel="pixel", masked="0/1/2"), one_chip=False)
+    assert "# source: tcp://relay:5556\n" in text
+    assert text.endswith("0:\n- [1, 2]\n- [12, 5]\n")
+    assert export.mask(view_of(stream, panel="pixel", chip=0), one_chip=True).endswith("- [12, 5]\n")
+    with pytest.raises(ValueError, match="no noise"):
+        export.mask(view_of(stream), one_chip=False)
+
+
+def test_statistics_and_a_fit(stream):
+    value = json.loads(json.dumps(export.histograms(view_of(stream)), allow_nan=False))
+    assert value["tot_statistics"] == {"entries": 198, "mean_us": 20.1, "rms_us": 0.0, "median_us": 20.1}
+    assert (value["fit"], value["tot_compared"]) == (None, None)
+    pytest.importorskip("iminuit")
+    view = view_of(stream, fit="gaussian", fit_from=0, fit_to=1)
+    value = json.loads(json.dumps(export.histograms(view), allow_nan=False))
+    assert (value["fit"]["model"], value["fit"]["chi2"]) == ("gaussian", None)
+    assert value["fit"]["problem"]
+
+
+def test_a_run_against_another(stream):
+    stream.send([readout(i, 9000 + i, [(5, 12, 400)]) for i in range(33)], 5.0)
+    value = export.histograms(view_of(stream, compare=1))["tot_compared"]
+    assert (value["run"], value["scale"]) == ("19700101T000000.000Z", pytest.approx(1 / 3))
+    assert sum(value["tot"]) == pytest.approx(66)
+    assert "ratio" not in value
+    ratio = export.histograms(view_of(stream, compare=1, compare_as="ratio"))["tot_compared"]
+    assert [one for one in ratio["ratio"] if one is not None] == [0.5]
+    assert [one for one in ratio["error"] if one is not None] == [pytest.approx(0.094, abs=0.001)]
+    difference = export.histograms(view_of(stream, compare=1, compare_as="difference"))["tot_compared"]
+    assert min(difference["difference"]) == -33

@@ -142,3 +142,85 @@ def test_reset_and_back(feed):
     viewer.draw()
     viewer.wish(reset=0)
     assert viewer.words["readouts"] == "105"
+
+
+PARTS = {
+    "chips": {"chips"},
+    "pixel": {"pixel_tot", "pixel_history", "noise", "noise_rates"},
+    "spectrum": {"trend"},
+    "correlations": {"correlation_columns", "correlation_rows", "coincidence", "clusters"},
+    "readouts": set(),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_figures_of_a_part_come_when_it_is_opened(feed, part):
+    feed.stream.run(0, 100, 1.0)
+    viewer = Viewer(feed)
+    before = {root.name for root in viewer.document.roots}
+    viewer.draw()
+    viewer.wish(panel=part)
+    names = [root.name for root in viewer.document.roots]
+    assert set(names) - before == PARTS[part]
+    assert viewer.words["shown"]["panel"] == part
+    viewer.draw()
+    viewer.wish(panel="overview")
+    viewer.draw()
+    viewer.wish(panel=part)
+    assert [root.name for root in viewer.document.roots] == names
+
+
+def test_what_is_not_open_is_not_drawn(feed):
+    feed.stream.run(0, 100, 1.0)
+    viewer = Viewer(feed)
+    (tot,) = [root for root in viewer.document.roots if root.name == "tot"]
+    viewer.draw()
+    viewer.wish(panel="chips")
+    (chips,) = [root for root in viewer.document.roots if root.name == "chips"]
+    viewer.draw()
+    feed.stream.run(100, 50, 2.0)
+    viewer.page.update()
+    drawn = tot.renderers[0].data_source.data["hits"].sum()
+    assert drawn == 100
+    assert sum(one.sum() for one in chips.renderers[0].data_source.data["hits"]) == 150
+    viewer.draw()
+    viewer.wish(panel="overview")
+    assert tot.renderers[0].data_source.data["hits"].sum() == 150
+
+
+def test_a_logarithmic_axis_and_a_fit(feed):
+    pytest.importorskip("iminuit")
+    for i in range(30):
+        feed.stream.run(10 * i, 10, 0.1 * i)
+    viewer = Viewer(feed)
+    (tot,) = [root for root in viewer.document.roots if root.name == "tot"]
+    viewer.draw()
+    viewer.wish(tot_log=True)
+    bars = tot.renderers[0].data_source.data
+    assert bars["top"].max() == pytest.approx(2.477, abs=0.001)  # of 300
+    assert bars["bottom"][0] == pytest.approx(-0.301, abs=0.001)
+    viewer.draw()
+    viewer.wish(tot_log=True, fit="gaussian", fit_from=0, fit_to=20)
+    assert viewer.words["fit_text"].startswith("Gaussian, 0 to 20 µs: ")
+    viewer.draw()
+    viewer.wish(tot_log=False)
+    assert tot.renderers[0].data_source.data["top"].max() == 300
+
+
+def test_a_run_against_another(feed):
+    feed.stream.run(0, 40, 1.0)
+    feed.stream.run(0, 10, 5.0)
+    viewer = Viewer(feed)
+    (tot,) = [root for root in viewer.document.roots if root.name == "tot"]
+    (hit_map,) = [root for root in viewer.document.roots if root.name == "hit_map"]
+    viewer.draw()
+    for compare_as, wanted in (("ratio", 1.0), ("difference", 0.0)):
+        viewer.wish(compare=1, compare_as=compare_as)
+        top = tot.renderers[0].data_source.data["top"]
+        assert top[1] == pytest.approx(wanted)  # of 4 to 8 µs
+        assert hit_map.renderers[0].data_source.data["shown"][0][3, 5] == pytest.approx(wanted)
+        assert compare_as in viewer.words["compared"]
+        viewer.draw()
+    viewer.wish(compare=1)
+    assert tot.yaxis[0].axis_label == "hits"
+    assert len(tot.renderers[1].data_source.data["x"]) > 10

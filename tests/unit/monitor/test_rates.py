@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astropix_stream.monitor.rates import LEVELS, RateHistory
+from astropix_stream.monitor.histograms import Histograms
+from astropix_stream.monitor.rates import LEVELS, ChipRates, RateHistory
 
 
 def test_rates_of_the_last_minute():
@@ -124,3 +125,37 @@ def test_the_rates_of_a_file_end_with_its_newest_readout():
     assert series.readouts.tolist() == [7.0] * 10
     rates.shift(50.0)
     assert rates.last(60.0, rates.end_s(950.0)).readouts.tolist() == [7.0] * 10
+
+
+class TestChipRates:
+    @staticmethod
+    def counts(pixels):
+        counts = Histograms()
+        counts.hit_map[2, 0, 0] = pixels
+        return counts
+
+    def test_over_the_last_seconds(self):
+        rates = ChipRates()
+        for second in range(20):
+            rates.note(second, 1, self.counts(100 * second))
+            rates.note(second + 0.5, 1, self.counts(0))  # more often than once a second is in vain
+        pixels, halves = rates.now(1, 20)
+        assert pixels[2] == 100
+        assert pixels.sum() == 100
+        assert len(halves) == 0
+
+    def test_of_another_run_nothing_is_known(self):
+        rates = ChipRates()
+        rates.note(0, 1, self.counts(0))
+        assert rates.now(1, 0.5) is None
+        rates.note(0.1, 2, self.counts(0))
+        rates.note(1.1, 2, self.counts(7))
+        assert rates.now(2, 2)[0][2] == 7
+        assert rates.now(1, 2) is None
+
+    def test_once_nothing_comes_any_more_it_is_unknown(self):
+        rates = ChipRates()
+        for second in range(3):
+            rates.note(second, 1, self.counts(second))
+        assert rates.now(1, 3) is not None
+        assert rates.now(1, 60) is None

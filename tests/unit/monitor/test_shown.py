@@ -2,6 +2,7 @@
 
 import pytest
 
+from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.fmt import ASTEP
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.geometry import Pixel
@@ -109,3 +110,29 @@ class TestSettled:
     def test_chips(self, stream):
         assert shown_of(stream).chips == shown_of(stream).every == (0,)
         assert shown_of(stream, chip="5").chips == (5,)
+
+
+def test_since_a_reset_everything_is_a_difference():
+    stream = Stream()
+    stream.send([readout(i, 10**18 + i, [(3, 5, 100)]) for i in range(5)], 1.0)
+    reset = take_reset(stream.accumulator, Choice(), moment(2))
+    stream.send([readout(5 + i, 10**18 + 5 + i, [(3, 5, 100), (4, 5, 100)]) for i in range(3)], 3.0)
+    counts = shown_of(stream, reset).counts
+    assert (counts.hits, counts.hit_map[0, 3, 5]) == (6, 3)
+    assert counts.spectrum([0]).sum() == 6
+    assert counts.spectrum([0], [Pixel(0, 5, 3)]).sum() == 3
+    assert counts.pixel_spectra([0], 3, 16)[5].sum() == 3
+    assert counts.fpga is None
+    assert shown_of(stream).counts.spectrum([0]).sum() == 11
+    assert shown_of(stream).counts.pixel_spectra([0], 3, 16)[5].sum() == 8
+
+
+def test_the_time_of_the_fpga_since_a_reset():
+    stream = Stream(kind=ASTEP)
+    detector = Detector(seed=3, kind=ASTEP)
+    stream.send([detector.readout(i, 10**18 + i * S) for i in range(5)], 1.0)
+    first, last = shown_of(stream).counts.fpga
+    reset = take_reset(stream.accumulator, Choice(), moment(2))
+    stream.send([detector.readout(5 + i, 10**18 + (5 + i) * S) for i in range(5)], 3.0)
+    assert shown_of(stream, reset).counts.fpga[0] == last
+    assert shown_of(stream).counts.fpga[0] == first

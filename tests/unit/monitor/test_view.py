@@ -11,7 +11,7 @@ from astropix_stream.monitor import export, geometry, words
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.geometry import Pixel
 from astropix_stream.monitor.shown import take_reset
-from astropix_stream.monitor.view import make_view, map_values, shown_problems
+from astropix_stream.monitor.view import against, make_view, map_values, shown_problems
 from unit.monitor.stream import OTHER_DAQ, Stream, losing, moment, readout
 
 LATER = moment(10)
@@ -367,3 +367,51 @@ def test_an_unknown_kind_counts_readouts_and_says_that_it_decodes_nothing():
     view = view_of(stream)
     assert (view.readouts, view.hits, view.hit_map.sum()) == (3, 0, 0)
     assert said_of(stream)["hits_text"] == "kind 5000: not decoded"
+
+
+class TestAgainstAnotherRun:
+    @pytest.fixture
+    def runs(self):
+        """40 readouts with a hit each, and 10 with three."""
+        stream = Stream()
+        stream.send([readout(i, 100 + i, [(3, 5, 100)]) for i in range(40)], 1.0)
+        stream.send([readout(i, 9000 + i, [(3, 5, 100)] * 2 + [(4, 6, 300)]) for i in range(10)], 5.0)
+        return stream
+
+    def test_the_difference_with_its_error(self, runs):
+        view = view_of(runs, compare=1, compare_as="difference", tot_to=40, tot_bins=10)
+        values, errors = against(view, view.tot, view.tot_outline)
+        assert values[[1, 3]].tolist() == [20 - 10, 10]
+        assert errors[1] == pytest.approx((20 + 40 * 0.25**2) ** 0.5)  # of both counts
+        shown, title, (low, high) = map_values(view)
+        assert (shown[3, 5], shown[4, 6], shown[0, 0]) == (10, 10, 0)
+        assert (title, low, high) == ("difference from the other run", 0, 10)
+
+    def test_the_ratio_with_its_error(self, runs):
+        view = view_of(runs, compare=1, compare_as="ratio", tot_to=40, tot_bins=10)
+        values, errors = against(view, view.tot, view.tot_outline)
+        assert values[1] == 2.0
+        assert errors[1] == pytest.approx(2.0 * (1 / 20 + 1 / 40) ** 0.5)
+        assert np.isnan(values[3])  # the other run has none there
+        shown, title, limits = map_values(view)
+        assert shown[3, 5] == 2.0
+        assert np.isnan(shown[4, 6])
+        assert title == "ratio to the other run"
+        assert limits[0] == 2.0 < limits[1]
+
+    def test_hits_per_readout_end_where_the_counts_do(self, runs):
+        view = view_of(runs, compare=1, compare_as="difference")
+        values, _ = against(view, view.per_readout[:3], view.per_readout_outline)
+        assert len(values) == len(view.per_readout_outline)
+        assert values[1] == -10
+
+    def test_without_another_run_the_map_is_that_of_hits(self, runs):
+        assert map_values(view_of(runs, compare_as="ratio"))[1] == "hits"
+        assert view_of(runs).map_outline.size == 0
+
+    def test_where_no_run_has_a_hit(self):
+        stream = Stream()
+        stream.send([readout(0, 100, [])], 1.0)
+        stream.send([readout(0, 200, [])], 5.0)
+        stream.send([readout(1, 201, [])], 5.1)
+        assert map_values(view_of(stream, compare=1, compare_as="ratio"))[2] == (0.0, 1.0)

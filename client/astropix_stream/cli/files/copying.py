@@ -36,8 +36,8 @@ def copy_readouts(source: Path, target: Path, kind: Kind | None) -> tuple[int, s
     count, damage = 0, ""
     with open_readouts(source, kind) as reader:
         uid = kind.uid if kind is not None else reader.header.readout_uid
-        if kind is None and reader.header.is_assumed:
-            assumed_kind(source, reader.header)
+        if reader.header.is_assumed or reader.header.damage:
+            assumed_kind(source, reader.header, kind)
         with ApxWriter(target, FileHeader(uid, reader.header), overwrite=True) as writer:
             try:
                 for raw, _, _ in reader.datagrams():

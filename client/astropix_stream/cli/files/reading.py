@@ -115,6 +115,8 @@ def assumed_kind(path: Path, header: FileHeader, kind: Kind | None = None) -> Ki
         There is no class for what the file says.
     """
     if kind is not None:
+        if header.damage:
+            ending.log.warning("%s: %s; the readouts are taken for %s", path, header.damage, kind)
         if kind.uid != header.readout_uid and not header.is_assumed:
             said = fitting.describe(header.readout_uid)
             ending.log.warning("%s: the header says %s; taken for %s, as --kind says", path, said, kind)

@@ -65,6 +65,10 @@ class OpenSource:
             if timeout_s is not None and timeout_s <= _RELAY_ANSWERS_S:
                 raise ReceiveTimeout(told) from None
             _log.warning("%s; still trying", told)
+            return
+        if len(self.paths) > 1:  # one that works is enough to be ready
+            receivers = zip(self.paths, getattr(self.receiver, "receivers", ()), strict=False)
+            reaching.tell_dead(path for path, receiver in receivers if not receiver.ready)
 
     @property
     def kind(self) -> Kind:

@@ -61,7 +61,7 @@ class Host:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, (
             f"{step.commands}\nended with {done.returncode}:\n{done.stdout}{done.stderr}"
