@@ -210,7 +210,7 @@ def unpack(data: bytes, expected: Kind | None = None) -> Unpacked:
     if version > VERSION:
         raise FormatError(f"it is of a newer program: its format is {version}, and this one knows {VERSION}")
     text = data[_HEAD.size : _HEAD.size + size]
-    if len(text) < size or zlib.crc32(memoryview(data)[_HEAD.size :]) != crc:
+    if version == 0 or len(text) < size or zlib.crc32(memoryview(data)[_HEAD.size :]) != crc:
         raise FormatError("it is damaged")
     try:
         return _take_apart(json.loads(text), data[_HEAD.size + size :], expected)

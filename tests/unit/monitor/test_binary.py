@@ -10,7 +10,6 @@ from astropix_stream.errors import ConfigError
 from astropix_stream.fmt import ASTEP
 from astropix_stream.monitor import binary, export
 from astropix_stream.monitor.choice import Choice
-from astropix_stream.monitor.geometry import Pixel
 from astropix_stream.monitor.view import make_view
 from unit.monitor.stream import Stream, losing, moment
 
@@ -97,7 +96,7 @@ def test_every_table_of_the_page_is_there(view, name):
 def test_the_part_of_the_page_that_is_open(name, panel, table):
     stream = Stream()
     stream.run(0, 50, 1.0)
-    view = make_view(stream.accumulator, Choice(panel=panel, pixel=Pixel(0, 5, 3)), moment(5))
+    view = make_view(stream.accumulator, Choice.read({"panel": panel, "pixel": "0/5/3"}), moment(5))
     data = written(view, name)
     with h5py.File(data) if name == "hdf5" else uproot.open(data) as file:
         assert table in (list(file) if name == "hdf5" else [one.split(";")[0] for one in file["tables"]])

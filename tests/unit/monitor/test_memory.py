@@ -207,6 +207,12 @@ def test_a_newer_file():
         unpack(MAGIC + struct.pack("<HII", 2, 0, 0))
 
 
+def test_a_version_that_never_was():
+    data = saved()
+    with pytest.raises(FormatError, match="it is damaged"):
+        unpack(data[:4] + bytes(2) + data[6:])
+
+
 @pytest.mark.parametrize("data", [b"", b"APXM", b"PK\3\4" + bytes(100), bytes(1000)])
 def test_no_state_at_all(data):
     with pytest.raises(FormatError, match="it is not the state of a monitor"):
