@@ -12,7 +12,7 @@ from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.columns import decode_batch, match_pixels
 from astropix_stream.fmt import ASTEP, ASTROPIX3, ROLLOVER, Decoding
 from astropix_stream.monitor.geometry import DEFAULT, TOT_BINS, Geometry, Pixel
-from astropix_stream.monitor.histograms import MAX_PER_READOUT, MAX_SPECTRA, Histograms
+from astropix_stream.monitor.histograms import COARSE_BINS, MAX_PER_READOUT, MAX_SPECTRA, Histograms
 from unit.monitor.stream import readout
 
 TOT_BIN_TICKS = DEFAULT.bin_ticks
@@ -149,3 +149,22 @@ def test_spectra_of_the_pixels_of_a_row():
     assert spectra[5, 100 // TOT_BIN_TICKS] == 2
     whole = counts.spectrum([0])
     assert (whole - counts.spectrum([0], [Pixel(0, 5, 3), Pixel(1, 5, 3)])).sum() == 2
+
+
+def test_a_pixel_that_came_too_late_for_a_fine_spectrum_has_a_coarse_one():
+    counts = Histograms()
+    assert counts.untouched == ("_coarse_spectra",)
+    for chip in range(4):
+        places = [(row, column, 40) for row in range(32) for column in range(32)]
+        counts.add(decode_batch([readout(0, 0, places, chip=chip)]))
+    assert counts.untouched == ()
+    for held in (counts, counts.copy()):
+        early, late = held.pixel_spectrum(Pixel(0, 3, 3)), held.pixel_spectrum(Pixel(3, 3, 3))
+        assert (early.bins, late.bins) == (TOT_BINS, COARSE_BINS)
+        assert early.counts.sum() == late.counts.sum() == 1
+        assert early.in_bins_of(COARSE_BINS).counts.tolist() == late.counts.tolist()
+        assert late.in_bins_of(COARSE_BINS) is late
+
+
+def test_a_pixel_without_hits_has_an_empty_spectrum():
+    assert Histograms().pixel_spectrum(Pixel(0, 3, 3)).counts.sum() == 0

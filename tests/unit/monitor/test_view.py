@@ -9,8 +9,10 @@ from astropix_stream.counting.state import State
 from astropix_stream.fmt import ASTEP, ASTROPIX4, AStepReadout, kind_of
 from astropix_stream.monitor import export, geometry, words
 from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.fits import Fit
 from astropix_stream.monitor.geometry import Pixel
 from astropix_stream.monitor.shown import take_reset
+from astropix_stream.monitor.spectra import Statistics
 from astropix_stream.monitor.view import against, make_view, map_values, shown_problems
 from unit.monitor.stream import OTHER_DAQ, Stream, losing, moment, readout
 
@@ -415,3 +417,25 @@ class TestAgainstAnotherRun:
         stream.send([readout(0, 200, [])], 5.0)
         stream.send([readout(1, 201, [])], 5.1)
         assert map_values(view_of(stream, compare=1, compare_as="ratio"))[2] == (0.0, 1.0)
+
+
+def test_a_spectrum_without_entries_has_no_numbers():
+    assert words.numbers_of(Statistics(0, *[float("nan")] * 3)) == "no entries"
+    assert words.numbers_of(Statistics(1, 2.0, 0.0, 2.0)).startswith("1 entry, mean 2.00 µs")
+
+
+def test_a_fit_is_told_with_its_errors_or_why_there_is_none():
+    assert words.fit_text(None) == ""
+    assert (
+        words.fit_text(Fit("moyal", 1.0, 9.0, problem="too few entries"))
+        == "Moyal, 1 to 9 µs: too few entries"
+    )
+    fit = Fit("gaussian", 1.0, 9.0, 5.0, 0.123, 1.0, float("nan"), 100.0, 10.0, 12.3, 10)
+    assert words.fit_text(fit) == (
+        "Gaussian, 1 to 9 µs: peak 5.00 ± 0.12 µs, σ 1 µs, 100 ± 10 entries, χ²/ndf 12.3/10"
+    )
+
+
+def test_the_last_line_says_which_run_it_is_of(stream):
+    assert words.summary(view_of(stream)).startswith("run of ")
+    assert words.summary(view_of(Stream())) == "no run yet: 0 readouts, 0 hits. No readout yet."
