@@ -80,7 +80,9 @@ def latency(scale, directory):
             for _ in range(scale.rounds):
                 medians = []
                 for relay in (first, third):
-                    with peer("late", f"{relay.address.endpoint}?stream=bench", count) as receiver:
+                    with peer(
+                        "late", "receiver", f"{relay.address.endpoint}?stream=bench", count
+                    ) as receiver:
                         receiver.wait_for("ready")
                         blast(first.address, count, 35, scale.lone_hz)
                         receiver.wait(timeout=60)

@@ -75,7 +75,7 @@ def latency(scale, directory):
     count = max(100, round(scale.lone_hz * scale.seconds * 2))
     with running(directory) as (relay, server, _):
         for _ in range(scale.rounds):
-            with peer("late", f"{server.url}?start=live&stream=bench", count) as receiver:
+            with peer("late", "receiver", f"{server.url}?start=live&stream=bench", count) as receiver:
                 receiver.wait_for("ready")
                 blast(relay.address, count, 35, scale.lone_hz)
                 receiver.wait(timeout=60)

@@ -301,7 +301,7 @@ def test_keys_on_both_sides_of_a_cascade(group, port, sender, tmp_path):
                 pass
         with running(below("mallory")) as lower:
             deadline = time.monotonic() + 10
-            while "does not let us in" not in lower.streams[0].inlet.membership:
+            while "refuses this client" not in lower.streams[0].inlet.membership:
                 assert time.monotonic() < deadline, lower.streams[0].inlet.membership
                 time.sleep(0.05)
             assert "key_secret" not in lower.streams[0].inlet.membership

@@ -23,7 +23,7 @@ BROKEN = {
         [("self.seen = max(self.seen, sequence)\n", "pass\n")], "tail-gap", "heartbeats"
     ),
     "it subscribes to data alone": (
-        [('f"apx/{self.stream.name}/") if', 'f"apx/{self.stream.name}/data") if')], "tail-gap", "heartbeats"
+        [('("apx/hello", f"apx/{name}/beat", topic)', '("apx/hello", topic)')], "tail-gap", "heartbeats"
     ),
     "other versions are read": ([(" or version != 1", "")], "unknown-things", "what-to-ignore"),
     "a restart is not seen": (

@@ -90,12 +90,12 @@ def test_what_history_no_longer_holds_is_counted(group, port, sender):
         RelayReceiver(AstroPix4Readout, relay.publisher.endpoint, timeout=2) as receiver,
     ):
         receiver.wait_ready(5)
-        send(sender, relay, range(15_000))
+        send(sender, relay, range(60_000))
         ids = [readout.readout_id for readout in receiver]
         ledger = receiver.ledger
         assert ids == sorted(set(ids))
-        assert ids[-1] == 14_999
-        assert ledger.lost_at == {Place.RELAY_TO_CLIENT: 15_000 - len(ids)}
+        assert ids[-1] == 59_999
+        assert ledger.lost_at == {Place.RELAY_TO_CLIENT: 60_000 - len(ids)}
         assert ledger.delivered == len(ids)
 
 

@@ -96,7 +96,7 @@ def test_a_users_program_passes_mypy_strict_and_a_wrong_one_does_not(tmp_path):
 RECEIVERS: dict[type, dict[str, object]] = {
     MulticastReceiver: {"group": "239.1.1.1", "port": 5007, "interface": None, "timeout": None, "stride": 1},
     RelayReceiver: {"endpoint": inspect.Parameter.empty, "stream": None, "recover": True, "start": "live"},
-    MergedReceiver: {"receivers": inspect.Parameter.empty, "timeout": None, "stride": 1},
+    MergedReceiver: {"receivers": inspect.Parameter.empty, "timeout": None, "stride": None},
     NatsReceiver: {"timeout": None},
 }
 

@@ -202,7 +202,9 @@ class RelayReceiver(Receiver[R]):
     @property
     def trouble(self) -> str:
         """Why readouts cannot arrive, as far as is known; empty while the relay is heard on the stream."""
-        return "" if self.ready and self.connected else self._trouble()
+        if self.ready:
+            return "" if self.connected else "the relay is not heard any more"
+        return self._trouble()
 
     @property
     def report(self) -> dict[str, Any] | None:
