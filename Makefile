@@ -45,9 +45,9 @@ demo: $(VENV)/ready
 demo-cluster: $(VENV)/ready
 	PYTHONPATH=tests $(BIN)/python -m demo_cluster
 
-# Most tests wait more than they work, so that two go side by side; those that fill the machine follow alone.
+# Most tests wait more than they work, so that three go side by side; those that fill the machine follow alone.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not alone' --cov --cov-report=; beside=$$?; \
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m 'not alone' --cov --cov-report=; beside=$$?; \
 	$(BIN)/python -m pytest -m alone --cov --cov-append && exit $$beside
 
 # Each file of the pure core by its own unit tests alone; WORDS: the files whose path holds one of them.
