@@ -330,7 +330,7 @@ def connection_cut(bench):
     wait(seconds)
     packets = bench.nft_counter(bench.monitor_host, "lost")
     bench.drop_no_more(bench.monitor_host)
-    client.program.wait_for("not heard for 5 s")
+    client.program.wait_for("nothing heard for 5 s")
     wait(2)
     sent = daq.stop()
     (got,) = client.finish(sent)
