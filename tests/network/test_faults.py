@@ -20,7 +20,7 @@ def is_attack(row):
     return row.run.__module__ in ("matrix.attacks", "matrix.surroundings")
 
 
-# One time in four the merged receiver delivers all and yet counts 1 to 16 readouts as lost: not understood yet.
+# One time in four the merged receiver delivers all, and yet counts 1 to 16 as lost: not understood yet.
 OPEN = "two ways, of which one loses; the DAQ restarts, its clock set"
 
 
