@@ -20,21 +20,10 @@ def is_attack(row):
     return row.run.__module__ in ("matrix.attacks", "matrix.surroundings")
 
 
-# One time in four the merged receiver delivers all, and yet counts 1 to 16 as lost: not understood yet.
-OPEN = "two ways, of which one loses; the DAQ restarts, its clock set"
-
-
 @pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_what_was_injected_is_what_was_counted():
-    assert not failures_of([row for row in ROWS if not is_attack(row) and row.name != OPEN])
-
-
-@pytest.mark.alone
-@pytest.mark.xfail(reason="readouts that were delivered are counted as lost, one time in four", strict=False)
-def test_two_ways_of_which_one_loses():
-    (row,) = (row for row in ROWS if row.name == OPEN)
-    assert not failures_of([row])
+    assert not failures_of([row for row in ROWS if not is_attack(row)])
 
 
 # Of each kind of attack one; `make faults` has the others, too.

@@ -169,6 +169,7 @@ class _Line:
         """When to call `tick` for what is held."""
         self.stride = stride
         self._awaited = [_Awaited() for _ in range(paths)]
+        self._last_ids: list[int | None] = [None] * paths
         self._at = [-1] * paths  # the latest place that each path has come to, in order of arrival
         self._reached = [-1] * paths  # the same in the order of the sequence, by ordinal
         self._arrived = 0
@@ -184,12 +185,12 @@ class _Line:
         self.last_s = now.s
         given: list[Batch] = []
         new = 0
-        for begin, end in self._new_parts(path, batch):
+        for begin, end, before in self._new_parts(path, batch):
             new += end - begin
             whole = end - begin == len(batch)
             part = replace(batch, runs=(), duplicates=b"") if whole else batch.part(begin, end)
             part.duplicates = b""
-            self._place(path, part, now, given)
+            self._place(path, part, before, now, given)
         self._note_time(now)
         self._release_due(now, given)
         gaps = self.sequence.open_gaps()
@@ -197,10 +198,10 @@ class _Line:
             self._close_gaps(now)
         return given, new
 
-    def _new_parts(self, path: int, batch: Batch) -> Iterator[tuple[int, int]]:
-        """Yield from where to where readouts are new and their ids go on."""
+    def _new_parts(self, path: int, batch: Batch) -> Iterator[tuple[int, int, int | None]]:
+        """Yield from where to where readouts are new and their ids go on, and the id before on this path."""
         awaited, duplicates, ids = self._awaited[path], batch.duplicates, batch.readout_ids
-        begin = -1
+        begin, before = -1, self._last_ids[path]
         for i in range(len(batch)):
             is_new, place = False, None
             if not duplicates or not duplicates[i]:
@@ -208,18 +209,20 @@ class _Line:
                 place = awaited.take(key) if awaited else None
                 is_new = place is None
             if begin >= 0 and (not is_new or ids[i] != ids[i - 1] + self.stride):
-                yield begin, i
+                yield begin, i, before
                 begin = -1
             if place is not None:
                 self._note_copy(path, place)
             if is_new:
-                begin = i if begin < 0 else begin
+                if begin < 0:
+                    begin, before = i, ids[i - 1] if i else before
                 for other, theirs in enumerate(self._awaited):
                     if other != path:
                         theirs.add(key, self._arrived)
                 self._arrived += 1
         if begin >= 0:
-            yield begin, len(batch)
+            yield begin, len(batch), before
+        self._last_ids[path] = ids[-1]
 
     def _note_copy(self, path: int, place: int) -> None:
         self._at[path] = max(self._at[path], place)
@@ -229,7 +232,7 @@ class _Line:
                 return
         self._reached[path] = max(self._reached[path], self._order.ordinal_of(place))
 
-    def _place(self, path: int, batch: Batch, now: Moment, given: list[Batch]) -> None:
+    def _place(self, path: int, batch: Batch, before: int | None, now: Moment, given: list[Batch]) -> None:
         """Deliver new readouts whose ids go on, or hold them while something before is waited for."""
         first_id = batch.readout_ids[0]
         part = _Part(batch, path, self._arrived - len(batch), now, {path})
@@ -237,7 +240,7 @@ class _Line:
         if not overtakes and self.sequence.continues(first_id) and self._gap_behind(path, first_id) is None:
             self._give(part, given)
             self._give_what_follows(given)
-        elif not overtakes and self._is_late(path, first_id):
+        elif not overtakes and self._is_late(path, first_id, before):
             for readout_id in batch.readout_ids:
                 self.sequence.note_late(self._gap_behind(path, readout_id))
             given.append(batch)
@@ -246,8 +249,13 @@ class _Line:
         else:
             self._give(part, given)
 
-    def _is_late(self, path: int, readout_id: int) -> bool:
-        """Whether readouts are of long ago: their path is behind the others."""
+    def _begins_again(self, path: int, readout_id: int, before: int | None) -> bool:
+        """Whether ids begin again on a path that has come to the present run, though it may lack its end."""
+        has_come = before is not None and self._reached[path] >= self.sequence.first_ordinal
+        return has_come and distance(before or 0, readout_id) < 0
+
+    def _is_late(self, path: int, readout_id: int, before: int | None) -> bool:
+        """Whether readouts are of long ago: their path, which last brought `before`, is behind the others."""
         reached = self._reached[path]
         if any(path in part.paths for part in self._held):
             return False
@@ -255,7 +263,7 @@ class _Line:
             return False
         if self._gap_behind(path, readout_id) is not None:
             return True
-        if any(
+        if self._begins_again(path, readout_id, before) or any(
             0 < distance(readout_id, part.first_id) <= REORDER_WINDOW * self.stride for part in self._held
         ):
             return False  # what is held waits for it

@@ -1,5 +1,6 @@
 """Of each readout the first copy is delivered, whatever the paths do to it."""
 
+import random
 from collections import Counter, deque
 from itertools import accumulate
 from typing import NamedTuple
@@ -612,3 +613,37 @@ def test_recordings_played_again_come_out_as_often_as_they_were_played(data):
     arbiter, delivered = interleave(data.draw, sent)
     assert delivered == Counter(map(packed, sent.readouts))
     assert arbiter.lost == 0
+
+
+def gathered(rng, sent, loss):
+    """Let a relay lose some of what was sent, and publish the others every 5 ms: when, and what."""
+    delay, until, messages = rng.random() * 0.003, -1.0, []
+    for seconds, readout in sent:
+        if rng.random() < loss:
+            continue
+        if seconds > until:
+            until = seconds + 0.005
+            messages.append((until + delay, []))
+        messages[-1][1].append(readout)
+    return messages
+
+
+@pytest.mark.parametrize("seed", [7, 13, 19, 20])
+def test_a_path_that_lost_the_end_of_a_run_begins_the_next_one_with_the_others(seed):
+    """It was taken to be behind them; then only what it lost of the next run began that, with gaps."""
+    rng, sent, seconds, length = random.Random(seed), [], 100.0, 300
+    for clock_s in (0, -1, -3600, 7200):
+        for i in range(length):
+            sent.append((seconds, Readout(i, EPOCH_NS + int((seconds + clock_s) * SECOND))))
+            seconds += 0.001 * (1 + rng.random() * 0.05)
+        seconds += 0.2 + rng.random() * 0.1
+    waiting = [deque(gathered(rng, sent, loss)) for loss in (0.05, 0.0)]
+    merged, now = Merged(), 100.0
+    while now < seconds + 5:
+        now += 0.004 + rng.random() * 0.004
+        for path, messages in enumerate(waiting):
+            while messages and messages[0][0] <= now:
+                merged.take(path, messages.popleft()[1], now)
+        merged.tick(now)
+    assert len(merged.delivered) == 4 * length
+    assert (merged.arbiter.lost, merged.arbiter.runs) == (0, 4)
