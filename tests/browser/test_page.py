@@ -14,6 +14,7 @@ pytest.importorskip("bokeh")
 pytest.importorskip("selenium")
 
 import zmq
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from astropix_relay.configuration.loading import default_config
@@ -528,11 +529,13 @@ class TestEverywhere:
             "return [...document.querySelectorAll('select, input, button, a')]"
             ".filter((e) => e.offsetParent && !e.disabled).map((e) => e.outerHTML.slice(0, 60))"
         ))  # fmt: skip
-        reached = set()
-        for _ in range(len(wanted) + 60):  # Bokeh's tools have stops of their own
-            page.driver.switch_to.active_element.send_keys(Keys.TAB)
-            reached.add(page.run("return document.activeElement.outerHTML.slice(0, 60)"))
-        assert wanted <= reached
+        page.run(
+            "window.reached = [];"
+            "document.addEventListener('focusin', (e) => reached.push(e.target.outerHTML.slice(0, 60)))"
+        )
+        tabs = Keys.TAB * (len(wanted) + 60)  # Bokeh's tools have stops of their own
+        ActionChains(page.driver, duration=0).send_keys(tabs).perform()
+        assert wanted <= set(page.run("return window.reached"))
         page.run("document.querySelector('#freeze').focus()")
         page.find("#freeze").send_keys(Keys.SPACE)
         page.until(lambda: page.text("frozen"))
