@@ -21,7 +21,7 @@ def is_attack(row):
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(450)
 def test_what_was_injected_is_what_was_counted():
     assert not failures_of([row for row in ROWS if not is_attack(row)])
 
