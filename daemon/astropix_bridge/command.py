@@ -83,14 +83,14 @@ def run(  # noqa: PLR0917  (typer)
     try:
         bridge = Bridge(checked, lambda: _read(config, options), log.tick)
     except (OSError, ConfigError) as error:
-        _fail(f"cannot start: {_text(error)}", CANNOT_START)
+        _fail(f"cannot start: {commands.reason(error)}", CANNOT_START)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: bridge.stop())
     signal.signal(signal.SIGHUP, lambda *_: bridge.reload())
     try:
         asyncio.run(bridge.run())
     except (OSError, ConfigError) as error:
-        _fail(_text(error), CANNOT_START)
+        _fail(commands.reason(error), CANNOT_START)
 
 
 @app.command()
@@ -115,17 +115,7 @@ def _load(file: Path | None, overrides: dict[str, object]) -> BridgeConfig:
 
 
 def _read(file: Path | None, overrides: dict[str, object]) -> BridgeConfig:
-    try:
-        text = "" if file is None else file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {_text(error)}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not UTF-8 text: {error}") from None
-    return load_config(text, file=str(file), overrides=overrides)
-
-
-def _text(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    return load_config(commands.read_text(file), file=str(file), overrides=overrides)
 
 
 def _fail(message: str, code: int) -> NoReturn:

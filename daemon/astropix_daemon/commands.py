@@ -1,11 +1,13 @@
 """How the commands of the daemons treat their arguments: as `apx` does."""
 
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
 from astropix_stream import usage
+from astropix_stream.errors import ConfigError
 
 WRONG_INPUT = 2
 
@@ -32,6 +34,27 @@ def run(app: typer.Typer, name: str) -> NoReturn:
         _explain(error, name)
         code = WRONG_INPUT
     sys.exit(code or 0)
+
+
+def read_text(file: Path | None) -> str:
+    """Return the text of a configuration file; without one it is empty.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, or is not UTF-8.
+    """
+    try:
+        return "" if file is None else file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {reason(error)}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not UTF-8 text: {error}") from None
+
+
+def reason(error: Exception) -> str:
+    """Return why something failed: the system's words without its number, where there are such."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _explain(error: Any, name: str) -> None:

@@ -85,7 +85,7 @@ def run(
     try:
         relay = Relay(checked, lambda: _read(config, options), log)
     except (OSError, ConfigError, zmq.ZMQError) as error:
-        _fail(f"cannot start: {_text(error)}", CANNOT_START)
+        _fail(f"cannot start: {commands.reason(error)}", CANNOT_START)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: relay.stop())
     signal.signal(signal.SIGHUP, lambda *_: relay.reload())
@@ -149,7 +149,7 @@ def reload(
     except TimeoutError:
         _fail(f"the relay did not answer within {RELOAD_TIMEOUT_S:.0f} s: see its journal", CANNOT_START)
     except OSError as error:
-        _fail(f"cannot ask process {pid} to reload: {_text(error)}", CANNOT_START)
+        _fail(f"cannot ask process {pid} to reload: {commands.reason(error)}", CANNOT_START)
     if answer:
         _fail(answer, WRONG_INPUT)
 
@@ -178,7 +178,7 @@ def keygen(
     except FileExistsError as error:
         _fail(f"{error.filename} exists already, and is left as it is", CANNOT_START)
     except OSError as error:
-        _fail(f"cannot write to {directory}: {_text(error)}", CANNOT_START)
+        _fail(f"cannot write to {directory}: {commands.reason(error)}", CANNOT_START)
     print(f"public key: {public}\nsecret key: {secret}")
 
 
@@ -195,13 +195,7 @@ def _load(file: Path | None, overrides: dict[str, object]) -> Config:
 
 
 def _read(file: Path | None, overrides: dict[str, object]) -> Config:
-    try:
-        text = "" if file is None else file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {_text(error)}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not UTF-8 text: {error}") from None
-    return load_config(text, file=str(file), overrides=overrides)
+    return load_config(commands.read_text(file), file=str(file), overrides=overrides)
 
 
 def _set_up_log(config: Config) -> logs.SummingHandler:
@@ -216,10 +210,6 @@ def _allow_connections() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _text(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _fail(message: str, code: int) -> NoReturn:
