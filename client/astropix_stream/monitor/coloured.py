@@ -46,9 +46,12 @@ class Colours:
             padding=8,
         )
         fig.add_layout(self._bar, "right")
-        self._use(self._linear)
+        self.set_limits(0.0, 1.0, log=False)
 
-    def _use(self, mapper: Any) -> None:
+    def set_limits(self, low: float, high: float, *, log: bool) -> None:
+        """Colour what is between two limits."""
+        mapper = self._log if log else self._linear
+        mapper.update(low=low, high=high)
         if self._renderer.glyph.color_mapper is not mapper:
             self._renderer.glyph.color_mapper = mapper
             self._bar.color_mapper = mapper
@@ -59,9 +62,7 @@ class Colours:
         some = np.concatenate(found) if found else np.zeros(0)
         high = float(some.max()) if len(some) else 1.0
         low = float(some.min()) if log and len(some) else 0.0
-        mapper = self._log if log else self._linear
-        mapper.update(low=low if not log or len(some) else 0.1, high=max(high, low * 1.0001 + 1e-9))
-        self._use(mapper)
+        self.set_limits(low if not log or len(some) else 0.1, max(high, low * 1.0001 + 1e-9), log=log)
 
 
 def keep_square(fig: figure, source: ColumnDataSource) -> None:

@@ -5,20 +5,16 @@ from typing import Any
 import numpy as np
 from bokeh.models import (
     AllLabels,
-    ColorBar,
     ColumnDataSource,
     DataRange1d,
     DatetimeTickFormatter,
     HoverTool,
-    LinearColorMapper,
-    LogColorMapper,
     Range1d,
 )
-from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
 
 from astropix_stream import numbers
-from astropix_stream.monitor.coloured import keep_square, on_tap
+from astropix_stream.monitor.coloured import Colours, keep_square, on_tap
 from astropix_stream.monitor.figures import (
     counts_on,
     decades_on,
@@ -95,27 +91,13 @@ class HitMap:
         fig.axis.minor_tick_line_color = None
         self._image = ColumnDataSource({"columns": [DEFAULT.kind.columns], "rows": [DEFAULT.kind.rows]})
         self._masked = ColumnDataSource({"x": [], "y": []})
-        colours = {"palette": Cividis256, "low": 0, "high": 1, "nan_color": theme.empty}
-        self._linear, self._log = LinearColorMapper(**colours), LogColorMapper(**{**colours, "low": 1})
-        self._renderer = fig.image(
-            "shown", x=-0.5, y=-0.5, dw="columns", dh="rows", color_mapper=self._linear, source=self._image
-        )
+        image = fig.image("shown", x=-0.5, y=-0.5, dw="columns", dh="rows", source=self._image)
         fig.scatter(
             "x", "y", marker="x", size=theme.tick_px, line_width=2, color=theme.faint, source=self._masked
         )
-        self._bar = ColorBar(
-            color_mapper=self._linear,
-            background_fill_color=None,
-            major_label_text_color=theme.text,
-            major_label_text_font_size=f"{theme.tick_px}px",
-            bar_line_color=None,
-            major_tick_line_color=theme.faint,
-            width=theme.tick_px,
-            padding=8,
-        )
-        fig.add_layout(self._bar, "right")
+        self._colours = Colours(fig, theme, image)
         tips = [("column, row", "$x{0}, $y{0}"), ("hits", "@hits{0,0}"), ("mean TOT", "@tot{0.0} µs")]
-        fig.add_tools(HoverTool(renderers=[self._renderer], tooltips=tips))
+        fig.add_tools(HoverTool(renderers=[image], tooltips=tips))
         keep_square(fig, self._image)
         on_tap(fig, self._image, "choosePixel")
 
@@ -133,11 +115,7 @@ class HitMap:
         }
         y, x = np.nonzero(view.masked)
         self._masked.data = {"x": x, "y": y}
-        mapper = self._log if view.choice.log else self._linear
-        mapper.update(low=low, high=high)
-        if self._renderer.glyph.color_mapper is not mapper:
-            self._renderer.glyph.color_mapper = mapper
-            self._bar.color_mapper = mapper
+        self._colours.set_limits(low, high, log=view.choice.log)
         self.figure.title.text = title
 
 
