@@ -230,7 +230,7 @@ class TestView:
         page.type("tot_to", "50")
         page.type("tot_bins", "10")
         page.until(lambda: page.data("tot", "hits") == [5] * 10)
-        assert page.text("outside") == "50 hits out of range"
+        page.until(lambda: page.text("outside") == "50 hits out of range")
 
     def test_hover_tells_the_values(self, browser, page_at, sender):
         page = browser.open(page_at)
@@ -282,8 +282,8 @@ class TestView:
 
     def test_a_link_chooses_what_is_shown(self, browser, page_at, sender):
         page = browser.open(page_at + "/?window_min=60&log=1&tot_to=100")
-        assert page.find("select[name=window_min]").get_attribute("value") == "60"
-        assert page.find("input[name=log]").is_selected()
+        page.until(lambda: page.find("select[name=window_min]").get_attribute("value") == "60")
+        page.until(lambda: page.find("input[name=log]").is_selected())
         send(sender, simulated(10)[0])
         page.until(lambda: page.data("tot", "right") and max(page.data("tot", "right")) == 100)
 
