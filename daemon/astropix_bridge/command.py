@@ -119,5 +119,6 @@ def _read(file: Path | None, overrides: dict[str, object]) -> BridgeConfig:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    logs.finish()
     print(message, file=sys.stderr)
     raise typer.Exit(code)
