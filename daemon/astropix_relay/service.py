@@ -26,6 +26,7 @@ from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.core import Message
 from astropix_relay.history import History
 from astropix_relay.host import logs, queues, reloads, systemd
+from astropix_relay.host.memory import Returning
 from astropix_relay.outlet import Outlets
 from astropix_relay.samples import Sample, StreamSample, Turns
 from astropix_relay.slow_lines import SlowLines
@@ -80,6 +81,7 @@ class Relay:
         self.config = config
         self._log = log
         self._turns = Turns()
+        self._returning = Returning()
         # 53 bits, since JSON numbers lose the rest in many languages
         self.relay_id = int.from_bytes(os.urandom(8)) >> 11
         self._gathering = Gathering(config.publish.max_delay)
@@ -154,6 +156,7 @@ class Relay:
         """Relay until `stop` is called; then publish what still waits, and close."""
         endpoint = self.publisher.endpoint
         _log.info("publishing on %s%s", endpoint, connections.families(endpoint))
+        self._returning.tick(0)  # what reading the configuration took
         try:
             now_s = time.monotonic()
             while not self._stopping:
@@ -378,6 +381,7 @@ class Relay:
             self._refuse_loops()
             self._check_inlets()
             self._turns.count()
+            self._returning.tick(self.gate.ended)
             if self.metrics is not None:
                 self.metrics.sample = self.sample()
             if self._log is not None:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from astropix_relay.clients.limits import STRANGE_TOPICS, Allowance, Candidate, host_of
 from astropix_stream import clock
+from astropix_stream.addresses import unmapped
 
 _BYTES_RECEIVED = struct.Struct(
     "=128xQ"
@@ -108,7 +109,7 @@ class Guard:
             return None
         try:
             is_ours = sock.family in (socket.AF_INET, socket.AF_INET6) and sock.getsockname()[1] == port
-            address = str(sock.getpeername()[0]) if is_ours else ""
+            address = unmapped(str(sock.getpeername()[0])) if is_ours else ""
         except OSError:
             address = ""
         if not address:

@@ -214,7 +214,9 @@ def test_what_is_rejected_explains_no_loss_long_after_it(daq):
 def test_readouts_that_come_together_leave_a_rejection_as_far_behind_as_single_ones(daq):
     daq.hear(0)
     daq.sequence.note_rejected("magic")
-    daq.sequence.note_received(range(1, 10), [daq.stamp(readout_id) for readout_id in range(1, 10)], at(100.0))
+    daq.sequence.note_received(
+        range(1, 10), [daq.stamp(readout_id) for readout_id in range(1, 10)], at(100.0)
+    )
     daq.hear(11)
     assert daq.counts() == {"received": 11, "before_socket": 1, "runs": 1}
 
