@@ -34,6 +34,7 @@ _PROVEN_S = HANDSHAKE_MS / 1000 + 0.5
 # In one turn of the loop: a flood of connections must not stop readouts.
 _MAX_ANSWERS, _MAX_ANSWERS_S = 1000, 0.008
 _MAX_LET_IN = 2  # each may bring topics, and leave at once: that takes libzmq a walk through all topics
+_MAX_ENDED = 1  # of those with too many topics: each is such a walk, too
 _MAX_EVENTS, _MAX_EVENTS_S = 1000, 0.008
 _MAX_CUTS = 1000
 _EVENT = struct.Struct("=HI")  # of a monitor: the event and its value
@@ -299,11 +300,13 @@ class Gate:
     def attend(self, now_s: float) -> None:
         """Answer those who want to come in, within reason; where some were left, `pending` is true."""
         self._take_cuts(now_s)
+        more = self.guard.end_silenced(_MAX_ENDED)
         # First the events: a connection is accepted before ZeroMQ asks for it, and watched before it is in.
-        self.pending = not self._take_events(now_s)
+        more_events = not self._take_events(now_s)
+        self.pending = more or more_events
         self._make_room(now_s)
         self._shut_out(now_s)
-        if self.pending:
+        if more_events:
             return
         until_s, let_in = time.monotonic() + _MAX_ANSWERS_S, 0
         for _ in range(_MAX_ANSWERS):
@@ -312,7 +315,7 @@ class Gate:
             try:
                 frames = self._zap.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                return  # `pending` stays as it is
             let_in += self._answer(frames, now_s)
         self.pending = True
 
