@@ -98,6 +98,11 @@ class Upstream:
             return self._troubles.get(url, "not heard")
         return ""
 
+    @property
+    def opened(self) -> int:
+        """How many descriptors it has had: `fileno` stays the same."""
+        return 1
+
     def fileno(self) -> int | None:
         """Return a descriptor that is readable while a relay has something."""
         return None if self._closed else self._ready.fileno()
