@@ -1,9 +1,8 @@
 """What a redraw changes in the browser, worked out and encoded once for all who see the same. Pure.
 
-A figure's models have names; a redraw gives new values of some of their attributes, as JSON.
-assets/drawing.js has the other end. So a redraw is one message for each viewer, and holds only what that browser
-does not have yet. Bokeh's own way, a message for each attribute and each array of each viewer, took three times
-the CPU.
+A figure's models have names; a redraw gives new values of some of their attributes, as JSON. So it is one
+message for each viewer, and holds only what that browser does not have yet; assets/drawing.js has the other
+end. Bokeh's own way, a message for each attribute and each array of each viewer, took three times the CPU.
 """
 
 import base64
