@@ -12,7 +12,7 @@ import urllib.request
 import nats
 import pytest
 
-from astropix_relay.configuration.loading import default_config
+from astropix_relay.configuration.loading import load_config
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
@@ -27,7 +27,8 @@ APX = (sys.executable, "-m", "astropix_stream.cli")
 
 @pytest.fixture
 def relay(group, port):
-    config = default_config(group=group, port=port, interface="127.0.0.1", publish="tcp://127.0.0.1:0")
+    stream = {"group": group, "port": port, "interface": "127.0.0.1", "notes": {"HV": "-150 V"}}
+    config = load_config(json.dumps({"streams": [stream], "publish": {"endpoint": "tcp://127.0.0.1:0"}}))
     with running(config) as relay:
         yield relay
 
@@ -90,6 +91,10 @@ def test_every_readout_is_stored_once_and_read_from_any_start(tmp_path, source, 
             for receiver in (first, late, live, last):
                 assert ids(receiver, 100) == list(range(500, 600))
                 assert receiver.ledger.lost == 0
+            while not late.notes:  # until the next heartbeat
+                with contextlib.suppress(ReceiveTimeout):
+                    late.receive_batch(timeout=0.1)
+            assert late.notes == {"HV": "-150 V"}
 
 
 def test_a_time_to_begin_with(tmp_path, source, server, sender):

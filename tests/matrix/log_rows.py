@@ -56,7 +56,7 @@ def check_log(bench, sent, stored, got):
     alone=True,
 )
 def log_nodes(bench):
-    kinds = ("leader", "link", "bridge", "node", "relay link")
+    kinds = ("leader", "link", "bridge", "node", "relay link", "pair")
     outcome = run_log(bench, kinds, bench.long(20, 1), bench.long(5000, 1000))
     bench.equal("missing in the log", check_log(bench, *outcome), 0)
     bench.counted = "0 lost: each readout stored once, in order"
