@@ -516,7 +516,8 @@ def parse_relay_id(about: dict[str, Any]) -> int | None:
 def parse_notes(about: Mapping[str, Any]) -> dict[str, str]:
     """Return what a hello says of a stream's setup: empty where it says nothing, or nothing that we can show.
 
-    A heartbeat in a log says it, too. Notes are for people alone; so there is no reason to refuse a relay whose notes are odd.
+    A heartbeat in a log says it, too. Notes are for people alone; so there is no reason to refuse a relay
+    whose notes are odd.
     """
     value = about.get("notes")
     if isinstance(value, str):

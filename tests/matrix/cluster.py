@@ -285,8 +285,9 @@ class Chaos:
         hosts = [*(node.host for node in self.cluster.nodes), self.cluster.bridge_host, self.bench.relay_host]
         one, other = self.random.sample(hosts, 2)
         for host, peer in ((one, other), (other, one)):
-            chain = f"type filter hook prerouting priority -450\nip saddr {self.bench.back[peer].address} drop\n"
-            host.nft(f"table ip cut {{\nchain in {{\n{chain}}}\n}}\n")
+            rule = f"ip saddr {self.bench.back[peer].address} drop"
+            hook = "type filter hook prerouting priority -450"
+            host.nft(f"table ip cut {{\nchain in {{\n{hook}\n{rule}\n}}\n}}\n")
         self._pause(0.3, 8.0)
         for host in (one, other):
             host.nft("delete table ip cut")
