@@ -146,7 +146,7 @@ class Inflow:
             self._receiver = None
 
 
-def _pack_beat(position: Position, report: Mapping[str, Any], notes: Mapping[str, str]) -> bytes:
+def _pack_beat(position: Position, report: dict[str, Any], notes: Mapping[str, str]) -> bytes:
     """Return a heartbeat as the log takes it: with the operator's notes, which are in a relay's hello."""
     if notes:
         report = {**report, "notes": wire.notes_to_json(notes)}
