@@ -15,6 +15,7 @@ from typing import NamedTuple
 from matrix.bench import Died, kill
 from matrix.readouts import HEADER, serial_of
 
+ROOT = Path(__file__).parents[2]
 BINARIES = Path(sys.executable).parent
 # The relay protocol's header: magic, version, flags, count, relay_id, sequence, received_ns, source, port
 _MESSAGE = struct.Struct("<4sBBHQQQ16sH6x")
