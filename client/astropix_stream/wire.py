@@ -73,6 +73,10 @@ class DataMessage(NamedTuple):
     payload: bytes
 
 
+Numbered = tuple[int, int, int, bytes, bytes]
+"""A data message of which only the numbers were read: count, relay_id, sequence, header, payload."""
+
+
 class BeatMessage(NamedTuple):
     """What the relay knows of one stream, sampled together with the sequence number in the header."""
 
