@@ -31,8 +31,7 @@ _EPILOG = (
     "nats://HOST:PORT[?stream=NAME&start=WHEN] or a file.\n\n"
     "Exit codes: 0 success; 1 something went wrong (nothing arrived in time, readouts were not sent); 2 "
     "wrong input; 130 interrupted by Ctrl-C before the work was done. Ctrl-C is the usual end of "
-    "commands that run "
-    "without one: they print their summary and end with 0 or 1."
+    "commands that run until they are stopped: they print their summary and end with 0 or 1."
 )
 
 

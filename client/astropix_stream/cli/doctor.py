@@ -54,7 +54,7 @@ def command(
     ] = None,
     listen: Annotated[
         float, typer.Option(parser=options.positive, metavar="N", help="Listen to the group for N seconds.")
-    ] = 5.0,
+    ] = 5,
     kind: options.KindOption = None,
     key: options.Key = None,
     server_key: options.ServerKey = None,

@@ -37,7 +37,7 @@ def command(
     port: options.PortOption = DEFAULT_PORT,
     interface: options.InterfaceOption = None,
     ttl: options.Ttl = 2,
-    speed: options.Speed = 1.0,
+    speed: options.Speed = 1,
     rate: options.Rate = None,
     loop: Annotated[
         bool,
@@ -49,10 +49,13 @@ def command(
             parser=options.positive,
             metavar="N",
             help="Skip pauses inside a file that are longer than N seconds.",
+            show_default="a day",
         ),
     ] = replay.MAX_PAUSE_S,
-    start: Annotated[int, typer.Option(min=0, help="Skip the first N readouts.")] = 0,
-    count: Annotated[int | None, typer.Option(min=1, help="Play N readouts (in each pass).")] = None,
+    start: Annotated[int, typer.Option(metavar="N", min=0, help="Skip the first N readouts.")] = 0,
+    count: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Play N readouts (in each pass).")
+    ] = None,
     now: Annotated[
         bool, typer.Option("--now", help="Replace each timestamp with the time of sending.")
     ] = False,
