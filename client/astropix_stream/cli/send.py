@@ -98,7 +98,7 @@ def command(
         destination = Destination(group, port, interface, ttl)
         _follow(files[0], destination, state, kind, from_end=begin == "end", as_json=as_json)
         return
-    given.refuse("--from", "--state", because="goes with --follow: add that, or leave it out")
+    given.refuse("--from", "--state", because="needs --follow")
     if rate is not None:
         because = "is for the timing of the run, which --rate replaces: give one of the two"
         given.refuse("--speed", "--max-pause", because=because)

@@ -156,6 +156,8 @@ def _write(
     """Write the readouts to a file, whose header says that they are simulated."""
     if total is None:
         raise ConfigError("--output needs --count or --seconds")
+    if path.suffix != ".apx":
+        raise ConfigError(f"{path}: the output file must end in .apx")
     if path.exists() and not force:
         raise ConfigError(f"{path} exists: choose another name, or overwrite it with --force")
     settings = {"seed": seed, "rate": detector.rate, "hits": detector.hits, "chips": detector.chips}

@@ -274,6 +274,9 @@ def with_keys(urls: Sequence[str], key: Path | None, server_key: Path | None) ->
     options = {"key_file": key, "server_key": server_key}
     named = {name: str(path) for name, path in options.items() if path is not None}
     parsed = [(url, parse_url(url)) for url in urls]
+    relays = [source for _, source in parsed if source.scheme == "tcp"]
+    if len(named) == 1 and any(not (options.keys() - named) & source.options.keys() for source in relays):
+        raise ConfigError("--key and --server-key belong together: your secret key, the relay's public one")
     for option, name in (("--key", "key_file"), ("--server-key", "server_key")):
         if name in named and all(source.scheme != "tcp" for _, source in parsed):
             raise ConfigError(f"{option} is for a relay, tcp://HOST:PORT: leave it out")
@@ -292,7 +295,7 @@ def with_follow(urls: Sequence[str], given: Given, follow: bool, begin: str) -> 
     """
     sources = [parse_url(url) for url in urls]
     if not follow:
-        given.refuse("--from", because="goes with --follow, for a file that grows: add that, or leave it out")
+        given.refuse("--from", because="needs --follow, for a file that grows")
         return sources
     if begin not in ("beginning", "end"):
         raise ConfigError(f"--from {begin!r}: write beginning or end")
