@@ -124,7 +124,7 @@ def read_client_keys(server: str | Path | None, key_file: str | Path | None) -> 
     if server is None and key_file is None:
         return None
     if server is None or key_file is None:
-        raise ConfigError("server_key and key_file belong together: the relay's public key, our secret one")
+        raise ConfigError("server_key and key_file belong together: the relay's public key, your secret one")
     return ClientKeys(server_key(server), read_pair(key_file))
 
 

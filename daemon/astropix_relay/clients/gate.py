@@ -238,7 +238,7 @@ class Gate:
         self._pair = pair
         self._handshake_bytes = _HANDSHAKE_BYTES if pair is None else _HANDSHAKE_BYTES_CURVE
         self.bans = Bans(never_refuse)
-        self._pace = Pace()
+        self._pace = Pace(max_clients)
         self._are_shut_out: list[Network] = []
         fds, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         # The guard has a copy of each, and as many may have been accepted before we hear of them.
@@ -427,7 +427,7 @@ class Gate:
         else:
             verdict = self._judge(door, mechanism, frames[8:], now_s)
         if not verdict.cause and not self._pace.lets_in(now_s) and not self.guard.knows(address, now_s):
-            verdict = Admission(b"300", "too many came that were cut; try again", "pace")
+            verdict = Admission(b"300", "too many come at once; it may try again", "pace")
         if verdict.cause:
             door.failed[verdict.cause] += 1
             self.bans.refused(address, now_s)
