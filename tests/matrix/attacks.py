@@ -227,11 +227,15 @@ def greedy(name, curve=None):
     )
     def attack(bench):
         options = {"host": bench.daq_host, "attacker": {"clients": 62}, "size": 20_000, "curve": curve}
+        # The pages for 62 clients and for the honest one take a second of work: a hundredth of the long form.
+        options["prompt"] = bench.quick
         with under_attack(bench, "greedy", port=5557, **options) as scene:
             wait(2)
             honest = bench.start(bench.monitor_host, sys.executable, "-c", RECOVER, scene.url)
             prefer(honest, PRIORITY)
-            took_s, lost = honest.wait_for("recovered").split()[1:]
+            took_s, lost = "inf", "-1"
+            with contextlib.suppress(AssertionError):  # it never came to the end
+                took_s, lost = honest.wait_for("recovered").split()[1:]
             bench.equal("lost by an honest client that recovers", int(lost), 0)
             bench.true(f"it took {float(took_s):.1f} s", float(took_s) <= bench.long(1, 2))
         scene.grew_at_most(160 + 64)  # 64: history

@@ -184,6 +184,14 @@ class SourceAccount:
             return False
         gap.missing -= 1
         self.reordered += 1
+        if gap.missing < gap.rejected.total():  # so this is not what was rejected: that is missing elsewhere
+            reason = next(iter(gap.rejected))
+            gap.rejected -= Counter((reason,))
+            other = next((one for one in reversed(track.open) if one.has_room), None)
+            if other is None:
+                self._unclaimed.append((self._ordinal, reason))
+            else:
+                other.rejected[reason] += 1
         return True
 
     def _close_due(self, track: Track, now: Moment) -> None:

@@ -202,6 +202,21 @@ def test_what_is_rejected_may_have_overtaken_others(daq, overtaken):
     assert next(iter(daq.sequence.gaps)).rejected == 1
 
 
+def test_what_is_rejected_is_not_what_comes_after_all(daq):
+    daq.hear(0, 2)
+    daq.sequence.note_rejected("short")  # readout 4, which has overtaken 3; or 1, as far as is known then
+    daq.hear(3, 1, 5)
+    assert daq.counts() == {"received": 5, "reordered": 1, "rejected": 1, "runs": 1}
+
+
+def test_what_is_rejected_is_of_another_gap_if_this_one_is_filled(daq):
+    daq.hear(0, 2, 4)
+    daq.sequence.note_rejected("short")
+    daq.hear(5, 3)  # so it was 1
+    assert daq.counts() == {"received": 5, "reordered": 1, "rejected": 1, "runs": 1}
+    assert [gap.first_id for gap in daq.sequence.gaps] == [1]
+
+
 def test_what_is_rejected_explains_no_loss_long_after_it(daq):
     daq.hear(0)
     for _ in range(100):
