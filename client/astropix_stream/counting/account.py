@@ -15,6 +15,8 @@ from astropix_stream.counting.losses import Gaps
 from astropix_stream.counting.track import REORDER_WINDOW, U32, OpenGap, Pending, Track, distance
 
 _IMPLAUSIBLE_BREAKS = 4
+# After so long without readouts open gaps wait for so much more, in which a backlog of seconds is read.
+_PAUSE_S, _MORE_S = 0.5, 0.25
 # Readouts that a rejected datagram may have overtaken: then the gap that it left shows only behind them. More
 # would blame it for losses of their own where a DAQ also sends what is no readout.
 _OVERTAKEN = 8
@@ -94,6 +96,8 @@ class SourceAccount:
         self._tracks: list[Track] = []  # the present one, then those before it
         self._pending: Pending | None = None
         self._breaks = 0
+        self.last_s = float("-inf")
+        """When a readout last came, by the monotonic clock."""
         self._last_ns = 0
         self._ordinal = 0  # of the readout that is looked at
 
@@ -193,6 +197,17 @@ class SourceAccount:
             else:
                 other.rejected[reason] += 1
         return True
+
+    def _wait_on(self, now: Moment) -> None:
+        """After a pause let open gaps wait a little more: what fills them may lie in the queue behind this.
+
+        A program that stood still, and not the network, may be why nothing came.
+        """
+        if now.s - self.last_s < _PAUSE_S:
+            return
+        for track in self._tracks:
+            for gap in track.open:
+                gap.wait_until(now.s + _MORE_S)
 
     def _close_due(self, track: Track, now: Moment) -> None:
         if not self.keeps_gaps:

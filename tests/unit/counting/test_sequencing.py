@@ -278,6 +278,28 @@ def test_a_reordered_readout_fills_its_gap(daq):
     assert not daq.sequence.gaps
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_what_lies_in_the_queue_after_a_pause_of_ours_still_fills_its_gap(daq, together):
+    daq.hear(0, 2)
+    daq.now_s += 3  # nobody looked
+    waited = [3, 4, 1, 5]
+    if together:
+        daq.sequence.note_received(waited, [daq.stamp(one) for one in waited], at(daq.now_s))
+    else:
+        daq.hear(*waited)
+    assert daq.counts() == {"received": 6, "reordered": 1, "runs": 1}
+
+
+def test_a_gap_before_a_pause_closes_soon_after_it(daq):
+    daq.hear(0, 2)
+    daq.now_s += 3
+    daq.hear(3)
+    assert not daq.sequence.gaps
+    daq.now_s += 0.3
+    daq.hear(4)
+    assert len(daq.sequence.gaps) == 1
+
+
 def test_late_after_the_gap_was_closed_stays_counted_as_lost(daq):
     daq.hear(0, 2)
     daq.wait(1)
