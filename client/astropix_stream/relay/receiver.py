@@ -272,6 +272,9 @@ class RelayReceiver(Receiver[R]):
         """
         deadline = self._deadline(timeout)
         while not self._subscription.ready:
+            self._take_in(0.0)  # the heartbeat may be here, and the next one comes a second later
+            if self._subscription.ready:
+                break
             left = None if deadline is None else max(0.0, deadline - clock.now().s)
             self._take_in(left)
             if left == 0.0 and not self._subscription.ready:
