@@ -33,6 +33,7 @@ RECEIVE_GATHER_S = 0.1  # that readouts may wait where they come fast; nobody wh
 GATHER_S = 0.25  # between decodings: a call costs 0.12 ms however little it gets
 MAX_WAITING = 16 << 20  # bytes of readouts that may wait to be decoded: about half a second of decoding
 _LEDGER_EVERY_S = 0.25
+_IDLE_S = 1.0  # between looks at what does not change
 
 T = TypeVar("T")
 
@@ -164,11 +165,12 @@ class Feed:
     def _receive(self) -> None:
         with self._receiver as receiver:
             refusal = ""
-            noted_s = float("-inf")
+            noted_s = came_s = float("-inf")
             while not self._stop.is_set():
                 try:
-                    self._receive_one(receiver)
-                    refusal = ""
+                    idle = time.monotonic() - came_s > _IDLE_S
+                    self._receive_one(receiver, _IDLE_S if idle else _LEDGER_EVERY_S)
+                    refusal, came_s = "", time.monotonic()
                 except ReceiveTimeout:
                     if receiver.ended:
                         self._reception = self._ask(receiver, refusal)
@@ -194,9 +196,9 @@ class Feed:
             receiver.ended,
         )
 
-    def _receive_one(self, receiver: Receiver[Any]) -> None:
+    def _receive_one(self, receiver: Receiver[Any], timeout_s: float) -> None:
         try:
-            batch = receiver.receive_batch(_LEDGER_EVERY_S)
+            batch = receiver.receive_batch(timeout_s)
         finally:
             self._note_first_report(receiver)
         self._inbox.put(Arrival(batch, clock.now()))
@@ -210,6 +212,7 @@ class Feed:
     def _decode(self) -> None:
         while not self._stop.wait(GATHER_S):
             self._turn()
+            self._inbox.wait(_IDLE_S)
         self._turn()  # what came last is shown, too
 
     def _turn(self) -> None:
@@ -254,6 +257,12 @@ class Inbox:
             else:
                 arrival = replace(arrival, batch=replace(arrival.batch, payload=b""), skipped=True)
             self._arrivals.append(arrival)
+            self._changed.notify_all()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until there is something, or it is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._arrivals, timeout_s)
 
     def _has_room(self, size: int) -> bool:
         return not self._bytes or self._bytes + size <= self._limit

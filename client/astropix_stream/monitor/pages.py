@@ -10,12 +10,12 @@ from bokeh.document import Document
 from astropix_stream.monitor.desk import Desk
 from astropix_stream.monitor.page import Page
 
-REDRAW_S = 0.5
+REDRAW_S = 1.0
 _log = logging.getLogger(__name__)
 
 
 class Pages:
-    """Makes the pages, and has them look at the feed twice a second, all in the same moment.
+    """Makes the pages, and has them look at the feed once a second, all in the same moment.
 
     So they share what they see. A browser that takes its time is waited for, and holds up no other.
 

@@ -190,6 +190,7 @@ globalThis.apx = (() => {
     if (ofDesk) desk.say(ofDesk)
     showState()
     if (redraw % 2 == 0) talk.seen = redraw // the server waits after a few more
+    started = true
   }
 
   function showRun(words) {
@@ -402,7 +403,6 @@ globalThis.apx = (() => {
     const tellHidden = () => { talk.hidden = document.hidden }
     document.addEventListener("visibilitychange", tellHidden)
     tellHidden()
-    started = true
   }
 
   // A finger scrolls the page; it zooms once a tool is chosen.
