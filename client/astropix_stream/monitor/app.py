@@ -100,8 +100,8 @@ def run(
 def _share_a_heap() -> None:
     """Let all threads take their memory from one heap, where the C library is glibc.
 
-    Of its own accord it gives each a heap, and what one has freed the others do not use: with ten viewers, 236
-    instead of 195 MiB.
+    Of its own accord it gives each a heap, and what one has freed the others do not use: with ten viewers,
+    236 instead of 195 MiB.
     """
     with suppress(AttributeError, OSError, TypeError):  # another C library; on Windows, none
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
