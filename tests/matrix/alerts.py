@@ -1,9 +1,9 @@
 """The alert rules against real faults: ``python -m matrix.alerts [--only WORD] [--keep DIRECTORY]``.
 
-Each row of the matrix runs in its short form, while the metrics of its first relay are read once a second, as
-Prometheus would. promtool then evaluates config/prometheus/astropix-alerts.yml over what was read, taken as one
-sample in half a minute; the row must fire exactly the alerts of `EXPECTED`. What is not in that table must fire
-none: most rows break what a relay neither counts nor can know, such as a client's line.
+Each row of the matrix runs in its short form, while the metrics of its first relay are read once a second,
+as Prometheus would. promtool then evaluates config/prometheus/astropix-alerts.yml over what was read, taken
+as one sample in half a minute; the row must fire exactly the alerts of `EXPECTED`. What is not in that
+table must fire none: most rows break what a relay neither counts nor can know, such as a client's line.
 """
 
 import argparse
