@@ -32,7 +32,26 @@ UP = "up"
 _LINE = re.compile(r"(astropix_relay_\w+)(\{[^}]*\})? (\S+)")
 
 LOST = "AstropixLostBeforeSocket"
-EXPECTED: dict[str, set[str]] = {}
+EXPECTED = {
+    "UDP loss 1 %": {LOST},
+    "UDP loss 30 %": {LOST},
+    "duplicates 5 %": {"AstropixDuplicates"},
+    "truncation 5 %": {"AstropixReadoutsDamaged"},
+    "fragment loss, 60 kB readouts": {LOST, "AstropixFragmentsLost"},  # what is lost, and why
+    "relay SIGSTOPped for 2 s at 20 000/s": {"AstropixLostInKernel"},
+    "relay killed with SIGKILL and restarted": {"AstropixRelayDown", "AstropixRelayRestarted"},
+    "interface deleted and made again": {LOST, "AstropixRejoined"},  # it is lost while there is none
+    "wrong readout_ids, 1 %": {LOST},  # the id that each should have had is missing
+    "two ways, of which one loses; the DAQ restarts, its clock set": {LOST},  # on the way of this relay
+    "DAQ pause of 10 min (model time)": {"AstropixStreamSilent"},
+    "hits of doubled readouts": {"AstropixDuplicates"},
+    "two DAQs on one group": {LOST},
+    # Of the forged ones many are well-formed: a DAQ of their own, whose ids jump and come twice.
+    "random and mutated datagrams": {LOST, "AstropixReadoutsDamaged", "AstropixSharedSource"},
+    "two relays, each killed in turn every 5 s": {"AstropixRelayDown", "AstropixRelayRestarted"},
+    "attack: messages of endless frames": {"AstropixConnectionsCut"},
+    "attack: messages of endless frames, 32 bytes each": {"AstropixConnectionsCut"},
+}
 
 
 def read():
