@@ -144,10 +144,13 @@ class Outlets:
             outlet.check()
 
     def send(self, stream: str, messages: Iterable[Message], now_s: float) -> None:
-        """Send the readouts of a stream's data messages to the outputs that take it."""
-        outlets = [outlet for outlet in self.all if outlet.config.stream == stream and not outlet.stopped]
-        for _, packed, payload in messages if outlets else ():
+        """Send the readouts of a stream's data messages to the outputs that take it, unless it is a loop."""
+        for _, packed, payload in messages:
             header = wire.parse_message_header(packed)
+            self.refuse_loop(header.source, stream)
+            outlets = [o for o in self.all if o.config.stream == stream and not o.stopped]
+            if not outlets:
+                continue
             _, _, ends = wire.walk_payload(payload, header.count)
             datagrams = [payload[begin:end] for begin, end in pairwise((0, *ends))]
             for outlet in outlets:

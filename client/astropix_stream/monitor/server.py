@@ -92,7 +92,7 @@ def _parse_listen(text: str) -> Listen:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        host = port = None
+        raise ConfigError(f"{text!r}: port must be from 0 to 65535, as in {DEFAULT_LISTEN}") from None
     if not host or port is None or text.rpartition(":")[2] != str(port):
         raise ConfigError(f"{text!r}: write an address to listen on as {DEFAULT_LISTEN}")
     return Listen(host, port)

@@ -99,7 +99,7 @@ def checked_family(group: str, port: int, interface: Interface) -> socket.Addres
     """
     family = FAMILIES[check_address(group, port)]
     if is_of_one_link(group) and not interface.index:
-        raise ConfigError(f"{group} is an address of one link: name the interface")
+        raise ConfigError(f"{group} is valid on one link only: name the interface, as in interface=eth1")
     return family
 
 
