@@ -32,7 +32,8 @@ READER = """
 import sys
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.opening import open_receiver
-with open_receiver(AstroPix4Readout, "nats://bridge:change-me@127.0.0.1?stream=first&start=oldest") as receiver:
+log = "nats://bridge:change-me@127.0.0.1?stream=first&start=oldest"
+with open_receiver(AstroPix4Readout, log) as receiver:
     for number in range(int(sys.argv[1])):
         assert receiver.receive(timeout=20).readout_id == number
 """
