@@ -60,6 +60,10 @@ def run(  # noqa: PLR0917  (typer)
     site: Annotated[str | None, typer.Option(help="Name of this place, in the subjects.")] = None,
     replicas: Annotated[int | None, typer.Option(help="Servers that hold a copy: 1, 3 or 5.")] = None,
     batch: Annotated[str | None, typer.Option(help="Longest wait to share a message, such as 20ms.")] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option(metavar="DOMAIN", help="Mirror the streams of a beam line's log, on a hub."),
+    ] = None,
 ) -> None:
     """Store until SIGTERM or SIGINT.
 
@@ -75,6 +79,7 @@ def run(  # noqa: PLR0917  (typer)
         "site": site,
         "replicas": replicas,
         "batch": batch,
+        "mirror": mirror,
     }
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload has nothing to do yet; by default it would end us
     checked = _load(config, options)
@@ -98,7 +103,11 @@ def check(file: Annotated[Path, typer.Argument(help="Configuration file.")]) -> 
     """Check a configuration file: all mistakes at once, each with its line and column."""
     config = _load(file, {})
     streams = ", ".join(config.streams) or "every stream of the relay"
-    print(f"{file}: valid; {streams} from {', '.join(config.sources)} to {', '.join(config.nats.servers)}")
+    origin = ", ".join(config.sources)
+    if config.mirror is not None:
+        streams = ", ".join(config.streams) or "every stream"
+        origin = f"the log of {config.mirror}, as mirrors,"
+    print(f"{file}: valid; {streams} from {origin} to {', '.join(config.nats.servers)}")
 
 
 @app.command("schema")
@@ -119,5 +128,6 @@ def _read(file: Path | None, overrides: dict[str, object]) -> BridgeConfig:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    logs.finish()
     print(message, file=sys.stderr)
     raise typer.Exit(code)

@@ -340,7 +340,10 @@ class ForwardingCore(StreamCore):
                 if isinstance(source, dict) and isinstance(source.get("port"), int):
                     yield Source(str(source.get("address")), source["port"])
 
-    def _hops(self, now: Moment) -> tuple[Hop, ...]:
+    def _pack_report(self, now: Moment) -> bytes:
+        return wire.pack_json(self.report(now))  # also of what the relays above say
+
+    def _hops(self, now: Moment, _totals: Counts, /) -> tuple[Hop, ...]:
         ways = self.ways()
         above = joined_hops(ways.values())
         age_s = self.tracker.age_s(now)

@@ -10,6 +10,8 @@ from astropix_stream.errors import ConfigError, ReceiveTimeout
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.opening import open_receiver
 from integration.test_cascade import cascade, first_relay, receiver_of, wait_for_report
+from network.hosts import wait_until
+from zmtp import Peer, frame
 
 
 @pytest.fixture
@@ -57,6 +59,23 @@ def test_compressed_every_byte_comes_and_a_plain_subscriber_sees_nothing_of_it(o
         assert wait_for(plain, 500) == found
         assert (receiver.ledger.lost, receiver.ledger.thinned) == (0, 0)
         assert receiver.ledger.delivered == 500
+
+
+def test_nobody_ends_or_holds_the_line_of_another(origin, sender):
+    """By ends of subscriptions that it never had, and by several subscriptions to one topic."""
+    topic = b"apxz/astropix/data"
+    with receiver_of(origin, compress="zstd") as receiver, Peer(origin.publisher.endpoint) as bad:
+        bad.shake_hands()
+        for begins in (0, 0, 0, 1, 1, 1, 0, 0, 0):
+            bad.sendall(frame(bytes([begins]) + topic))
+        wait_until(lambda: origin.publisher.subscriptions == 3)
+        for _ in range(3):
+            bad.sendall(frame(b"\x01" + topic))
+        send(sender, range(500))
+        assert len(wait_for(receiver, 500)) == 500
+        assert receiver.ledger.recovered == 0
+    wait_until(lambda: origin.publisher.subscriptions == 0)
+    wait_until(lambda: not origin._lines)
 
 
 def test_what_came_before_comes_from_history_compressed(origin, sender):

@@ -135,6 +135,22 @@ def leaving(bench):
 
 
 @row(
+    "attack: what no client says",
+    PUBLISHER,
+    "                self.ignored += 1",
+    "                raise ValueError(body)",
+)
+def odd(bench):
+    """Half handshakes, older protocols, commands in odd states, at both sockets; most leave at once."""
+    also = f"tcp://{bench.relay_host.nics[1].address}:5557"
+    bench.monitor_host.ip("route add local 10.0.2.128/25 dev lo")  # all of these are its own addresses
+    sources = [f"10.0.2.{n}" for n in range(128, 255)]
+    with under_attack(bench, "odd things", attacker={"also": also, "sources": sources}) as scene:
+        pass
+    scene.grew_at_most(32)
+
+
+@row(
     "attack: clients without a key on the list",
     GATE,
     """return Admission(b"400", f"its key""",

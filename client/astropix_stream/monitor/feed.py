@@ -19,11 +19,14 @@ from astropix_stream.fmt import ASTROPIX4, Kind, kind_of
 from astropix_stream.monitor.accumulate import Accumulator, Memory
 from astropix_stream.monitor.arrivals import Arrival, Reception
 from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.drawing import encoded
 from astropix_stream.monitor.geometry import Geometry
 from astropix_stream.monitor.runs import RunData
 from astropix_stream.monitor.setup import Setup, setup_of
 from astropix_stream.monitor.shown import Reset, take_reset
+from astropix_stream.monitor.status import make_status
 from astropix_stream.monitor.view import View, make_view
+from astropix_stream.monitor.words import stream_words
 from astropix_stream.receiving.receiver import Receiver
 
 RECEIVE_GATHER_S = 0.1  # that readouts may wait where they come fast; nobody who looks at the page sees it
@@ -55,6 +58,8 @@ class Feed:
     ----------
     error
         Why it ended by itself; None as long as it goes on.
+    version
+        Another one each time that something came, or the receiver told something new.
     """
 
     def __init__(
@@ -72,6 +77,8 @@ class Feed:
         if memory is not None:
             self._accumulator.resume(memory, clock.now())
         self._views: dict[tuple[Choice, Reset | None], View] = {}  # of this turn
+        self._stream_words: dict[str, str] = {}  # of this turn
+        self.version = 0
         self._lock = threading.Lock()
         self.error: Exception | None = None
         self._receiver = receiver
@@ -124,6 +131,14 @@ class Feed:
             if view is None:
                 view = self._views[choice, reset] = make_view(self._accumulator, choice, clock.now(), reset)
             return view
+
+    def stream_words(self) -> dict[str, str]:
+        """Return what is said of the stream, each word as JSON; all viewers share it."""
+        with self._lock:
+            if not self._stream_words:
+                now = clock.now()
+                self._stream_words = encoded(stream_words(make_status(self._accumulator, now), now))
+            return self._stream_words
 
     def look(self, at: Callable[[Accumulator, Moment], T]) -> T:
         """Return what a function finds in the accumulator, which stands still meanwhile."""
@@ -204,9 +219,11 @@ class Feed:
         with self._lock:
             if arrivals and self._kind is None and uid is not None:
                 self._accumulator.set_kind(kind_of(uid))
+            self.version += bool(arrivals) or reception.differs(self._accumulator.reception)
             self._accumulator.take(arrivals)
             self._accumulator.note(reception)
             self._views.clear()
+            self._stream_words = {}
 
 
 class Inbox:

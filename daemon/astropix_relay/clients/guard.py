@@ -18,8 +18,9 @@ from collections import Counter, deque
 from contextlib import suppress
 from typing import NamedTuple
 
-from astropix_relay.clients.limits import STRANGE_TOPICS, Allowance, Candidate, host_of
+from astropix_relay.clients.limits import Allowance, Candidate, host_of, strange_topics
 from astropix_stream import clock
+from astropix_stream.addresses import unmapped
 
 _BYTES_RECEIVED = struct.Struct(
     "=128xQ"
@@ -76,6 +77,7 @@ class Guard:
         self._watched: dict[int, _Watched] = {}  # by libzmq's descriptor
         self._by_copy: dict[int, _Watched] = {}  # by ours
         self._of_host: Counter[str] = Counter()
+        self._strange_topics = 0  # of all
         self._lock = (
             threading.Lock()
         )  # held for microseconds: a copy must not be closed while it is looked at
@@ -108,7 +110,7 @@ class Guard:
             return None
         try:
             is_ours = sock.family in (socket.AF_INET, socket.AF_INET6) and sock.getsockname()[1] == port
-            address = str(sock.getpeername()[0]) if is_ours else ""
+            address = unmapped(str(sock.getpeername()[0])) if is_ours else ""
         except OSError:
             address = ""
         if not address:
@@ -134,8 +136,10 @@ class Guard:
         if watched is None or watched.is_cut:
             return
         watched.strange_topics += 1
-        if watched.strange_topics > STRANGE_TOPICS:
-            why = f"subscribed to more than {STRANGE_TOPICS} topics that no stream has"
+        self._strange_topics += 1
+        most = strange_topics(self._strange_topics)
+        if watched.strange_topics > most:
+            why = f"subscribed to more than {most} topics that no stream has"
             self.cuts.append(Cut(watched.door, watched.address, why))
             watched.shut_down()
 
@@ -172,6 +176,7 @@ class Guard:
             with suppress(OSError):  # libzmq's copy may be open still, and would go on to tell
                 self._epoll.unregister(watched.sock.fileno())
             watched.sock.close()
+        self._strange_topics -= watched.strange_topics
         self._of_host[watched.host] -= 1
         if not self._of_host[watched.host]:
             del self._of_host[watched.host]
