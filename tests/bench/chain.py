@@ -51,6 +51,11 @@ def cpu_us(program, address, count, size, rate):
     return (cpu_s(program.pid) - before) / count * 1e6
 
 
+def rounds_of(scale, row):
+    """Return how often two programs take turns for a row."""
+    return scale.short_rounds if row.is_judged else scale.unjudged_rounds
+
+
 def take_turns(scale, rate, sides, rounds=None):
     """Send to programs in turn; a side is a program, where to send, and its figures (CPU, us a readout sent).
 

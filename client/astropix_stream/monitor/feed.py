@@ -33,6 +33,8 @@ RECEIVE_GATHER_S = 0.1  # that readouts may wait where they come fast; nobody wh
 GATHER_S = 0.25  # between decodings: a call costs 0.12 ms however little it gets
 MAX_WAITING = 16 << 20  # bytes of readouts that may wait to be decoded: about half a second of decoding
 _LEDGER_EVERY_S = 0.25
+_STILL_S = 1.0  # between looks at what is known while nothing changes
+_IDLE_S = 0.5  # between looks at a receiver to which nothing comes
 
 T = TypeVar("T")
 
@@ -164,20 +166,27 @@ class Feed:
     def _receive(self) -> None:
         with self._receiver as receiver:
             refusal = ""
-            noted_s = float("-inf")
+            noted_s = came_s = float("-inf")
             while not self._stop.is_set():
                 try:
-                    self._receive_one(receiver)
-                    refusal = ""
+                    idle = time.monotonic() - came_s > _IDLE_S
+                    self._receive_one(receiver, _IDLE_S if idle else _LEDGER_EVERY_S)
+                    refusal, came_s = "", time.monotonic()
                 except ReceiveTimeout:
                     if receiver.ended:
-                        self._reception = self._ask(receiver, refusal)
+                        self._note(self._ask(receiver, refusal))
                         self._stop.wait(_LEDGER_EVERY_S)
                 except RefusedError as error:  # it goes on trying
                     refusal = str(error)
                 if time.monotonic() - noted_s >= _LEDGER_EVERY_S:
-                    self._reception = self._ask(receiver, refusal)
+                    self._note(self._ask(receiver, refusal))
                     noted_s = time.monotonic()
+
+    def _note(self, reception: Reception) -> None:
+        """Keep what the receiver tells of itself; if that is new, the page is to know it now."""
+        before, self._reception = self._reception, reception
+        if reception.differs(before):
+            self._inbox.wake()
 
     def _ask(self, receiver: Receiver[Any], refusal: str) -> Reception:
         return Reception(
@@ -194,9 +203,9 @@ class Feed:
             receiver.ended,
         )
 
-    def _receive_one(self, receiver: Receiver[Any]) -> None:
+    def _receive_one(self, receiver: Receiver[Any], timeout_s: float) -> None:
         try:
-            batch = receiver.receive_batch(_LEDGER_EVERY_S)
+            batch = receiver.receive_batch(timeout_s)
         finally:
             self._note_first_report(receiver)
         self._inbox.put(Arrival(batch, clock.now()))
@@ -210,6 +219,7 @@ class Feed:
     def _decode(self) -> None:
         while not self._stop.wait(GATHER_S):
             self._turn()
+            self._inbox.wait(_STILL_S)
         self._turn()  # what came last is shown, too
 
     def _turn(self) -> None:
@@ -239,7 +249,7 @@ class Inbox:
     def __init__(self, limit: int | None = None) -> None:
         self._limit = MAX_WAITING if limit is None else limit
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = self._woken = False
         self._arrivals: list[Arrival] = []
         self._bytes = 0
 
@@ -254,6 +264,19 @@ class Inbox:
             else:
                 arrival = replace(arrival, batch=replace(arrival.batch, payload=b""), skipped=True)
             self._arrivals.append(arrival)
+            self._changed.notify_all()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until there is something, or it is woken or closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._woken or self._arrivals, timeout_s)
+            self._woken = False
+
+    def wake(self) -> None:
+        """Let nobody wait for batches now."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
 
     def _has_room(self, size: int) -> bool:
         return not self._bytes or self._bytes + size <= self._limit

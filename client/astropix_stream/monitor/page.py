@@ -4,6 +4,7 @@ import json
 import time
 from functools import lru_cache
 from importlib import resources
+from typing import Any
 
 import bokeh
 from bokeh.core.properties import Bool, Int, String
@@ -69,7 +70,7 @@ class Page:
         self._greeted = False
         self._known: dict[str, str] = {}  # what the browser has been told
         self._redraws = 0
-        self._version = -1
+        self._version = feed.version
         self._changed_s = self._full_s = self._said_s = float("-inf")
         self._theme = _theme(document)
         self._opened = {"overview"}  # parts of the page whose figures are made
@@ -132,16 +133,22 @@ class Page:
         if (message := self._message(time.monotonic())) is not None:
             self._talk.words = message
 
-    async def tick(self) -> None:
-        """Do the same from outside of the document's own callbacks; waits until it is on its way."""
+    def news(self) -> str | None:
+        """Return what the browser is to be told with `tell`, from outside of the document's own callbacks."""
+        session = self._session
+        if session is None or session.connection_count == 0:
+            return None  # the browser is gone: its session outlives it by some seconds
+        return self._message(time.monotonic())
+
+    async def tell(self, news: str) -> None:
+        """Tell the browser; waits until it is on its way."""
+        if (session := self._session) is not None:
+            await session.with_document_locked(setattr, self._talk, "words", news)
+
+    @property
+    def _session(self) -> Any:
         context = self._document.session_context
-        session = context.session if context else None
-        if (
-            session is None or session.connection_count == 0
-        ):  # the browser is gone: its session outlives it by some seconds
-            return
-        if (message := self._message(time.monotonic())) is not None:
-            await session.with_document_locked(setattr, self._talk, "words", message)
+        return context.session if context else None
 
     def _message(self, now_s: float) -> str | None:
         """Return what the browser does not know yet; None: nothing worth a message."""

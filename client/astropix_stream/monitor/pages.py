@@ -10,12 +10,12 @@ from bokeh.document import Document
 from astropix_stream.monitor.desk import Desk
 from astropix_stream.monitor.page import Page
 
-REDRAW_S = 0.5
+REDRAW_S = 1.0
 _log = logging.getLogger(__name__)
 
 
 class Pages:
-    """Makes the pages, and has them look at the feed twice a second, all in the same moment.
+    """Makes the pages, and has them look at the feed once a second, all in the same moment.
 
     So they share what they see. A browser that takes its time is waited for, and holds up no other.
 
@@ -56,10 +56,19 @@ class Pages:
             await asyncio.sleep(REDRAW_S)
             for page, task in list(self._pages.items()):
                 if task is None or task.done():
-                    self._pages[page] = asyncio.create_task(self._tick(page))
+                    self._pages[page] = self._tell(page)
 
-    async def _tick(self, page: Page) -> None:
+    def _tell(self, page: Page) -> asyncio.Task[None] | None:
+        """Begin to tell a browser what is new to it, if anything is."""
         try:
-            await page.tick()
+            news = page.news()
         except Exception:  # whatever it is: it is the trouble of one browser, and somebody has to hear of it
+            _log.exception("a page was not updated")
+            return None
+        return None if news is None else asyncio.create_task(self._send(page, news))
+
+    async def _send(self, page: Page, news: str) -> None:
+        try:
+            await page.tell(news)
+        except Exception:
             _log.exception("a page was not updated")

@@ -34,7 +34,7 @@ for _name in ("bokeh", "tornado.access"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 DEFAULT_LISTEN = "127.0.0.1:5006"
-_CHECK_S = 0.25  # between looks at whether the feed still runs
+_CHECK_S = 1.0  # between looks at whether the feed still runs
 _UNUSED_MS = 5000  # after which the document of a browser that never connected, or left, goes
 _MAX_MESSAGE = 64 << 10  # bytes from a browser, which says what it wants to see, and writes notes
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.*-]+)(:(\d{1,5}|\*))?", re.ASCII | re.IGNORECASE)

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 import zmq
 
 from astropix_stream import clock, fitting, headers, keys, links, wire, zeromq
+from astropix_stream.arguments import check_seconds, check_whole
 from astropix_stream.batch import Batch, Position
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
@@ -135,6 +136,8 @@ class RelayReceiver(Receiver[R]):
         self._misfit = ""
         self._way = Way(endpoint)
         self._connected_to: str | None = None
+        check_seconds("recover_timeout", recover_timeout)
+        check_whole("page_readouts", page_readouts, 1)
         self._subscription = Subscription(
             stream,
             stride=stride,
@@ -272,6 +275,9 @@ class RelayReceiver(Receiver[R]):
         """
         deadline = self._deadline(timeout)
         while not self._subscription.ready:
+            self._take_in(0.0)  # the heartbeat may be here, and the next one comes a second later
+            if self._subscription.ready:
+                break
             left = None if deadline is None else max(0.0, deadline - clock.now().s)
             self._take_in(left)
             if left == 0.0 and not self._subscription.ready:

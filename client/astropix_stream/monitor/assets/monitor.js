@@ -185,11 +185,13 @@ globalThis.apx = (() => {
     if (words.time) setClock(words.time)
     if (words.state) find(".state").dataset.state = words.state
     if (drawn) drawing.draw(talk.document, drawn)
+    if (drawn?.["problems.y_range"]) setLetters()
     if (shown.runs) showRun(shown)
     panels.say(words, shown)
     if (ofDesk) desk.say(ofDesk)
     showState()
     if (redraw % 2 == 0) talk.seen = redraw // the server waits after a few more
+    started = true
   }
 
   function showRun(words) {
@@ -306,7 +308,16 @@ globalThis.apx = (() => {
       for (const part of figure.center) if (part.label_text_font_size) part.label_text_font_size = tick
       for (const {glyph} of figure.renderers) if (glyph.text_font_size) glyph.text_font_size = tick
       figure.title?.setv?.({text_font_size: label})
+      fitNames(figure, parseFloat(tick))
     }
+  }
+
+  // Names beside bars are smaller where all would not fit above each other.
+  function fitNames(figure, tick) {
+    const {y_range: {factors}, inner_height: height} = figure
+    if (!factors || !(height > 1)) return
+    const size = `${Math.max(9, Math.min(tick, Math.floor(0.85 * height / factors.length)))}px`
+    for (const axis of figure.left) if (axis.major_label_text_font_size !== size) axis.major_label_text_font_size = size
   }
 
   // Bokeh's parts are in shadow roots, where neither names nor our style of the focus reach.
@@ -402,7 +413,6 @@ globalThis.apx = (() => {
     const tellHidden = () => { talk.hidden = document.hidden }
     document.addEventListener("visibilitychange", tellHidden)
     tellHidden()
-    started = true
   }
 
   // A finger scrolls the page; it zooms once a tool is chosen.
