@@ -227,7 +227,7 @@ def greedy(name, curve=None):
     )
     def attack(bench):
         options = {"host": bench.daq_host, "attacker": {"clients": 62}, "size": 20_000, "curve": curve}
-        # While the pages leave, a second of work for both processors, what is live may come late, and is not lost.
+        # While the pages leave, a second of work for both processors, what is live may come late.
         options["prompt"] = False
         with under_attack(bench, "greedy", port=5557, **options) as scene:
             wait(2)

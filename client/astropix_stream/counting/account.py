@@ -7,7 +7,7 @@ counted in one place (docs/decisions/0004-where-a-loss-is-counted.md).
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import repeat
 
 from astropix_stream.clock import Moment
 from astropix_stream.counting import evidence
@@ -151,12 +151,14 @@ class SourceAccount:
             return
         drops, rejections = self._take_reasons()
         gap = next((gap for gap in reversed(track.open) if gap.has_room), None)
+        for reason, count in rejections.items():
+            taken = 0 if gap is None else min(count, gap.room)
+            if gap is not None and taken:
+                gap.rejected[reason] += taken
+            self._unclaimed.extend(repeat((self._rejected_at, reason), min(count - taken, _OVERTAKEN)))
         if gap is None:
-            some = islice(rejections.elements(), _OVERTAKEN)
-            self._unclaimed.extend((self._rejected_at, reason) for reason in some)
             return
         gap.drops += drops
-        gap.rejected.update(rejections)
         while self._unclaimed and gap.has_room:
             at, reason = self._unclaimed.popleft()
             if self._ordinal - at <= _OVERTAKEN:

@@ -217,6 +217,14 @@ def test_what_is_rejected_is_of_another_gap_if_this_one_is_filled(daq):
     assert [gap.first_id for gap in daq.sequence.gaps] == [1]
 
 
+def test_rejections_that_a_gap_has_no_room_for_are_of_the_next_one(daq):
+    daq.hear(0)
+    for _ in range(3):
+        daq.sequence.note_rejected("short")  # 1, 3 and 4, which have overtaken 2
+    daq.hear(2, 5)
+    assert daq.counts() == {"received": 3, "rejected": 3, "runs": 1}
+
+
 def test_what_is_rejected_explains_no_loss_long_after_it(daq):
     daq.hear(0)
     for _ in range(100):
