@@ -96,10 +96,10 @@ class FileHeader(Mapping[str, Any]):
         start = file.read(len(MAGIC) + LENGTH.size)
         if not start:
             raise FormatError("the file is empty", offset=0)
+        if len(start) < len(MAGIC) + LENGTH.size and start[: len(MAGIC)] == MAGIC[: len(start)]:
+            raise FormatError("the file ends before its header", offset=len(start))
         if not start.startswith(MAGIC):
             raise FormatError(NOT_APX, offset=0)
-        if len(start) < len(MAGIC) + LENGTH.size:
-            raise FormatError("the file ends before its header", offset=len(start))
         (length,) = LENGTH.unpack_from(start, len(MAGIC))
         if length > MAX_HEADER:
             told = f"the header claims to have {length} bytes, more than the {MAX_HEADER} allowed"

@@ -70,6 +70,10 @@ def run(  # noqa: PLR0917  (typer)
     batch: Annotated[
         str | None, typer.Option(metavar="TIME", help="Longest wait to share a message, such as 20ms.")
     ] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option(metavar="DOMAIN", help="Mirror the streams of a beam line's log, on a hub."),
+    ] = None,
 ) -> None:
     """Store until SIGTERM or SIGINT.
 
@@ -87,6 +91,7 @@ def run(  # noqa: PLR0917  (typer)
         "site": site,
         "replicas": replicas,
         "batch": batch,
+        "mirror": mirror,
     }
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload has nothing to do yet; by default it would end us
     checked = _load(config, options)
@@ -110,7 +115,11 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="Configurati
     """Check a configuration file: all mistakes at once, each with its line and column."""
     config = _load(file, {})
     streams = ", ".join(config.streams) or "every stream of the relay"
-    print(f"{file}: valid; {streams} from {', '.join(config.sources)} to {', '.join(config.nats.servers)}")
+    origin = ", ".join(config.sources)
+    if config.mirror is not None:
+        streams = ", ".join(config.streams) or "every stream"
+        origin = f"the log of {config.mirror}, as mirrors,"
+    print(f"{file}: valid; {streams} from {origin} to {', '.join(config.nats.servers)}")
 
 
 @app.command("schema", cls=commands.Command)
@@ -131,5 +140,6 @@ def _read(file: Path | None, overrides: dict[str, object]) -> BridgeConfig:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    logs.finish()
     print(message, file=sys.stderr)
     raise typer.Exit(code)

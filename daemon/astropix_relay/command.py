@@ -24,7 +24,6 @@ from astropix_relay.configuration.model import Config, SecurityConfig
 from astropix_relay.host import logs, reloads, systemd
 from astropix_relay.service import Relay
 from astropix_stream import __version__, distributions, keys
-from astropix_stream.cli.terminal import completing
 from astropix_stream.errors import ConfigError
 
 _log = logging.getLogger("astropix_relay")
@@ -37,6 +36,13 @@ app = commands.make_app(
     "Join multicast groups and republish every readout over ZeroMQ.",
     "0 stopped as asked, 1 cannot start, 2 wrong configuration or option",
 )
+
+
+def _interfaces(incomplete: str) -> list[str]:
+    """Offer this host's interfaces; what that brings along is 1.5 MiB that a relay does not need."""
+    from astropix_stream.cli.terminal import completing  # noqa: PLC0415
+
+    return completing.interfaces(incomplete)
 
 
 @app.callback()
@@ -65,7 +71,7 @@ def run(
         typer.Option(
             metavar="NAME",
             help="Interface to join on, by name or address.",
-            autocompletion=completing.interfaces,
+            autocompletion=_interfaces,
         ),
     ] = None,
     publish: Annotated[

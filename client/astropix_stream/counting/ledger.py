@@ -233,9 +233,14 @@ class StreamLedger:
             ),
         ]
 
-    def totals(self) -> Counts:
-        """Return the account of the stream."""
-        counts = [*self.sources().values()]
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has ever come, and nothing was dropped."""
+        return not (self._sources or self.rejected or self._kernel.total)
+
+    def totals(self, sources: Mapping[Source, Counts] | None = None) -> Counts:
+        """Return the account of the stream; who has asked for `sources` just now can give them."""
+        counts = [*(self.sources() if sources is None else sources).values()]
         if self._retired.received:
             counts.append(self._retired)
         if self._unaccounted:

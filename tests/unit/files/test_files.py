@@ -258,6 +258,17 @@ def test_noise_longer_than_a_datagram_is_cut_into_several():
     assert parser.noise_bytes == len(noise)
 
 
+NOISE = [b"\xff", bytes(1400), frame(0)[4:], b"\xff" + frame(3) + b"\n", b"\n" * 30, frame(1) * 60, frame(2)]
+
+
+@given(st.lists(st.one_of(st.sampled_from(NOISE), st.binary(max_size=40)), max_size=12), st.integers())
+def test_the_readouts_of_noisy_frames_have_the_hits_of_the_whole(parts, seed):
+    data = b"".join(parts)
+    found = in_pieces(FrameParser(), data, seed)
+    hits = [hit for one in found for hit in AStepReadout.from_bytes(one.raw).hits()]
+    assert hits == AStepReadout(data, 0, 0).hits()
+
+
 @pytest.mark.parametrize(
     ("encoding", "mark"), [("utf-8", b""), ("utf-8", b"\xef\xbb\xbf"), ("cp1252", b""), ("latin-1", b"")]
 )
