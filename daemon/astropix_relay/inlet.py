@@ -174,7 +174,7 @@ class Inlet:
         self.granted_buffer = granted = sockets.buffer_size(sock, socket.SO_RCVBUF)
         if granted < config.receive_buffer:
             _log.warning(
-                "%s: the kernel gave a receive buffer of %d bytes where %d were asked; "
+                "%s: the kernel gave a receive buffer of %d bytes; %d were requested, and "
                 "bursts may be lost. Allow more with: %s",
                 self._name,
                 granted,

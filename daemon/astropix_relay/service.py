@@ -23,13 +23,14 @@ from astropix_relay.clients.handover import Handover
 from astropix_relay.clients.security import load_clients
 from astropix_relay.configuration.loading import Changes, differences
 from astropix_relay.configuration.model import Config, StreamConfig
-from astropix_relay.core import Message
+from astropix_relay.core import Message, StreamCore
 from astropix_relay.history import History
 from astropix_relay.host import logs, queues, reloads, systemd
+from astropix_relay.host.memory import Returning
 from astropix_relay.outlet import Outlets
 from astropix_relay.samples import Sample, StreamSample, Turns
 from astropix_relay.slow_lines import SlowLines
-from astropix_relay.streams import GroupStream, Stream, Streams
+from astropix_relay.streams import CascadeStream, GroupStream, Stream, Streams
 from astropix_stream import __version__, clock, links
 from astropix_stream.batch import drained_one
 from astropix_stream.errors import ConfigError
@@ -80,6 +81,7 @@ class Relay:
         self.config = config
         self._log = log
         self._turns = Turns()
+        self._returning = Returning()
         # 53 bits, since JSON numbers lose the rest in many languages
         self.relay_id = int.from_bytes(os.urandom(8)) >> 11
         self._gathering = Gathering(config.publish.max_delay)
@@ -141,7 +143,7 @@ class Relay:
 
     def _greet(self) -> None:
         """Let new connections be told what is known now."""
-        self.publisher.topics = self._streams.topics()
+        self.publisher.topics, self._facts = self._streams.topics(), self._streams.facts()
         hello = self._streams.pack_hello()
         if hello != self._hello:
             self._hello = hello
@@ -156,6 +158,7 @@ class Relay:
         """Relay until `stop` is called; then publish what still waits, and close."""
         endpoint = self.publisher.endpoint
         _log.info("publishing on %s%s", endpoint, connections.families(endpoint))
+        self._returning.tick(0)  # what reading the configuration took
         try:
             now_s = time.monotonic()
             while not self._stopping:
@@ -331,22 +334,42 @@ class Relay:
             # Never rest while a socket holds datagrams: its buffer would overflow.
             self._gathering.note(now_s, count, full, more=not emptied)
         if len(groups) < len(streams):
-            self._forward()
+            for stream in dict.fromkeys(streams):  # each once, of several relays above may have something
+                if isinstance(stream, CascadeStream) and not self._forward_next(stream):
+                    self._forward(stream)
         return count
 
-    def _forward(self) -> None:
+    def _forward_next(self, stream: CascadeStream) -> bool:
+        """Publish what relays above sent as it is, on the shortest way; return whether something came so."""
+        inlet, core = stream
+        if not core.passes_on:
+            return False
+        s, ns = time.monotonic(), time.time_ns()
+        found = inlet.take_next(s, ns)
+        messages, left = core.pass_on(found, s, ns)
+        self._send(core, messages, s)
+        if left:
+            brought = [inlet.as_brought(url, taken) for url, taken in left]
+            self._send(core, core.forward(brought, inlet.standings(), clock.Moment(s, ns)), s)
+        return bool(found)
+
+    def _forward(self, stream: CascadeStream) -> None:
         """Publish what the relays above have. What is left over keeps their descriptors readable."""
-        for inlet, core in self._streams.cascades:
-            arrived = inlet.read()
-            now = clock.now()
-            for _, _, batch in arrived.brought:
-                self.outlets.refuse_loop(batch.source, core.name)
-            messages = core.forward(arrived.brought, arrived.standings, now)
-            self._publish_all(messages)
-            self._publish_all(self._lines.take(core.name, messages, now.s))
-            self.outlets.send(core.name, messages, now.s)
-            if arrived.brought:
-                self._due_s = min(self._due_s, now.s + _ATTEND_INTERVAL_S)
+        inlet, core = stream
+        arrived = inlet.read()
+        now = clock.now()
+        self._send(core, core.forward(arrived.brought, arrived.standings, now), now.s)
+
+    def _send(self, core: StreamCore, messages: Sequence[Message], now_s: float) -> None:
+        """Publish what came from relays above, and send it to where it is wanted besides."""
+        if not messages:
+            return
+        self._publish_all(messages)
+        if self._lines:
+            self._publish_all(self._lines.take(core.name, messages, now_s))
+        if self.outlets.all:
+            self.outlets.send(core.name, messages, now_s)
+        self._due_s = min(self._due_s, now_s + _ATTEND_INTERVAL_S)
 
     def _refuse_loops(self) -> None:
         """Stop inputs and outputs that feed themselves."""
@@ -383,12 +406,13 @@ class Relay:
             if beat is not None:
                 self._publish_all(self._lines.before_heartbeat(core.name, beat, now.s))
                 self.publisher.publish(beat)
-        if self._streams.cascades:
+        if self._streams.cascades and self._streams.facts() != self._facts:
             self._greet()
         if now.s >= self._next_check_s:
             self._refuse_loops()
             self._check_inlets()
             self._turns.count()
+            self._returning.tick(self.gate.ended)
             if self.metrics is not None:
                 self.metrics.sample = self.sample()
             if self._log is not None:
@@ -409,7 +433,7 @@ class Relay:
 
     def _watch(self) -> None:
         """Watch every descriptor, all of them again if any is new: it may have the number of a closed one."""
-        watched = {number: stream for stream in self.streams if (number := stream.inlet.fileno()) is not None}
+        watched = {number: stream for stream in self.streams for number in stream.filenos()}
         opened = [stream.inlet.opened for stream in self.streams]
         if (watched, opened) == self._watching:
             return
@@ -466,8 +490,8 @@ class Relay:
                 for _, core in self.streams:
                     core.settle()  # into the histories that are asked
                 self.archive.answer()
-        if self._streams.cascades:
-            self._forward()  # also to look after connections that tell nothing
+        for stream in self._streams.cascades:
+            self._forward(stream)  # also to look after connections that tell nothing
         self._publish_all(self._lines.due(now_s))
         self._beat()
         self._answer_subscriptions()  # after the last send, which may have taken in what the descriptor tells

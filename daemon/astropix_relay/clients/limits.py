@@ -18,6 +18,9 @@ _MAX_ADDRESSES = 10_000  # remembered at a time, some 10 MB; beyond, the longest
 # Topics that no stream of the relay has, for each connection. Sixty clients with so many of 74 random bytes,
 # who leave together, take the loop some 40 ms; with 48 they took 100.
 STRANGE_TOPICS = 16
+# Where all connections together have more of them, each may have two: sixty with 16 took a busy machine up to
+# 120 ms.
+STRANGE_IN_ALL, STRANGE_THEN = 8 * STRANGE_TOPICS, STRANGE_TOPICS // 8
 # Clients at once, as after a restart of the relay, and then each second; more where more may be in.
 _PACE_MOST, _PACE_PER_S = 64, 16
 _PACE_OF_A_CUT = 16  # a cut connection counts as so many clients
@@ -61,6 +64,11 @@ def to_cut(candidates: Sequence[Candidate], count: int, more: int, handshake_byt
     silent = [one.fd for one in candidates if one.sent < handshake_bytes][: count + more]
     others = sorted((one for one in candidates if one.sent >= handshake_bytes), key=lambda one: -one.beside)
     return silent + [one.fd for one in others[: max(0, count - len(silent))]]
+
+
+def strange_topics(in_all: int) -> int:
+    """Return how many topics that no stream has a connection may have, where all have so many together."""
+    return STRANGE_TOPICS if in_all <= STRANGE_IN_ALL else STRANGE_THEN
 
 
 def host_of(address: str) -> str:
