@@ -65,11 +65,11 @@ def test_readouts_of_many_streams_each_arrive_once_and_in_order(group, port):
         passed = []
         pass_ones = relay._pass_ones
 
-        def noting(*arguments):
+        def counting(*arguments):
             passed.append(pass_ones(*arguments))
             return passed[-1]
 
-        relay._pass_ones = noting
+        relay._pass_ones = counting
         senders = [
             opened.enter_context(MulticastSender(each, port, 0, interface="127.0.0.1"))
             for each in groups.values()
