@@ -53,6 +53,34 @@ How it is measured:
   when others have used the caches: two runs may differ by a fifth.
 """
 
+# Where the time goes of what is not reached, by how a row begins; the first that fits.
+WHY = {
+    "relay, CPU a readout, many streams": (
+        "one stream has ten readouts in one message, where many streams have ten messages; 256 heartbeats "
+        "a second take half as much as all of one stream's work ([decision {lone}](decisions/{lone_file}))"
+    ),
+    "relay, CPU a readout": (
+        "to wake costs the relay more than the naive loop, since more code is cold; it counts, remembers "
+        "and sends heartbeats ([decision {lone}](decisions/{lone_file}), with the steps)"
+    ),
+    "added latency": (
+        "of the way of a lone readout through cold caches, in Python where the reference is C "
+        "([decision 11](decisions/0011-a-turn-of-the-loop.md))"
+    ),
+    "MulticastReceiver with asyncio": (
+        "a turn of asyncio's event loop costs as much as all that the receiver does "
+        "([decision {lone}](decisions/{lone_file}))"
+    ),
+    "MulticastReceiver": (
+        "it wakes no more often than it must; per wake it checks, notes and counts "
+        "([decision {lone}](decisions/{lone_file}), with the steps)"
+    ),
+    "RelayReceiver": (
+        "as often awake as the SUB loop, with more to do each time ([decision {lone}](decisions/{lone_file}))"
+    ),
+    "decode_columns, a byte": "a byte holds more hits: what a hit costs stands in the row",
+}
+
 GROWTH = """## How the relay's cost grows
 
 CPU of the relay for a readout, with sizes at {middle:,}/s and with subscribers at {slow:,}/s, {seconds:g}
@@ -87,6 +115,7 @@ def text(rows, curves, scale):
     parts = [introduction, f"Measured {machine()}.\n", table(HEADINGS, [row.cells() for row in rows]) + "\n"]
     if missed := [row for row in rows if row.is_judged and not row.reached]:
         parts.append("Not reached: " + "; ".join(row.cells()[0] for row in missed) + ".\n")
+        parts.append(reasons(missed))
     if curves is not None:
         middle = 10 * scale.slow_hz
         parts.append(GROWTH.format(seconds=scale.seconds, middle=middle, slow=scale.slow_hz))
@@ -99,6 +128,18 @@ def text(rows, curves, scale):
         ]
         parts.append(table(heads, lines) + "\n")
     return "\n".join(parts)
+
+
+def reasons(missed):
+    """Return where the time of rows that are not reached goes, as far as it was looked into."""
+    begins = {row.what: next((begin for begin in WHY if row.what.startswith(begin)), None) for row in missed}
+    found = {begin: what for what, begin in reversed(begins.items()) if begin is not None}
+    lines = [
+        f"- *{found[begin]}*: {why.format(lone=LONE[:4].lstrip('0'), lone_file=LONE)}."
+        for begin, why in WHY.items()
+        if begin in found
+    ]
+    return "\n".join(["Where their time goes:", "", *lines, ""]) if lines else ""
 
 
 def cells(curve, form):

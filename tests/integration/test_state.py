@@ -155,7 +155,7 @@ def test_broken_and_newer_files_are_kept_aside(url, state):
     state.parent.mkdir()
     for content, said in (
         (b"nonsense", "it is not the state of a monitor"),
-        (b"APXM\x09\x00" + bytes(8), "it is of a newer program: its format is 9, and this one knows 1"),
+        (b"APXM\x09\x00" + bytes(8), "it is of a newer program: its format is 9, and this one knows 2"),
     ):
         state.write_bytes(content)
         with monitor(url, "--state", state) as (program, page):
