@@ -1,11 +1,11 @@
 """What is on its way into the log: in order, once, whatever happens to acknowledgements. Pure.
 
-Each message is sent with the log's number that it expects to follow (`Nats-Expected-Last-Sequence`), many at
-a time, and with the id of the one before where that is still on its way (`Nats-Expected-Last-Msg-Id`): somebody
-else may have stored a message under the number that was meant for it. So the first that fails makes all behind
-it fail, nothing is stored out of order, and an acknowledgement proves that all before it are stored. After
-anything else than the acknowledgement that is expected, the log is asked for its last message, and `anchor`
-decides how to go on:
+Each message is sent with the log's number that it expects to follow (`Nats-Expected-Last-Sequence`), many
+at a time, and with the id of the one before where that is still on its way (`Nats-Expected-Last-Msg-Id`):
+somebody else may have stored a message under the number that was meant for it. So the first that fails
+makes all behind it fail, nothing is stored out of order, and an acknowledgement proves that all before it
+are stored. After anything else than the acknowledgement that is expected, the log is asked for its last
+message, and `anchor` decides how to go on:
 
 =====================================================  ====================================================
 the log ends                                           then
