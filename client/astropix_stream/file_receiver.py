@@ -23,7 +23,7 @@ from astropix_stream.counting.ledger import Ledger, StreamLedger, direct_ledger
 from astropix_stream.counting.state import State
 from astropix_stream.errors import ConfigError, FormatError, ReceiveTimeout
 from astropix_stream.files.following import REST_S, Follower
-from astropix_stream.files.reading import STDIN, open_readouts
+from astropix_stream.files.reading import STDIN, describe_damage, open_readouts
 from astropix_stream.fmt import Kind, kind_of, kind_of_class
 from astropix_stream.receiving.receiver import Receiver
 from astropix_stream.url import SourceUrl
@@ -185,6 +185,7 @@ class FileReceiver(Receiver[R]):
     def _walk(self) -> Iterator[Batch]:
         """Make batches of the file."""
         waiting: list[tuple[bytes, int, int]] = []
+        damage = ""
         try:
             for readout in self._reader.datagrams():
                 if waiting and (len(waiting) >= _AT_ONCE or abs(readout[2] - waiting[0][2]) >= _AT_ONCE_NS):
@@ -192,12 +193,8 @@ class FileReceiver(Receiver[R]):
                     waiting = []
                 waiting.append(readout)
         except FormatError as error:
-            self._trouble = f"{error}; only what precedes it can be used"
-        if self._reader.leftover_bytes:
-            left = self._reader.leftover_bytes
-            self._trouble = f"{self._path}: ends in the middle of a readout, {left} bytes left over"
-        elif complaints := getattr(self._reader, "complaints", ""):
-            self._trouble = f"{self._path}: skipped what cannot be read: {complaints}"
+            damage = str(error)
+        self._trouble = describe_damage(self._path, self._reader, damage)
         if waiting:
             yield self._batch(waiting, recovered=True)
 

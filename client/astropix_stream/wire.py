@@ -73,6 +73,10 @@ class DataMessage(NamedTuple):
     payload: bytes
 
 
+Numbered = tuple[int, int, int, bytes, bytes]
+"""A data message of which only the numbers were read: count, relay_id, sequence, header, payload."""
+
+
 class BeatMessage(NamedTuple):
     """What the relay knows of one stream, sampled together with the sequence number in the header."""
 
@@ -158,7 +162,9 @@ class Answer(NamedTuple):
 def check_stream_name(name: str) -> str:
     """Return `name`, or raise `WireError` with what a stream may be called."""
     if not _STREAM.fullmatch(name) or name.startswith("hello"):
-        shown = _shown(name.encode())
+        shown = name[:_MAX_SHOWN] + "…" * (len(name) > _MAX_SHOWN)
+        if not shown.isprintable():
+            shown = _shown(name.encode(errors="surrogateescape"))
         raise WireError(
             f"'{shown}' cannot be a stream's name: 1 to 64 of a-z 0-9 _ -, not beginning with 'hello'"
         )

@@ -30,9 +30,9 @@ _EPILOG = (
     "A source is udp://GROUP:PORT[?interface=NAME&source=ADDRESS], tcp://HOST:PORT[?stream=NAME], "
     "nats://HOST:PORT[?stream=NAME&start=WHEN] or a file.\n\n"
     "Exit codes: 0 success; 1 something went wrong (nothing arrived in time, readouts were not sent); 2 "
-    "wrong input; 130 interrupted by Ctrl-C before the work was done. Ctrl-C is the usual end of "
-    "commands that run "
-    "without one: they print their summary and end with 0 or 1."
+    "wrong input, or a damaged file: what is whole of it is used, and a message says what is wrong where; "
+    "130 interrupted by Ctrl-C before the work was done. Ctrl-C is the usual end of commands that run "
+    "until they are stopped: they print their summary and end with 0 or 1."
 )
 
 

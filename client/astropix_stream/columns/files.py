@@ -16,7 +16,7 @@ from astropix_stream.columns.tracking import Tracking
 from astropix_stream.counting.ledger import Counts
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import ApxReader, FileHeader
-from astropix_stream.files import ParsedReader, open_readouts
+from astropix_stream.files import ParsedReader, describe_damage, open_readouts
 from astropix_stream.fmt import Kind, Readout, kind_of_class
 from astropix_stream.joining import Following, Joiner
 
@@ -100,10 +100,9 @@ class Pieces(AbstractContextManager["Pieces"]):
         return reader.blocks(self._size) if isinstance(reader, ApxReader) else reader.batches()
 
     @property
-    def skipped(self) -> tuple[int, str]:
-        """How many lines or pieces of another format could not be read, and which."""
-        reader = self._reader
-        return (0, "") if isinstance(reader, ApxReader) else (reader.skipped, reader.complaints)
+    def trouble(self) -> str:
+        """What is wrong with the file, as far as it was read; empty if nothing is."""
+        return describe_damage(self.path, self._reader, self.damage, self.leftover_bytes)
 
     @property
     def without_readouts(self) -> bool:

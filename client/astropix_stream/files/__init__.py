@@ -8,7 +8,7 @@ from astropix_stream.files.apx import ApxParser
 from astropix_stream.files.formats import Format, tell_format
 from astropix_stream.files.frames import FrameParser
 from astropix_stream.files.parser import Complaints, Found, Parser
-from astropix_stream.files.reading import STDIN, ParsedReader, make_parser, open_readouts
+from astropix_stream.files.reading import STDIN, ParsedReader, describe_damage, make_parser, open_readouts
 from astropix_stream.files.text_log import LogParser
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "LogParser",
     "ParsedReader",
     "Parser",
+    "describe_damage",
     "make_parser",
     "open_readouts",
     "tell_format",

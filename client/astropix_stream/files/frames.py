@@ -4,12 +4,10 @@ Readouts begin and end where frames do. Nothing is left out: noise and bad frame
 Noise is a complaint, but for the rest of a frame at the beginning, which a file may begin with.
 """
 
-from itertools import chain
-
 from astropix_stream.fileio import FileHeader
 from astropix_stream.files.parser import Found, Parser
 from astropix_stream.fmt import ASTEP, HEADER, HEADER_SIZE, MAGIC, Kind
-from astropix_stream.fmt.astep import LONGEST, find_frames
+from astropix_stream.fmt.astep import LAYERS, LONGEST, SHORTEST, find_frames
 from astropix_stream.numbers import counted
 
 MAX_DATAGRAM = 1400  # bytes: nothing is fragmented on an Ethernet
@@ -47,6 +45,7 @@ class FrameParser(Parser):
         self._noise: tuple[int, int] | None = None  # where the latest stretch begins and ends in the file
         self._first = offset
         self._ready = b""  # frames of the readout that is being filled
+        self._noisy = 0  # bytes of noise at its end
 
     @property
     def pending(self) -> bool:
@@ -103,24 +102,48 @@ class FrameParser(Parser):
         self.bad_frames += len(frames.bad)
         for begin, end in frames.noise:
             self._note_noise(base + begin, base + end)
-        begins = chain(frames.whole, (at for at, _ in frames.bad), (at for at, _ in frames.noise))
-        bounds = sorted({*begins, frames.end} - {0})
+        noise = dict(frames.noise)
+        bounds = sorted({*frames.whole, *(at for at, _ in frames.bad), *noise, frames.end} - {0})
         found: list[Found] = []
         begin = 0
         for end in bounds:
-            while end - begin > _MAX_DATA:  # noise
-                found += self._give()
-                self._ready = buffer[begin : begin + _MAX_DATA]
-                begin += _MAX_DATA
-            if len(self._ready) + end - begin > _MAX_DATA:
-                found += self._give()
-            self._ready += buffer[begin:end]
+            found += self._put(buffer[begin:end], noise=begin in noise)
             begin = end
         self._buffer = buffer[frames.end :]
         return found
 
-    def _give(self) -> list[Found]:
-        data, self._ready = self._ready, b""
+    def _put(self, piece: bytes, *, noise: bool) -> list[Found]:
+        """Put a frame, or noise, behind what is ready; return the readouts that are full by that."""
+        found: list[Found] = []
+        while len(self._ready) + len(piece) > _MAX_DATA:
+            if noise:
+                room = _MAX_DATA - len(self._ready)
+                self._ready += piece[:room]
+                self._noisy += room
+                piece = piece[room:]
+            found += self._give(self._border(piece[0], noise_goes_on=noise))
+        self._ready += piece
+        self._noisy = self._noisy + len(piece) if noise else 0
+        return found
+
+    def _border(self, following: int, *, noise_goes_on: bool) -> int:
+        """Return how much of what is ready becomes a readout, before the byte that follows.
+
+        A readout is decoded by itself. So that its hits are those of the whole file, noise does not end where
+        it looks like a frame or the first byte of one, nor go on where one could begin.
+        """
+        ready, size = self._ready, len(self._ready)
+        begins_frame = not noise_goes_on
+        for border in range(size, size - self._noisy, -1):
+            goes_on = begins_frame or not SHORTEST <= following <= LONGEST
+            if goes_on and _looks_ended(ready, border, self._frame_length):
+                return border
+            following, begins_frame = ready[border - 1], False
+        return size - self._noisy or size
+
+    def _give(self, size: int | None = None) -> list[Found]:
+        data, self._ready = self._ready[:size], b"" if size is None else self._ready[size:]
+        self._noisy = len(self._ready)
         if not data:
             return []
         begin = self.offset
@@ -129,3 +152,11 @@ class FrameParser(Parser):
         self.next_id = readout_id + 1 & _ID_MASK
         raw = HEADER.pack(MAGIC, readout_id, 0, len(data)) + data
         return [Found(raw, readout_id, 0, begin, self.offset)]
+
+
+def _looks_ended(data: bytes, end: int, frame_length: int) -> bool:
+    """Tell whether noise that ends there looks like noise to its end."""
+    if SHORTEST <= data[end - 1] <= LONGEST:
+        return False
+    begin = end - 1 - frame_length
+    return begin < 0 or data[begin] != frame_length or not 1 <= data[begin + 1] <= LAYERS

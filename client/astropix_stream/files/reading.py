@@ -148,11 +148,12 @@ def open_readouts(path: str | os.PathLike[str], kind: Kind | None = None) -> Apx
     OSError
         As `open` does.
     """
-    name = os.fspath(path)
+    name = _name_of(path)
     file: IO[bytes]
-    if name == STDIN:
-        name = "standard input"
+    if os.fspath(path) == STDIN:
         file = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  (closed by the reader)
+    elif Path(name).is_dir():
+        raise FormatError(f"{name}: is a directory, not a file of readouts")
     else:
         file = open(name, "rb")  # noqa: SIM115
     try:
@@ -172,6 +173,42 @@ def open_readouts(path: str | os.PathLike[str], kind: Kind | None = None) -> Apx
         file.close()
         raise
     return reader
+
+
+def describe_damage(
+    path: str | os.PathLike[str],
+    reader: ApxReader | ParsedReader,
+    error: str = "",
+    leftover_bytes: int | None = None,
+) -> str:
+    """Say what is wrong with a file that was read as far as it can be; empty if nothing is.
+
+    Parameters
+    ----------
+    path
+        The file.
+    reader
+        What has read it.
+    error
+        What ended the reading before the end of the file.
+    leftover_bytes
+        Of an incomplete readout at the end; by default those that the reader knows of.
+    """
+    name = _name_of(path)
+    left = reader.leftover_bytes if leftover_bytes is None else leftover_bytes
+    told = []
+    if isinstance(reader, ParsedReader) and reader.skipped:
+        told.append(f"{reader.skipped} skipped: {reader.complaints}")
+    if left:
+        told.append(f"truncated: {left} bytes of an incomplete readout at its end")
+    if error:
+        told.append(f"{error.removeprefix(f'{name}: ')}; only what precedes it can be used")
+    return f"{name}: {'; '.join(told)}" if told else ""
+
+
+def _name_of(path: str | os.PathLike[str]) -> str:
+    name = os.fspath(path)
+    return "standard input" if name == STDIN else name
 
 
 def _open_apx(name: str, file: IO[bytes], kind: Kind | None) -> ApxReader:

@@ -167,7 +167,7 @@ def test_a_piece_says_how_many_readouts_it_has_and_the_file_what_was_counted(tmp
     write(path, raws)
     with Pieces(path) as pieces:
         assert [len(piece) for piece in pieces] == [4]
-        assert pieces.skipped == (0, "")
+        assert pieces.trouble == ""
         totals = pieces.totals()
     assert (totals.received, totals.duplicates, totals.lost) == (4, 1, 3)
 
@@ -177,9 +177,7 @@ def test_broken_lines_of_a_log_are_told(tmp_path):
     path.write_text("0\tb'bcbc'\nno readout\n1\tb'bcbc'\n")
     with Pieces(path) as pieces:
         assert sum(map(len, pieces)) == 2
-        count, what = pieces.skipped
-    assert count == 1
-    assert "line 2" in str(what)
+    assert pieces.trouble.startswith(f"{path}: 1 skipped: line 2: neither a readout nor configuration")
 
 
 def test_columns_of_a_table_are_of_the_types_that_are_exchanged():

@@ -160,8 +160,8 @@ def test_bytes_that_are_no_readout_are_skipped_in_a_growing_file(seed):
         ("a.bin", b"", "a.bin: the file is empty"),
         ("a.log", b"", "a.log: the file is empty"),
         ("a", bytes(range(128, 256)), "a: not an .apx file .* nor a text log, nor frames"),
-        ("a.apx", b"\x89PNG\r\n\x1a\n", "a.apx: not an .apx file: begins with"),
-        ("a.apx", b"just text", "a.apx: not an .apx file: begins with"),
+        ("a.apx", b"\x89PNG\r\n\x1a\n", "a.apx: not an .apx file: it does not begin with %APXDF"),
+        ("a.apx", b"just text", "a.apx: not an .apx file: it does not begin with %APXDF"),
         ("a.apx", b"", "a.apx: the file is empty"),
     ],
 )
@@ -256,6 +256,17 @@ def test_noise_longer_than_a_datagram_is_cut_into_several():
     assert max(len(one.raw) for one in found) <= 1400
     assert [one.readout_id for one in found] == list(range(len(found)))
     assert parser.noise_bytes == len(noise)
+
+
+NOISE = [b"\xff", bytes(1400), frame(0)[4:], b"\xff" + frame(3) + b"\n", b"\n" * 30, frame(1) * 60, frame(2)]
+
+
+@given(st.lists(st.one_of(st.sampled_from(NOISE), st.binary(max_size=40)), max_size=12), st.integers())
+def test_the_readouts_of_noisy_frames_have_the_hits_of_the_whole(parts, seed):
+    data = b"".join(parts)
+    found = in_pieces(FrameParser(), data, seed)
+    hits = [hit for one in found for hit in AStepReadout.from_bytes(one.raw).hits()]
+    assert hits == AStepReadout(data, 0, 0).hits()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from astropix_stream.batch import Batch
-from astropix_stream.cli.files.reading import Reading, assumed_kind, trouble_of, warn_if_doubtful
+from astropix_stream.cli.files.reading import Reading, assumed_kind, warn_if_doubtful
 from astropix_stream.cli.terminal import progress
 from astropix_stream.counting.ledger import Counts
 from astropix_stream.errors import FormatError
@@ -116,8 +116,6 @@ def examine(path: Path, kind: Kind | None = None, *, keep_duplicates: bool = Fal
     OSError
         If it cannot be read.
     """
-    if path.is_dir():
-        raise FormatError(f"{path}: is a directory, not a file of readouts")
     try:
         many: Any = importlib.import_module("astropix_stream.columns.files")
     except ImportError:  # NumPy is an extra
@@ -138,7 +136,7 @@ def examine(path: Path, kind: Kind | None = None, *, keep_duplicates: bool = Fal
             if display.due(time.monotonic()):
                 display.show(time.monotonic(), pieces.read_bytes, f"{contents.readouts} readouts")
         contents.leftover_bytes = pieces.leftover_bytes
-        contents.trouble = trouble_of(path, pieces)
+        contents.trouble = pieces.trouble
         return _with_totals(contents, pieces.totals())
 
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from astropix_stream.cli.files.reading import assumed_kind, truncated
+from astropix_stream.cli.files.reading import assumed_kind
 from astropix_stream.errors import FormatError
-from astropix_stream.fileio import ApxReader, ApxWriter, FileHeader
-from astropix_stream.files import open_readouts
+from astropix_stream.fileio import ApxWriter, FileHeader
+from astropix_stream.files import describe_damage, open_readouts
 from astropix_stream.fmt import Kind
 
 
@@ -31,8 +31,6 @@ def copy_readouts(source: Path, target: Path, kind: Kind | None) -> tuple[int, s
     FormatError, OSError
         The source is no file of readouts, or a file cannot be read or written.
     """
-    if source.is_dir():
-        raise FormatError(f"{source}: is a directory, not a file of readouts")
     count, damage = 0, ""
     with open_readouts(source, kind) as reader:
         uid = kind.uid if kind is not None else reader.header.readout_uid
@@ -44,9 +42,5 @@ def copy_readouts(source: Path, target: Path, kind: Kind | None) -> tuple[int, s
                     writer.write(raw)
                     count += 1
             except FormatError as error:
-                damage = f"{error}; only what precedes it can be used"
-        if not isinstance(reader, ApxReader) and reader.skipped:
-            return count, f"{source}: {reader.skipped} skipped: {reader.complaints}"
-        if reader.leftover_bytes:
-            return count, truncated(source, reader.leftover_bytes)
-    return count, damage
+                damage = str(error)
+    return count, describe_damage(source, reader, damage)

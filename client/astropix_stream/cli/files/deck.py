@@ -11,7 +11,6 @@ from typing import Any
 from astropix_stream.batch import Batch
 from astropix_stream.cli.files.card import Card
 from astropix_stream.cli.files.reading import Reading, assumed_kind
-from astropix_stream.errors import FormatError
 from astropix_stream.fmt import HEADER_SIZE, Kind, Readout, kind_of
 from astropix_stream.joining import Joiner
 
@@ -38,8 +37,6 @@ class Deck(AbstractContextManager["Deck"]):
     """
 
     def __init__(self, path: Path, kind: Kind | None = None) -> None:
-        if path.is_dir():
-            raise FormatError(f"{path}: is a directory, not a file of readouts")
         self.path = path
         self._reading = Reading(path, kind)
         self.header = self._reading.header

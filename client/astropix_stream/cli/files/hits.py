@@ -8,10 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from astropix_stream.cli.files.reading import Reading, assumed_kind, trouble_of, warn_if_doubtful
+from astropix_stream.cli.files.reading import Reading, assumed_kind, warn_if_doubtful
 from astropix_stream.cli.terminal.ending import Problem
 from astropix_stream.counting.ledger import Counts
-from astropix_stream.errors import ConfigError, FormatError
+from astropix_stream.errors import ConfigError
 from astropix_stream.fileio import FileHeader
 from astropix_stream.fmt import Kind, kind_of_class
 from astropix_stream.joining import Joiner, decoded
@@ -121,7 +121,7 @@ class _ManyHits(Hits):
     @property
     def trouble(self) -> str:
         """What is wrong with the file."""
-        return trouble_of(self.path, self._pieces)
+        return str(self._pieces.trouble)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -192,8 +192,6 @@ def open_hits(path: Path, kind: Kind | None, *, pixels: bool = False, keep_dupli
     Problem
         Pixels need NumPy, and it is not installed.
     """
-    if path.is_dir():
-        raise FormatError(f"{path}: is a directory, not a file of readouts")
     try:
         importlib.import_module("numpy")
     except ImportError:

@@ -13,7 +13,7 @@ from astropix_stream.cli.files.sequence import Sequence
 from astropix_stream.cli.terminal import ending
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import FileHeader
-from astropix_stream.files import open_readouts
+from astropix_stream.files import describe_damage, open_readouts
 from astropix_stream.fmt import Kind, Readout, kind_of_class
 from astropix_stream.wire import NO_SOURCE
 
@@ -84,7 +84,7 @@ class Reading(AbstractContextManager["Reading"]):
         try:
             yield from items
         except FormatError as error:
-            self._damage = f"{error}; only what precedes it can be used"
+            self._damage = str(error)
 
     @property
     def leftover_bytes(self) -> int:
@@ -94,11 +94,7 @@ class Reading(AbstractContextManager["Reading"]):
     @property
     def trouble(self) -> str:
         """What is wrong with the file, as far as it was read; empty if nothing is."""
-        if self.leftover_bytes:
-            return truncated(self.path, self.leftover_bytes)
-        if complaints := getattr(self._reader, "complaints", ""):
-            return f"{self.path}: skipped what cannot be read: {complaints}"
-        return self._damage
+        return describe_damage(self.path, self._reader, self._damage)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -139,18 +135,3 @@ def warn_if_doubtful(path: Path, kind: Kind, piece: Any) -> None:
             ending.log.warning("%s: %s", path, doubt.text)
         if not doubt.open:
             return
-
-
-def truncated(path: Path, count: int) -> str:
-    """Say that a file ends within a readout."""
-    return f"{path}: truncated: {count} bytes of an incomplete readout at its end"
-
-
-def trouble_of(path: Path, pieces: Any) -> str:
-    """Say what is wrong with a file that was read as `columns.files.Pieces`; empty if nothing is."""
-    count, texts = pieces.skipped
-    if count:
-        return f"{path}: {count} skipped: {texts}"
-    if pieces.leftover_bytes:
-        return truncated(path, pieces.leftover_bytes)
-    return f"{pieces.damage}; only what precedes it can be used" if pieces.damage else ""
