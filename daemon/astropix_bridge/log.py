@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DUPLICATE_WINDOW_S = 120.0
-WRONG_LAST_SEQUENCE = 10071  # JetStream's number of that error
-_LOOK_BACK = 16  # messages that are not ours, behind which the last of ours may be
+WRONG_LAST = (10070, 10071)  # JetStream's numbers of those errors: of its last message, the id or the number
 _RETRY_S = (0.1, 2.0)  # between attempts, growing
 
 
@@ -245,7 +244,7 @@ async def find_end(connection: Connection, stream: str) -> End:
     state = (await connection.context.stream_info(name)).state
     if not state.messages:
         return End(state.last_seq, None)
-    for sequence in range(state.last_seq, max(state.first_seq, state.last_seq - _LOOK_BACK) - 1, -1):
+    for sequence in range(state.last_seq, state.first_seq - 1, -1):  # those of others are passed over
         try:
             stored = await connection.context.get_msg(name, sequence)
             header = messages.parse_header(stored.data or b"")

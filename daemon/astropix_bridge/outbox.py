@@ -1,9 +1,11 @@
 """What is on its way into the log: in order, once, whatever happens to acknowledgements. Pure.
 
-Each message is sent with the log's number that it expects to follow (`Nats-Expected-Last-Sequence`), many at
-a time: the first that fails makes all behind it fail, so that nothing is stored out of order, and an
-acknowledgement proves that all before it are stored. After anything else than the acknowledgement that is
-expected, the log is asked for its last message, and `anchor` decides how to go on:
+Each message is sent with the log's number that it expects to follow (`Nats-Expected-Last-Sequence`), many
+at a time, and with the id of the one before where that is still on its way (`Nats-Expected-Last-Msg-Id`):
+somebody else may have stored a message under the number that was meant for it. So the first that fails
+makes all behind it fail, nothing is stored out of order, and an acknowledgement proves that all before it
+are stored. After anything else than the acknowledgement that is expected, the log is asked for its last
+message, and `anchor` decides how to go on:
 
 =====================================================  ====================================================
 the log ends                                           then
@@ -33,6 +35,10 @@ class Sending(NamedTuple):
     """Names it in its acknowledgement."""
     expected: int
     """The log's number of the message that it follows."""
+    after: str
+    """The id of that message, while it is on its way; else empty."""
+    msg_id: str
+    """The id to store it under."""
     message: Message
 
 
@@ -74,6 +80,8 @@ class Outbox:
         self._first = 0  # number of the first message in flight, since the anchor
         self._sequence = 0  # of the log, at the anchor
         self._skip_to: Position | None = None
+        self._repeated: Position | None = None  # of a message that the log said it has
+        self._again = ""  # behind ids, where the log remembers such as it no longer has
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._in_flight)
@@ -118,10 +126,12 @@ class Outbox:
             return None
         message = self._waiting.popleft()
         number = self._first + len(self._in_flight)
+        after = self._in_flight[-1].msg_id + self._again if self._in_flight else ""
         self._in_flight.append(message)
         self._waiting_bytes -= len(message.payload)
         self._in_flight_bytes += len(message.payload)
-        return Sending(f"{self._epoch}-{number}", self._sequence + number, message)
+        msg_id = message.msg_id + self._again
+        return Sending(f"{self._epoch}-{number}", self._sequence + number, after, msg_id, message)
 
     def acknowledge(self, token: str, sequence: int, *, duplicate: bool) -> bool:
         """Note an acknowledgement; return whether all is as expected, so that no anchor is needed.
@@ -136,6 +146,8 @@ class Outbox:
             return True
         if duplicate or sequence != self._sequence + int(number) + 1 or count > len(self._in_flight):
             self.anchored = False
+            if duplicate and count <= len(self._in_flight):
+                self._repeated = self._in_flight[count - 1].position
             return False
         for _ in range(count):
             self._store(self._in_flight.popleft())
@@ -176,6 +188,9 @@ class Outbox:
         self._epoch += 1
         self._sequence = sequence
         self.anchored = True
+        if self._was_removed(end):
+            self._again = f"@{sequence}"
+        self._repeated = None
         if numbered_here or self._continues(end, untouched=untouched):
             if end is not None:
                 self._trim(end)
@@ -183,6 +198,13 @@ class Outbox:
             return Anchored.GO_ON
         self.rewind(end)
         return Anchored.REWIND
+
+    def _was_removed(self, end: Position | None) -> bool:
+        """Whether the log remembers the id of a message that it no longer has, as after a purge by hand."""
+        repeated = self._repeated
+        if repeated is None or end is None:
+            return repeated is not None
+        return end.relay_id == repeated.relay_id and end.sequence <= repeated.sequence
 
     def _continues(self, end: Position | None, *, untouched: bool) -> bool:
         """Whether what is here, or comes next, goes on where the log ends."""

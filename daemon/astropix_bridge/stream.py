@@ -224,7 +224,10 @@ class StreamWriter:
         while (sending := self._outbox.send()) is not None:
             message = sending.message
             headers = message.headers(self._uid, self._lost)
+            headers[messages.MSG_ID] = sending.msg_id
             headers["Nats-Expected-Last-Sequence"] = str(sending.expected)
+            if sending.after:
+                headers["Nats-Expected-Last-Msg-Id"] = sending.after
             if self._outbox.in_flight == 1:
                 self._acknowledged_s = time.monotonic()
             reply = f"{self._inbox}.{sending.token}"
@@ -239,7 +242,7 @@ class StreamWriter:
             answer = json.loads(msg.data)
             if "error" in answer:
                 error = answer["error"]
-                wrong_last = error.get("err_code") == log.WRONG_LAST_SEQUENCE
+                wrong_last = error.get("err_code") in log.WRONG_LAST
                 words = access.explain_code(error.get("err_code"), str(error.get("description")))
                 self._refuse(token, "" if wrong_last else words)
                 return

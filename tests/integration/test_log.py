@@ -219,6 +219,16 @@ def test_a_stream_that_is_deleted_by_hand_is_made_again(tmp_path, source, server
     assert stored_numbers(server) == list(range(150))  # what the relay's history had
 
 
+def test_a_log_that_is_purged_while_the_bridge_is_away_is_filled_again(tmp_path, source, server, sender):
+    with bridge(tmp_path, source, server.url), opened(server) as receiver:
+        send(sender, 0, 100)
+        ids(receiver, 100)
+    ask(server, lambda context: context.purge_stream("APX_astropix"))  # it remembers their ids for 2 min
+    send(sender, 100, 110)
+    with bridge(tmp_path, source, server.url), opened(server) as receiver:
+        assert ids(receiver, 110) == list(range(110))  # from the relay's history
+
+
 def test_a_full_disk(tmp_path, source, sender):
     server = Server(tmp_path)
     server.jetstream = "max_file: 1M"
@@ -324,6 +334,7 @@ def test_where_there_is_no_log(tmp_path, server):
     ("url", "words"),
     [
         ("nats://h?start=yesterday", "start is 'live', 'oldest', a number of readouts or a time"),
+        ("nats://h?start=0001-01-01", "start is 'live', 'oldest', a number of readouts or a time"),
         ("nats://h?site=a.b", "cannot be a site's name"),
         ("nats://h?creds=/nowhere", "cannot read /nowhere: No such file"),
         ("nats://h?user=a", "user needs a password"),
@@ -366,6 +377,31 @@ def wait_until_it_receives(sender, receiver):
                 while receiver.receive(timeout=0.3):
                     pass
             return
+
+
+def test_messages_of_others_are_passed_over(tmp_path, source, server, sender):
+    def publish(count):
+        async def publishing(context):
+            for _ in range(count):
+                await context.publish("apx.local.astropix.data", b"hello")
+
+        ask(server, publishing)
+
+    with bridge(tmp_path, source, server.url), opened(server) as receiver:
+        publish(3)
+        send(sender, 0, 50)
+        assert ids(receiver, 50) == list(range(50))
+        publish(3)
+        send(sender, 50, 100)
+        assert ids(receiver, 50) == list(range(50, 100))
+    publish(30)
+    for start, first in (("oldest", 0), ("60", 40), ("2020-01-01", 0)):
+        with opened(server, start) as receiver:
+            assert ids(receiver, 100 - first) == list(range(first, 100))
+            assert receiver.ledger.lost == 0
+    with opened(server, "live") as receiver, bridge(tmp_path, source, server.url):
+        send(sender, 100, 150)
+        assert ids(receiver, 50) == list(range(100, 150))
 
 
 def test_asyncio(tmp_path, source, server, sender):

@@ -64,6 +64,11 @@ class Message(NamedTuple):
         """The position behind the last readout."""
         return Position(self.position.relay_id, self.position.sequence + self.count)
 
+    @property
+    def msg_id(self) -> str:
+        """What the log knows it by."""
+        return f"{self.position.relay_id}:{self.position.sequence}"
+
     def pack(self) -> bytes:
         """Return the bytes to store."""
         relay_id, sequence = self.position
@@ -73,7 +78,7 @@ class Message(NamedTuple):
     def headers(self, readout_uid: int, lost: Counts | None = None) -> dict[str, str]:
         """Return the headers to store it with; `lost` is what the relay had lost by then."""
         headers = {
-            MSG_ID: f"{self.position.relay_id}:{self.position.sequence}",
+            MSG_ID: self.msg_id,
             COUNT: str(self.count),
             SOURCE: str(self.source),
             UID: str(readout_uid),

@@ -18,6 +18,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from astropix_stream import wire
 from astropix_stream.batch import Position
 from astropix_stream.errors import WireError
 from astropix_stream.log import access, messages
@@ -248,41 +249,66 @@ class Reader:
         asked_for_more = start == "oldest" or self._next == first
         return Beginning(removed=asked_for_more and start != "live" and first > 1, skip_to=skip_to)
 
-    async def _header(self, connection: Connection, sequence: int) -> Any:
-        """Return the header of the message with this number of the log's, or of the next that there is."""
+    async def _header(self, connection: Connection, sequence: int) -> tuple[int, wire.Header] | None:
+        """Return the first message of ours from this number of the log's on, and its header; or None."""
         name = messages.stream_name(self._stream or "")
-        answer = await connection.context.get_msg(name, sequence, next=True, subject=">")
-        return answer, messages.parse_header(answer.data or b"")
+        while True:
+            try:
+                answer = await connection.context.get_msg(name, sequence, next=True, subject=">")
+            except Exception as error:
+                if access.error_code(error) == access.NO_MESSAGE:
+                    return None
+                raise
+            try:
+                return answer.seq or sequence, messages.parse_header(answer.data or b"")
+            except WireError:  # somebody else's
+                sequence = (answer.seq or sequence) + 1
 
     async def _sequence_at(self, connection: Connection, low: int, high: int, when: datetime.datetime) -> int:
         """Find the first message whose readouts were received at a time or later, by bisection."""
         wanted_ns = int(when.timestamp() * 1e9)
         while low < high:
             middle = (low + high) // 2
-            _, header = await self._header(connection, middle)
-            if header.received_ns < wanted_ns:
-                low = middle + 1
+            found = await self._header(connection, middle)
+            if found is not None and found[1].received_ns < wanted_ns:
+                low = max(middle, found[0]) + 1
             else:
                 high = middle
         return low
+
+    async def _newest(self, connection: Connection, first: int, after: int) -> tuple[int, wire.Header] | None:
+        """Return the last message of ours, and its header; or None."""
+        step = 1
+        while after > first:
+            at = max(first, after - step)
+            if (found := await self._header(connection, at)) is not None:
+                while (later := await self._header(connection, found[0] + 1)) is not None:
+                    found = later
+                return found
+            if at == first:
+                break
+            step *= 2
+        return None
 
     async def _sequence_back(
         self, connection: Connection, first: int, after: int, count: int
     ) -> tuple[int, Position | None]:
         """Find the message with which the latest `count` readouts begin, and the readout in it."""
-        if after <= first or count <= 0:
+        last = await self._newest(connection, first, after) if count > 0 else None
+        if last is None:
             return after, None
-        _, newest = await self._header(connection, after - 1)
+        end, newest = last
         wanted = newest.sequence + newest.count - count
-        step = 1
+        step = 0
         while True:
-            at = max(first, after - step)
-            _, header = await self._header(connection, at)
+            at = max(first, end - step)
+            found = await self._header(connection, at)
+            header = newest if found is None else found[1]
             if header.relay_id != newest.relay_id:
-                return max(first, after - count), None  # each message holds at least one readout
+                return max(first, end + 1 - count), None  # each message holds at least one readout
             if header.sequence <= wanted or at == first:
                 return at, Position(newest.relay_id, max(0, wanted))
-            step *= 2
+            step = 2 * step or 1
 
     async def _follow_beats(self, connection: Connection, stream: str) -> None:
         subject = messages.beat_subject(self._wanted.site, stream)

@@ -248,7 +248,9 @@ def parse_start(start: str | int | datetime.datetime) -> str | int | datetime.da
     if text.isascii() and text.isdecimal():
         return int(text)
     try:
-        return datetime.datetime.fromisoformat(text)
-    except ValueError:
+        when = datetime.datetime.fromisoformat(text)
+        when.timestamp()  # not of the year 1, where a time zone may begin before all time
+    except (ValueError, OverflowError):
         known = "'live', 'oldest', a number of readouts or a time such as 2026-11-28T10:00"
         raise ConfigError(f"start is {known}, not {start!r}") from None
+    return when

@@ -104,18 +104,31 @@ class Log:
         self.stored = []
         self.ids = {}
 
+        self.sequence, self.last_id = 0, ""
+
     def publish(self, sending):
-        key = sending.message.position
-        if key in self.ids:
-            return self.ids[key], True
-        if sending.expected != len(self.stored):
+        if sending.msg_id in self.ids:
+            return self.ids[sending.msg_id], True
+        if sending.expected != self.sequence or sending.after not in ("", self.last_id):
             return None
         self.stored.append(sending.message)
-        self.ids[key] = len(self.stored)
-        return len(self.stored), False
+        self.sequence += 1
+        self.last_id = sending.msg_id
+        self.ids[sending.msg_id] = self.sequence
+        return self.sequence, False
+
+    def take_of_another(self):
+        self.sequence += 1
+        self.last_id = ""
+
+    def lose(self):
+        lost = self.stored.pop()
+        self.sequence -= 1
+        self.last_id = ""
+        self.ids = {key: number for key, number in self.ids.items() if not key.startswith(lost.msg_id)}
 
     def end(self):
-        return len(self.stored), self.stored[-1].end if self.stored else None
+        return self.sequence, self.stored[-1].end if self.stored else None
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -144,10 +157,11 @@ def test_each_readout_once_and_in_order_whatever_happens(seed):
             outbox = Outbox(1 << 20)
             anchor()
         elif event < 0.55 and log.stored:  # what was acknowledged is lost with a disk
-            lost = log.stored.pop()
-            log.ids.pop(lost.position, None)
+            log.lose()
             nothing_forgotten = False
-        elif event < 0.57 and not len(outbox):
+        elif event < 0.6:  # somebody else's, between ours
+            log.take_of_another()
+        elif event < 0.62 and not len(outbox):
             starts[relay_id] = given
             relay_id, given = relay_id + 1, 0
             starts[relay_id] = 0
@@ -228,3 +242,35 @@ def test_what_is_of_an_older_start_than_the_logs_end_is_left_out():
     outbox.add(message(0, 4, relay_id=2))
     assert outbox.anchor(3, Position(2, 2)) is Anchored.GO_ON
     assert spans([outbox.send().message]) == [(2, 2, 4)]
+
+
+def test_what_was_purged_is_stored_again_though_its_id_is_remembered():
+    log = Log()
+    for _ in range(2):  # the second time by another start of the bridge, with a log that is empty
+        outbox = Outbox(1 << 20)
+        outbox.anchor(*log.end())
+        for i in range(3):
+            outbox.add(message(2 * i, 2 * i + 2))
+        for _ in range(10):
+            while (sending := outbox.send()) is not None:
+                answer = log.publish(sending)
+                if answer is None:
+                    outbox.fail()
+                else:
+                    outbox.acknowledge(sending.token, answer[0], duplicate=answer[1])
+            if not outbox.anchored:
+                outbox.anchor(*log.end())
+        assert spans(log.stored) == [(1, 0, 2), (1, 2, 4), (1, 4, 6)]
+        log.stored.clear()
+
+
+def test_a_message_behind_somebody_elses_is_not_stored_in_place_of_the_one_before_it():
+    log, outbox = Log(), Outbox(1 << 20)
+    outbox.anchor(0, None)
+    for i in range(3):
+        outbox.add(message(i, i + 1))
+    first, second = outbox.send(), outbox.send()
+    assert (first.after, second.after) == ("", first.msg_id)
+    log.take_of_another()
+    assert log.publish(first) is None
+    assert log.publish(second) is None  # though its number is the right one
