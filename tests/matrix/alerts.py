@@ -55,7 +55,7 @@ EXPECTED = {
 
 
 def usual(name):
-    """Return what a row that is not in the table fires: an attack is cut off, unless it just does not read."""
+    """Return what a row fires that is not in the table: attacks are cut off, unless they just do not read."""
     attack = name.startswith("attack: ") and not name.startswith("attack: 62 clients")
     return {"AstropixConnectionsCut"} if attack else set()
 
