@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from astropix_stream import clock, errors, fmt
 from astropix_stream.addresses import canonical, check_address, is_address, is_multicast, is_of_one_link
+from astropix_stream.arguments import check_whole
 from astropix_stream.batch import NOTHING, Batch, Drained, Source, drained_one
 from astropix_stream.counting.ledger import Ledger, StreamLedger, direct_ledger
 from astropix_stream.errors import ClosedError, ConfigError
@@ -199,6 +200,9 @@ class MulticastSender:
         _log.warning("sending to %s %s; not sent meanwhile: %s", self, what, counts)
         self._failing.clear()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} to {self}{', closed' if self._closed else ''}>"
+
     def __str__(self) -> str:
         return str(self._address)
 
@@ -272,7 +276,12 @@ class MulticastReceiver(Receiver[R]):
         self._changes: socket.socket | None = None  # told of by the kernel, for who waits on `fileno`
         sources = () if source is None else (source,)
         self._joined = JoinedSocket(
-            Wanted(*self._address, interface, sources, receive_buffer),
+            Wanted(
+                *self._address,
+                interface,
+                sources,
+                check_whole("receive_buffer", receive_buffer, 1, 2**31 - 1),
+            ),
             opened=self._note_opened,
             closing=self._note_closing,
         )

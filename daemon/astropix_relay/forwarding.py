@@ -431,6 +431,7 @@ def _sources(told: list[Any]) -> list[dict[str, Any]]:
     """Return the accounts of the sources from above, those that are well-formed."""
     return [
         {"address": str(one.get("address")), "port": one["port"], **_counts(one)}
+        | {key: one.get(key) is True for key in ("shared", "implausible")}
         for one in told[:MAX_SOURCES]
         if isinstance(one, dict) and isinstance(one.get("port"), int)
     ]

@@ -335,11 +335,11 @@ class Relay:
             self._gathering.note(now_s, count, full, more=not emptied)
         if len(groups) < len(streams):
             for stream in dict.fromkeys(streams):  # each once, of several relays above may have something
-                if isinstance(stream, CascadeStream) and not self._pass_as_it_came(stream):
+                if isinstance(stream, CascadeStream) and not self._forward_next(stream):
                     self._forward(stream)
         return count
 
-    def _pass_as_it_came(self, stream: CascadeStream) -> bool:
+    def _forward_next(self, stream: CascadeStream) -> bool:
         """Publish what relays above sent as it is, on the shortest way; return whether something came so."""
         inlet, core = stream
         if not core.passes_on:
@@ -434,8 +434,8 @@ class Relay:
     def _watch(self) -> None:
         """Watch every descriptor, all of them again if any is new: it may have the number of a closed one."""
         watched = {number: stream for stream in self.streams for number in stream.filenos()}
-        opened = [stream.inlet.opened for stream in self._streams.groups]
-        if not self._streams.cascades and (watched, opened) == self._watching:
+        opened = [stream.inlet.opened for stream in self.streams]
+        if (watched, opened) == self._watching:
             return
         try:
             poller = select.epoll()

@@ -62,6 +62,8 @@ class Upstream:
     def __init__(self, config: StreamConfig, *, oldest: bool) -> None:
         self.config = config
         self.rejoins: Counter[str] = Counter()
+        self.opened = 0
+        """How many connections were opened: a new one may have the descriptor of one that was closed."""
         self.stopped: dict[str, str] = {}
         """The relays that are not listened to, since a readout would run in a circle, and why."""
         self._oldest = oldest
@@ -178,6 +180,7 @@ class Upstream:
             self._note_trouble(url, str(error))
             return
         self._receivers[url] = receiver
+        self.opened += 1
 
     def _note_trouble(self, url: str, words: str) -> None:
         if self._troubles.get(url) != words:

@@ -12,6 +12,7 @@ import urllib.request
 
 import nats
 import pytest
+from nats.js.api import DiscardPolicy, StreamConfig
 
 from astropix_relay.configuration.loading import load_config
 from astropix_stream.counting.places import Place
@@ -237,6 +238,18 @@ def test_a_full_disk(tmp_path, source, sender):
         server.start()
         assert ids(receiver, 40 - got) == list(range(got, 40))
         assert receiver.ledger.lost == 0
+
+
+def test_a_limit_that_is_raised(tmp_path, source, server, sender):
+    made = StreamConfig(name="APX_astropix", subjects=["apx.local.astropix.data"], discard=DiscardPolicy.NEW)
+    ask(server, lambda context: context.add_stream(made.evolve(max_bytes=300_000)))
+    with bridge(tmp_path, source, server.url) as program:
+        for i in range(10):
+            sender.send_readout(AstroPix4Readout(b"\x01" * 60_000, i))
+        program.wait_for("it does not take a message: the log's disk is full, or its limit is reached")
+        ask(server, lambda context: context.update_stream(made.evolve(max_bytes=-1)))
+        program.wait_for("stored again")
+    assert stored_numbers(server) == list(range(10))
 
 
 def test_readouts_that_were_removed_are_no_longer_kept(tmp_path, source, server, sender):

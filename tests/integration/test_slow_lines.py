@@ -1,7 +1,5 @@
 """Subscribers behind slow lines, with real relays on loopback: compressed and thinned streams."""
 
-import json
-import sys
 import time
 
 import pytest
@@ -11,10 +9,8 @@ from astropix_stream.counting.hops import parse_hops
 from astropix_stream.errors import ConfigError, ReceiveTimeout
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.opening import open_receiver
-from examples import EXAMPLES
 from integration.test_cascade import cascade, first_relay, receiver_of, wait_for_report
 from network.hosts import wait_until
-from programs import Program
 from zmtp import Peer, frame
 
 
@@ -189,20 +185,3 @@ def test_several_ways_and_a_bandwidth_do_not_go_together(origin):
         open_receiver(
             AstroPix4Readout, [url(origin, "max_bandwidth=2Mbit/s"), origin.publisher.endpoint], timeout=1
         )
-
-
-def test_the_example_in_plain_pyzmq_reads_compressed_readouts(origin, sender):
-    program = Program(
-        sys.executable, EXAMPLES / "subscriber.py", "--zstd", origin.publisher.endpoint, "astropix"
-    )
-    with program:
-        deadline = time.monotonic() + 15
-        while b"apxz" not in b"".join(origin._lines._lines.get("astropix", {})):
-            assert time.monotonic() < deadline, program
-            time.sleep(0.05)
-        send(sender, range(0, 600, 2))
-        while not (program.stdout and json.loads(program.stdout.splitlines()[-1])["count"] == 300):
-            assert time.monotonic() < deadline, program
-            time.sleep(0.05)
-        account = json.loads(program.stdout.splitlines()[-1])
-    assert sum(account["lost"].values()) == 0

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -202,19 +203,21 @@ def _size_of(type_: str) -> int:
 
 
 _MUCH = 256 << 20  # bytes of memory that are worth a word
+_WAITING = 4  # pieces that wait for being written, each some 3 MB
 
 
 def _write(
     inputs: Sequence[Hits], table: Table, row_bytes: int, total: int, display: progress.Progress
 ) -> None:
     done, told = 0, not table.in_memory
-    written: Future[None] | None = None
-    with ThreadPoolExecutor(1) as writer:  # one piece is written while the next is decoded
+    writing: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(1) as writer:  # a few pieces are written while the next is decoded
         for hits in inputs:
             for columns in hits.chunks():
-                if written is not None:
-                    written.result()
-                written = writer.submit(table.write, columns) if columns else None
+                if len(writing) >= _WAITING:
+                    writing.popleft().result()
+                if columns:
+                    writing.append(writer.submit(table.write, columns))
                 read = done + hits.read_bytes
                 if not told:
                     told = True
@@ -222,7 +225,7 @@ def _write(
                 if display.due(time.monotonic()):
                     display.show(time.monotonic(), read, f"{sum(each.hits for each in inputs)} hits")
             done += hits.read_bytes
-        if written is not None:
+        for written in writing:
             written.result()
 
 

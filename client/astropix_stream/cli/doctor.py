@@ -63,15 +63,18 @@ def command(
 ) -> None:
     """Find out why a monitor sees nothing: one line per check, then the first thing to try.
 
+    With --kind, it says whether the readouts are of this kind: by what decodes, and by what a relay tells.
     Sends and changes nothing. The exit code is 1 if something is wrong.
     """
     sources = _sources(url, relay, key, server_key)
     if all(source.scheme != "udp" for source in sources):
         because = "is for a group, udp://GROUP:PORT: leave it out"
-        Given(context).refuse("--listen", "--kind", because=because)
+        Given(context).refuse("--listen", because=because)
+    if all(source.scheme == "nats" for source in sources):
+        Given(context).refuse("--kind", because="is for a group or a relay: leave it out")
     ending.only_warnings()
     report: list[Verdict] = []
-    for title, verdicts in _examine(sources, listen, kind or ASTROPIX4, quiet=as_json):
+    for title, verdicts in _examine(sources, listen, kind, quiet=as_json):
         _print_records(title, verdicts) if as_json else _print_lines(title, verdicts)
         report += verdicts
     _print_summary_record(report) if as_json else _print_summary(report)
@@ -94,17 +97,19 @@ def _sources(
 
 
 def _examine(
-    sources: Sequence[SourceUrl], listen_s: float, kind: Kind, *, quiet: bool
+    sources: Sequence[SourceUrl], listen_s: float, kind: Kind | None, *, quiet: bool
 ) -> Iterator[tuple[str, list[Verdict]]]:
     yield "this installation", examination.examine_environment()
     for source in sources:
-        if source.scheme != "udp":
-            examine = examination.examine_relay if source.scheme == "tcp" else examination.examine_log
-            yield str(source), examine(source)
+        if source.scheme == "tcp":
+            yield str(source), examination.examine_relay(source, kind)
+            continue
+        if source.scheme == "nats":
+            yield str(source), examination.examine_log(source)
             continue
         if not quiet:
             print(f"listening to {source} for {listen_s:g} s ...", file=sys.stderr)
-        yield str(source), examination.examine_group(source, listen_s, kind)
+        yield str(source), examination.examine_group(source, listen_s, kind or ASTROPIX4)
 
 
 def _print_lines(title: str, verdicts: Sequence[Verdict]) -> None:

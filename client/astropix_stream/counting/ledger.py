@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from astropix_stream import clock, markup, numbers
+from astropix_stream.arguments import check_whole
 from astropix_stream.batch import Batch, Run, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.account import Gap, KernelDrops
@@ -125,7 +126,7 @@ class StreamLedger:
     def __init__(self, *, stride: int = 1) -> None:
         self.rejected: Counter[str] = Counter()
         """Datagrams that were not readouts, by reason; those that no gap claims are foreign."""
-        self._stride = stride
+        self._stride = check_whole("stride", stride, 1)
         self._kernel = KernelDrops()
         self._sources: dict[Source, SourceSequence] = {}
         self._retired = Counts()

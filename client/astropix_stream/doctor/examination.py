@@ -96,15 +96,15 @@ def examine_log(source: SourceUrl) -> list[Verdict]:
     return log.judge(log_probe.ask(source))
 
 
-def examine_relay(source: SourceUrl) -> list[Verdict]:
-    """Examine a relay.
+def examine_relay(source: SourceUrl, kind: Kind | None = None) -> list[Verdict]:
+    """Examine a relay, and whether its stream is of the kind that is expected; None expects none.
 
     Raises
     ------
     ConfigError
         The keys that the source names cannot be read.
     """
-    return relay.judge(probe.ask(source))
+    return relay.judge(probe.ask(source), kind)
 
 
 def examine_group(source: SourceUrl, listen_s: float, kind: Kind = ASTROPIX4) -> list[Verdict]:

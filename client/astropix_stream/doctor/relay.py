@@ -18,6 +18,7 @@ from astropix_stream.doctor.hops import judge_hops
 from astropix_stream.doctor.path import with_option
 from astropix_stream.doctor.verdict import Fault, Verdict, fine
 from astropix_stream.errors import WireError
+from astropix_stream.fmt import Kind, kind_of
 from astropix_stream.links import parse_link
 from astropix_stream.url import SourceUrl
 from astropix_stream.wire import Hello, check_stream_name
@@ -111,6 +112,14 @@ SEVERAL_STREAMS = Fault(
     "name one of them",
     "apx receive '{url}'",
 )
+OTHER_KIND_SAID = Fault(
+    "other-kind-said",
+    "the relay says that the readouts of {stream!r} are {said}, not {expected}",
+    "The stream is of another chip, or `readout_uid` in the relay's configuration is not that of the DAQ. "
+    "Programs believe the relay, and refuse to decode readouts of one kind as those of another.",
+    "choose the stream of the chip, or have the relay's operator correct `readout_uid`",
+    "apx receive '{url}' --hits",
+)
 NO_STREAMS = Fault(
     "no-streams",
     "the relay has no streams",
@@ -160,8 +169,8 @@ NOT_OFFERED = Fault(
 
 FAULTS = (
     UNKNOWN_NAME, NOTHING_LISTENS, NO_ANSWER, NOT_ZEROMQ, NOT_A_RELAY, KEY_NEEDED, KEY_UNNEEDED, KEY_REFUSED,
-    WRONG_SERVER_KEY, REFUSED, NO_HELLO, NO_STREAMS, NO_SUCH_STREAM, SEVERAL_STREAMS, NO_HEARTBEAT,
-    NOT_OFFERED, RELAY_NOT_JOINED, UPSTREAM_LOST, RELAY_HEARS_NOTHING,
+    WRONG_SERVER_KEY, REFUSED, NO_HELLO, NO_STREAMS, NO_SUCH_STREAM, SEVERAL_STREAMS, OTHER_KIND_SAID,
+    NO_HEARTBEAT, NOT_OFFERED, RELAY_NOT_JOINED, UPSTREAM_LOST, RELAY_HEARS_NOTHING,
 )  # fmt: skip
 
 
@@ -255,9 +264,10 @@ def is_let_in(answers: Answers) -> bool:
     return answers.mechanism == ("CURVE" if answers.has_key else "NULL")
 
 
-def judge(answers: Answers) -> list[Verdict]:
-    """Judge every step that was reached."""
+def judge(answers: Answers, kind: Kind | None = None) -> list[Verdict]:
+    """Judge every step that was reached, and whether the readouts are of the kind that is expected."""
     found = [
+        judge_kind(answers, kind),
         *(check(answers) for check in (judge_relay_membership, judge_relay_readouts)),
         judge_hops(answers.report, answers.reported_ns),
     ]
@@ -349,6 +359,17 @@ def judge_stream(answers: Answers) -> Verdict | None:
     if wanted is None and len(names) > 1:
         return SEVERAL_STREAMS.found("stream", streams=", ".join(names), url=url)
     return fine("stream", f"{wanted or names[0]} exists")
+
+
+def judge_kind(answers: Answers, kind: Kind | None) -> Verdict | None:
+    """Judge whether the relay says that the stream is of the kind that a person expects, if any."""
+    if kind is None or answers.hello is None or answers.stream not in answers.hello.streams:
+        return None
+    uid = answers.hello.streams[answers.stream]
+    if uid == kind.uid:
+        return fine("kind", f"the relay says that the readouts are {kind}")
+    url = with_option(answers.source, "stream", answers.stream)
+    return OTHER_KIND_SAID.found("kind", stream=answers.stream, said=kind_of(uid), expected=kind, url=url)
 
 
 def stream_names(hello: Hello) -> list[str]:

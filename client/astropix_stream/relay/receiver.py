@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 import zmq
 
 from astropix_stream import clock, fitting, headers, keys, links, wire, zeromq
+from astropix_stream.arguments import check_seconds, check_whole
 from astropix_stream.batch import Batch, Position
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
@@ -135,6 +136,8 @@ class RelayReceiver(Receiver[R]):
         self._misfit = ""
         self._way = Way(endpoint)
         self._connected_to: str | None = None
+        check_seconds("recover_timeout", recover_timeout)
+        check_whole("page_readouts", page_readouts, 1)
         self._subscription = Subscription(
             stream,
             stride=stride,

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from astropix_stream import headers, links, wire
+from astropix_stream.arguments import check_whole
 from astropix_stream.batch import Batch, Position, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Counts, Ledger
@@ -96,7 +97,7 @@ class Subscription:
         self.thinned = 0
         """Readouts that were left out to keep within the link's bandwidth."""
         self._begun = link.plain  # others begin a moment after the subscription, and say with which number
-        self._told_stride = stride
+        self._told_stride = None if stride is None else check_whole("stride", stride, 1)
         self._start = start
         self._relay_id: int | None = None
         self._expected = 0  # the sequence to be delivered next

@@ -10,6 +10,7 @@ from astropix_stream.cli.terminal import ending
 from astropix_stream.doctor import examination, host
 from astropix_stream.doctor.settings import judge_buffer
 from astropix_stream.doctor.verdict import Mark, Verdict, fine, unknown
+from astropix_stream.fmt import ASTROPIX3
 
 MISTAKES = [
     (["doctor", "239.1.1.1:5007"], "the doctor checks udp://, tcp:// and nats:// sources"),
@@ -91,10 +92,11 @@ def test_records_for_programs(found, capsys):
 
 
 def test_a_relay_alone_is_examined_without_a_group(found, monkeypatch, capsys):
-    asked = []
+    asked, kinds = [], []
 
-    def examine(source):
+    def examine(source, kind):
         asked.append(str(source))
+        kinds.append(kind)
         return []
 
     monkeypatch.setattr(examination, "examine_relay", examine)
@@ -103,3 +105,7 @@ def test_a_relay_alone_is_examined_without_a_group(found, monkeypatch, capsys):
     assert "udp://" not in capsys.readouterr().out
     assert cli.run(["doctor", "udp://239.1.1.1:5007", "--relay", "tcp://relay:5556?stream=a"]) == ending.OK
     assert asked[1:] == ["tcp://relay:5556?stream=a"]
+    assert cli.run(["doctor", "tcp://relay:5556", "--kind", "astropix3"]) == ending.OK
+    assert kinds == [None, None, ASTROPIX3]
+    assert cli.run(["doctor", "nats://host:4222", "--kind", "astropix3"]) == ending.WRONG_INPUT
+    assert "--kind is for a group or a relay: leave it out" in capsys.readouterr().err

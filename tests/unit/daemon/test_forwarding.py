@@ -112,7 +112,7 @@ def test_of_the_daqs_readouts_a_beat_says_what_the_origin_says(core):
     report = report_of(core, at(1))
     for key in ("received", "totals", "rejected", "stride", "at_most", "remarks"):
         assert report[key] == told[key], key
-    assert report["sources"][0]["port"] == DAQ.port
+    assert report["sources"] == told["sources"]
     assert [hop["name"] for hop in report["hops"]] == ["relay-a", "relay-roma"]
     assert report["hops"][1]["fed_by"] == [report["hops"][0]["id"]]
     assert "numbering" not in report
@@ -130,6 +130,15 @@ def test_what_no_relay_says_is_not_passed_on(core, wrong):
     assert report["totals"].keys() == ours["totals"].keys()
     assert all(isinstance(remark, str) for remark in report["remarks"])
     assert list(core.sources_above()) == []
+
+
+def test_a_source_that_is_told_in_part_has_all_that_metrics_ask_for(core):
+    whole = origin()["sources"][0]
+    told = origin() | {"sources": [{"port": 5, "shared": "yes"}]}
+    core.forward([("a", 0, batch(0, 3))], {"a": standing(3, report=told)}, at(1))
+    (source,) = report_of(core, at(1))["sources"]
+    assert source.keys() == whole.keys()
+    assert (source["port"], source["shared"], source["received"]) == (5, False, 0)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from astropix_stream.doctor import relay
 from astropix_stream.doctor.relay import Answers, HandshakeResult
+from astropix_stream.fmt import ASTEP, ASTROPIX3, ASTROPIX4
 from astropix_stream.url import parse_url
 from astropix_stream.wire import Hello
 
@@ -123,3 +124,18 @@ def test_what_a_slow_line_needs_of_the_relay():
     (verdict,) = [one for one in relay.judge(Answers(slow, **partly)) if one.fault]
     assert verdict.text.endswith("does not offer compress=zstd")
     assert faults(slow, **answers | {"hello": HELLO._replace(offers=frozenset({"thinned", "zstd"}))}) == []
+
+
+@pytest.mark.parametrize("kind", [ASTROPIX3, ASTEP])
+def test_a_stream_of_another_kind_than_the_one_that_is_expected_is_told(kind):
+    verdicts = relay.judge(Answers(URL, **SUBSCRIBED, report=REPORT), kind)
+    (told,) = [verdict for verdict in verdicts if verdict.fault]
+    assert (told.check, told.fault) == ("kind", "other-kind-said")
+    assert told.text == f"the relay says that the readouts of 'astropix' are AstroPix 4 (4000), not {kind}"
+    assert told.command == "apx receive 'tcp://relay:5556?stream=astropix' --hits"
+
+
+def test_a_stream_of_the_kind_that_is_expected_is_fine():
+    texts = [v.text for v in relay.judge(Answers(URL, **SUBSCRIBED, report=REPORT), ASTROPIX4)]
+    assert "the relay says that the readouts are AstroPix 4 (4000)" in texts
+    assert all(verdict.check != "kind" for verdict in relay.judge(Answers(URL, **SUBSCRIBED, report=REPORT)))
