@@ -49,9 +49,15 @@ EXPECTED = {
     # Of the forged ones many are well-formed: a DAQ of their own, whose ids jump and come twice.
     "random and mutated datagrams": {LOST, "AstropixReadoutsDamaged", "AstropixSharedSource"},
     "two relays, each killed in turn every 5 s": {"AstropixRelayDown", "AstropixRelayRestarted"},
-    "attack: messages of endless frames": {"AstropixConnectionsCut"},
-    "attack: messages of endless frames, 32 bytes each": {"AstropixConnectionsCut"},
+    "attack: clients that come and go": set(),
+    "attack: clients without a key on the list": {"AstropixClientsRefused"},
 }
+
+
+def usual(name):
+    """Return what a row fires that is not in the table: attacks are cut off, unless they just do not read."""
+    attack = name.startswith("attack: ") and not name.startswith("attack: 62 clients")
+    return {"AstropixConnectionsCut"} if attack else set()
 
 
 def read():
@@ -160,7 +166,7 @@ def main():
             print(f"{row.name}: the row itself: {error!r}", flush=True)
             wrong = True
             continue
-        wanted = EXPECTED.get(row.name, set())
+        wanted = EXPECTED.get(row.name, usual(row.name))
         right = alerts is None or alerts == wanted
         wrong |= not right
         said = "no relay watched" if alerts is None else ", ".join(sorted(alerts)) or "none"

@@ -10,7 +10,9 @@ module
 `view`          pure    what the viewer sees: arrays and texts
 `export`        pure    the same as CSV and JSON
 `feed`                  the threads that receive and decode
+`drawing`       pure    what a redraw changes, encoded once for all viewers who see the same
 `plots`, `page`         Bokeh's figures; one document for each viewer
+`pages`                 all pages that are open, told what is new in one go
 `server`                addresses, origins, the page and its /api
 `picture`, `snapshot`   the same as PNG without a browser, into files
 ======================  ====================================================================================

@@ -33,6 +33,7 @@ from astropix_stream.monitor.runs import Account, RunData, Tally, account
 
 _log = logging.getLogger(__name__)
 
+MAX_TOGETHER = 2 << 20  # bytes decoded at once: for a moment it takes several times as much memory
 _MAX_JOINERS = 64  # sources: forged ones must not fill the memory
 MAX_RUNS = 9  # the present one and eight finished; a run takes some MB
 
@@ -116,6 +117,7 @@ class Accumulator:
         self._held = 0
         self._duplicates = 0
         self._skipped = 0
+        self._waiting_bytes = 0  # to be decoded together
         self._joiners: dict[Source, Joiner] = {}
         self._doubt = Doubt()
         self._skipped_at_s = float("-inf")
@@ -170,12 +172,17 @@ class Accumulator:
             self._decode(waiting.pop(key, []))
             run.slices.close(run.counts, marks[cut])
             begin = cut
-        waiting.setdefault(key, []).append(segment.part(begin, segment.end))
+        rest = segment.part(begin, segment.end)
+        waiting.setdefault(key, []).append(rest)
+        self._waiting_bytes += len(rest.payload)
+        if self._waiting_bytes > MAX_TOGETHER:
+            self._decode_all(waiting)
 
     def _decode_all(self, waiting: dict[tuple[int, Source], list[Segment]]) -> None:
         for segments in waiting.values():
             self._decode(segments)
         waiting.clear()
+        self._waiting_bytes = 0
 
     def _segments(self, arrival: Arrival) -> Iterator[Segment]:
         """Divide a batch where runs begin."""

@@ -4,7 +4,6 @@ import json
 import time
 from functools import lru_cache
 from importlib import resources
-from typing import Any
 
 import bokeh
 from bokeh.core.properties import Bool, Int, String
@@ -26,7 +25,8 @@ from astropix_stream.monitor.words import run_words
 
 _MAX_AHEAD = 4  # messages that a browser has not answered; one that sleeps must not fill our memory
 _SETTLE_S = 8.0  # after a change: rates are of the last five seconds, and fall to nothing
-_STILL_S = 5.0  # between messages while nothing changes: time goes on, and the browser sees that we are there
+_STILL_S = 5.0  # between messages while nothing changes: the browser sees that we are there
+_LOOK_S = 15.0  # between looks at everything while nothing changes: the axis of time goes on
 _TEMPLATES = resources.files(__package__).joinpath("templates")
 _PARTS = "".join(_TEMPLATES.joinpath(name).read_text("utf-8") for name in ("panels.html", "readouts.html"))
 _TEMPLATE = _TEMPLATES.joinpath("page.html").read_text("utf-8").replace("{# parts #}", _PARTS)
@@ -133,22 +133,12 @@ class Page:
         if (message := self._message(time.monotonic())) is not None:
             self._talk.words = message
 
-    def news(self) -> str | None:
-        """Return what the browser is to be told with `tell`, from outside of the document's own callbacks."""
-        session = self._session
-        if session is None or session.connection_count == 0:
-            return None  # the browser is gone: its session outlives it by some seconds
-        return self._message(time.monotonic())
-
-    async def tell(self, news: str) -> None:
-        """Tell the browser; waits until it is on its way."""
-        if (session := self._session) is not None:
-            await session.with_document_locked(setattr, self._talk, "words", news)
-
-    @property
-    def _session(self) -> Any:
+    async def tick(self) -> None:
+        """Tell the browser what is new, from outside of the document's callbacks; waits until it is sent."""
         context = self._document.session_context
-        return context.session if context else None
+        session = context.session if context else None
+        if session is not None and session.connection_count:  # its session outlives a browser by some seconds
+            await session.with_document_locked(self.update)
 
     def _message(self, now_s: float) -> str | None:
         """Return what the browser does not know yet; None: nothing worth a message."""
@@ -158,7 +148,7 @@ class Page:
         if (version := self._feed.version) != self._version:
             self._version, self._changed_s = version, now_s
         moving = now_s - self._changed_s < _SETTLE_S and not self._talk.hidden
-        if not self._stands and (moving or now_s - self._full_s >= _STILL_S):
+        if not self._stands and (moving or now_s - self._full_s >= _LOOK_S):
             told |= self._everything()
             self._full_s = now_s
         if self._desk is not None:

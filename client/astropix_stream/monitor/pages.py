@@ -56,19 +56,10 @@ class Pages:
             await asyncio.sleep(REDRAW_S)
             for page, task in list(self._pages.items()):
                 if task is None or task.done():
-                    self._pages[page] = self._tell(page)
+                    self._pages[page] = asyncio.create_task(self._tick(page))
 
-    def _tell(self, page: Page) -> asyncio.Task[None] | None:
-        """Begin to tell a browser what is new to it, if anything is."""
+    async def _tick(self, page: Page) -> None:
         try:
-            news = page.news()
+            await page.tick()
         except Exception:  # whatever it is: it is the trouble of one browser, and somebody has to hear of it
-            _log.exception("a page was not updated")
-            return None
-        return None if news is None else asyncio.create_task(self._send(page, news))
-
-    async def _send(self, page: Page, news: str) -> None:
-        try:
-            await page.tell(news)
-        except Exception:
             _log.exception("a page was not updated")

@@ -10,6 +10,7 @@ from astropix_stream.counting.losses import Loss
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
 from astropix_stream.fmt import AstroPix4Readout, Decoding
+from astropix_stream.monitor import accumulate as module
 from astropix_stream.monitor.accumulate import MAX_RUNS
 from astropix_stream.monitor.runs import Account, Tally, account
 from unit.monitor.stream import DAQ, OTHER_DAQ, Stream, losing, moment, readout
@@ -312,3 +313,22 @@ def test_late_join(first_id):
     stream = Stream()
     stream.run(first_id, 10, 1.0)
     assert stream.accumulator.present.from_start == (first_id == 0)
+
+
+def test_much_at_once_is_decoded_in_parts(monkeypatch):
+    monkeypatch.setattr(module, "MAX_TOGETHER", 100)
+    calls = []
+
+    def decode(*args, **kwargs):
+        calls.append(1)
+        return decode_batch(*args, **kwargs)
+
+    monkeypatch.setattr(module, "decode_batch", decode)
+    stream = Stream()
+    stamps = [moment(0).ns + i for i in range(200)]
+    arrivals = [
+        stream.arrival([readout(10 * i + j, stamps[10 * i + j]) for j in range(10)], 0.1) for i in range(20)
+    ]
+    stream.accumulator.take(arrivals)
+    assert stream.accumulator.present.counts.readouts == 200
+    assert len(calls) == 20

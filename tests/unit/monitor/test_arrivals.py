@@ -1,11 +1,15 @@
 """Batches, and their parts."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from astropix_stream.monitor.arrivals import Segment, ends_of, without_duplicates
+from astropix_stream.clock import Moment
+from astropix_stream.counting.ledger import Ledger
+from astropix_stream.counting.state import State
+from astropix_stream.monitor.arrivals import Reception, Segment, ends_of, without_duplicates
 from astropix_stream.monitor.runs import RunData, Tally
 from unit.monitor.stream import BEGIN_NS, DAQ, Stream, readout
 
@@ -48,3 +52,14 @@ def test_duplicates_are_left_out(arrival):
     assert without_duplicates(arrival) is arrival
     twice = Stream().arrival([readout(i, BEGIN_NS) for i in range(3)], 1.0, duplicates=b"\0\1\0")
     assert without_duplicates(twice).batch.readout_ids == [0, 2]
+
+
+def test_a_reception_differs_where_it_says_something_new():
+    one = Reception(Moment(1.0, 10), Ledger(), State.LIVE, 0.1)
+    later = Reception(Moment(2.0, 20), Ledger(), State.LIVE, 1.1)
+    assert not one.differs(one)
+    assert not later.differs(one), "time alone has gone on"
+    assert replace(later, state=State.QUIET).differs(one)
+    assert replace(later, trouble="the relay is not heard").differs(one)
+    assert replace(later, ended=True).differs(one)
+    assert replace(later, ledger=Ledger(delivered=1)).differs(one)

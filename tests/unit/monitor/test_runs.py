@@ -6,7 +6,7 @@ import pytest
 
 from astropix_stream.counting.places import Place
 from astropix_stream.monitor.runs import Account, RunData, Tally, account, run_name
-from unit.monitor.stream import BEGIN_NS, DAQ
+from unit.monitor.stream import BEGIN_NS, DAQ, Stream
 
 
 def run_of(first_timestamp=0, number=3, **more):
@@ -59,3 +59,13 @@ def test_from_start():
     run = run_of()
     run.first_id = 4
     assert not run.from_start
+
+
+def test_what_is_kept_does_not_change_any_more():
+    stream = Stream()
+    stream.run(0, 10, 1.0)
+    run = stream.accumulator.present
+    kept = run.kept()
+    stream.run(10, 10, 5.0)
+    assert (kept.counts.readouts, run.counts.readouts) == (10, 20)
+    assert sum(one.readouts for one in kept.slices.until(kept.counts, kept.last_timestamp)) == 10
