@@ -5,6 +5,9 @@
 #include <string.h>
 #include <time.h>
 #include <zmq.h>
+#ifdef ZSTD
+#include <zstd.h>
+#endif
 typedef unsigned char Bytes;
 static char key[3][41]; /* for CURVE: the relay's public key, our public one, our secret one */
 
@@ -24,8 +27,35 @@ static int sound(const Bytes *at, size_t size, unsigned count) { /* whether thes
     return !size && !count;
 }
 
+static int is(zmq_msg_t *frame, const char *text) {
+    return zmq_msg_size(frame) == strlen(text) && !memcmp(zmq_msg_data(frame), text, strlen(text));
+}
+static char *text_of(zmq_msg_t *frame) { /* until the next call; empty if it is no short text */
+    static char text[1 << 16];
+    size_t n = zmq_msg_size(frame);
+    memset(text, 0, sizeof text), memcpy(text, zmq_msg_data(frame), n < sizeof text ? n : 0);
+    return text;
+}
+static int unpack(zmq_msg_t *frame) { /* put the content of a frame of zstd in its place; whether that worked */
+#ifdef ZSTD /* cc -DZSTD … -lzstd */
+    enum { MAX_CONTENT = 1 << 17 };
+    size_t n = zmq_msg_size(frame);
+    unsigned long long size = ZSTD_getFrameContentSize(zmq_msg_data(frame), n); /* huge if it tells none */
+    zmq_msg_t content;
+    if (size > MAX_CONTENT || ZSTD_findFrameCompressedSize(zmq_msg_data(frame), n) != n) return 0;
+    zmq_msg_init_size(&content, size);
+    int whole = ZSTD_decompress(zmq_msg_data(&content), size, zmq_msg_data(frame), n) == size;
+    if (whole) zmq_msg_move(frame, &content);
+    zmq_msg_close(&content);
+    return whole;
+#else
+    (void)frame;
+    exit(fprintf(stderr, "built without zstd: cc -DZSTD ... -lzstd\n"));
+#endif
+}
+
 /* Socket options are those that docs/protocol.md recommends. */
-static void *open_socket(void *context, int type, const char *endpoint, const char *prefix) {
+static void *open_socket(void *context, int type, const char *endpoint, const char *beat, const char *data) {
     static const int OPTION[][2] = {{ZMQ_LINGER, 0}, {ZMQ_RCVHWM, 1000}, {ZMQ_RECONNECT_IVL_MAX, 500},
                                     {ZMQ_TCP_KEEPALIVE, 1}, {ZMQ_TCP_KEEPALIVE_IDLE, 5}};
     const int ipv6 = strchr(endpoint, '[') != NULL;
@@ -34,8 +64,8 @@ static void *open_socket(void *context, int type, const char *endpoint, const ch
     for (int i = 0; i < 5; i++) zmq_setsockopt(socket, OPTION[i][0], &OPTION[i][1], sizeof(int));
     for (int i = 0; i < 3 && key[0][0]; i++) zmq_setsockopt(socket, CURVE[i], key[i], 41);
     zmq_setsockopt(socket, ZMQ_IPV6, &ipv6, sizeof ipv6);
-    if (prefix) zmq_setsockopt(socket, ZMQ_SUBSCRIBE, "apx/hello", 9);
-    if (prefix) zmq_setsockopt(socket, ZMQ_SUBSCRIBE, prefix, strlen(prefix));
+    const char *topic[] = {"apx/hello", beat, data};
+    for (int i = 0; i < 3 && beat; i++) zmq_setsockopt(socket, ZMQ_SUBSCRIBE, topic[i], strlen(topic[i]));
     if (!zmq_connect(socket, endpoint)) return socket;
     exit(fprintf(stderr, "%s: %s\n", endpoint, zmq_strerror(zmq_errno())));
 }

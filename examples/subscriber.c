@@ -1,20 +1,19 @@
 /* A subscriber in C, written from docs/protocol.md: gaps, restarts, heartbeats, silence, history, CURVE.
- *     cc -O2 -Wall -o subscriber subscriber.c -lzmq && ./subscriber ENDPOINT [STREAM [RELAY.key OURS.key_secret]]
+ *     cc -O2 -Wall -o subscriber subscriber.c -lzmq    (for slow lines, --zstd: -DZSTD … -lzmq -lzstd)
+ *     ./subscriber [--zstd] ENDPOINT [STREAM [RELAY.key OURS.key_secret]]
  * Prints the account, a line of JSON, whenever something has changed. For little-endian machines. */
 #include "plumbing.h"
-enum { HEADER = 56, READOUT = 19, SOURCE = 18, MAX_HELD = 1024, MAX_SOURCES = 64, TO_US = 3, KEPT = 1000 };
+enum { HEADER = 56, COMPRESSED = 2, READOUT = 19, SOURCE = 18, MAX_HELD = 1024, MAX_SOURCES = 64, TO_US = 3, KEPT = 1000 };
 static const char *PLACE[] = {"before_socket", "relay_kernel", "relay_rejected", "relay_to_client"};
 static const char *KEY[] = {"\"before_socket\":", "\"in_kernel\":", "\"rejected\":{"};
 static struct { zmq_msg_t header, payload; } held[MAX_HELD]; /* data messages that wait behind a gap */
 static struct { Bytes name[SOURCE]; uint32_t last; int restarted; } source[MAX_SOURCES];
-static char prefix[80], host[200], *stream = "astropix";
+static char beat[90], data[90], host[200], *stream = "astropix";
 static void *context, *live, *history;
-static uint64_t relay_id, expected, seen, missed, stride = 1, lost[4], base[3], latest[3], asked, ids;
-static int known, counted, gave_up, port, restarts, sources, n_held, changed = 1;
+static uint64_t relay_id, expected, seen, missed, stride = 1, lost[4], base[3], latest[3], asked, ids, n_delivered;
+static int slow, known, counted, gave_up, port, restarts, sources, n_held, changed = 1;
 static uint32_t delivered[KEPT]; /* the latest readout_ids */
-static uint64_t n_delivered;
 static double now, heard, asked_at, asked_first; /* s, without those in which we were stopped */
-
 static void lose(uint64_t until) {
     for (; expected < until; expected = until, changed = 1) lost[TO_US] += until - expected, missed += until - expected;
 }
@@ -38,8 +37,7 @@ static void deliver(const Bytes *header, const Bytes *at) {
     }
 }
 static void drop_oldest(void) {
-    zmq_msg_close(&held[0].header), zmq_msg_close(&held[0].payload);
-    memmove(held, held + 1, --n_held * sizeof *held);
+    zmq_msg_close(&held[0].header), zmq_msg_close(&held[0].payload), memmove(held, held + 1, --n_held * sizeof *held);
 }
 static uint64_t gap_end(void) { return n_held ? u((Bytes *)zmq_msg_data(&held[0].header) + 16, 8) : seen; }
 static void settle(void) { /* deliver up to the next gap that history may fill */
@@ -61,24 +59,25 @@ static void follow(const Bytes *header) {
     relay_id = u(header + 8, 8);
 }
 static void take(zmq_msg_t *f, int frames) {
-    size_t last = zmq_msg_size(&f[frames - 1]), n = strlen(prefix);
-    Bytes *topic = zmq_msg_data(&f[0]), *h = zmq_msg_data(&f[1]), *payload = zmq_msg_data(&f[frames - 1]);
-    char text[1 << 16] = "", name[80];
-    if (last < sizeof text) memcpy(text, payload, last);
+    Bytes *h = zmq_msg_data(&f[1]);
+    if (frames == 3 && (zmq_msg_size(&f[1]) < HEADER || memcmp(h, "APXR\1", 5))) return;
+    int is_data = frames == 3 && is(&f[0], data);
+    if (is_data && slow && h[5] & COMPRESSED && !unpack(&f[2])) return;
+    size_t last = zmq_msg_size(&f[frames - 1]);
+    char name[80], *text = text_of(&f[frames - 1]);
     if (frames == 1 && last > 10 && !memcmp(text, "apx/hello", 10)) {
         snprintf(name, sizeof name, "\"%s\":{", stream);
         port = number(text + 10, "\"history_port\":"), gave_up = 0;
         stride = number(strstr(text + 10, name), "\"stride\":"), stride += !stride;
     }
-    if (frames != 3 || zmq_msg_size(&f[1]) < HEADER || memcmp(h, "APXR\1", 5)) return;
-    if (zmq_msg_size(&f[0]) != n + 4 || memcmp(topic, prefix, n)) return;
-    uint64_t end = u(h + 16, 8) + u(h + 6, 2);
-    if (!memcmp(topic + n, "beat", 4) && strstr(text, "\"totals\":{")) {
+    uint64_t end = frames == 3 ? u(h + 16, 8) + u(h + 6, 2) : 0;
+    if (frames == 3 && is(&f[0], beat) && strstr(text, "\"totals\":{")) {
+        if (slow && !known) return; /* what is compressed begins a moment after the heartbeats */
         follow(h);
         for (int i = 0; i < 3; i++) latest[i] = number(strstr(text, "\"totals\":{"), KEY[i]);
         if (!counted) memcpy(base, latest, sizeof base);
         counted = 1, changed = 1, stride = strstr(text, "\"stride\":") ? number(text, "\"stride\":") : stride;
-    } else if (!memcmp(topic + n, "data", 4) && end > u(h + 16, 8) && sound(payload, last, u(h + 6, 2))) {
+    } else if (is_data && (slow || end > u(h + 16, 8)) && sound(zmq_msg_data(&f[2]), last, u(h + 6, 2))) {
         follow(h);
         if (n_held == MAX_HELD) drop_oldest(); /* history has it, too */
         zmq_msg_init(&held[n_held].header), zmq_msg_move(&held[n_held].header, &f[1]);
@@ -111,7 +110,7 @@ static void ask(void) {
     if (asked && now - asked_at < 2) return;
     if (asked) zmq_close(history), history = NULL; /* the answer may have been lost with its connection */
     snprintf(endpoint, sizeof endpoint, "%s:%d", host, port);
-    if (!history) history = open_socket(context, ZMQ_DEALER, endpoint, NULL);
+    if (!history) history = open_socket(context, ZMQ_DEALER, endpoint, NULL, NULL);
     asked = ++ids, asked_at = now, asked_first = again ? asked_first : now;
     memcpy(request + 8, (uint64_t[]){asked, relay_id, expected, end}, 32);
     memcpy(request + 40, stream, strlen(stream));
@@ -129,12 +128,14 @@ static void print_account(void) {
     printf("}}\n"), fflush(stdout), changed = 0;
 }
 int main(int argc, char **argv) {
-    if (argc < 2) return fprintf(stderr, "subscriber ENDPOINT [STREAM [RELAY.key OURS.key_secret]]\n"), 2;
+    if (argc > 1 && !strcmp(argv[1], "--zstd")) slow = 1, argc--, argv++;
+    if (argc < 2) return fprintf(stderr, "subscriber [--zstd] ENDPOINT [STREAM [RELAY.key OURS.key_secret]]\n"), 2;
     if (argc > 2) stream = argv[2];
     if (argc > 4) read_keys(argv[3], argv[4]);
-    snprintf(prefix, sizeof prefix, "apx/%.64s/", stream);
+    snprintf(beat, sizeof beat, "apx/%.64s/beat", stream);
+    snprintf(data, sizeof data, "apx%s/%.64s/data", slow ? "z" : "", stream);
     snprintf(host, sizeof host, "%.*s", (int)(strrchr(argv[1], ':') - argv[1]), argv[1]);
-    context = zmq_ctx_new(), live = open_socket(context, ZMQ_SUB, argv[1], prefix);
+    context = zmq_ctx_new(), live = open_socket(context, ZMQ_SUB, argv[1], beat, data);
     for (;;) {
         double before = clock_s(), turn;
         zmq_pollitem_t items[] = {{live, 0, ZMQ_POLLIN, 0}, {history, 0, ZMQ_POLLIN, 0}};
@@ -143,8 +144,7 @@ int main(int argc, char **argv) {
         while (receive(live, take)) heard = now;
         while (history && receive(history, take_answer)) {}
         ask();
-        if (now - heard > 5)
-            zmq_close(live), live = open_socket(context, ZMQ_SUB, argv[1], prefix), heard = now;
+        if (now - heard > 5) zmq_close(live), live = open_socket(context, ZMQ_SUB, argv[1], beat, data), heard = now;
         if (changed) print_account();
     }
 }

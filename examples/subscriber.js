@@ -1,11 +1,12 @@
 // A subscriber in JavaScript, written from docs/protocol.md: gaps, restarts, heartbeats, silence, history, CURVE.
-//     npm install && node subscriber.js ENDPOINT [STREAM [RELAY.key OURS.key_secret]]
-// Prints the account, a line of JSON, whenever something has changed. Numbers of 64 bits are BigInt.
-const fs = require('fs'), zmq = require('zeromq');
-const [endpoint, stream = 'astropix', relayKey, ourKey] = process.argv.slice(2);
+//     npm install && node subscriber.js [--zstd] ENDPOINT [STREAM [RELAY.key OURS.key_secret]]
+// Prints the account, a line of JSON, whenever something has changed. --zstd: for slow lines.
+const fs = require('fs'), zmq = require('zeromq'), {unpack} = require('./zstd.js');
+const slow = process.argv[2] === '--zstd';
+const [endpoint, stream = 'astropix', relayKey, ourKey] = process.argv.slice(slow ? 3 : 2);
+const DATA = `apx${slow ? 'z' : ''}/${stream}/data`, BEAT = `apx/${stream}/beat`;
 const SILENT_S = 5, AGAIN_S = 2, GIVE_UP_S = 5, TURN_S = 0.1, MAX_HELD = 1000, KEPT = 1000;
 const PLACES = {before_socket: 'before_socket', relay_kernel: 'in_kernel', relay_rejected: 'rejected'};
-
 let relayId, expected = 0n, seen = 0n, missed = 0n, stride = 1, restarts = 0, count = 0;
 let base, latest, historyPort, gaveUp = false, printed = '', looked = performance.now();
 let lost = {before_socket: 0, relay_kernel: 0, relay_rejected: 0, relay_to_client: 0};
@@ -26,7 +27,7 @@ function parseData(header, payload) {
     readouts.push({id: payload.readUInt32LE(at + 3), bytes: payload.subarray(at, end)});
     at = end;
   }
-  const sound = at === payload.length && readouts.length === header.readUInt16LE(6) && readouts.length;
+  const count = header.readUInt16LE(6), sound = at === payload.length && readouts.length === count && (count || slow);
   return sound ? {sequence: header.readBigUInt64LE(16), readouts, source} : undefined;
 }
 function take(frames) {
@@ -37,14 +38,15 @@ function take(frames) {
   }
   if (frames.length !== 3 || header.length < 56 || header.toString('latin1', 0, 5) !== 'APXR\x01') return;
   const sequence = header.readBigUInt64LE(16);
-  if (name === `apx/${stream}/beat`) {
+  if (name === BEAT) {
+    if (slow && relayId === undefined) return; // what is compressed begins a moment after the heartbeats
     const {totals, stride: told = stride} = JSON.parse(payload);
     follow(header.readBigUInt64LE(8), sequence);
     latest = {...totals, rejected: Object.values(totals.rejected).reduce((a, b) => a + b, 0)};
     base ??= latest, stride = told;
     if (sequence > seen) seen = sequence;
-  } else if (name === `apx/${stream}/data`) {
-    const message = parseData(header, payload);
+  } else if (name === DATA) {
+    const message = parseData(header, slow && header[5] & 2 ? unpack(payload) : payload);
     if (!message) return;
     follow(header.readBigUInt64LE(8), sequence);
     held.push(message);
@@ -72,7 +74,6 @@ function settle() { // deliver up to the next gap that history may fill
     deliver(held.shift());
   }
 }
-
 function giveUp() { gaveUp = true; settle(); }
 function lose(until) {
   if (until <= expected) return;
@@ -128,7 +129,7 @@ function keys() {
 function open(Kind, where, taker) { // the options are those that docs/protocol.md recommends
   const options = {linger: 0, receiveHighWaterMark: 1000, reconnectMaxInterval: 500, tcpKeepalive: 1};
   const socket = new Kind({...options, ipv6: where.includes('['), ...(relayKey ? keys() : {})});
-  if (Kind === zmq.Subscriber) socket.subscribe('apx/hello', `apx/${stream}/`);
+  if (Kind === zmq.Subscriber) socket.subscribe('apx/hello', BEAT, DATA);
   socket.connect(where);
   (async () => {
     for await (const frames of socket) {
@@ -137,7 +138,6 @@ function open(Kind, where, taker) { // the options are those that docs/protocol.
   })();
   return socket;
 }
-
 const listen = () => open(zmq.Subscriber, endpoint, (frames) => { heard = now; take(frames); });
 let live = listen();
 setInterval(() => {

@@ -32,22 +32,26 @@ def tool(*names):
 def in_c(folder):
     """Build the subscriber in C; return its command."""
     compiler = tool("cc", "gcc", "clang")
-    headers = subprocess.run(
-        [compiler, "-E", "-include", "zmq.h", "-"], input="", capture_output=True, text=True, check=False
-    )
-    if headers.returncode:
-        raise Missing("there is no zmq.h (libzmq3-dev)")
-    program = folder / "subscriber"
-    command = [compiler, *FLAGS, "-o", program, EXAMPLES / "subscriber.c", "-lzmq"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return [str(program)]
+    for header, package in (("zmq.h", "libzmq3-dev"), ("zstd.h", "libzstd-dev")):
+        found = subprocess.run(
+            [compiler, "-E", "-include", header, "-"], input=b"", capture_output=True, check=False
+        )
+        if found.returncode:
+            raise Missing(f"there is no {header} ({package})")
+    for name, options, libraries in (
+        ("plain", (), ("-lzmq",)),
+        ("subscriber", ("-DZSTD",), ("-lzmq", "-lzstd")),
+    ):
+        command = [compiler, *FLAGS, *options, "-o", folder / name, EXAMPLES / "subscriber.c", *libraries]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return [str(folder / "subscriber")]
 
 
 def in_javascript(folder):
     """Install what the subscriber in JavaScript needs; return its command."""
     node, npm = tool("node", "nodejs"), tool("npm")
-    for name in ("subscriber.js", "package.json"):
+    for name in ("subscriber.js", "zstd.js", "package.json"):
         shutil.copy(EXAMPLES / name, folder)
     # The package brings libzmq for this platform with it: nothing is to be compiled, no script to be run.
     command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]

@@ -87,8 +87,8 @@ ADVICE = {
     errno.ENODEV: "the interface does not exist, or does not have this address (see `ip address`)",
     errno.EADDRNOTAVAIL: "no interface of this host has this address (see `ip address`)",
     errno.EADDRINUSE: "another program holds this port without sharing it (see `ss -ulnp`)",
-    errno.ENETUNREACH: "the interface is down, or there is no route to the group: name the interface, "
-    "or `ip route add 224.0.0.0/4 dev …`",
+    errno.ENETUNREACH: "the interface is down, or no route leads there: name the interface, or add a route "
+    "(`ip route add … dev …`)",
     errno.EHOSTUNREACH: "the network does not reach this address",
     errno.ENETDOWN: "the interface is down (`ip link set … up`)",
     errno.EPERM: "a firewall rule on this host forbids it (`nft list ruleset`)",

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 MAGIC = b"%APXDF"
+NOT_APX = f"not an .apx file: it does not begin with {MAGIC.decode()}"
 LENGTH = struct.Struct("<I")
 JSON_AT = len(MAGIC) + LENGTH.size
 MAX_HEADER = 1 << 24  # bytes; those of real runs have some 1400, and a wrong length must not fill the memory
@@ -98,8 +99,7 @@ class FileHeader(Mapping[str, Any]):
         if len(start) < len(MAGIC) + LENGTH.size and start[: len(MAGIC)] == MAGIC[: len(start)]:
             raise FormatError("the file ends before its header", offset=len(start))
         if not start.startswith(MAGIC):
-            told = f"not an .apx file: begins with {start[: len(MAGIC)]!r}, not with {MAGIC!r}"
-            raise FormatError(told, offset=0)
+            raise FormatError(NOT_APX, offset=0)
         (length,) = LENGTH.unpack_from(start, len(MAGIC))
         if length > MAX_HEADER:
             told = f"the header claims to have {length} bytes, more than the {MAX_HEADER} allowed"

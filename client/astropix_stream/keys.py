@@ -124,7 +124,7 @@ def read_client_keys(server: str | Path | None, key_file: str | Path | None) -> 
     if server is None and key_file is None:
         return None
     if server is None or key_file is None:
-        raise ConfigError("server_key and key_file belong together: the relay's public key, our secret one")
+        raise ConfigError("server_key and key_file belong together: the relay's public key, your secret one")
     return ClientKeys(server_key(server), read_pair(key_file))
 
 
@@ -177,9 +177,13 @@ def write_pair(directory: str | Path, name: str) -> tuple[Path, Path]:
 
 
 def _create(path: Path, text: str, mode: int) -> None:
-    """Create a file that was not there, with its mode from the first moment on."""
+    """Create a file that was not there, with its mode from the first moment on; whole, or not at all."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), mode)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(fd)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(fd)
+    except OSError:  # the disk is full: half a key would be in the way of the next try, and of a reload
+        path.unlink()
+        raise

@@ -18,7 +18,10 @@ def replacement(path: Path) -> Iterator[Path]:
     OSError
         It cannot be made there, or cannot take the place of `path`.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None  # nobody knows the draft's name
     os.close(descriptor)
     draft = Path(name)
     try:

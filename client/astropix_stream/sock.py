@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from astropix_stream import clock, errors, fmt
-from astropix_stream.addresses import canonical, check_address, is_multicast, is_of_one_link
+from astropix_stream.addresses import canonical, check_address, is_address, is_multicast, is_of_one_link
+from astropix_stream.arguments import check_whole
 from astropix_stream.batch import NOTHING, Batch, Drained, Source, drained_one
 from astropix_stream.counting.ledger import Ledger, StreamLedger, direct_ledger
 from astropix_stream.errors import ClosedError, ConfigError
@@ -172,11 +173,11 @@ class MulticastSender:
         self._last_failure_s = time.monotonic()
         if number not in self._failing:
             what = (
-                f"a readout of {size} bytes, the limit is {fmt.MAX_DATAGRAM}"
+                f"a readout of {size} bytes (the limit is {fmt.MAX_DATAGRAM}) is"
                 if number == errno.EMSGSIZE
-                else "readouts"
+                else "readouts are"
             )
-            _log.warning("not sent to %s: %s: %s", self, what, errors.explain(error))
+            _log.warning("%s not sent to %s: %s", what, self, errors.explain(error))
         self._failing[number] += 1
         self.not_sent[number] += 1
         if number in _INTERFACE_GONE:
@@ -198,6 +199,9 @@ class MulticastSender:
         counts = ", ".join(f"{n} ({os.strerror(number)})" for number, n in self._failing.items())
         _log.warning("sending to %s %s; not sent meanwhile: %s", self, what, counts)
         self._failing.clear()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} to {self}{', closed' if self._closed else ''}>"
 
     def __str__(self) -> str:
         return str(self._address)
@@ -272,7 +276,12 @@ class MulticastReceiver(Receiver[R]):
         self._changes: socket.socket | None = None  # told of by the kernel, for who waits on `fileno`
         sources = () if source is None else (source,)
         self._joined = JoinedSocket(
-            Wanted(*self._address, interface, sources, receive_buffer),
+            Wanted(
+                *self._address,
+                interface,
+                sources,
+                check_whole("receive_buffer", receive_buffer, 1, 2**31 - 1),
+            ),
             opened=self._note_opened,
             closing=self._note_closing,
         )
@@ -336,6 +345,9 @@ class MulticastReceiver(Receiver[R]):
         except BaseException as error:
             self._joined.let_go()
             if isinstance(error, OSError):
+                if error.errno == errno.EADDRNOTAVAIL and not is_multicast(self._address.address):
+                    what = "neither a multicast group nor an address of this host"
+                    raise type(error)(error.errno, f"cannot receive {self}: {what}") from None
                 where = f" on {interface}" if interface else ""
                 raise errors.with_context(error, f"cannot receive {self}{where}") from None
             raise
@@ -462,10 +474,12 @@ class MulticastReceiver(Receiver[R]):
 def _checked(group: str, port: int, interface: str | None, source: str | None) -> Source:
     """Return the address of a group in its one spelling."""
     check_address(group, port)
+    if source is not None and not is_address(source):
+        raise ConfigError(f"source must be the IP address of the DAQ host, not {source!r}")
     if source is not None and not is_multicast(group):
         raise ConfigError(
             f"source {source!r}: only a multicast group can be joined by source, and {group} is not one"
         )
     if interface is None and is_of_one_link(group):
-        raise ConfigError(f"{group} is an address of one link: name the interface")
+        raise ConfigError(f"{group} is valid on one link only: name the interface, as in interface=eth1")
     return Source(canonical(group), port)

@@ -117,6 +117,8 @@ def parse_url(url: str) -> SourceUrl:
             raise ConfigError(f"{url!r}: a source is a file, or a URL; {_EXAMPLE}")
         return SourceUrl("file", "", 0, path=url)
     full, url = url, _without_password(url)  # as it is told to people
+    if not url.isprintable():
+        raise ConfigError(f"{url!a}: a URL has printable characters only; {_EXAMPLE}")
     try:
         parts = urlsplit(full)
         if parts.scheme == "nats":

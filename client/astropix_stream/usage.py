@@ -20,12 +20,24 @@ def explain(error: Any) -> str:
     """
     param = getattr(error, "param", None)
     refused = getattr(error.__cause__, "errors", None)
+    if near := getattr(error, "possibilities", None):
+        return f"{str(error.message).rstrip('.')}. Did you mean {' or '.join(near)}?"
     if param is None or not error.message:
-        return str(error.format_message()).removeprefix("Invalid value: ").rstrip(".")
+        return str(error.format_message()).removeprefix("Invalid value: ").rstrip(".") + _usage(error)
     details = refused(include_url=False)[0] if callable(refused) else None
     if details is None:
         return f"{_name(param)}: {str(error.message).rstrip('.')}"
     return f"{_name(param)} {_demand(details['type'], param)}, not {details['input']!r}"
+
+
+def _usage(error: Any) -> str:
+    """Return how the command is written, where it is not clear which of its arguments is missing."""
+    context, param = getattr(error, "ctx", None), getattr(error, "param", None)
+    if context is None or getattr(param, "param_type_name", "") != "argument":
+        return ""
+    needed = [one for one in context.command.params if one.param_type_name == "argument" and one.required]
+    words = [_name(one) + "..." * (one.nargs != 1) for one in needed]
+    return f": write {' '.join([context.command_path, *words])}" if len(words) > 1 else ""
 
 
 def _name(param: Any) -> str:

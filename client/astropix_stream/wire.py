@@ -73,6 +73,10 @@ class DataMessage(NamedTuple):
     payload: bytes
 
 
+Numbered = tuple[int, int, int, bytes, bytes]
+"""A data message of which only the numbers were read: count, relay_id, sequence, header, payload."""
+
+
 class BeatMessage(NamedTuple):
     """What the relay knows of one stream, sampled together with the sequence number in the header."""
 
@@ -158,7 +162,9 @@ class Answer(NamedTuple):
 def check_stream_name(name: str) -> str:
     """Return `name`, or raise `WireError` with what a stream may be called."""
     if not _STREAM.fullmatch(name) or name.startswith("hello"):
-        shown = _shown(name.encode())
+        shown = name[:_MAX_SHOWN] + "…" * (len(name) > _MAX_SHOWN)
+        if not shown.isprintable():
+            shown = _shown(name.encode(errors="surrogateescape"))
         raise WireError(
             f"'{shown}' cannot be a stream's name: 1 to 64 of a-z 0-9 _ -, not beginning with 'hello'"
         )
@@ -450,8 +456,13 @@ def _about(hello: Hello, stream: str) -> dict[str, Any]:
         if stream in values:
             about[key] = values[stream]
     if notes := hello.notes.get(stream):
-        about["notes"] = notes[""] if list(notes) == [""] else dict(notes)
+        about["notes"] = notes_to_json(notes)
     return about
+
+
+def notes_to_json(notes: Mapping[str, str]) -> str | dict[str, str]:
+    """Return what `parse_notes` reads: a text alone, or texts by name."""
+    return notes[""] if list(notes) == [""] else dict(notes)
 
 
 def parse_hello(frame: bytes) -> Hello:
@@ -511,7 +522,8 @@ def parse_relay_id(about: dict[str, Any]) -> int | None:
 def parse_notes(about: Mapping[str, Any]) -> dict[str, str]:
     """Return what a hello says of a stream's setup: empty where it says nothing, or nothing that we can show.
 
-    They are for people alone; so there is no reason to refuse a relay whose notes are odd.
+    A heartbeat in a log says it, too. Notes are for people alone; so there is no reason to refuse a relay
+    whose notes are odd.
     """
     value = about.get("notes")
     if isinstance(value, str):

@@ -23,6 +23,8 @@ MAX_MESSAGE = 16 << 20
 """Bytes of a frame for a client; a larger one is none of a relay's, and ends the connection."""
 
 
+# As plain numbers: enumerations cost a microsecond each time.
+_RCVMORE, _EVENTS, _POLLIN = int(zmq.RCVMORE), int(zmq.EVENTS), int(zmq.POLLIN)
 _EVENT = struct.Struct("=Hi")  # kind and value, as zmq_socket_monitor sends them
 
 
@@ -44,17 +46,21 @@ def parse_event(frames: Sequence[bytes]) -> Event:
 
 
 def receive(sock: "zmq.Socket[bytes]", flags: int = 0) -> list[bytes]:
-    """Return the next message as `Socket.recv_multipart` does, in two thirds of its time.
+    """Return the next message as `Socket.recv_multipart` does, in half of its time.
 
-    That one asks after each frame, through the table of all options, whether another one follows; a `Frame`
-    knows.
+    That one looks the option up by name after each frame; objects of `Frame`, which know whether another one
+    follows, cost as much as the frames.
     """
-    frame: zmq.Frame = sock.recv(flags, False)
-    frames = [frame.bytes]
-    while frame.more:
-        frame = sock.recv(flags, False)
-        frames.append(frame.bytes)
+    frames = [sock.recv(flags)]
+    more = sock.getsockopt
+    while more(_RCVMORE):
+        frames.append(sock.recv(flags))
     return frames
+
+
+def has_message(sock: "zmq.Socket[bytes]") -> bool:
+    """Return whether a message waits. To try costs three times as much where none does."""
+    return bool(int(sock.getsockopt(_EVENTS)) & _POLLIN)
 
 
 def needs_ipv6(endpoint: str) -> bool:

@@ -38,10 +38,13 @@ def _main(
         typer.echo(context.get_help())
 
 
-@app.command()
+@app.command(cls=commands.Command)
 def run(  # noqa: PLR0917  (typer)
     config: Annotated[
-        Path | None, typer.Option(help="Configuration file; every key is explained in config/bridge.yaml.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Configuration file; every key is explained in config/bridge.yaml."
+        ),
     ] = None,
     source: Annotated[
         list[str] | None,
@@ -55,16 +58,29 @@ def run(  # noqa: PLR0917  (typer)
         list[str] | None, typer.Option(metavar="URL", help="nats://HOST:PORT; several of one cluster.")
     ] = None,
     stream: Annotated[
-        list[str] | None, typer.Option(help="Stream to store; by default every one of the relay's.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Stream to store; by default every one of the relay's."),
     ] = None,
-    site: Annotated[str | None, typer.Option(help="Name of this place, in the subjects.")] = None,
-    replicas: Annotated[int | None, typer.Option(help="Servers that hold a copy: 1, 3 or 5.")] = None,
-    batch: Annotated[str | None, typer.Option(help="Longest wait to share a message, such as 20ms.")] = None,
+    site: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of this place, in the subjects.")
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(metavar="N", help="Servers that hold a copy: 1, 3 or 5.")
+    ] = None,
+    batch: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Longest wait to share a message, such as 20ms.")
+    ] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option(metavar="DOMAIN", help="Mirror the streams of a beam line's log, on a hub."),
+    ] = None,
 ) -> None:
     """Store until SIGTERM or SIGINT.
 
     Without a file every stream of tcp://127.0.0.1:5556 goes to nats://127.0.0.1:4222; options win over the
-    file. Example: astropix-bridge run --from tcp://relay:5556 --nats nats://host:4222
+    file.
+
+    Example: astropix-bridge run --from tcp://relay:5556 --nats nats://host:4222
     """
     if conflict := distributions.conflict():
         _fail(f"cannot start: {conflict}", CANNOT_START)
@@ -75,6 +91,7 @@ def run(  # noqa: PLR0917  (typer)
         "site": site,
         "replicas": replicas,
         "batch": batch,
+        "mirror": mirror,
     }
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload has nothing to do yet; by default it would end us
     checked = _load(config, options)
@@ -93,15 +110,19 @@ def run(  # noqa: PLR0917  (typer)
         _fail(commands.reason(error), CANNOT_START)
 
 
-@app.command()
-def check(file: Annotated[Path, typer.Argument(help="Configuration file.")]) -> None:
+@app.command(cls=commands.Command)
+def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration file.")]) -> None:
     """Check a configuration file: all mistakes at once, each with its line and column."""
     config = _load(file, {})
     streams = ", ".join(config.streams) or "every stream of the relay"
-    print(f"{file}: valid; {streams} from {', '.join(config.sources)} to {', '.join(config.nats.servers)}")
+    origin = ", ".join(config.sources)
+    if config.mirror is not None:
+        streams = ", ".join(config.streams) or "every stream"
+        origin = f"the log of {config.mirror}, as mirrors,"
+    print(f"{file}: valid; {streams} from {origin} to {', '.join(config.nats.servers)}")
 
 
-@app.command("schema")
+@app.command("schema", cls=commands.Command)
 def print_schema() -> None:
     """Print the JSON schema of the configuration file, for editors."""
     print(json.dumps(schema(), indent=2))
@@ -119,5 +140,6 @@ def _read(file: Path | None, overrides: dict[str, object]) -> BridgeConfig:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    logs.finish()
     print(message, file=sys.stderr)
     raise typer.Exit(code)

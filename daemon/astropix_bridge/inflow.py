@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -129,7 +129,7 @@ class Inflow:
         if self.numbered_here:
             counts = relay_counts(receiver.ledger)
             report = {"state": receiver.state, "joined": receiver.connected, "totals": counts.to_json()}
-            return _pack_beat(self._numberer.next, report), counts
+            return _pack_beat(self._numberer.next, report, receiver.notes), counts
         assert isinstance(receiver, RelayReceiver)
         if receiver.report is None or receiver.reported is None:
             return None
@@ -137,7 +137,7 @@ class Inflow:
             counts = Counts.from_json(receiver.report.get("totals"))
         except WireError:
             return None
-        return _pack_beat(receiver.reported, receiver.report), counts
+        return _pack_beat(receiver.reported, receiver.report, receiver.notes), counts
 
     def close(self) -> None:
         """Close the receiver; a second call does nothing."""
@@ -146,7 +146,10 @@ class Inflow:
             self._receiver = None
 
 
-def _pack_beat(position: Position, report: dict[str, Any]) -> bytes:
+def _pack_beat(position: Position, report: dict[str, Any], notes: Mapping[str, str]) -> bytes:
+    """Return a heartbeat as the log takes it: with the operator's notes, which are in a relay's hello."""
+    if notes:
+        report = {**report, "notes": wire.notes_to_json(notes)}
     header = wire.pack_header((0, 0, *position, clock.now().ns, wire.NO_SOURCE))
     return header + wire.pack_json(report)
 

@@ -33,6 +33,16 @@ class StreamSample(NamedTuple):
     lost: Mapping[str, int]
 
 
+class MirrorSample(NamedTuple):
+    """A mirror of a beam line's stream, as the hub's server tells of it."""
+
+    name: str
+    behind: int
+    """Messages that the beam line had more, when it was last heard."""
+    silent_s: float
+    """Since it was last heard; -1: never."""
+
+
 class Sample(NamedTuple):
     """Everything at one moment; nothing in it changes any more."""
 
@@ -41,6 +51,7 @@ class Sample(NamedTuple):
     connected: bool
     connections: int
     streams: Sequence[StreamSample]
+    mirrors: Sequence[MirrorSample] = ()
 
 
 _COUNTERS = (
@@ -87,9 +98,22 @@ def metrics(sample: Sample) -> Iterator[Metric]:
     for stream in sample.streams:
         state.add_metric([stream.name], {word.value: word == stream.state for word in State})
     yield state
+    if sample.mirrors:
+        text = "Messages that a mirror is behind the beam line, as of when that was last heard."
+        behind = GaugeMetricFamily(_PREFIX + "mirror_behind_messages", text, labels=["stream"])
+        text = "Since a mirror last heard the beam line; -1: never."
+        silent = GaugeMetricFamily(_PREFIX + "mirror_silent_seconds", text, labels=["stream"])
+        for mirror in sample.mirrors:
+            behind.add_metric([mirror.name], mirror.behind)
+            silent.add_metric([mirror.name], mirror.silent_s)
+        yield behind
+        yield silent
 
 
 def states(sample: Sample) -> Iterator[str]:
     """Yield a line on each stream, for /healthz."""
     for stream in sample.streams:
         yield f"{stream.name}: {stream.state}"
+    for mirror in sample.mirrors:
+        heard = f"{mirror.behind} messages behind {mirror.silent_s:.0f} s ago"
+        yield f"{mirror.name}: mirror, {'waiting for the beam line' if mirror.silent_s < 0 else heard}"

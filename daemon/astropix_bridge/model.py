@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from astropix_daemon.addresses import ListenAddress
 from astropix_stream.checking.quantities import Duration, Size, show
 from astropix_stream.checking.rules import Finding, Rules
+from astropix_stream.errors import WireError
 from astropix_stream.links import parse_link
 from astropix_stream.log.messages import check_site
 from astropix_stream.url import parse_url
@@ -36,6 +37,13 @@ def _check_server(text: str) -> str:
             f"{shown} is not a server: write nats://HOST:PORT (credentials are keys of their own)"
         )
     return text
+
+
+def _check_domain(text: str) -> str:
+    try:
+        return check_site(text)
+    except WireError as error:
+        raise ValueError(str(error).replace("a site's name", "a domain's name")) from None
 
 
 def _check_path(text: str) -> str:
@@ -132,6 +140,8 @@ class BridgeConfig(_Section):
     """Longest time that a readout waits to share a message; 0: one message for each of the relay's."""
     buffer: Annotated[int, Size("1MiB", "1TiB")] = 64 * MiB
     """Memory for what the log does not take, for each stream."""
+    mirror: Annotated[str, AfterValidator(_check_domain)] | None = None
+    """JetStream domain of a beam line: mirror its streams in the log, instead of storing from sources."""
     nats: Annotated[NatsConfig, Absent] = NatsConfig()
     keep: Annotated[KeepConfig, Absent] = KeepConfig()
     metrics: Annotated[MetricsConfig, Absent] = MetricsConfig()
@@ -141,6 +151,8 @@ class BridgeConfig(_Section):
 def contradictions(config: BridgeConfig) -> Iterator[Finding]:
     """Yield what is wrong between keys that are each right."""
     relays = [url for url in config.sources if parse_url(url).scheme == "tcp"]
+    if config.mirror is not None and config.sources != BridgeConfig.model_fields["sources"].default:
+        yield [("mirror",), ("sources",)], "a mirror comes from the beam line's log: leave sources out"
     if not relays and len(config.streams) != 1:
         yield [("streams",), ("sources",)], "a multicast group has no name: give exactly one"
     if len(set(config.streams)) != len(config.streams):
@@ -170,6 +182,7 @@ FLAGS = {
     "site": ("", "site"),
     "replicas": ("keep", "replicas"),
     "batch": ("", "batch"),
+    "mirror": ("", "mirror"),
 }
 _RULES = Rules(BridgeConfig, SECTIONS, FLAGS, contradictions)
 

@@ -9,6 +9,7 @@ from astropix_bridge import log
 from astropix_bridge.inflow import Directory
 from astropix_bridge.log import Link
 from astropix_bridge.metrics import Sample, metrics, states
+from astropix_bridge.mirrors import Mirrors
 from astropix_bridge.model import BridgeConfig
 from astropix_bridge.stream import StreamWriter
 from astropix_daemon.addresses import parse_listen_address
@@ -59,6 +60,7 @@ class Bridge:
         self._each_second = each_second
         self._directory = Directory(config)
         self.writers: dict[str, StreamWriter] = {}
+        self._mirrors: Mirrors | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,7 +86,8 @@ class Bridge:
         self._link = Link(self._access)
         server = _open_metrics(self.config)
         link = asyncio.create_task(self._link.run())
-        discovering = asyncio.create_task(self._discover())
+        filling = asyncio.create_task(self._fill())
+        filling.add_done_callback(self._note_end)
         systemd.notify(READY=1, STATUS="starting")
         try:
             while not self._stop.is_set() and self._failure is None:
@@ -95,13 +98,20 @@ class Bridge:
             systemd.notify(STOPPING=1)
             await asyncio.gather(*(writer.finish(_LAST_S) for writer in self.writers.values()))
         finally:
-            await end(discovering, *self._tasks.values(), *self._ending)
+            await end(filling, *self._tasks.values(), *self._ending)
             await end(link)
             self._directory.close()
             if server is not None:
                 server.close()
         if self._failure is not None:
             raise self._failure
+
+    async def _fill(self) -> None:
+        if self.config.mirror is None:
+            await self._discover()
+        else:
+            self._mirrors = Mirrors(self.config, self._link)
+            await self._mirrors.run()
 
     async def _discover(self) -> None:
         """Open the streams that are named, or that the relays have; those that appear later, too."""
@@ -167,12 +177,16 @@ class Bridge:
         """Return everything there is to watch, as of now."""
         streams = [writer.sample() for writer in self.writers.values()]
         link = self._link
-        return Sample(clock.now().s, __version__, link.connection is not None, link.connections, streams)
+        mirrors = [] if self._mirrors is None else self._mirrors.samples
+        connected = link.connection is not None
+        return Sample(clock.now().s, __version__, connected, link.connections, streams, mirrors)
 
     def status(self) -> str:
         """Return in one line what the streams are doing, for ``systemctl status``."""
         words = [f"{name} {writer.state}" for name, writer in self.writers.items()]
-        return "; ".join(words) or "waiting for a relay"
+        if self.config.mirror is None:
+            return "; ".join(words) or "waiting for a relay"
+        return "; ".join(states(self.sample())) or f"waiting for {self.config.mirror}"
 
 
 async def _end(writer: StreamWriter, task: "asyncio.Task[None]") -> None:

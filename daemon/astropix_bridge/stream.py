@@ -249,8 +249,11 @@ class StreamWriter:
             return
         self._acknowledged_s = time.monotonic()
         self._duplicates += duplicate
+        stored = self._outbox.messages
         if not self._outbox.acknowledge(token, sequence, duplicate=duplicate):
             self._work.set()
+        if self._outbox.messages > stored:
+            self._recover()
         if self._outbox.has_room:
             self._room.set()
         if not self._outbox.in_flight or self._outbox.waiting_bytes:

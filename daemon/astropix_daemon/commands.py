@@ -7,9 +7,11 @@ from typing import Any, NoReturn
 import typer
 
 from astropix_stream import usage
+from astropix_stream.cli.terminal import helping
 from astropix_stream.errors import ConfigError
 
 WRONG_INPUT = 2
+Command = helping.Command
 
 # Newer versions of typer carry their own copy of click, older ones import click: this is the class of either.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -18,6 +20,7 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 def make_app(description: str, exit_codes: str) -> typer.Typer:
     """Make a command with `-h`, completion, and its help where nothing is asked for."""
     return typer.Typer(
+        cls=helping.Group,
         help=description,
         epilog=f"Exit codes: {exit_codes}.",
         invoke_without_command=True,

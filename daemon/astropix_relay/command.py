@@ -24,7 +24,6 @@ from astropix_relay.configuration.model import Config, SecurityConfig
 from astropix_relay.host import logs, reloads, systemd
 from astropix_relay.service import Relay
 from astropix_stream import __version__, distributions, keys
-from astropix_stream.cli.terminal import completing
 from astropix_stream.errors import ConfigError
 
 _log = logging.getLogger("astropix_relay")
@@ -37,6 +36,13 @@ app = commands.make_app(
     "Join multicast groups and republish every readout over ZeroMQ.",
     "0 stopped as asked, 1 cannot start, 2 wrong configuration or option",
 )
+
+
+def _interfaces(incomplete: str) -> list[str]:
+    """Offer this host's interfaces; what that brings along is 1.5 MiB that a relay does not need."""
+    from astropix_stream.cli.terminal import completing  # noqa: PLC0415
+
+    return completing.interfaces(incomplete)
 
 
 @app.callback()
@@ -52,24 +58,30 @@ def _main(
         typer.echo(context.get_help())
 
 
-@app.command()
+@app.command(cls=commands.Command)
 def run(
     config: Annotated[
-        Path | None, typer.Option(help="Configuration file; every key is explained in config/relay.yaml.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Configuration file; every key is explained in config/relay.yaml."),
     ] = None,
-    group: Annotated[str | None, typer.Option(help="Multicast group to relay.")] = None,
-    port: Annotated[int | None, typer.Option(help="UDP port of the group.")] = None,
+    group: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Multicast group to relay.")] = None,
+    port: Annotated[int | None, typer.Option(metavar="PORT", help="UDP port of the group.")] = None,
     interface: Annotated[
         str | None,
-        typer.Option(help="Interface to join on, by name or address.", autocompletion=completing.interfaces),
+        typer.Option(
+            metavar="NAME",
+            help="Interface to join on, by name or address.",
+            autocompletion=_interfaces,
+        ),
     ] = None,
     publish: Annotated[
-        str | None, typer.Option(help="Where subscribers connect: tcp://ADDRESS:PORT.")
+        str | None, typer.Option(metavar="ENDPOINT", help="Where subscribers connect: tcp://ADDRESS:PORT.")
     ] = None,
 ) -> None:
     """Relay until SIGTERM or SIGINT.
 
     Without a file 239.1.1.1:5007 is relayed to tcp://127.0.0.1:5556; options win over the file.
+
     Example: astropix-relay run --interface eth1 --publish 'tcp://*:5556'
     """
     _refuse_conflict()
@@ -94,8 +106,8 @@ def run(
     relay.run()
 
 
-@app.command()
-def check(file: Annotated[Path, typer.Argument(help="Configuration file.")]) -> None:
+@app.command(cls=commands.Command)
+def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration file.")]) -> None:
     """Check a configuration file: all mistakes at once, each with its line and column.
 
     Keys, interfaces and endpoints are looked at as a start would.
@@ -137,7 +149,7 @@ def _check_keys(security: SecurityConfig, instance: str) -> None:
         raise ConfigError("\n".join(texts))
 
 
-@app.command(hidden=True)
+@app.command(cls=commands.Command, hidden=True)
 def reload(
     config: Annotated[Path, typer.Option(help="The relay's configuration file.")],
     pid: Annotated[int, typer.Argument(help="The relay's process.")],
@@ -154,17 +166,19 @@ def reload(
         _fail(answer, WRONG_INPUT)
 
 
-@app.command("schema")
+@app.command("schema", cls=commands.Command)
 def print_schema() -> None:
     """Print the JSON schema of the configuration file, for editors."""
     print(json.dumps(schema(), indent=2))
 
 
-@app.command()
+@app.command(cls=commands.Command)
 def keygen(
-    directory: Annotated[Path, typer.Argument(help="Where to put the two files; made if it is missing.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIRECTORY", help="Where to put the two files; made if it is missing.")
+    ],
     name: Annotated[
-        str, typer.Option(help="Whose keys they are, such as the name of a client's host.")
+        str, typer.Option(metavar="NAME", help="Whose keys they are, such as the name of a client's host.")
     ] = "relay",
 ) -> None:
     """Make a key pair: NAME.key for the other side, NAME.key_secret for this one alone.

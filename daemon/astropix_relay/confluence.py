@@ -96,6 +96,15 @@ class Confluence:
                 given += self._release(now_s)
         return given
 
+    @property
+    def holds(self) -> bool:
+        """Whether readouts wait for a number before them."""
+        return bool(self._held)
+
+    def passed(self, at: Position) -> None:
+        """Note that the readouts that were next have been given out, up to this one; nothing is held."""
+        self.at = at
+
     def _at(self) -> Position:
         if self.at is None:
             raise ValueError("no path was heard")

@@ -11,7 +11,7 @@ from astropix_stream import wire
 from astropix_stream.batch import Drained, One
 from astropix_stream.clock import Moment
 from astropix_stream.counting.hops import Hop
-from astropix_stream.counting.ledger import StreamLedger, place_counts
+from astropix_stream.counting.ledger import Counts, StreamLedger, place_counts
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State, StateTracker
 from astropix_stream.multicast.intake import Intake
@@ -80,6 +80,8 @@ class StreamCore:
         self._last_beat_s = float("-inf")
         self._beat_asked = True
         self._told_state: State | None = None
+        self._silent: tuple[object, ...] = ()
+        self._silent_report = b""
 
     @property
     def known(self) -> bool:
@@ -156,30 +158,48 @@ class StreamCore:
         return self._last_beat_s + (MIN_BEAT_INTERVAL_S if self._beat_asked else BEAT_INTERVAL_S)
 
     def tick(self, now: Moment) -> Message | None:
-        """Return a heartbeat if one is due or the state has changed."""
-        self.settle()
-        if now.s >= self.beat_due_s() or (
-            now.s >= self._last_beat_s + MIN_BEAT_INTERVAL_S and self.state(now) != self._told_state
-        ):
+        """Return a heartbeat if one is due or the state has changed.
+
+        Of a stream that is live and goes on, what has come meanwhile is settled with the next heartbeat: a
+        relay of hundreds of streams would do hardly anything else.
+        """
+        if now.s >= self.beat_due_s():
             return self.beat(now)
-        return None
+        if now.s < self._last_beat_s + MIN_BEAT_INTERVAL_S or (self._goes_on and len(self._unsettled) < MANY):
+            return None
+        self.settle()
+        return self.beat(now) if self.state(now) != self._told_state else None
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether readouts came of a stream that was live, and that can come: it still is."""
+        return bool(self._unsettled) and self._joined and self._told_state is State.LIVE
 
     def beat(self, now: Moment) -> Message:
         """Return a heartbeat: the next sequence number, and what is known at this moment."""
         self.settle()
         self.ledger.tick(now)
         self.tracker.lost(self._lost(), now)
-        report = self.report(now)
-        self._told_state = report["state"]
+        self._told_state = self.state(now)
         self._last_beat_s = now.s
         self._beat_asked = False
         header = wire.pack_header((0, 0, self.relay_id, self.sequence, now.ns, wire.NO_SOURCE))
-        return self._beat_topic, header, wire.pack_json(report)
+        return self._beat_topic, header, self._pack_report(now)
+
+    def _pack_report(self, now: Moment) -> bytes:
+        """Return the report as it is sent; that of the last heartbeat where nothing has ever come."""
+        if not self.ledger.is_empty:
+            return wire.pack_json(self.report(now))
+        silent = (self._told_state, self._joined, self._membership, self.kernel_dropped, self.ledger.stride)
+        if silent != self._silent:
+            self._silent, self._silent_report = silent, wire.pack_json(self.report(now))
+        return self._silent_report
 
     def report(self, now: Moment) -> dict[str, Any]:
         """Return what the relay knows of the stream, as it stands in a heartbeat."""
         self.settle()
-        ledger, totals = self.ledger, self.ledger.totals()
+        ledger, sources = self.ledger, self.ledger.sources()
+        totals = ledger.totals(sources)
         shared, implausible = ledger.shared(), ledger.implausible()
         age_s = self.tracker.age_s(now)
         return {
@@ -204,19 +224,18 @@ class StreamCore:
                     "shared": source in shared,
                     "implausible": source in implausible,
                 }
-                for source, counts in ledger.sources().items()
+                for source, counts in sources.items()
             ],
             "history_port": self._history_port,
-            "hops": [hop.to_json() for hop in self._hops(now)],
+            "hops": [hop.to_json() for hop in self._hops(now, totals)],
         }
 
     def _lost(self) -> int:
         return self.ledger.totals().lost
 
-    def _hops(self, now: Moment) -> tuple[Hop, ...]:
+    def _hops(self, now: Moment, totals: Counts, /) -> tuple[Hop, ...]:
         """Return the relays on the way to our subscribers: ourselves, where we join the group."""
-        totals, periods = self.ledger.totals(), self.ledger.periods().values()
-        age_s = self.tracker.age_s(now)
+        periods, age_s = self.ledger.periods().values(), self.tracker.age_s(now)
         hop = Hop(
             id=self.own_id,
             name=self.host,

@@ -12,8 +12,8 @@ from typing import Any
 from astropix_relay.confluence import Confluence, Standing
 from astropix_relay.core import MANY, Message, StreamCore
 from astropix_relay.history import History
-from astropix_stream import wire
-from astropix_stream.batch import Batch, Source
+from astropix_stream import headers, wire
+from astropix_stream.batch import Batch, Position, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.hops import Hop, joined_hops, parse_hops
 from astropix_stream.counting.ledger import MAX_SOURCES, Counts
@@ -82,6 +82,9 @@ class ForwardingCore(StreamCore):
         self._filled = False
         if history is not None and not thinned:
             history.filling = True
+        self._latest: dict[
+            bytes, tuple[int, bytes, bytes, float, int]
+        ] = {}  # passed on, by source; see `settle`
         self._settled = False  # whether gaps need no heartbeat to be told apart
         self._thinned_before = self._missed_before = 0  # on ways that are gone
         self._missing = 0
@@ -124,6 +127,57 @@ class ForwardingCore(StreamCore):
             messages = self._go_on(brought, now)
         self._note_missing(now)
         return messages
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether messages may be given to `pass_on`: what is awaited is just the next one."""
+        return self._filled and self._arbiter is None and not self._thinned and not self.confluence.holds
+
+    def pass_on(
+        self, found: Sequence[tuple[str, wire.Numbered]], s: float, ns: int
+    ) -> tuple[list[Message], list[tuple[str, wire.Numbered]]]:
+        """Take messages that came as they are to be published, on the shortest way.
+
+        Parameters
+        ----------
+        found
+            By which path each came.
+        s, ns
+            The two clocks at this moment.
+
+        Returns
+        -------
+        messages, left
+            What to publish, and what is not just the next one, for `forward`.
+        """
+        if len(self._unsettled) >= MANY:
+            self.settle()
+        messages, left = [], []
+        for one in found:
+            count, relay_id, sequence, header, payload = one[1]
+            if (
+                relay_id != self.relay_id
+                or sequence != self.sequence
+                or len(header) != wire.MESSAGE_HEADER.size
+            ):
+                left.append(one)
+                continue
+            self.sequence += count
+            self._latest[header[wire.SOURCE_BYTES]] = (count, header, payload, s, ns)
+            messages.append((self._data_topic, header, payload))
+        if messages:
+            self.confluence.passed(Position(self.relay_id, self.sequence))
+            self._unsettled += messages
+        return messages, left
+
+    def settle(self) -> None:
+        """Count and remember what was taken since the last call, and how new what was passed on is."""
+        if self._latest:
+            latest, self._latest = self._latest, {}
+            for count, header, payload, s, ns in latest.values():
+                _, timestamps, _ = headers.columns_of(payload, count)
+                self.tracker.received(wire.parse_message_header(header).source, timestamps[-1], Moment(s, ns))
+        super().settle()
 
     def _go_on(self, brought: Sequence[Brought], now: Moment) -> list[Message]:
         """Publish with the numbers that the readouts have."""
@@ -286,7 +340,10 @@ class ForwardingCore(StreamCore):
                 if isinstance(source, dict) and isinstance(source.get("port"), int):
                     yield Source(str(source.get("address")), source["port"])
 
-    def _hops(self, now: Moment) -> tuple[Hop, ...]:
+    def _pack_report(self, now: Moment) -> bytes:
+        return wire.pack_json(self.report(now))  # also of what the relays above say
+
+    def _hops(self, now: Moment, _totals: Counts, /) -> tuple[Hop, ...]:
         ways = self.ways()
         above = joined_hops(ways.values())
         age_s = self.tracker.age_s(now)
@@ -374,6 +431,7 @@ def _sources(told: list[Any]) -> list[dict[str, Any]]:
     """Return the accounts of the sources from above, those that are well-formed."""
     return [
         {"address": str(one.get("address")), "port": one["port"], **_counts(one)}
+        | {key: one.get(key) is True for key in ("shared", "implausible")}
         for one in told[:MAX_SOURCES]
         if isinstance(one, dict) and isinstance(one.get("port"), int)
     ]

@@ -77,6 +77,11 @@ class Inlet:
         """Times that the group was joined again, by cause."""
         return self._joined.rejoins
 
+    @property
+    def opened(self) -> int:
+        """How many sockets it has had: another one may have the same descriptor."""
+        return self._joined.opened
+
     def fileno(self) -> int | None:
         """Return the socket's descriptor; None while there is no socket."""
         return None if self._joined.socket is None else self._joined.socket.fileno()
@@ -169,7 +174,7 @@ class Inlet:
         self.granted_buffer = granted = sockets.buffer_size(sock, socket.SO_RCVBUF)
         if granted < config.receive_buffer:
             _log.warning(
-                "%s: the kernel gave a receive buffer of %d bytes where %d were asked; "
+                "%s: the kernel gave a receive buffer of %d bytes; %d were requested, and "
                 "bursts may be lost. Allow more with: %s",
                 self._name,
                 granted,

@@ -113,6 +113,9 @@ def _stream_counters(streams: Sequence[StreamSample]) -> Iterator[Metric]:
     yield by_kind("rejected_datagrams", "Datagrams that were no readout.", "reason", rejected)
     missing = [_places(r["totals"]) | _between_relays(r) for r in reports]
     yield by_kind("missing_readouts", "Readouts that the DAQ sent and we did not get.", "place", missing)
+    thinned = [((s.name,), n) for s in streams if (n := _own_hop(s.report).get("thinned")) is not None]
+    text = "Readouts that the relay above left out, to keep within a bandwidth."
+    yield _counter("thinned_readouts", text, ["stream"], thinned)
     yield by_kind("rejoins", "Times that the group was joined again.", "cause", [s.rejoins for s in streams])
 
 
@@ -126,9 +129,13 @@ def _places(counts: Mapping[str, Any]) -> dict[str, float]:
 
 def _between_relays(report: Mapping[str, Any]) -> dict[str, float]:
     """Return what was lost on the way here from the relays above, where there are some."""
+    key, lost = Place.BETWEEN_RELAYS.key, _own_hop(report).get("lost", {})
+    return {key: lost[key]} if key in lost else {}
+
+
+def _own_hop(report: Mapping[str, Any]) -> Mapping[str, Any]:
     *_, own = report.get("hops") or [{}]
-    key = Place.BETWEEN_RELAYS.key
-    return {key: own["lost"][key]} if key in own.get("lost", {}) else {}
+    return own  # type: ignore[no-any-return]
 
 
 def _stream_gauges(streams: Sequence[StreamSample]) -> Iterator[Metric]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_TRIAL = 50  # readouts in the first second of an output, until it is known that they do not come back
+
 
 class Outlet:
     """Multicasts a stream's readouts, and never waits for the network.
@@ -36,7 +38,7 @@ class Outlet:
 
     def __init__(self, config: OutputConfig) -> None:
         self.config = config
-        self.pacer = Pacer(config.max_rate)
+        self.pacer = Pacer(config.max_rate, trial=_TRIAL)
         self.trouble = ""
         """Why nothing is sent; empty while all is well."""
         self.stopped = False
@@ -77,12 +79,14 @@ class Outlet:
         else:
             self.trouble = ""
 
-    def take(self, datagrams: Sequence[bytes], now_s: float, *, recovered: bool) -> None:
+    def take(
+        self, datagrams: Sequence[bytes], now_s: float, *, recovered: bool, received_ns: int = 0
+    ) -> None:
         """Send readouts now, or when it is their turn."""
         if self._sender is None:
             self.unsent += len(datagrams)
             return
-        for datagram in self.pacer.take(datagrams, now_s, recovered=recovered):
+        for datagram in self.pacer.take(datagrams, now_s, recovered=recovered, received_ns=received_ns):
             self._sender.send_data(datagram)
 
     def pump(self, now_s: float) -> None:
@@ -144,14 +148,18 @@ class Outlets:
             outlet.check()
 
     def send(self, stream: str, messages: Iterable[Message], now_s: float) -> None:
-        """Send the readouts of a stream's data messages to the outputs that take it."""
-        outlets = [outlet for outlet in self.all if outlet.config.stream == stream and not outlet.stopped]
-        for _, packed, payload in messages if outlets else ():
+        """Send the readouts of a stream's data messages to the outputs that take it, unless it is a loop."""
+        for _, packed, payload in messages:
             header = wire.parse_message_header(packed)
+            self.refuse_loop(header.source, stream)
+            outlets = [o for o in self.all if o.config.stream == stream and not o.stopped]
+            if not outlets:
+                continue
             _, _, ends = wire.walk_payload(payload, header.count)
             datagrams = [payload[begin:end] for begin, end in pairwise((0, *ends))]
             for outlet in outlets:
-                outlet.take(datagrams, now_s, recovered=bool(header.flags & wire.REPLAYED))
+                recovered = bool(header.flags & wire.REPLAYED)
+                outlet.take(datagrams, now_s, recovered=recovered, received_ns=header.received_ns)
 
     def pump(self, now_s: float) -> float:
         """Send the readouts whose turn has come; return when to call again."""

@@ -12,7 +12,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import zmq
 
@@ -23,13 +23,14 @@ from astropix_relay.clients.handover import Handover
 from astropix_relay.clients.security import load_clients
 from astropix_relay.configuration.loading import Changes, differences
 from astropix_relay.configuration.model import Config, StreamConfig
-from astropix_relay.core import Message
+from astropix_relay.core import Message, StreamCore
 from astropix_relay.history import History
 from astropix_relay.host import logs, queues, reloads, systemd
+from astropix_relay.host.memory import Returning
 from astropix_relay.outlet import Outlets
 from astropix_relay.samples import Sample, StreamSample, Turns
 from astropix_relay.slow_lines import SlowLines
-from astropix_relay.streams import GroupStream, Stream, Streams
+from astropix_relay.streams import CascadeStream, GroupStream, Stream, Streams
 from astropix_stream import __version__, clock, links
 from astropix_stream.batch import drained_one
 from astropix_stream.errors import ConfigError
@@ -80,10 +81,13 @@ class Relay:
         self.config = config
         self._log = log
         self._turns = Turns()
+        self._returning = Returning()
         # 53 bits, since JSON numbers lose the rest in many languages
         self.relay_id = int.from_bytes(os.urandom(8)) >> 11
         self._gathering = Gathering(config.publish.max_delay)
+        self._are_few = False  # the sockets that were read last had hardly more than one readout each
         self._watched: dict[int, Stream] = {}
+        self._watching: tuple[dict[int, Stream], list[int]] | None = None
         self._poller: select.epoll | None = None
         self._due_s = 0.0  # when to attend to all else than readouts
         self._asked = False  # something came from a client
@@ -139,7 +143,7 @@ class Relay:
 
     def _greet(self) -> None:
         """Let new connections be told what is known now."""
-        self.publisher.topics = self._streams.topics()
+        self.publisher.topics, self._facts = self._streams.topics(), self._streams.facts()
         hello = self._streams.pack_hello()
         if hello != self._hello:
             self._hello = hello
@@ -154,6 +158,7 @@ class Relay:
         """Relay until `stop` is called; then publish what still waits, and close."""
         endpoint = self.publisher.endpoint
         _log.info("publishing on %s%s", endpoint, connections.families(endpoint))
+        self._returning.tick(0)  # what reading the configuration took
         try:
             now_s = time.monotonic()
             while not self._stopping:
@@ -161,8 +166,7 @@ class Relay:
                     self._reload()
                 readable = self._listen(self._due_s - now_s)
                 began_s = time.monotonic()
-                if not self._pass_one(readable):
-                    self._drain(readable)
+                self._pass_on(readable)
                 now_s = time.monotonic()
                 if now_s >= self._due_s:
                     self._attend()
@@ -269,10 +273,44 @@ class Relay:
         counts = (len(changes.added), len(changes.removed), len(changes.changed))
         _log.info("reloaded; streams: %d added, %d removed, %d changed", *counts)
 
-    def _drain(self, streams: Sequence[Stream]) -> None:
+    def _pass_on(self, streams: Sequence[Stream]) -> None:
         """Publish what waits in these sockets, and note how long to let more gather."""
+        alone, several = self._gathering.one_by_one, len(streams) > 1
+        if self._lines or not (alone or (several and self._are_few)) or not _are_groups(streams):
+            self._are_few = self._drain(streams) < 2 * len(streams)
+            return
+        count = self._pass_ones(streams, alone)
+        if not alone:
+            left = self._listen(0.0)  # one system call tells of all sockets whether they are empty
+            self._are_few = 2 * len(left) <= len(streams)
+            self._drain(left, count)
+
+    def _pass_ones(self, streams: Sequence[GroupStream], alone: bool) -> int:
+        """Publish one readout of each of these sockets, on the shortest way; return how many.
+
+        They are published last: ZeroMQ's thread then wakes, and might interrupt what is still to be done.
+        """
+        messages: list[Message] = []
+        for inlet, core in streams:
+            one = inlet.read_one()
+            if one is None:
+                continue
+            s, ns = time.monotonic(), time.time_ns()
+            message = core.take_one(one, s, ns)
+            messages += (message,) if message else core.take(drained_one(*one), clock.Moment(s, ns))
+            if alone:
+                self._due_s = min(self._due_s, s + _ATTEND_INTERVAL_S)
+                self._gathering.note(s, 1, more=True)  # as far as is known: the next look tells
+        self._publish_all(messages)
+        return len(messages)
+
+    def _drain(self, streams: Sequence[Stream], count: int = 0) -> int:
+        """Publish all that waits in these sockets; return how many readouts that were.
+
+        `count` is how many were published in this turn before.
+        """
         groups = [stream for stream in streams if isinstance(stream, GroupStream)]
-        count, full, now_s = 0, 0.0, 0.0
+        full, now_s = 0.0, time.monotonic()
         emptied = len(streams) < _MAX_READY
         for inlet, core in groups:
             filled = 0.0
@@ -293,49 +331,45 @@ class Relay:
             full = max(full, filled)
         if count:
             self._due_s = min(self._due_s, now_s + _ATTEND_INTERVAL_S)
-        # Never rest while a socket holds datagrams: its buffer would overflow.
-        if count:
+            # Never rest while a socket holds datagrams: its buffer would overflow.
             self._gathering.note(now_s, count, full, more=not emptied)
         if len(groups) < len(streams):
-            self._forward()
+            for stream in dict.fromkeys(streams):  # each once, of several relays above may have something
+                if isinstance(stream, CascadeStream) and not self._forward_next(stream):
+                    self._forward(stream)
+        return count
 
-    def _pass_one(self, streams: Sequence[Stream]) -> bool:
-        """Publish a readout that came alone, on the shortest way; return whether that was so.
-
-        It is published last: ZeroMQ's thread then wakes, and might interrupt what is still to be done.
-        """
-        if not self._gathering.one_by_one or len(streams) != 1 or not isinstance(streams[0], GroupStream):
-            return False
-        if self._lines:
-            return False
-        inlet, core = streams[0]
-        one = inlet.read_one()
-        if one is None:
+    def _forward_next(self, stream: CascadeStream) -> bool:
+        """Publish what relays above sent as it is, on the shortest way; return whether something came so."""
+        inlet, core = stream
+        if not core.passes_on:
             return False
         s, ns = time.monotonic(), time.time_ns()
-        message = core.take_one(one, s, ns)
-        self._due_s = min(self._due_s, s + _ATTEND_INTERVAL_S)
-        self._gathering.note(s, 1, more=True)  # as far as is known: the next look tells
-        if message is not None:
-            self.publisher.publish(message)
-        else:
-            for each in core.take(drained_one(*one), clock.Moment(s, ns)):
-                self.publisher.publish(each)
-        return True
+        found = inlet.take_next(s, ns)
+        messages, left = core.pass_on(found, s, ns)
+        self._send(core, messages, s)
+        if left:
+            brought = [inlet.as_brought(url, taken) for url, taken in left]
+            self._send(core, core.forward(brought, inlet.standings(), clock.Moment(s, ns)), s)
+        return bool(found)
 
-    def _forward(self) -> None:
+    def _forward(self, stream: CascadeStream) -> None:
         """Publish what the relays above have. What is left over keeps their descriptors readable."""
-        for inlet, core in self._streams.cascades:
-            arrived = inlet.read()
-            now = clock.now()
-            for _, _, batch in arrived.brought:
-                self.outlets.refuse_loop(batch.source, core.name)
-            messages = core.forward(arrived.brought, arrived.standings, now)
-            self._publish_all(messages)
-            self._publish_all(self._lines.take(core.name, messages, now.s))
-            self.outlets.send(core.name, messages, now.s)
-            if arrived.brought:
-                self._due_s = min(self._due_s, now.s + _ATTEND_INTERVAL_S)
+        inlet, core = stream
+        arrived = inlet.read()
+        now = clock.now()
+        self._send(core, core.forward(arrived.brought, arrived.standings, now), now.s)
+
+    def _send(self, core: StreamCore, messages: Sequence[Message], now_s: float) -> None:
+        """Publish what came from relays above, and send it to where it is wanted besides."""
+        if not messages:
+            return
+        self._publish_all(messages)
+        if self._lines:
+            self._publish_all(self._lines.take(core.name, messages, now_s))
+        if self.outlets.all:
+            self.outlets.send(core.name, messages, now_s)
+        self._due_s = min(self._due_s, now_s + _ATTEND_INTERVAL_S)
 
     def _refuse_loops(self) -> None:
         """Stop inputs and outputs that feed themselves."""
@@ -372,12 +406,13 @@ class Relay:
             if beat is not None:
                 self._publish_all(self._lines.before_heartbeat(core.name, beat, now.s))
                 self.publisher.publish(beat)
-        if self._streams.cascades:
+        if self._streams.cascades and self._streams.facts() != self._facts:
             self._greet()
         if now.s >= self._next_check_s:
             self._refuse_loops()
             self._check_inlets()
             self._turns.count()
+            self._returning.tick(self.gate.ended)
             if self.metrics is not None:
                 self.metrics.sample = self.sample()
             if self._log is not None:
@@ -397,7 +432,11 @@ class Relay:
         self._watch()
 
     def _watch(self) -> None:
-        """Watch every descriptor, all of them again: a new socket may have the number of a closed one."""
+        """Watch every descriptor, all of them again if any is new: it may have the number of a closed one."""
+        watched = {number: stream for stream in self.streams for number in stream.filenos()}
+        opened = [stream.inlet.opened for stream in self.streams]
+        if (watched, opened) == self._watching:
+            return
         try:
             poller = select.epoll()
         except OSError as error:
@@ -406,10 +445,7 @@ class Relay:
             _log.warning("cannot look for new sockets: %s", error.strerror)
             return
         self._close_poller()
-        self._poller = poller
-        self._watched = {
-            number: stream for stream in self.streams if (number := stream.inlet.fileno()) is not None
-        }
+        self._poller, self._watched, self._watching = poller, watched, (watched, opened)
         self._gathering.safe_s = min(
             (
                 safe_rest_s(stream.inlet.granted_buffer)
@@ -454,8 +490,8 @@ class Relay:
                 for _, core in self.streams:
                     core.settle()  # into the histories that are asked
                 self.archive.answer()
-        if self._streams.cascades:
-            self._forward()  # also to look after connections that tell nothing
+        for stream in self._streams.cascades:
+            self._forward(stream)  # also to look after connections that tell nothing
         self._publish_all(self._lines.due(now_s))
         self._beat()
         self._answer_subscriptions()  # after the last send, which may have taken in what the descriptor tells
@@ -470,6 +506,10 @@ class Relay:
 
     def _beats_due_s(self) -> list[float]:
         return [stream.core.beat_due_s() for stream in self.streams]
+
+
+def _are_groups(streams: Sequence[Stream]) -> TypeGuard[Sequence[GroupStream]]:
+    return all(isinstance(stream, GroupStream) for stream in streams)
 
 
 def _sample_stream(stream: Stream, now: clock.Moment) -> StreamSample:

@@ -26,6 +26,11 @@ class GroupStream(NamedTuple):
     inlet: Inlet
     core: StreamCore
 
+    def filenos(self) -> list[int]:
+        """Return the descriptors that tell that something has come."""
+        fileno = self.inlet.fileno()
+        return [] if fileno is None else [fileno]
+
     def reconfigure(self, config: StreamConfig) -> None:
         """Take up another configuration."""
         self.inlet.reconfigure(config)
@@ -51,6 +56,10 @@ class CascadeStream(NamedTuple):
     inlet: "Upstream"
     core: "ForwardingCore"
 
+    def filenos(self) -> list[int]:
+        """Return the descriptors that tell that something has come."""
+        return self.inlet.filenos()
+
     def reconfigure(self, config: StreamConfig) -> None:
         """Take up other relays; one that is opened now begins where the others are."""
         self.inlet.note_position(self.core.confluence.at)
@@ -72,6 +81,16 @@ class CascadeStream(NamedTuple):
 
 
 Stream = GroupStream | CascadeStream
+
+
+class Facts(NamedTuple):
+    """What new connections are told of a stream; `readout_uid` is None where it is not known yet."""
+
+    name: str
+    relay_id: int
+    readout_uid: int | None
+    stride: int
+    notes: Mapping[str, str]
 
 
 class Streams:
@@ -138,13 +157,18 @@ class Streams:
         compressed = map(Link(compressed=True).topic, names)
         return (*map(wire.data_topic, names), *map(wire.beat_topic, names), *compressed)
 
+    def facts(self) -> list[Facts]:
+        """Return what is known of each stream; of those that come from other relays it may change."""
+        return [Facts(s.core.name, s.core.relay_id, *s.told(), s.notes) for s in self.all]
+
     def pack_hello(self) -> bytes:
         """Say which streams there are; of one that no relay above has told yet nothing is known."""
-        told = {stream.core.name: stream.told() for stream in self.all}
-        streams = {name: uid for name, (uid, _) in told.items() if uid is not None}
-        strides = {name: told[name][1] for name in streams}
-        relay_ids = {s.core.name: s.core.relay_id for s in self.all if s.core.name in streams}
-        notes = {stream.core.name: stream.notes for stream in self.all}
+        facts = self.facts()
+        known = [one for one in facts if one.readout_uid is not None]
+        streams = {one.name: one.readout_uid for one in facts if one.readout_uid is not None}
+        strides = {one.name: one.stride for one in known}
+        relay_ids = {one.name: one.relay_id for one in known}
+        notes = {one.name: one.notes for one in facts}
         port = self._endpoints.history_port
         return wire.pack_hello(
             wire.Hello(self._relay_id, __version__, streams, port, strides, relay_ids, notes, self._offers)

@@ -4,9 +4,7 @@ The receivers are those of the library: they connect by themselves, ask a relay'
 the way, and never block when they are read with a timeout of 0. libzmq looks names up in its own threads.
 """
 
-import contextlib
 import logging
-import select
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -16,6 +14,7 @@ from typing import NamedTuple
 from astropix_relay.configuration.model import StreamConfig
 from astropix_relay.confluence import Standing
 from astropix_relay.forwarding import Brought
+from astropix_stream import wire
 from astropix_stream.batch import Position
 from astropix_stream.counting.state import State
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
@@ -23,6 +22,7 @@ from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.multicast.sockets import SocketMemory
 from astropix_stream.multicast.survey import Survey
 from astropix_stream.relay.receiver import RelayReceiver
+from astropix_stream.relay.subscription import batch_of
 from astropix_stream.url import parse_url
 
 _log = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ class Arrived(NamedTuple):
 class Upstream:
     """The relays that one stream comes from.
 
-    Call `read` when `fileno` is readable, and each second, since receivers look after their connections only
-    then.
+    Call `read` when one of `filenos` is readable, and each second, since receivers look after their
+    connections only then.
 
     Parameters
     ----------
@@ -62,6 +62,8 @@ class Upstream:
     def __init__(self, config: StreamConfig, *, oldest: bool) -> None:
         self.config = config
         self.rejoins: Counter[str] = Counter()
+        self.opened = 0
+        """How many connections were opened: a new one may have the descriptor of one that was closed."""
         self.stopped: dict[str, str] = {}
         """The relays that are not listened to, since a readout would run in a circle, and why."""
         self._oldest = oldest
@@ -69,8 +71,6 @@ class Upstream:
         self._troubles: dict[str, str] = {}
         self._retry_s: dict[str, float] = {}
         self._position: Position | None = None
-        self._ready = select.epoll()
-        self._closed = False
 
     @property
     def joined(self) -> bool:
@@ -98,9 +98,9 @@ class Upstream:
             return self._troubles.get(url, "not heard")
         return ""
 
-    def fileno(self) -> int | None:
-        """Return a descriptor that is readable while a relay has something."""
-        return None if self._closed else self._ready.fileno()
+    def filenos(self) -> list[int]:
+        """Return the descriptors that are readable while a relay has something; `check` opens new ones."""
+        return [receiver.fileno() for receiver in self._receivers.values()]
 
     def read(self) -> Arrived:
         """Return what waits, within bounds. Never raises, never blocks."""
@@ -108,7 +108,7 @@ class Upstream:
         exhausted = True
         for url, receiver in self._receivers.items():
             exhausted &= self._read_one(url, receiver, brought)
-        return Arrived(brought, {url: _standing(r) for url, r in self._receivers.items()}, exhausted)
+        return Arrived(brought, self.standings(), exhausted)
 
     def _read_one(self, url: str, receiver: Receiver, brought: list[Brought]) -> bool:
         until_s = time.monotonic() + _MAX_READING_S
@@ -124,6 +124,25 @@ class Upstream:
             self._note_trouble(url, str(error))
             return True
         return False
+
+    def take_next(self, s: float, ns: int) -> list[tuple[str, wire.Numbered]]:
+        """Return messages that are just what comes next on their paths; if there is none, `read`.
+
+        `s` and `ns` are the two clocks at this moment.
+        """
+        return [
+            (url, message)
+            for url, receiver in self._receivers.items()
+            for message in receiver.take_next(_MAX_BATCHES, s, ns)
+        ]
+
+    def as_brought(self, url: str, message: wire.Numbered) -> Brought:
+        """Return what `take_next` gave as `read` would have."""
+        return url, self._receivers[url].live_from, batch_of(message)
+
+    def standings(self) -> dict[str, Standing]:
+        """Return how far the paths have come."""
+        return {url: _standing(receiver) for url, receiver in self._receivers.items()}
 
     def memory(self) -> SocketMemory:
         """Return nothing: there is no socket of datagrams."""
@@ -161,7 +180,7 @@ class Upstream:
             self._note_trouble(url, str(error))
             return
         self._receivers[url] = receiver
-        self._ready.register(receiver.fileno(), select.EPOLLIN)
+        self.opened += 1
 
     def _note_trouble(self, url: str, words: str) -> None:
         if self._troubles.get(url) != words:
@@ -186,8 +205,6 @@ class Upstream:
         receiver = self._receivers.pop(url, None)
         self._troubles.pop(url, None)
         if receiver is not None:
-            with contextlib.suppress(OSError):
-                self._ready.unregister(receiver.fileno())
             receiver.close()
 
     @property
@@ -210,9 +227,6 @@ class Upstream:
         """Close every connection; a second call does nothing."""
         for url in list(self._receivers):
             self._close_one(url)
-        if not self._closed:
-            self._closed = True
-            self._ready.close()
 
     def let_go(self) -> None:
         """Close: a connection cannot be handed to the next process, which asks history instead."""

@@ -51,6 +51,11 @@ def cpu_us(program, address, count, size, rate):
     return (cpu_s(program.pid) - before) / count * 1e6
 
 
+def rounds_of(scale, row):
+    """Return how often two programs take turns for a row."""
+    return scale.short_rounds if row.is_judged else scale.unjudged_rounds
+
+
 def take_turns(scale, rate, sides, rounds=None):
     """Send to programs in turn; a side is a program, where to send, and its figures (CPU, us a readout sent).
 
@@ -126,9 +131,15 @@ class Relay:
         raise RuntimeError(f"{self.program} does not listen")
 
     def run(self, count, size, rate, *, subscribers=1):
-        """Pass readouts on; return CPU in us a readout, and how many the last subscriber got."""
+        """Pass readouts on; return CPU in us a readout, and how many the last subscriber got.
+
+        Until all have arrived: where subscribers need the processors, much is sent after the source ends.
+        """
         with self.counter(subscribers) as counter:
-            return cpu_us(self.program, self.address, count, size, rate), counted(counter)
+            before = cpu_s(self.program.pid)
+            blast(self.address, count, size, rate)
+            least = counted(counter)
+            return (cpu_s(self.program.pid) - before) / count * 1e6, least
 
     def burst(self, count, size, rate):
         """Pass readouts on; return the rate at which they were sent, and how many arrived."""

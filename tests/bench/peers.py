@@ -246,6 +246,20 @@ def viewers(page, number):
     from tornado.httpclient import HTTPRequest
     from tornado.websocket import websocket_connect
 
+    async def say(socket, kind, content):
+        for part in ({"msgid": "1", "msgtype": kind}, {}, content):
+            await socket.write_message(json.dumps(part))
+
+    async def patch(socket, talk, attribute, value):
+        event = {"kind": "ModelChanged", "model": {"id": talk}, "attr": attribute, "new": value}
+        await say(socket, "PATCH-DOC", {"events": [event]})
+
+    async def until(socket, pattern):
+        while (message := await socket.read_message()) is not None:
+            if found := re.search(pattern, str(message)):
+                return found[1]
+        return None
+
     async def look():
         html = (await asyncio.to_thread(urllib.request.urlopen, page)).read().decode()
         token = re.search(r'"token":"([^"]+)"', html)[1]
@@ -253,20 +267,17 @@ def viewers(page, number):
         # A load of the page makes a document, 0.3 s of CPU.
         request = HTTPRequest(where, headers=origin, connect_timeout=90, request_timeout=90)
         socket = await websocket_connect(request, subprotocols=["bokeh", token])
+        await until(socket, "(ACK)")  # before, the server takes nothing
+        await say(socket, "PULL-DOC-REQ", {})
+        talk = await until(socket, r'"name":"[\w.]*Talk","id":"(\w+)"')
+        await patch(socket, talk, "wish", json.dumps({"serial": 1, "choice": {}}))
         drawing.add(token)
         if len(drawing) == int(number):
             await asyncio.sleep(2)  # until the first pictures are out, which take more than those that follow
             print("watching", flush=True)
-        while (message := await socket.read_message()) is not None:
-            if found := re.search(r'"id":"(\w+)"},"attr":"words".*\\"redraw\\": (\d+)', str(message)):
-                drawn = {
-                    "kind": "ModelChanged",
-                    "model": {"id": found[1]},
-                    "attr": "seen",
-                    "new": int(found[2]),
-                }
-                for part in ({"msgid": "1", "msgtype": "PATCH-DOC"}, {}, {"events": [drawn]}):
-                    await socket.write_message(json.dumps(part))
+        while (redraw := await until(socket, r'"attr":"words".*\\"redraw\\":(\d+)')) is not None:
+            if int(redraw) % 2 == 0:  # as assets/monitor.js does
+                await patch(socket, talk, "seen", int(redraw))
 
     async def look_all():
         await asyncio.gather(*(look() for _ in range(int(number))))

@@ -3,7 +3,7 @@
 import time
 from contextlib import ExitStack
 
-from bench.chain import Address, Relay, peer, take_turns
+from bench.chain import Address, Relay, peer, rounds_of, take_turns
 from bench.rows import Row
 
 RELAY_LIMITS = {200: 1.3, 1_000: 0.6, 50_000: 0.5}
@@ -20,6 +20,7 @@ def relay_receiver(scale, directory):
             measure(
                 scale,
                 rate,
+                rounds_of(scale, row),
                 (ours.address, ("receive", ours.address.endpoint), row.ours),
                 (naive.address, ("sub", naive.address.endpoint), row.theirs),
             )
@@ -37,6 +38,7 @@ def multicast_receiver(scale, _):
         measure(
             scale,
             rate,
+            rounds_of(scale, row),
             (ours, ("receive", url), row.ours),
             (plain, ("recvfrom", plain.group, plain.port), row.theirs),
         )
@@ -54,6 +56,7 @@ def asyncio(scale, _):
         measure(
             scale,
             rate,
+            rounds_of(scale, row),
             (awaited, ("receive_async", urls[0]), row.ours),
             (plain, ("receive", urls[1]), row.theirs),
         )
@@ -69,7 +72,7 @@ def row_of(what, against, rate, limits, panel=""):
     return Row(f"{what}, CPU a readout", against, "us", limit, most=most, note=note, curve=curve)
 
 
-def measure(scale, rate, *sides):
+def measure(scale, rate, rounds, *sides):
     """Measure receivers in turn, each with a source of its own; a side is where to send, words, figures."""
     with ExitStack() as stack:
         receivers = [stack.enter_context(peer(*words)) for _, words, _ in sides]
@@ -79,7 +82,7 @@ def measure(scale, rate, *sides):
         programs = [
             (receiver, at, figures) for receiver, (at, _, figures) in zip(receivers, sides, strict=True)
         ]
-        sent = take_turns(scale, rate, programs)
+        sent = take_turns(scale, rate, programs, rounds)
         time.sleep(0.3)
         for receiver, _, figures in programs:
             receiver.stop()

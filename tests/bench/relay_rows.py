@@ -4,7 +4,7 @@ import time
 from contextlib import ExitStack
 
 from astropix_stream.gathering import GATHER_S
-from bench.chain import REFERENCE, Address, Relay, blast, counted, peer, rss, take_turns
+from bench.chain import REFERENCE, Address, Relay, blast, counted, peer, rounds_of, rss, take_turns
 from bench.rows import Row
 from ports import free_port_pair
 
@@ -28,7 +28,8 @@ def cpu(scale, directory):
             others = ["naive", "reference"] if REFERENCE and rate == max(scale.cpu_rates_hz) else ["naive"]
             for other in others:
                 row = row_of(other, rate, REFERENCE_LIMIT if other == "reference" else LIMITS.get(rate))
-                measure(scale, rate, [(relays["ours"], row.ours), (relays[other], row.theirs)])
+                sides = [(relays["ours"], row.ours), (relays[other], row.theirs)]
+                measure(scale, rate, sides, rounds_of(scale, row))
                 rows.append(row)
     return rows
 
@@ -40,11 +41,12 @@ def row_of(other, rate, most=None):
     return row
 
 
-def measure(scale, rate, relays):
-    """Measure relays in turn, each with a subscriber that stays."""
+def measure(scale, rate, relays, rounds):
+    """Measure relays in turn, so often, each with a subscriber that stays."""
     with ExitStack() as stack:
         counters = [stack.enter_context(relay.counter(1)) for relay, _ in relays]
-        sent = take_turns(scale, rate, [(relay.program, relay.address, figures) for relay, figures in relays])
+        sides = [(relay.program, relay.address, figures) for relay, figures in relays]
+        sent = take_turns(scale, rate, sides, rounds)
         for counter, (_, figures) in zip(counters, relays, strict=True):
             # Who loses some, as the naive one does at high rates, is not to look cheaper for that.
             figures[:] = [figure * sent / max(1, counted(counter)) for figure in figures]
@@ -54,13 +56,16 @@ def fan_out(scale, directory):
     """CPU of the relay with hundreds of subscribers, beside the naive relay."""
     subscribers = max(scale.subscribers)
     row = Row("relay, CPU a readout, many subscribers", "naive", "us", "≤ 0.6 ×", most=0.6)
-    row.note = f"{subscribers} at {scale.slow_hz:,}/s"
+    lost = Row("relay, many subscribers, lost by the last one", "", "", "0", most=0.0)
+    row.note = lost.note = f"{subscribers} at {scale.slow_hz:,}/s"
     with Relay("ours", directory) as ours, Relay("naive", directory) as naive:
         count = max(2, round(scale.slow_hz * scale.seconds))
         for _ in range(scale.few_rounds):
-            row.ours.append(ours.run(count, 35, scale.slow_hz, subscribers=subscribers)[0])
+            took, least = ours.run(count, 35, scale.slow_hz, subscribers=subscribers)
+            row.ours.append(took)
+            lost.ours.append(count - least)  # who was not let in is no cheap subscriber
             row.theirs.append(naive.run(count, 35, scale.slow_hz, subscribers=subscribers)[0])
-    return [row]
+    return [row, lost]
 
 
 def highest_rate(scale, directory):

@@ -5,6 +5,7 @@ Without RELAY_REFERENCE, the path of the relay written in C, the rows against it
 
 import argparse
 import tempfile
+import time
 from pathlib import Path
 
 from bench import (
@@ -71,7 +72,9 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         for name in wanted:
             if name != GROWTH:
+                began = time.monotonic()
                 found = BENCHMARKS[name](scale, directory)
+                print(f"{name}: {time.monotonic() - began:.0f} s")
                 print(*("; ".join(filter(None, row.cells())) for row in found), sep="\n", flush=True)
                 rows += found
         curves = relay_rows.growth(scale, directory) if GROWTH in wanted else None

@@ -14,6 +14,8 @@ class Scale:
     """Of traffic in a measurement, once it runs."""
     short_rounds: int = 5
     """Of programs that stay and take turns: what the machine does besides changes within seconds."""
+    unjudged_rounds: int = 2
+    """Of the same where there is no limit: these are for the picture."""
     short_seconds: float = 0.5
     burst: int = 300_000
     """Readouts in each try at the highest rate."""
@@ -42,6 +44,7 @@ TINY = Scale(
     few_rounds=1,
     seconds=0.1,
     short_rounds=1,
+    unjudged_rounds=1,
     short_seconds=0.1,
     burst=200,
     other_hz=200,

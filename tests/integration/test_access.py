@@ -231,6 +231,23 @@ class TestFull:
             assert relay.publisher.door.failed["full"] >= 1
 
 
+class TestRestart:
+    def test_all_clients_of_one_host_come_in_at_once(self, make_config):
+        count = 100
+        with (
+            running(make_config(encrypted=False, max_clients=count)) as relay,
+            zmq.Context() as context,
+            ExitStack() as opened,
+        ):
+            clients = [opened.enter_context(context.socket(zmq.SUB)) for _ in range(count)]
+            for client in clients:
+                client.subscribe(b"apx/hello")
+                client.connect(relay.publisher.endpoint)
+            waited = [client.poll(5000) for client in clients]
+            assert all(waited)
+            assert not relay.publisher.door.failed["pace"]
+
+
 class TestList:
     def test_what_is_wrong_with_one_key_keeps_out_that_client_alone(self, files, caplog):
         (files / "clients" / "broken.key").write_text("rubbish")

@@ -285,7 +285,7 @@ def test_columns_several_files_and_a_directory(file, expected, tmp_path, capsys)
     for wrong, said in (
         ([str(file), str(tmp_path / "x.csv"), "--columns", "tot"], "unknown column 'tot'; there are chip_id"),
         ([str(file), str(tmp_path / "tables")], "is a directory: add --format"),
-        ([str(file), str(tmp_path / "x.csv"), "--format", "csv"], "the target is a directory that exists"),
+        ([str(file), str(tmp_path / "x.csv"), "--format", "csv"], "the target must be an existing directory"),
         ([str(file), str(tmp_path / "x.csv"), "--pixels"], "a hit of AstroPix 4 is a pixel already"),
         ([str(tmp_path / "tables"), str(tmp_path / "x.csv")], "is a directory, not a file of readouts"),
         ([str(file), str(file), "--force"], "is one of the inputs"),

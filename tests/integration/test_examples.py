@@ -9,12 +9,14 @@ import pytest
 import yaml
 
 import examples
+from astropix_relay.configuration.loading import load_config
 from astropix_stream import keys
 from astropix_stream.fmt import AstroPix4Readout
 from examples import EXAMPLES, SUBSCRIBERS
 from integration.test_relay import running_relay
 from ports import free_port_pair
 from programs import Program
+from relays import running
 
 RATE = 500  # readouts per second
 MONITORS = ("monitor.py", "asyncio_monitor.py")
@@ -114,6 +116,26 @@ def test_every_readout_is_accounted_for_over_a_killed_relay_with_encryption(
             assert report["restarts"] == 1
             assert report["lost"]["relay_to_client"] == 0  # the new relay's history had what was missed
             assert report["lost"]["before_socket"] >= 150
+            assert not subscriber.stderr
+
+
+def test_what_a_relay_compresses_is_read(command, group, port, sender):
+    """Without history, which would bring what a subscriber cannot unpack."""
+    config = load_config(
+        f"streams: [{{group: {group}, port: {port}, interface: 127.0.0.1}}]\n"
+        "publish: {endpoint: 'tcp://127.0.0.1:0'}\nhistory: {size: 0}\nmetrics: {listen: null}"
+    )
+    with running(config) as relaying:
+        with Program(*command, "--zstd", relaying.publisher.endpoint, "astropix") as subscriber:
+            deadline = time.monotonic() + 15
+            while b"apxz/astropix/data" not in relaying._lines._lines.get("astropix", {}):
+                assert time.monotonic() < deadline, subscriber
+                time.sleep(0.02)
+            for i in range(600):
+                sender.send_readout(AstroPix4Readout(bytes([i % 7]) * (i % 300), i))
+                time.sleep(1e-3 if i % 20 == 0 else 0)
+            report = wait_until(lambda report: report["count"] == 600, subscriber)
+            assert sum(report["lost"].values()) == 0
             assert not subscriber.stderr
 
 

@@ -5,20 +5,23 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 import urllib.request
 
 import nats
 import pytest
+from nats.js.api import DiscardPolicy, StreamConfig
 
-from astropix_relay.configuration.loading import default_config
+from astropix_relay.configuration.loading import load_config
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.opening import open_receiver
-from logs import Server, bridge
+from logs import BRIDGE, Server, bridge
+from ports import free_port
 from programs import Program
 from relays import running
 
@@ -27,7 +30,8 @@ APX = (sys.executable, "-m", "astropix_stream.cli")
 
 @pytest.fixture
 def relay(group, port):
-    config = default_config(group=group, port=port, interface="127.0.0.1", publish="tcp://127.0.0.1:0")
+    stream = {"group": group, "port": port, "interface": "127.0.0.1", "notes": {"HV": "-150 V"}}
+    config = load_config(json.dumps({"streams": [stream], "publish": {"endpoint": "tcp://127.0.0.1:0"}}))
     with running(config) as relay:
         yield relay
 
@@ -90,6 +94,10 @@ def test_every_readout_is_stored_once_and_read_from_any_start(tmp_path, source, 
             for receiver in (first, late, live, last):
                 assert ids(receiver, 100) == list(range(500, 600))
                 assert receiver.ledger.lost == 0
+            while not late.notes:  # until the next heartbeat
+                with contextlib.suppress(ReceiveTimeout):
+                    late.receive_batch(timeout=0.1)
+            assert late.notes == {"HV": "-150 V"}
 
 
 def test_a_time_to_begin_with(tmp_path, source, server, sender):
@@ -136,6 +144,35 @@ def test_a_bridge_that_is_killed_goes_on_where_it_was(tmp_path, source, server, 
         assert ids(receiver, 10) == list(range(300, 310))
         assert receiver.ledger.lost == 0
     assert stored_numbers(server) == list(range(310))
+
+
+def test_a_hub_mirrors_what_a_beam_line_has(tmp_path, source, sender):
+    (tmp_path / "hub").mkdir()
+    at_hub = Server(tmp_path / "hub")
+    at_hub.jetstream += ", domain: hub"
+    leaf_port = free_port(socket.SOCK_STREAM)
+    at_hub.more = f"leafnodes {{ listen: '127.0.0.1:{leaf_port}' }}"
+    there = Server(tmp_path, f"leafnodes {{ remotes: [{{ url: 'nats://127.0.0.1:{leaf_port}' }}] }}")
+    there.jetstream += ", domain: beamline"
+    config = {"mirror": "beamline", "nats": {"servers": [at_hub.url]}, "metrics": {"listen": None}}
+    file = tmp_path / "mirror.json"
+    file.write_text(json.dumps(config))
+    with at_hub, there, bridge(tmp_path, source, there.url), opened(there) as receiver:
+        send(sender, 0, 100)
+        ids(receiver, 100)
+        with Program(*BRIDGE, file) as mirroring:
+            mirroring.wait_for("made APX_astropix in the log, a mirror of beamline's")
+            with opened(at_hub) as reader:
+                assert ids(reader, 100) == list(range(100))
+                while not reader.notes:  # the heartbeats are mirrored, too
+                    with contextlib.suppress(ReceiveTimeout):
+                        reader.receive_batch(timeout=0.1)
+            mirroring.send_signal(signal.SIGTERM)
+            assert mirroring.wait() == 0
+        file.write_text(json.dumps({**config, "mirror": "elsewhere", "streams": ["astropix"]}))
+        with Program(*BRIDGE, file) as mirroring:  # it is not taken from its beam line by mistake
+            mirroring.wait_for("APX_astropix of this log is a mirror of $JS.beamline.API")
+            assert mirroring.wait() == 1
 
 
 def stored_numbers(server):
@@ -201,6 +238,18 @@ def test_a_full_disk(tmp_path, source, sender):
         server.start()
         assert ids(receiver, 40 - got) == list(range(got, 40))
         assert receiver.ledger.lost == 0
+
+
+def test_a_limit_that_is_raised(tmp_path, source, server, sender):
+    made = StreamConfig(name="APX_astropix", subjects=["apx.local.astropix.data"], discard=DiscardPolicy.NEW)
+    ask(server, lambda context: context.add_stream(made.evolve(max_bytes=300_000)))
+    with bridge(tmp_path, source, server.url) as program:
+        for i in range(10):
+            sender.send_readout(AstroPix4Readout(b"\x01" * 60_000, i))
+        program.wait_for("it does not take a message: the log's disk is full, or its limit is reached")
+        ask(server, lambda context: context.update_stream(made.evolve(max_bytes=-1)))
+        program.wait_for("stored again")
+    assert stored_numbers(server) == list(range(10))
 
 
 def test_readouts_that_were_removed_are_no_longer_kept(tmp_path, source, server, sender):

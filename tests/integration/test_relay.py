@@ -5,11 +5,13 @@ import select
 import struct
 import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 import zmq
 
 from astropix_relay.configuration.loading import default_config
+from astropix_relay.configuration.model import StreamConfig
 from astropix_stream import wire
 from astropix_stream.errors import ClosedError, ConfigError, ReceiveTimeout
 from astropix_stream.fmt import AstroPix4Readout
@@ -50,6 +52,38 @@ def test_every_readout_arrives_once_and_in_order(endpoint, sender):
         assert [receiver.receive() for _ in sent] == sent
         assert receiver.ledger.delivered == 2000
         assert receiver.ledger.lost == 0
+
+
+def test_readouts_of_many_streams_each_arrive_once_and_in_order(group, port):
+    """Some wait alone in their sockets, some do not: both ways of reading them are taken."""
+    groups = {f"s{i}": f"{group.rpartition('.')[0]}.{i}" for i in range(1, 21)}
+    streams = [
+        StreamConfig(name=name, group=each, port=port, interface="127.0.0.1") for name, each in groups.items()
+    ]
+    config = default_config(group=group, port=port, interface="127.0.0.1", publish="tcp://127.0.0.1:0")
+    with running(config.model_copy(update={"streams": tuple(streams)})) as relay, ExitStack() as opened:
+        passed = []
+        relay._pass_ones = lambda *a, ones=relay._pass_ones: passed.append(ones(*a)) or passed[-1]
+        senders = [
+            opened.enter_context(MulticastSender(each, port, 0, interface="127.0.0.1"))
+            for each in groups.values()
+        ]
+        receivers = [
+            opened.enter_context(RelayReceiver(AstroPix4Readout, relay.publisher.endpoint, name, timeout=5))
+            for name in groups
+        ]
+        for receiver in receivers:
+            receiver.wait_ready(5)
+        for i in range(60):
+            for n, sender in enumerate(senders):
+                sender.send_readout(readout(i, bytes([n])))
+                if i < 20:
+                    time.sleep(0.0005)  # paces a load; nothing waits for it
+        for n, receiver in enumerate(receivers):
+            got = [receiver.receive() for _ in range(60)]
+            assert [(each.readout_id, each.data()) for each in got] == [(i, bytes([n])) for i in range(60)]
+            assert receiver.ledger.lost == 0
+        assert max(passed) > 1
 
 
 def test_history_has_what_is_out(relay, endpoint, sender):

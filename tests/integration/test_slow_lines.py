@@ -1,7 +1,5 @@
 """Subscribers behind slow lines, with real relays on loopback: compressed and thinned streams."""
 
-import json
-import sys
 import time
 
 import pytest
@@ -11,9 +9,9 @@ from astropix_stream.counting.hops import parse_hops
 from astropix_stream.errors import ConfigError, ReceiveTimeout
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.opening import open_receiver
-from examples import EXAMPLES
 from integration.test_cascade import cascade, first_relay, receiver_of, wait_for_report
-from programs import Program
+from network.hosts import wait_until
+from zmtp import Peer, frame
 
 
 @pytest.fixture
@@ -61,6 +59,23 @@ def test_compressed_every_byte_comes_and_a_plain_subscriber_sees_nothing_of_it(o
         assert wait_for(plain, 500) == found
         assert (receiver.ledger.lost, receiver.ledger.thinned) == (0, 0)
         assert receiver.ledger.delivered == 500
+
+
+def test_nobody_ends_or_holds_the_line_of_another(origin, sender):
+    """By ends of subscriptions that it never had, and by several subscriptions to one topic."""
+    topic = b"apxz/astropix/data"
+    with receiver_of(origin, compress="zstd") as receiver, Peer(origin.publisher.endpoint) as bad:
+        bad.shake_hands()
+        for begins in (0, 0, 0, 1, 1, 1, 0, 0, 0):
+            bad.sendall(frame(bytes([begins]) + topic))
+        wait_until(lambda: origin.publisher.subscriptions == 3)
+        for _ in range(3):
+            bad.sendall(frame(b"\x01" + topic))
+        send(sender, range(500))
+        assert len(wait_for(receiver, 500)) == 500
+        assert receiver.ledger.recovered == 0
+    wait_until(lambda: origin.publisher.subscriptions == 0)
+    wait_until(lambda: not origin._lines)
 
 
 def test_what_came_before_comes_from_history_compressed(origin, sender):
@@ -170,20 +185,3 @@ def test_several_ways_and_a_bandwidth_do_not_go_together(origin):
         open_receiver(
             AstroPix4Readout, [url(origin, "max_bandwidth=2Mbit/s"), origin.publisher.endpoint], timeout=1
         )
-
-
-def test_the_example_in_plain_pyzmq_reads_compressed_readouts(origin, sender):
-    program = Program(
-        sys.executable, EXAMPLES / "subscriber.py", "--zstd", origin.publisher.endpoint, "astropix"
-    )
-    with program:
-        deadline = time.monotonic() + 15
-        while b"apxz" not in b"".join(origin._lines._lines.get("astropix", {})):
-            assert time.monotonic() < deadline, program
-            time.sleep(0.05)
-        send(sender, range(0, 600, 2))
-        while not (program.stdout and json.loads(program.stdout.splitlines()[-1])["count"] == 300):
-            assert time.monotonic() < deadline, program
-            time.sleep(0.05)
-        account = json.loads(program.stdout.splitlines()[-1])
-    assert sum(account["lost"].values()) == 0

@@ -537,8 +537,8 @@ def test_a_failure_is_logged_once_when_it_starts_and_once_when_it_ends(sender, r
         assert sender.send_readout(readout(i)) > 0
     start, end = warnings_in(caplog)
     assert start == (
-        f"not sent to {sender}: readouts: Network is unreachable: the interface is down, or there is no "
-        "route to the group: name the interface, or `ip route add 224.0.0.0/4 dev …`"
+        f"readouts are not sent to {sender}: Network is unreachable: the interface is down, or no route "
+        "leads there: name the interface, or add a route (`ip route add … dev …`)"
     )
     assert end == f"sending to {sender} works again; not sent meanwhile: 99 (Network is unreachable)"
     assert received_ids(receiver, 101) == [0, *range(100, 200)]
@@ -574,7 +574,7 @@ def test_a_readout_too_large_for_a_datagram_is_not_sent(sender, receiver, caplog
         assert sender.send_data(bytes(size)) == 0
     assert sender.not_sent == {errno.EMSGSIZE: 3}
     (said,) = warnings_in(caplog)
-    assert f"a readout of {size} bytes, the limit is 65507" in said
+    assert f"a readout of {size} bytes (the limit is 65507) is not sent to" in said
     sender.send_readout(readout(1))
     assert receiver.receive().readout_id == 1
 

@@ -135,6 +135,22 @@ def leaving(bench):
 
 
 @row(
+    "attack: what no client says",
+    PUBLISHER,
+    "                self.ignored += 1",
+    "                raise ValueError(body)",
+)
+def odd(bench):
+    """Half handshakes, older protocols, commands in odd states, at both sockets; most leave at once."""
+    also = f"tcp://{bench.relay_host.nics[1].address}:5557"
+    bench.monitor_host.ip("route add local 10.0.2.128/25 dev lo")  # all of these are its own addresses
+    sources = [f"10.0.2.{n}" for n in range(128, 255)]
+    with under_attack(bench, "odd things", attacker={"also": also, "sources": sources}) as scene:
+        pass
+    scene.grew_at_most(32)
+
+
+@row(
     "attack: clients without a key on the list",
     GATE,
     """return Admission(b"400", f"its key""",
@@ -211,11 +227,15 @@ def greedy(name, curve=None):
     )
     def attack(bench):
         options = {"host": bench.daq_host, "attacker": {"clients": 62}, "size": 20_000, "curve": curve}
+        # The pages for 62 clients and for the honest one take a second of work: a hundredth of the long form.
+        options["prompt"] = bench.quick
         with under_attack(bench, "greedy", port=5557, **options) as scene:
             wait(2)
             honest = bench.start(bench.monitor_host, sys.executable, "-c", RECOVER, scene.url)
             prefer(honest, PRIORITY)
-            took_s, lost = honest.wait_for("recovered").split()[1:]
+            took_s, lost = "inf", "-1"
+            with contextlib.suppress(AssertionError):  # it never came to the end
+                took_s, lost = honest.wait_for("recovered").split()[1:]
             bench.equal("lost by an honest client that recovers", int(lost), 0)
             bench.true(f"it took {float(took_s):.1f} s", float(took_s) <= bench.long(1, 2))
         scene.grew_at_most(160 + 64)  # 64: history

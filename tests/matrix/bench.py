@@ -77,7 +77,7 @@ class Got:
         self.malformed = outcome["malformed"]
         self.rejected = Told(outcome["rejected"])
         self.rejoins = Told(outcome["rejoins"])
-        self.p99_ms = outcome["p99_ms"]
+        self.p99_ms, self.p99_apart_ms = outcome["p99_ms"], outcome["p99_apart_ms"]
         self.serials = [first + i for first, count in outcome["ranges"] for i in range(count)]
         self.unique = set(self.serials)
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from matrix.bench import Died, kill
 from matrix.readouts import HEADER, serial_of
 
+ROOT = Path(__file__).parents[2]
 BINARIES = Path(sys.executable).parent
 # The relay protocol's header: magic, version, flags, count, relay_id, sequence, received_ns, source, port
 _MESSAGE = struct.Struct("<4sBBHQQQ16sH6x")
@@ -228,7 +229,7 @@ class Cluster:
 class Chaos:
     """Kills and cuts from a seed, one at a time, each mended before the next."""
 
-    KINDS = ("leader", "node", "bridge", "relay", "link", "relay link")
+    KINDS = ("leader", "node", "bridge", "relay", "link", "relay link", "pair")
 
     def __init__(self, bench, cluster, seed, kinds=KINDS):
         self.bench, self.cluster = bench, cluster
@@ -279,6 +280,18 @@ class Chaos:
     def relay_link(self):
         """Cut the bridge off from all."""
         self._cut(self.cluster.bridge_host)
+
+    def pair(self):
+        """Cut the line between two, both ways; the others still reach both."""
+        hosts = [*(node.host for node in self.cluster.nodes), self.cluster.bridge_host, self.bench.relay_host]
+        one, other = self.random.sample(hosts, 2)
+        for host, peer in ((one, other), (other, one)):
+            rule = f"ip saddr {self.bench.back[peer].address} drop"
+            hook = "type filter hook prerouting priority -450"
+            host.nft(f"table ip cut {{\nchain in {{\n{hook}\n{rule}\n}}\n}}\n")
+        self._pause(0.3, 8.0)
+        for host in (one, other):
+            host.nft("delete table ip cut")
 
     def _cut(self, host):
         port = self.bench.back[host].port

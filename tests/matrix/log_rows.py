@@ -1,8 +1,11 @@
 """The rows of the log: three nodes, a bridge and a relay, each killed or cut off at random, from a seed."""
 
+import time
+
 from matrix.bench import wait
 from matrix.cluster import Chaos, Cluster, settle
 from matrix.rows import NUMBERED, row
+from matrix.sites import Sites
 
 INFLOW = "astropix_bridge/inflow.py"
 
@@ -56,7 +59,7 @@ def check_log(bench, sent, stored, got):
     alone=True,
 )
 def log_nodes(bench):
-    kinds = ("leader", "link", "bridge", "node", "relay link")
+    kinds = ("leader", "link", "bridge", "node", "relay link", "pair")
     outcome = run_log(bench, kinds, bench.long(20, 1), bench.long(5000, 1000))
     bench.equal("missing in the log", check_log(bench, *outcome), 0)
     bench.counted = "0 lost: each readout stored once, in order"
@@ -77,3 +80,38 @@ def log_relay(bench):
     bench.equal("restarts, by the reader", got.ledger["restarts"], len({m.relay_id for m in stored}) - 1)
     bench.counted = f"{lost} before the socket, while no relay was there"
     bench.recovered = "no: UDP"
+
+
+@row(
+    "log: a beam line cut off from the hub",
+    "astropix_bridge/waking.py",
+    "self._asked.setdefault(reply, _Asked(request, now_s, now_s + AGAIN_S))",
+    "return",
+    alone=True,
+)
+def log_site(bench):
+    """In the short form the hub has a mirror before there is a beam line: it has asked, too, and waits."""
+    sites = Sites(bench)
+    sites.start_hub()
+    if bench.quick:
+        sites.wait_until_asked()
+    sites.start_beam_line()
+    bench.relay = bench.start_relay()
+    sites.start_bridge()
+    reader = bench.start_monitors(sites.hub_url, host=sites.hub, patience_s=60.0)
+    daq = bench.start_daq(rate=1000)
+    if bench.quick:
+        wait(1)
+    else:
+        wait(2)
+        sites.cut(60.0)
+    began_s = time.monotonic()
+    sites.wait_until_mirrored(120.0)
+    took_s = time.monotonic() - began_s
+    sent = daq.stop()
+    (got,) = reader.finish(sent)
+    bench.all_delivered(got, sent)
+    bench.true(f"within 10 s: {took_s:.1f} s", took_s <= 10.0)
+    bench.injected = "the hub before the beam line" if bench.quick else "60 s at 1000 readouts/s"
+    bench.counted = f"0 lost; the hub had everything {took_s:.1f} s after"
+    bench.recovered = "yes: the mirror's request was sent again"

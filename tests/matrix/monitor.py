@@ -27,6 +27,9 @@ DEFAULTS = {
 }
 
 
+APART = 500  # readouts of each value of `p99_apart_ms`, after the last mark
+
+
 class Monitor(threading.Thread):
     def __init__(self, url, given):
         super().__init__()
@@ -61,6 +64,10 @@ class Monitor(threading.Thread):
                 "p99_ms": [
                     p99(self.ages_ns[begin:end]) / 1e6
                     for begin, end in pairwise([*self.marks, len(self.ages_ns)])
+                ],
+                "p99_apart_ms": [
+                    p99(self.ages_ns[begin : begin + APART]) / 1e6
+                    for begin in range(self.marks[-1], len(self.ages_ns), APART)
                 ],
             }
 

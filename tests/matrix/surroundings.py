@@ -4,6 +4,7 @@ Clients come and go without pause meanwhile, so that there is much to log.
 """
 
 import contextlib
+import functools
 import os
 import socket
 import sys
@@ -47,9 +48,10 @@ def relay_whose_log_fails(bench, what, through, *, kind="visits"):
     except AssertionError as error:
         bench.equal("a subscriber is served", str(error).splitlines()[0], "yes")
         return
-    attackers = scene.attack(kind, host=bench.daq_host, clients=4)
-    wait(bench.long(60, 5))
-    scene.end([attackers], what)
+    begin = functools.partial(scene.attack, kind, host=bench.daq_host, clients=4)
+    attackers = begin()
+    wait(bench.long(60, 4))
+    scene.end(attackers, begin, what)
 
 
 @row("stderr blocked", *BROKEN)

@@ -87,7 +87,7 @@ def test_the_sender_neither_stalls_nor_dies_when_the_network_goes_and_comes(host
     ):
         receiver.wait_for("readout")
         daq.nics[0].down()
-        sender.wait_for("not sent to 239.1.1.1:5007: readouts: Network is unreachable")
+        sender.wait_for("readouts are not sent to 239.1.1.1:5007: Network is unreachable")
         daq.nics[0].up()
         daq.route_multicast()
         sender.wait_for("sending to 239.1.1.1:5007 works again")

@@ -32,6 +32,6 @@ def container() -> Iterator[Container]:
 
 @pytest.fixture(scope="session")
 def installed(container: Container) -> Container:
-    """`make install` has been run in the container."""
-    make(container, "install")
+    """`make install-bridge` has been run in the container: the relay, and the bridge beside it."""
+    make(container, "install-bridge")
     return container

@@ -42,7 +42,7 @@ class TestPath:
     def test_a_named_interface_is_examined_whatever_the_route(self):
         way = choose(GROUP, [LO, ETH0, ETH1], "eth1", "eth0")
         assert (way.chosen, way.by) == (ETH1, "name")
-        assert "eth1 (named)" in path.judge_route(way, [], URL).text
+        assert "eth1 (as named)" in path.judge_route(way, [], URL).text
 
     def test_without_a_route_an_interface_that_is_down_is_to_blame(self):
         down = Link("eth1", 3, is_up=False, addresses=("10.0.2.3",))

@@ -24,6 +24,8 @@ def written(text, name):
         ("2 µs × 3 – é", "ascii", "2 us x 3 - e"),
         ("2 µs × 3 – é", "latin-1", "2 µs × 3 - é"),
         ("│ x ━━ █", "cp1252", "| x -- #"),
+        ("✔ ✘ ? ←", "ascii", "+ x ? <-"),
+        ("░▒▓█", "latin-1", ".:*#"),
         ("run 検.apx", "cp437", "run ?.apx"),
         ("run 検.apx", "utf-8", "run 検.apx"),
         ("run \udcff.apx", "utf-8", "run ?.apx"),  # a file's name that is not UTF-8

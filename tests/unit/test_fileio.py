@@ -105,7 +105,7 @@ def test_a_length_no_datagram_has_is_damage(path):
     ("content", "told"),
     [
         (b"", "the file is empty"),
-        (b"\x89PNG\r\n\x1a\n", r"not an .apx file: begins with b'\\x89PNG\\r\\n'"),
+        (b"\x89PNG\r\n\x1a\n", "not an .apx file: it does not begin with %APXDF"),
         (b"%APXDF\x01", "ends before its header"),
         (HEADER[:-1], "ends in its header: 20 of 21 bytes"),
         (b"%APXDF\xff\xff\xff\xff", f"4294967295 bytes, more than the {MAX_HEADER}"),

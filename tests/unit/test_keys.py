@@ -1,5 +1,6 @@
 """Key files: made private from the first moment, read with care, understood by pyzmq."""
 
+import errno
 import os
 import stat
 
@@ -30,6 +31,22 @@ def test_files_of_pyzmq_are_read(tmp_path):
     os.chmod(secret, 0o600)
     assert keys.read_pair(secret) == zmq.auth.load_certificate(secret)
     assert keys.read_public(public) == zmq.auth.load_certificate(public)[0]
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, failing):
+    calls = iter(range(1, 10))
+
+    def fsync(fd):
+        if next(calls) == failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys.os, "fsync", fsync)
+        with pytest.raises(OSError, match="No space"):
+            keys.write_pair(tmp_path, "relay")
+    assert not [*tmp_path.iterdir()]
+    keys.write_pair(tmp_path, "relay")
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])

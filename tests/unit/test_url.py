@@ -58,6 +58,8 @@ def test_right_ones(url, expected):
         ("udp://:5007", "udp://HOST:PORT"),
         ("udp://239.1.1.1:5007/x", "udp://HOST:PORT"),
         ("udp://user@239.1.1.1:5007", "udp://HOST:PORT"),
+        ("tcp://relay:5556?stream=\udcc2", "a URL has printable characters only"),
+        ("udp://239.1.1.1:5007?interface=\x1b[2J", "a URL has printable characters only"),
         ("udp://239.1.1.1:0", "port must be from 1 to 65535, not '0'"),
         ("udp://239.1.1.1:99999", "port must be from 1 to 65535, not '99999'"),
         ("udp://239.1.1.1:port?interface=lo", "port must be from 1 to 65535, not 'port'"),

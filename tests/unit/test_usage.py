@@ -42,6 +42,7 @@ def command(
         ("x", "say more"),
         ("", "Missing argument 'URL'"),
         ("x --bogus", "No such option: --bogus"),
+        ("x --prt 1", "No such option: --prt. Did you mean --port?"),
         ("x --count", "Option '--count' requires an argument"),
     ],
 )

@@ -1,6 +1,7 @@
 """The relay protocol: bytes spelled out from formats.md, section 4, and any frames at all."""
 
 import json
+import re
 import struct
 
 import pytest
@@ -296,6 +297,9 @@ def test_names_of_streams():
         assert wire.check_stream_name(name) == name
     for name in ("", "a" * 65, "A", "a/b", "a b", "ä", "hello", "hello-2", "a\n"):
         with pytest.raises(WireError, match="cannot be a stream's name"):
+            wire.check_stream_name(name)
+    for name, shown in (("ä", "'ä'"), ("\udcc2", "'c2'"), ("a\n", "'61 0a'"), ("A" * 99, f"'{'A' * 80}…'")):
+        with pytest.raises(WireError, match=re.escape(f"{shown} cannot be")):
             wire.check_stream_name(name)
 
 

@@ -32,7 +32,7 @@ _EPILOG = (
     "Exit codes: 0 success; 1 something went wrong (nothing arrived in time, readouts were not sent); 2 "
     "wrong input, or a damaged file: what is whole of it is used, and a message says what is wrong where; "
     "130 interrupted by Ctrl-C before the work was done. Ctrl-C is the usual end of commands that run "
-    "without one: they print their summary and end with 0 or 1."
+    "until they are stopped: they print their summary and end with 0 or 1."
 )
 
 

@@ -93,7 +93,7 @@ def _plan(files: Sequence[Path], target: Path, suffix: str | None) -> list[tuple
     """Return which files go into which."""
     if not target.is_dir():
         if suffix is not None:
-            raise ConfigError(f"{target}: with --format, the target is a directory that exists")
+            raise ConfigError(f"{target}: with --format, the target must be an existing directory")
         return [(list(files), target)]
     if suffix is None:
         known = ", ".join([*TABLES, APX])

@@ -42,8 +42,8 @@ def command(
     seconds: options.Seconds = None,
     rate: Annotated[
         float, typer.Option(parser=options.positive, metavar="N", help="Readouts per second.")
-    ] = 100.0,
-    kind: options.KindOption = None,
+    ] = 100,
+    kind: options.SimulatedKind = None,
     seed: options.Seed = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Also serve the live page.")] = True,
     as_json: options.AsJson = False,

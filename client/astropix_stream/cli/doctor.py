@@ -54,7 +54,7 @@ def command(
     ] = None,
     listen: Annotated[
         float, typer.Option(parser=options.positive, metavar="N", help="Listen to the group for N seconds.")
-    ] = 5.0,
+    ] = 5,
     kind: options.KindOption = None,
     key: options.Key = None,
     server_key: options.ServerKey = None,
@@ -120,7 +120,7 @@ def _print_lines(title: str, verdicts: Sequence[Verdict]) -> None:
     console.print(Text(title, "bold"))
     for verdict in verdicts:
         symbol = f"  {verdict.mark.symbol} ", _COLOURS[verdict.mark]
-        console.print(Text.assemble(symbol, f"{verdict.check:<18}{_printable(verdict.text)}"))
+        console.print(Text.assemble(symbol, f"{verdict.check:<17} {_printable(verdict.text)}"))
 
 
 def _print_summary(report: Sequence[Verdict]) -> None:

@@ -1,6 +1,7 @@
 """``apx info``: what is in .apx files."""
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ EXAMPLES = "Examples:\n\napx info run.apx\n\napx info *.apx\n\napx info run.apx 
 
 _PIPE_WIDTH = 240  # a table that is read by a program is not to be folded
 _MAX_HEADER = 160  # characters of a header's value
+_LABEL = 14  # characters before a value
 
 
 def command(
@@ -60,8 +62,10 @@ def _print_one(content: Contents, *, keep_duplicates: bool) -> None:
         hits += (
             f", with those of {duplicates}" if keep_duplicates else f"; those of {duplicates} are left out"
         )
+    size = numbers.size(content.size_bytes)
+    room = _room() - len(f", {size}")
     lines = {
-        "file": f"{content.path}, {numbers.size(content.size_bytes)}",
+        "file": f"{numbers.shortened(str(content.path), max(room, _LEAST_NAME))}, {size}",
         "kind": fitting.describe(content.header.readout_uid) if content.kind is None else str(content.kind),
         "readouts": f"{content.readouts}, {numbers.rate(content.rate)}",
         "hits": hits,
@@ -81,9 +85,14 @@ def _print_one(content: Contents, *, keep_duplicates: bool) -> None:
             for bit, count in content.decoding.items()
         )
     for name, value in lines.items():
-        print(f"{name:13} {value}")
+        print(f"{name:{_LABEL - 1}} {value}")
     for name, value in content.header.items():
         print(f"header        {name}: {_shorten(json.dumps(value))}")
+
+
+def _room() -> int:
+    """Return how many characters there are for a value: any number where no terminal shows it."""
+    return (shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH) - _LABEL
 
 
 def _missing(content: Contents) -> str:

@@ -57,7 +57,7 @@ def command(
     ] = None,
     every: Annotated[
         float, typer.Option(parser=options.positive, metavar="N", help="Seconds between snapshots.")
-    ] = 60.0,
+    ] = 60,
     reference: Annotated[
         list[Path] | None,
         typer.Option(

@@ -30,8 +30,12 @@ def command(
         ),
     ],
     *,
-    start: Annotated[int, typer.Option(min=0, help="Begin with this readout, counted from 0.")] = 0,
-    count: Annotated[int | None, typer.Option(min=1, help="As text: end after so many readouts.")] = None,
+    start: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Begin with this readout, counted from 0.")
+    ] = 0,
+    count: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Print N readouts as text, then end.")
+    ] = None,
     kind: options.KindOption = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,

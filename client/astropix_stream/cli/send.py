@@ -37,7 +37,7 @@ def command(
     port: options.PortOption = DEFAULT_PORT,
     interface: options.InterfaceOption = None,
     ttl: options.Ttl = 2,
-    speed: options.Speed = 1.0,
+    speed: options.Speed = 1,
     rate: options.Rate = None,
     loop: Annotated[
         bool,
@@ -49,10 +49,13 @@ def command(
             parser=options.positive,
             metavar="N",
             help="Skip pauses inside a file that are longer than N seconds.",
+            show_default="a day",
         ),
     ] = replay.MAX_PAUSE_S,
-    start: Annotated[int, typer.Option(min=0, help="Skip the first N readouts.")] = 0,
-    count: Annotated[int | None, typer.Option(min=1, help="Play N readouts (in each pass).")] = None,
+    start: Annotated[int, typer.Option(metavar="N", min=0, help="Skip the first N readouts.")] = 0,
+    count: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Play N readouts (in each pass).")
+    ] = None,
     now: Annotated[
         bool, typer.Option("--now", help="Replace each timestamp with the time of sending.")
     ] = False,
@@ -95,7 +98,7 @@ def command(
         destination = Destination(group, port, interface, ttl)
         _follow(files[0], destination, state, kind, from_end=begin == "end", as_json=as_json)
         return
-    given.refuse("--from", "--state", because="goes with --follow: add that, or leave it out")
+    given.refuse("--from", "--state", because="needs --follow")
     if rate is not None:
         because = "is for the timing of the run, which --rate replaces: give one of the two"
         given.refuse("--speed", "--max-pause", because=because)

@@ -36,12 +36,13 @@ _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 def command(
     *,
     context: typer.Context,
-    kind: options.KindOption = None,
+    kind: options.SimulatedKind = None,
     group: options.GroupOption = DEFAULT_GROUP,
     port: options.PortOption = DEFAULT_PORT,
     interface: Annotated[
         str | None,
         typer.Option(
+            metavar="NAME",
             help="Interface to send through, by name or address; by default the loopback interface.",
             autocompletion=completing.interfaces,
             rich_help_panel="Network",
@@ -51,20 +52,25 @@ def command(
     ttl: Annotated[
         int | None,
         typer.Option(
-            min=0, max=255, show_default=False, rich_help_panel="Network",
+            metavar="N", min=0, max=255, show_default=False, rich_help_panel="Network",
             help="Number of routers that a readout may pass; by default 0 on the loopback interface, 2 "
             "elsewhere.",
         ),
     ] = None,
     rate: Annotated[
         float, typer.Option(parser=options.positive, metavar="N", help="Readouts per second.")
-    ] = 100.0,
+    ] = 100,
     hits: Annotated[
-        float, typer.Option(min=0.0, max=1000.0, help="Mean number of pixels hit in a readout.")
-    ] = 3.0,
-    chip: Annotated[int, typer.Option(min=0, max=MAX_CHIP, help="Number of the first chip.")] = 0,
+        float, typer.Option(metavar="N", min=0.0, max=1000.0, help="Mean number of pixels hit in a readout.")
+    ] = 3,
+    chip: Annotated[
+        int, typer.Option(metavar="N", min=0, max=MAX_CHIP, help="Number of the first chip.")
+    ] = 0,
     chips: Annotated[
-        int, typer.Option(min=1, max=96, help="Number of chips; for A-STEP, spread over its layers.")
+        int,
+        typer.Option(
+            metavar="N", min=1, max=96, help="Number of chips; for A-STEP, spread over its layers."
+        ),
     ] = 1,
     output: Annotated[
         Path | None,
@@ -150,6 +156,8 @@ def _write(
     """Write the readouts to a file, whose header says that they are simulated."""
     if total is None:
         raise ConfigError("--output needs --count or --seconds")
+    if path.suffix != ".apx":
+        raise ConfigError(f"{path}: the output file must end in .apx")
     if path.exists() and not force:
         raise ConfigError(f"{path} exists: choose another name, or overwrite it with --force")
     settings = {"seed": seed, "rate": detector.rate, "hits": detector.hits, "chips": detector.chips}

@@ -4,9 +4,10 @@
 counted in one place (docs/decisions/0004-where-a-loss-is-counted.md).
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from astropix_stream.clock import Moment
 from astropix_stream.counting import evidence
@@ -14,6 +15,9 @@ from astropix_stream.counting.losses import Gaps
 from astropix_stream.counting.track import REORDER_WINDOW, U32, OpenGap, Pending, Track, distance
 
 _IMPLAUSIBLE_BREAKS = 4
+# Readouts that a rejected datagram may have overtaken: then the gap that it left shows only behind them. More
+# would blame it for losses of their own where a DAQ also sends what is no readout.
+_OVERTAKEN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,9 @@ class SourceAccount:
         self._kernel = kernel
         self._drops_seen = kernel.total
         self._rejections: Counter[str] = Counter()  # since the last step forward, as the drops
+        self._rejected_at = 0  # behind how many readouts
+        # Rejections before that, likewise, and why.
+        self._unclaimed: deque[tuple[int, str]] = deque(maxlen=_OVERTAKEN)
         self._tracks: list[Track] = []  # the present one, then those before it
         self._pending: Pending | None = None
         self._breaks = 0
@@ -107,6 +114,7 @@ class SourceAccount:
     def note_rejected(self, reason: str) -> None:
         """Note that a datagram of this source was not a readout."""
         self._rejections[reason] += 1
+        self._rejected_at = self._ordinal
 
     def _advance(self, track: Track, readout_id: int, timestamp: int, now: Moment) -> None:
         stride, run = self.stride, track.run
@@ -132,15 +140,23 @@ class SourceAccount:
     def _settle(self, track: Track) -> None:
         """Hand what was rejected and dropped since the last step forward to the gap that this step revealed.
 
-        If it revealed none, then to an open one that has room: what was overtaken can also be dropped.
+        If it revealed none, then to an open one that has room: what was overtaken can also be dropped. What
+        was rejected waits a little for one, since it may have overtaken others itself.
         """
-        if self._kernel.total == self._drops_seen and not self._rejections:
+        if self._kernel.total == self._drops_seen and not self._rejections and not self._unclaimed:
             return
         drops, rejections = self._take_reasons()
         gap = next((gap for gap in reversed(track.open) if gap.has_room), None)
-        if gap is not None:
-            gap.drops += drops
-            gap.rejected.update(rejections)
+        if gap is None:
+            some = islice(rejections.elements(), _OVERTAKEN)
+            self._unclaimed.extend((self._rejected_at, reason) for reason in some)
+            return
+        gap.drops += drops
+        gap.rejected.update(rejections)
+        while self._unclaimed and gap.has_room:
+            at, reason = self._unclaimed.popleft()
+            if self._ordinal - at <= _OVERTAKEN:
+                gap.rejected[reason] += 1
 
     def _take_reasons(self) -> tuple[int, Counter[str]]:
         """Return what was dropped and rejected since the last step forward, which is then taken."""
@@ -168,6 +184,14 @@ class SourceAccount:
             return False
         gap.missing -= 1
         self.reordered += 1
+        if gap.missing < gap.rejected.total():  # so this is not what was rejected: that is missing elsewhere
+            reason = next(iter(gap.rejected))
+            gap.rejected -= Counter((reason,))
+            other = next((one for one in reversed(track.open) if one.has_room), None)
+            if other is None:
+                self._unclaimed.append((self._ordinal, reason))
+            else:
+                other.rejected[reason] += 1
         return True
 
     def _close_due(self, track: Track, now: Moment) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from astropix_stream import clock, markup, numbers
+from astropix_stream.arguments import check_whole
 from astropix_stream.batch import Batch, Run, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.account import Gap, KernelDrops
@@ -125,7 +126,7 @@ class StreamLedger:
     def __init__(self, *, stride: int = 1) -> None:
         self.rejected: Counter[str] = Counter()
         """Datagrams that were not readouts, by reason; those that no gap claims are foreign."""
-        self._stride = stride
+        self._stride = check_whole("stride", stride, 1)
         self._kernel = KernelDrops()
         self._sources: dict[Source, SourceSequence] = {}
         self._retired = Counts()
@@ -232,9 +233,14 @@ class StreamLedger:
             ),
         ]
 
-    def totals(self) -> Counts:
-        """Return the account of the stream."""
-        counts = [*self.sources().values()]
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has ever come, and nothing was dropped."""
+        return not (self._sources or self.rejected or self._kernel.total)
+
+    def totals(self, sources: Mapping[Source, Counts] | None = None) -> Counts:
+        """Return the account of the stream; who has asked for `sources` just now can give them."""
+        counts = [*(self.sources() if sources is None else sources).values()]
         if self._retired.received:
             counts.append(self._retired)
         if self._unaccounted:

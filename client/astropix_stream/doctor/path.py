@@ -136,8 +136,8 @@ def judge_route(path: WayIn, heard_on: Sequence[str], source: SourceUrl) -> Verd
     if link is not None:
         if not path.by:
             return None  # the interface is down: the next check says it
-        way = "named" if path.by == "name" else f"the route to {path.group} takes it"
-        only = ", which only this machine sees" if link.is_loopback else ""
+        way = "as named" if path.by == "name" else f"the route to {path.group} takes it"
+        only = "; nothing leaves or enters this machine there" if link.is_loopback else ""
         return fine("route", f"{link.name} ({way}{only})")
     usable = [found for found in path.links if found.is_usable]
     if not usable:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from astropix_stream.errors import FormatError
-from astropix_stream.fileio import MAGIC, FileHeader
+from astropix_stream.fileio import MAGIC, NOT_APX, FileHeader
 from astropix_stream.files import formats
 from astropix_stream.files.apx import ApxParser
 from astropix_stream.files.formats import Format
@@ -412,8 +412,7 @@ def tell_growing(head: bytes, suffix: str, kind: Kind) -> Format | None:
         return None  # a few bytes may look like text
     form = formats.tell_format(head, suffix, kind)
     if form is None and suffix == Format.APX.value:
-        told = f"not an .apx file: begins with {head[: len(MAGIC)]!r}, not with {MAGIC!r}"
-        raise FormatError(told, offset=0)
+        raise FormatError(NOT_APX, offset=0)
     return form
 
 

@@ -6,6 +6,7 @@ since the bridge never stored what is missing. Numbers that were delivered befor
 itself lost it says in its heartbeats, and the bridge with each message.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,8 @@ class Following:
         self.begins = Beginning()
         self.report: dict[str, Any] | None = None
         """The relay's latest word on the stream: the JSON of its heartbeat."""
+        self.notes: Mapping[str, str] = {}
+        """What the relay's operator says of the setup, by names; a text alone has the name ''."""
         self.malformed = 0
         """Messages that do not follow the protocol; ignored."""
         self.repeated = 0
@@ -108,6 +111,8 @@ class Following:
             self.malformed += 1
             return
         self.report = report
+        if (notes := wire.parse_notes(report)) != self.notes:
+            self.notes = notes
         self._beat = header, messages.summed(counts)
         self._settle_beat(now)
 

@@ -2,6 +2,7 @@
 
 import datetime
 import time
+from collections.abc import Mapping
 from typing import Any, Self, TypeVar
 
 from astropix_stream import clock, fitting
@@ -137,6 +138,11 @@ class NatsReceiver(Receiver[R]):
     def readout_uid(self) -> int | None:
         """The kind of the readouts, as the log says; None before the first."""
         return self._following.readout_uid
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What the relay's operator says of the stream's setup, as the latest heartbeat in the log has it."""
+        return self._following.notes
 
     @property
     def ledger(self) -> Ledger:

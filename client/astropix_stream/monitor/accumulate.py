@@ -30,7 +30,6 @@ from astropix_stream.monitor.rates import ChipRates, RateHistory
 from astropix_stream.monitor.recent import Chunk, Recent
 from astropix_stream.monitor.resuming import Gap, counts_of, goes_on, unseen
 from astropix_stream.monitor.runs import Account, RunData, Tally, account
-from astropix_stream.monitor.slices import Slices
 
 _log = logging.getLogger(__name__)
 
@@ -382,10 +381,7 @@ class Accumulator:
         known
             By number, the versions of runs whose counts the caller has already: they are not copied.
         """
-        runs = [
-            replace(run, counts=run.counts if known.get(run.number) == run.version else run.counts.copy())
-            for run in self.runs
-        ]
+        runs = [run if known.get(run.number) == run.version else run.kept() for run in self.runs]
         place = {id(run): i for i, run in enumerate(self.runs)}
         current = self._resumable | self._current
         return Memory(
@@ -417,7 +413,6 @@ class Accumulator:
         self.runs = list(memory.runs)
         for run in self.runs:
             run.last_s += shift_s
-            run.slices = Slices()  # its course before is not kept
             run.slices.begin(run.last_timestamp, run.last_id, run.counts)
         self.present = None if memory.present is None else self.runs[memory.present]
         self._resumable = {source: self.runs[place] for source, place in memory.current.items()}

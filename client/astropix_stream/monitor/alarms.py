@@ -160,6 +160,9 @@ class Alarms:
         self._count = 0
         self.log: deque[Event] = deque(maxlen=MAX_LOG)
 
+    def __bool__(self) -> bool:
+        return bool(self._watched)
+
     def replace(self, rules: Iterable[Rule], now: Moment) -> list[Event]:
         """Take other rules; those that stay the same go on. Return the alarms that this clears."""
         before = {watched.rule: watched for watched in self._watched}

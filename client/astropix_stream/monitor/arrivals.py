@@ -67,6 +67,17 @@ class Reception:
     stride: int = 1
     ended: bool = False
 
+    def differs(self, other: "Reception") -> bool:
+        """Tell whether it says something new, beside that time has gone on."""
+        if self is other:
+            return False
+        return (self.state, self.trouble, self.ended, self.ledger) != (
+            other.state,
+            other.trouble,
+            other.ended,
+            other.ledger,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:

@@ -15,11 +15,9 @@ from bokeh.models import (
 from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
 
-from astropix_stream.monitor.figures import new_figure, set_range
+from astropix_stream.monitor.drawing import Changes, limits, model
+from astropix_stream.monitor.figures import new_figure
 from astropix_stream.monitor.themes import Theme
-
-NOTHING = np.full((1, 1), np.nan)
-"""A map without hits, for as long as there is none."""
 
 
 def on_tap(fig: figure, source: ColumnDataSource, call: str) -> None:
@@ -28,41 +26,46 @@ def on_tap(fig: figure, source: ColumnDataSource, call: str) -> None:
     fig.js_on_event("tap", CustomJS(args={"source": source}, code=code))
 
 
-class Colours:
-    """Colours of an image, linear or logarithmic, and their bar."""
+def add_colours(fig: figure, theme: Theme, renderer: Any) -> None:
+    """Give an image colours, linear and logarithmic, and a bar that explains them; see `limit_colours`."""
+    name = fig.name
+    colours = {"palette": Cividis256, "high": 1, "nan_color": theme.empty}
+    linear = LinearColorMapper(**colours, low=0, name=f"{name}.linear")
+    log = LogColorMapper(**colours, low=0.1, name=f"{name}.log")
+    bar = ColorBar(
+        name=f"{name}.bar",
+        color_mapper=linear,
+        background_fill_color=None,
+        major_label_text_color=theme.text,
+        major_label_text_font_size=f"{theme.tick_px}px",
+        bar_line_color=None,
+        major_tick_line_color=theme.faint,
+        width=theme.tick_px,
+        padding=8,
+    )
+    renderer.glyph.update(color_mapper=linear, name=f"{name}.glyph")
+    fig.add_layout(bar, "right")
+    fig.tags = [*fig.tags, linear, log]  # the browser has what something refers to
 
-    def __init__(self, fig: figure, theme: Theme, renderer: Any) -> None:
-        colours = {"palette": Cividis256, "low": 0, "high": 1, "nan_color": theme.empty}
-        self._linear, self._log = LinearColorMapper(**colours), LogColorMapper(**{**colours, "low": 1})
-        self._renderer = renderer
-        self._bar = ColorBar(
-            color_mapper=self._linear,
-            background_fill_color=None,
-            major_label_text_color=theme.text,
-            major_label_text_font_size=f"{theme.tick_px}px",
-            bar_line_color=None,
-            major_tick_line_color=theme.faint,
-            width=theme.tick_px,
-            padding=8,
-        )
-        fig.add_layout(self._bar, "right")
-        self.set_limits(0.0, 1.0, log=False)
 
-    def set_limits(self, low: float, high: float, *, log: bool) -> None:
-        """Colour what is between two limits."""
-        mapper = self._log if log else self._linear
-        mapper.update(low=low, high=high)
-        if self._renderer.glyph.color_mapper is not mapper:
-            self._renderer.glyph.color_mapper = mapper
-            self._bar.color_mapper = mapper
+def limit_colours(name: str, low: float, high: float, *, log: bool) -> Changes:
+    """Colour what is between two limits, in a figure of that name."""
+    mapper = f"{name}.{'log' if log else 'linear'}"
+    return {
+        mapper: {"low": float(low), "high": float(high)},
+        f"{name}.glyph": {"color_mapper": model(mapper)},
+        f"{name}.bar": {"color_mapper": model(mapper)},
+    }
 
-    def update(self, values: list[Any], *, log: bool) -> None:
-        """Fit the limits to values; those that are not above 0 have no colour."""
-        found = [one[one > 0] for one in values]
-        some = np.concatenate(found) if found else np.zeros(0)
-        high = float(some.max()) if len(some) else 1.0
-        low = float(some.min()) if log and len(some) else 0.0
-        self.set_limits(low if not log or len(some) else 0.1, max(high, low * 1.0001 + 1e-9), log=log)
+
+def fit_colours(name: str, values: list[Any], *, log: bool) -> Changes:
+    """Fit the limits to values; those that are not above 0 have no colour."""
+    found = [one[one > 0] for one in values]
+    some = np.concatenate(found) if found else np.zeros(0)
+    high = float(some.max()) if len(some) else 1.0
+    low = float(some.min()) if log and len(some) else 0.0
+    low = low if not log or len(some) else 0.1
+    return limit_colours(name, low, max(high, low * 1.0001 + 1e-9), log=log)
 
 
 def keep_square(fig: figure, source: ColumnDataSource) -> None:
@@ -90,18 +93,21 @@ def course_figure(theme: Theme, name: str, y_label: str) -> figure:
         days="%d %b %H:%M", strip_leading_zeros=False,
     )  # fmt: skip
     fig.xaxis.ticker.desired_num_ticks = 5
+    fig.xaxis.name, fig.x_range.name, fig.y_range.name = f"{name}.x", f"{name}.x_range", f"{name}.y_range"
     return fig
 
 
-def set_course(fig: figure, times: Any, values: Any, *, timed: bool, from_zero: bool = True) -> None:
+def set_course(name: str, times: Any, values: Any, *, timed: bool, from_zero: bool = True) -> Changes:
     """Fit the axes of a figure to a course over the run."""
-    fig.xaxis.axis_label = "time of day" if timed else "readout id"
-    if len(times):
-        set_range(fig.x_range, float(times[0]), max(float(times[-1]), float(times[0]) + 1))
     found = np.asarray(values, np.float64)
     found = found[np.isfinite(found)]
     low, high = (float(found.min()), float(found.max())) if len(found) else (0.0, 1.0)
     room = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
-    set_range(
-        fig.y_range, 0.0 if from_zero else low - room, high + (room if not from_zero else 0.1 * high or 1.0)
-    )
+    bottom = 0.0 if from_zero else low - room
+    changes = {
+        f"{name}.x": {"axis_label": "time of day" if timed else "readout id"},
+        f"{name}.y_range": limits(bottom, high + (room if not from_zero else 0.1 * high or 1.0)),
+    }
+    if len(times):
+        changes[f"{name}.x_range"] = limits(times[0], max(float(times[-1]), float(times[0]) + 1))
+    return changes

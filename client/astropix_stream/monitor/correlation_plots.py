@@ -3,88 +3,90 @@
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, HoverTool, Range1d
+from bokeh.models import HoverTool, Range1d
 from bokeh.plotting import figure
 
-from astropix_stream.monitor.coloured import NOTHING, Colours, keep_square, without_hits_empty
+from astropix_stream.monitor.coloured import add_colours, fit_colours, keep_square, without_hits_empty
 from astropix_stream.monitor.correlations import CorrelationsPanel
-from astropix_stream.monitor.figures import counts_on, new_figure, set_range
+from astropix_stream.monitor.drawing import Changes, columns, limits
+from astropix_stream.monitor.figures import counts_on, new_figure, new_source
 from astropix_stream.monitor.geometry import chip_name
 from astropix_stream.monitor.themes import Theme
 from astropix_stream.monitor.view import View
+
+_MAPS = ("columns", "rows")
 
 
 class CorrelationsPlots:
     """Columns and rows of two chips against each other, differences of time, and clusters."""
 
     def __init__(self, theme: Theme) -> None:
-        self._maps = {name: _Matrix(theme, f"correlation_{name}") for name in ("columns", "rows")}
-        self._deltas = _Bars(theme, "coincidence", "second minus first chip, FPGA ticks", "pairs")
-        self._clusters = _Bars(theme, "clusters", "pixels of a cluster", "clusters")
+        maps = [_matrix(theme, f"correlation_{name}") for name in _MAPS]
+        deltas = _bars(theme, "coincidence", "second minus first chip, FPGA ticks", "pairs")
+        clusters = _bars(theme, "clusters", "pixels of a cluster", "clusters")
+        self.figures = [*maps, deltas, clusters]
 
-    def figures(self) -> list[figure]:
-        """Return the figures."""
-        maps = [one.figure for one in self._maps.values()]
-        return [*maps, self._deltas.figure, self._clusters.figure]
-
-    def update(self, view: View) -> None:
-        """Show another view."""
+    @staticmethod
+    def draw(view: View) -> Changes:
+        """Return what they show of a view."""
         panel = view.panel
         if not isinstance(panel, CorrelationsPanel):
-            return
-        names = ["" if chip is None else chip_name(chip) for chip in (panel.first, panel.second)]
-        self._maps["columns"].update(
-            panel.columns, *(f"column of {name}" for name in names), log=view.choice.log
-        )
-        self._maps["rows"].update(panel.rows, *(f"row of {name}" for name in names), log=view.choice.log)
-        self._deltas.update(panel.delta_edges, panel.deltas)
+            return {}
+        chips = ["" if chip is None else chip_name(chip) for chip in (panel.first, panel.second)]
+        changes = Changes()
+        for what, counts in zip(_MAPS, (panel.columns, panel.rows), strict=True):
+            labels = [f"{what.removesuffix('s')} of {chip}" for chip in chips]
+            changes |= _draw_matrix(f"correlation_{what}", counts, *labels, log=view.choice.log)
         last = max(5, int(np.flatnonzero(panel.clusters)[-1]) + 1 if panel.clusters.any() else 0)
-        self._clusters.update(np.arange(1, last + 1) - 0.5, panel.clusters[1:last])
+        changes |= _draw_bars("coincidence", panel.delta_edges, panel.deltas)
+        return changes | _draw_bars("clusters", np.arange(1, last + 1) - 0.5, panel.clusters[1:last])
 
 
-class _Matrix:
-    """Pairs of places, in colours."""
-
-    def __init__(self, theme: Theme, name: str) -> None:
-        self.figure = fig = new_figure(
-            theme, name, "", "", x_range=Range1d(-0.5, 15.5), y_range=Range1d(-0.5, 15.5)
-        )
-        fig.grid.visible = False
-        self._source = ColumnDataSource({"shown": [NOTHING], "columns": [16], "rows": [16]})
-        image = fig.image("shown", x=-0.5, y=-0.5, dw="columns", dh="rows", source=self._source)
-        self._colours = Colours(fig, theme, image)
-        tips = [("first, second", "$x{0}, $y{0}"), ("pairs", "@shown{0,0}")]
-        fig.add_tools(HoverTool(renderers=[image], tooltips=tips))
-        keep_square(fig, self._source)
-
-    def update(self, counts: Any, x_label: str, y_label: str, *, log: bool) -> None:
-        """Show other counts."""
-        size = max(1, len(counts))
-        shown = [without_hits_empty(counts.astype(np.float64))] if len(counts) else [np.full((1, 1), np.nan)]
-        self._source.data = {"shown": shown, "columns": [size], "rows": [size]}
-        self._colours.update([counts], log=log)
-        self.figure.xaxis.axis_label, self.figure.yaxis.axis_label = x_label, y_label
+def _matrix(theme: Theme, name: str) -> figure:
+    """Return a figure of pairs of places, in colours."""
+    fig = new_figure(theme, name, "", "", x_range=Range1d(-0.5, 15.5), y_range=Range1d(-0.5, 15.5))
+    fig.grid.visible = False
+    fig.xaxis.name, fig.yaxis.name = f"{name}.x", f"{name}.y"
+    source = new_source(f"{name}.image", "shown", "columns", "rows")
+    image = fig.image("shown", x=-0.5, y=-0.5, dw="columns", dh="rows", source=source)
+    add_colours(fig, theme, image)
+    tips = [("first, second", "$x{0}, $y{0}"), ("pairs", "@shown{0,0}")]
+    fig.add_tools(HoverTool(renderers=[image], tooltips=tips))
+    keep_square(fig, source)
+    return fig
 
 
-class _Bars:
-    """A histogram."""
+def _draw_matrix(name: str, counts: Any, x_label: str, y_label: str, *, log: bool) -> Changes:
+    size = max(1, len(counts))
+    shown = without_hits_empty(counts) if len(counts) else np.full((1, 1), np.nan)
+    return {
+        **fit_colours(name, [counts], log=log),
+        f"{name}.image": columns(shown=[shown], columns=[size], rows=[size]),
+        f"{name}.x": {"axis_label": x_label},
+        f"{name}.y": {"axis_label": y_label},
+    }
 
-    def __init__(self, theme: Theme, name: str, x_label: str, y_label: str) -> None:
-        self.figure = fig = new_figure(
-            theme, name, x_label, y_label, x_range=Range1d(0, 1), y_range=Range1d(0, 1)
-        )
-        self._source = ColumnDataSource({"left": [], "right": [], "count": []})
-        bars = fig.quad(
-            left="left", right="right", bottom=0, top="count", source=self._source,
-            fill_color=theme.fill, fill_alpha=0.75, line_color=theme.fill,
-        )  # fmt: skip
-        tips = [("from, to", "@left, @right"), (y_label, "@count{0,0}")]
-        fig.add_tools(HoverTool(renderers=[bars], tooltips=tips, mode="vline"))
-        counts_on(fig.yaxis)
 
-    def update(self, edges: Any, counts: Any) -> None:
-        """Show other counts."""
-        self._source.data = {"left": edges[:-1], "right": edges[1:], "count": counts}
-        if len(edges) > 1:
-            set_range(self.figure.x_range, float(edges[0]), float(edges[-1]))
-        set_range(self.figure.y_range, 0, 1.08 * max([1, *counts.tolist()]))
+def _bars(theme: Theme, name: str, x_label: str, y_label: str) -> figure:
+    """Return a figure of a histogram."""
+    fig = new_figure(theme, name, x_label, y_label, x_range=Range1d(0, 1), y_range=Range1d(0, 1))
+    fig.x_range.name, fig.y_range.name = f"{name}.x_range", f"{name}.y_range"
+    bars = fig.quad(
+        left="left", right="right", bottom=0, top="count",
+        source=new_source(f"{name}.bars", "left", "right", "count"),
+        fill_color=theme.fill, fill_alpha=0.75, line_color=theme.fill,
+    )  # fmt: skip
+    tips = [("from, to", "@left, @right"), (y_label, "@count{0,0}")]
+    fig.add_tools(HoverTool(renderers=[bars], tooltips=tips, mode="vline"))
+    counts_on(fig.yaxis)
+    return fig
+
+
+def _draw_bars(name: str, edges: Any, counts: Any) -> Changes:
+    changes = {
+        f"{name}.bars": columns(left=edges[:-1], right=edges[1:], count=counts),
+        f"{name}.y_range": limits(0, 1.08 * max([1, *counts.tolist()])),
+    }
+    if len(edges) > 1:
+        changes[f"{name}.x_range"] = limits(edges[0], edges[-1])
+    return changes

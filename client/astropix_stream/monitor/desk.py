@@ -1,7 +1,9 @@
 """What a shift crew has beside the plots: alarms, notes, and how the detector is set up."""
 
 import contextlib
+import json
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +19,7 @@ from astropix_stream.monitor.settings import Settings
 from astropix_stream.monitor.watching import Watcher
 
 _SHOWN_NOTES = 50  # on the page; all are in the files
+_SAID_FOR_S = 0.5
 
 
 class Desk:
@@ -36,6 +39,7 @@ class Desk:
         self._notes = Notes()
         self._missing = binary.missing()
         self._lock = threading.Lock()
+        self._said, self._said_s = "", float("-inf")
 
     def __enter__(self) -> Self:
         self.watcher.start()
@@ -78,6 +82,12 @@ class Desk:
             self.watcher.restore(saved["alarms"])
         with self._lock, contextlib.suppress(AttributeError, ConfigError, LookupError, TypeError, ValueError):
             self._notes.restore(saved["notes"])
+
+    def said(self) -> str:
+        """Return `words` as JSON, for all viewers at once: it may be half a second old."""
+        if time.monotonic() - self._said_s >= _SAID_FOR_S:
+            self._said, self._said_s = json.dumps(self.words()), time.monotonic()
+        return self._said
 
     def words(self) -> dict[str, Any]:
         """Return what the page says of all this, as texts; nothing in it is HTML."""

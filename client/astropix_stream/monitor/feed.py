@@ -19,17 +19,22 @@ from astropix_stream.fmt import ASTROPIX4, Kind, kind_of
 from astropix_stream.monitor.accumulate import Accumulator, Memory
 from astropix_stream.monitor.arrivals import Arrival, Reception
 from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.drawing import encoded
 from astropix_stream.monitor.geometry import Geometry
 from astropix_stream.monitor.runs import RunData
 from astropix_stream.monitor.setup import Setup, setup_of
 from astropix_stream.monitor.shown import Reset, take_reset
+from astropix_stream.monitor.status import make_status
 from astropix_stream.monitor.view import View, make_view
+from astropix_stream.monitor.words import stream_words
 from astropix_stream.receiving.receiver import Receiver
 
 RECEIVE_GATHER_S = 0.1  # that readouts may wait where they come fast; nobody who looks at the page sees it
 GATHER_S = 0.25  # between decodings: a call costs 0.12 ms however little it gets
 MAX_WAITING = 16 << 20  # bytes of readouts that may wait to be decoded: about half a second of decoding
 _LEDGER_EVERY_S = 0.25
+_STILL_S = 1.0  # between looks at what is known while nothing changes
+_IDLE_S = 0.5  # between looks at a receiver to which nothing comes
 
 T = TypeVar("T")
 
@@ -55,6 +60,8 @@ class Feed:
     ----------
     error
         Why it ended by itself; None as long as it goes on.
+    version
+        Another one each time that something came, or the receiver told something new.
     """
 
     def __init__(
@@ -72,6 +79,8 @@ class Feed:
         if memory is not None:
             self._accumulator.resume(memory, clock.now())
         self._views: dict[tuple[Choice, Reset | None], View] = {}  # of this turn
+        self._stream_words: dict[str, str] = {}  # of this turn
+        self.version = 0
         self._lock = threading.Lock()
         self.error: Exception | None = None
         self._receiver = receiver
@@ -125,6 +134,14 @@ class Feed:
                 view = self._views[choice, reset] = make_view(self._accumulator, choice, clock.now(), reset)
             return view
 
+    def stream_words(self) -> dict[str, str]:
+        """Return what is said of the stream, each word as JSON; all viewers share it."""
+        with self._lock:
+            if not self._stream_words:
+                now = clock.now()
+                self._stream_words = encoded(stream_words(make_status(self._accumulator, now), now))
+            return self._stream_words
+
     def look(self, at: Callable[[Accumulator, Moment], T]) -> T:
         """Return what a function finds in the accumulator, which stands still meanwhile."""
         with self._lock:
@@ -149,20 +166,27 @@ class Feed:
     def _receive(self) -> None:
         with self._receiver as receiver:
             refusal = ""
-            noted_s = float("-inf")
+            noted_s = came_s = float("-inf")
             while not self._stop.is_set():
                 try:
-                    self._receive_one(receiver)
-                    refusal = ""
+                    idle = time.monotonic() - came_s > _IDLE_S
+                    self._receive_one(receiver, _IDLE_S if idle else _LEDGER_EVERY_S)
+                    refusal, came_s = "", time.monotonic()
                 except ReceiveTimeout:
                     if receiver.ended:
-                        self._reception = self._ask(receiver, refusal)
+                        self._note(self._ask(receiver, refusal))
                         self._stop.wait(_LEDGER_EVERY_S)
                 except RefusedError as error:  # it goes on trying
                     refusal = str(error)
                 if time.monotonic() - noted_s >= _LEDGER_EVERY_S:
-                    self._reception = self._ask(receiver, refusal)
+                    self._note(self._ask(receiver, refusal))
                     noted_s = time.monotonic()
+
+    def _note(self, reception: Reception) -> None:
+        """Keep what the receiver tells of itself; if that is new, the page is to know it now."""
+        before, self._reception = self._reception, reception
+        if reception.differs(before):
+            self._inbox.wake()
 
     def _ask(self, receiver: Receiver[Any], refusal: str) -> Reception:
         return Reception(
@@ -179,9 +203,9 @@ class Feed:
             receiver.ended,
         )
 
-    def _receive_one(self, receiver: Receiver[Any]) -> None:
+    def _receive_one(self, receiver: Receiver[Any], timeout_s: float) -> None:
         try:
-            batch = receiver.receive_batch(_LEDGER_EVERY_S)
+            batch = receiver.receive_batch(timeout_s)
         finally:
             self._note_first_report(receiver)
         self._inbox.put(Arrival(batch, clock.now()))
@@ -195,6 +219,7 @@ class Feed:
     def _decode(self) -> None:
         while not self._stop.wait(GATHER_S):
             self._turn()
+            self._inbox.wait(_STILL_S)
         self._turn()  # what came last is shown, too
 
     def _turn(self) -> None:
@@ -204,9 +229,11 @@ class Feed:
         with self._lock:
             if arrivals and self._kind is None and uid is not None:
                 self._accumulator.set_kind(kind_of(uid))
+            self.version += bool(arrivals) or reception.differs(self._accumulator.reception)
             self._accumulator.take(arrivals)
             self._accumulator.note(reception)
             self._views.clear()
+            self._stream_words = {}
 
 
 class Inbox:
@@ -222,7 +249,7 @@ class Inbox:
     def __init__(self, limit: int | None = None) -> None:
         self._limit = MAX_WAITING if limit is None else limit
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = self._woken = False
         self._arrivals: list[Arrival] = []
         self._bytes = 0
 
@@ -237,6 +264,19 @@ class Inbox:
             else:
                 arrival = replace(arrival, batch=replace(arrival.batch, payload=b""), skipped=True)
             self._arrivals.append(arrival)
+            self._changed.notify_all()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until there is something, or it is woken or closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._woken or self._arrivals, timeout_s)
+            self._woken = False
+
+    def wake(self) -> None:
+        """Let nobody wait for batches now."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
 
     def _has_room(self, size: int) -> bool:
         return not self._bytes or self._bytes + size <= self._limit

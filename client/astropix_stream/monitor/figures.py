@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from bokeh.models import CustomJSTickFormatter, DataRange1d, NoOverlap
+from bokeh.models import ColumnDataSource, CustomJSTickFormatter, DataRange1d, NoOverlap
 from bokeh.plotting import figure
 
+from astropix_stream.monitor.drawing import model
 from astropix_stream.monitor.themes import Theme
 from astropix_stream.monitor.view import View
 
@@ -47,6 +48,14 @@ def new_figure(theme: Theme, name: str, x_label: str, y_label: str, **options: A
     return fig
 
 
+def new_source(name: str, /, *columns: str, **values: list[Any]) -> ColumnDataSource:
+    """Return a source of data with the name that `drawing` knows it by, and empty columns.
+
+    Axes that follow their data want some `values` to begin with.
+    """
+    return ColumnDataSource({column: [] for column in columns} | values, name=name)
+
+
 def from_zero(room: float = 0.08) -> DataRange1d:
     """Return a range with some room above the data."""
     return DataRange1d(start=0, range_padding=room, only_visible=True)
@@ -61,16 +70,39 @@ def style_legend(fig: figure, theme: Theme) -> None:
     legend.padding = legend.margin = 2
 
 
+_COUNTS = """
+if (!Number.isInteger(tick)) return ""
+for (const [least, unit, letter] of [[1e9, 1e9, "G"], [1e6, 1e6, "M"], [1e4, 1e3, "k"]])
+    if (tick >= least) return `${+(tick / unit).toFixed(2)}${letter}`
+return `${tick}`
+"""
+_DECADES = """
+if (!Number.isInteger(tick) || tick < 0) return ""
+return tick < 4 ? `${10 ** tick}` : tick < 6 ? `${10 ** (tick - 3)}k` : `10^${tick}`
+"""
+
+
 def counts_on(axis: Any) -> None:
     """Label a count axis with whole numbers, 20 000 as 20k."""
-    axis.formatter = CustomJSTickFormatter(
-        code="""
-        if (!Number.isInteger(tick)) return ""
-        for (const [least, unit, letter] of [[1e9, 1e9, "G"], [1e6, 1e6, "M"], [1e4, 1e3, "k"]])
-            if (tick >= least) return `${+(tick / unit).toFixed(2)}${letter}`
-        return `${tick}`
-        """
-    )
+    axis.formatter = CustomJSTickFormatter(code=_COUNTS)
+
+
+class Scales:
+    """The labels of an axis on which either counts are drawn or their logarithms."""
+
+    @staticmethod
+    def add(fig: figure, name: str) -> None:
+        """Give both to the axis of a figure, and the axis a name."""
+        fig.yaxis.name = f"{name}.y"
+        counts = CustomJSTickFormatter(code=_COUNTS, name=f"{name}.counts")
+        decades = CustomJSTickFormatter(code=_DECADES, name=f"{name}.decades")
+        fig.yaxis.formatter = counts
+        fig.tags = [*fig.tags, counts, decades]  # the browser has what something refers to
+
+    @staticmethod
+    def shown(name: str, *, log: bool) -> dict[str, Any]:
+        """Return which of them the axis has."""
+        return {"formatter": model(f"{name}.{'decades' if log else 'counts'}")}
 
 
 def wall_ms(view: View) -> Callable[[Any], Any]:
@@ -85,27 +117,6 @@ def wall_ms_of(view: View) -> Callable[[Any], Any]:
     local = datetime.fromtimestamp(view.now.ns / 1e9).astimezone().utcoffset()
     offset_ms = local.total_seconds() * 1e3 if local else 0.0
     return lambda ns: ns / 1e6 + offset_ms
-
-
-def set_range(axis: Any, start: float, end: float) -> None:
-    """Set an axis and what its reset goes back to; where a person has zoomed, the zoom stays."""
-    start, end = float(start), float(end)
-    before = axis.reset_start, axis.reset_end
-    if before == (start, end):
-        return
-    axis.update(reset_start=start, reset_end=end)
-    if before[0] is None or (axis.start, axis.end) == before:
-        axis.update(start=start, end=end)
-
-
-def decades_on(axis: Any) -> None:
-    """Label an axis on which the logarithms of counts are drawn."""
-    axis.formatter = CustomJSTickFormatter(
-        code="""
-        if (!Number.isInteger(tick) || tick < 0) return ""
-        return tick < 4 ? `${10 ** tick}` : tick < 6 ? `${10 ** (tick - 3)}k` : `10^${tick}`
-        """
-    )
 
 
 def drawn(counts: Any, *, log: bool) -> Any:

@@ -3,7 +3,7 @@
 The layout, little-endian::
 
     0   magic        4s   "APXM"
-    4   version      u16  1
+    4   version      u16  2; files of version 1 have no slices
     6   head_size    u32  bytes of the head
     10  crc          u32  CRC-32 of all that follows
     14  head         JSON: all numbers and texts, and for each part its arrays and size
@@ -37,15 +37,17 @@ from astropix_stream.monitor.geometry import geometry_of
 from astropix_stream.monitor.histograms import Histograms
 from astropix_stream.monitor.rates import RateHistory
 from astropix_stream.monitor.runs import RunData, Tally
+from astropix_stream.monitor.slices import Slices
 
 MAGIC = b"APXM"
-VERSION = 1
+VERSION = 2
 MAX_BYTES = 50_000_000
 """Of a file; the oldest runs are left out where it would be more."""
 _HEAD = struct.Struct("<4sHII")
 _MAX_ARRAY = 1 << 28  # bytes; ours have 32 MiB at most
 _LARGE = 1 << 24  # bytes of an array of which only rows with something are kept
 _LEVEL = 1  # of zlib: most is zeros, which the fastest finds as well
+_SLICES = "slices."  # before the names of their arrays
 _RUN_FIELDS = (
     "number", "first_id", "first_timestamp", "began_ns", "last_id", "last_timestamp", "last_s", "skipped",
     "version",
@@ -160,7 +162,9 @@ def _is_array(value: Any) -> bool:
 
 
 def _pack_counts(run: RunData) -> Packed:
-    return Packed(run.version, *_pack_arrays((name, v) for name, v in _state_of(run.counts) if _is_array(v)))
+    arrays = [(name, value) for name, value in _state_of(run.counts) if _is_array(value)]
+    slices = [(_SLICES + name, array) for name, array in run.slices.to_arrays().items()]
+    return Packed(run.version, *_pack_arrays([*arrays, *slices]))
 
 
 def _pack_arrays(named: Iterable[tuple[str, NDArray[Any]]]) -> tuple[list[list[Any]], bytes]:
@@ -304,17 +308,26 @@ def _read_run(
         return None
     counts = Histograms(geometry_of(kinds[0]))
     mine = {name: (one.dtype.str, one.shape) for name, one in vars(counts).items() if _is_array(one)}
-    theirs = {name: (dtype, tuple(shape)) for name, dtype, shape, *_ in value["arrays"]}
+    theirs = {
+        name: (dtype, tuple(shape))
+        for name, dtype, shape, *_ in value["arrays"]
+        if not name.startswith(_SLICES)
+    }
     if not theirs.items() <= mine.items() or not mine.keys() - theirs.keys() <= set(counts.untouched):
         return None
     numbers = {name for name, one in _state_of(counts) if not _is_array(one)}
     if numbers != set(value["numbers"]):
         return None
-    for name, one in (_arrays(part, value["arrays"]) | value["numbers"]).items():
+    arrays = _arrays(part, value["arrays"])
+    of_slices = {name.removeprefix(_SLICES): arrays.pop(name) for name in arrays.keys() - mine.keys()}
+    for name, one in (arrays | value["numbers"]).items():
         setattr(counts, name, one)
+    slices = Slices.from_arrays(of_slices, counts) if of_slices else Slices()
     source = Source(str(value["source"][0]), int(value["source"][1]))
     until = None if value["until"] is None else tallies[value["until"]]
     fields = {name: value[name] for name in _RUN_FIELDS}
     if not all(isinstance(one, int | float) for one in fields.values()):
         raise TypeError("a run's numbers are not numbers")
-    return RunData(source=source, since=tallies[value["since"]], until=until, counts=counts, **fields)
+    return RunData(
+        source=source, since=tallies[value["since"]], until=until, counts=counts, slices=slices, **fields
+    )

@@ -1,29 +1,32 @@
-"""The page of one viewer: a Bokeh document that looks at the feed twice a second."""
+"""The page of one viewer: a Bokeh document that is told what is new."""
 
 import json
+import time
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
 import bokeh
-from bokeh.core.properties import Int, String
+from bokeh.core.properties import Bool, Int, String
 from bokeh.document import Document
 from bokeh.model import DataModel
 from bokeh.models import CustomJS
 
 from astropix_stream import __version__
+from astropix_stream.monitor import panel_plots, plots
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.desk import Desk
+from astropix_stream.monitor.drawing import encoded, joined
 from astropix_stream.monitor.feed import Feed
-from astropix_stream.monitor.panel_plots import PanelPlots, panel_plots
 from astropix_stream.monitor.panel_words import panel_words
-from astropix_stream.monitor.plots import Plots
 from astropix_stream.monitor.shown import Reset
 from astropix_stream.monitor.themes import LIGHT, THEMES, Theme
 from astropix_stream.monitor.view import View
-from astropix_stream.monitor.words import run_words, stream_words
+from astropix_stream.monitor.words import run_words
 
-REDRAW_MS = 500
-_MAX_AHEAD = 4  # redraws that a browser has not answered; one that sleeps must not fill our memory
+_MAX_AHEAD = 4  # messages that a browser has not answered; one that sleeps must not fill our memory
+_SETTLE_S = 8.0  # after a change: rates are of the last five seconds, and fall to nothing
+_STILL_S = 5.0  # between messages while nothing changes: time goes on, and the browser sees that we are there
 _TEMPLATES = resources.files(__package__).joinpath("templates")
 _PARTS = "".join(_TEMPLATES.joinpath(name).read_text("utf-8") for name in ("panels.html", "readouts.html"))
 _TEMPLATE = _TEMPLATES.joinpath("page.html").read_text("utf-8").replace("{# parts #}", _PARTS)
@@ -37,7 +40,9 @@ class Talk(DataModel):  # type: ignore[misc]
     wish = String(default="{}")
     """What the viewer wants to see, as JSON."""
     seen = Int(default=0)
-    """The number of the latest redraw that the browser has drawn."""
+    """The number of the latest message that the browser has drawn, or the one before it."""
+    hidden = Bool(default=False)
+    """Whether nobody sees the page, since its tab or window is behind others."""
 
 
 class Page:
@@ -56,42 +61,45 @@ class Page:
     def __init__(self, document: Document, feed: Feed, desk: Desk | None = None) -> None:
         self._feed = feed
         self._desk = desk
-        self._desk_said: dict[str, Any] = {}
         self._document = document
         self._choice = Choice()
         self._reset: Reset | None = None
         self._stands = False
         self._refused: dict[str, str] = {}
         self._answered = 0
+        self._greeted = False
+        self._known: dict[str, str] = {}  # what the browser has been told
         self._redraws = 0
-        theme = _theme(document)
-        self._theme = theme
-        self._plots = Plots(theme)
-        self._panels: dict[str, PanelPlots | None] = {}  # that were open once
+        self._version = feed.version
+        self._changed_s = self._full_s = self._said_s = float("-inf")
+        self._theme = _theme(document)
+        self._opened = {"overview"}  # parts of the page whose figures are made
         self._talk = Talk()
         self._talk.on_change("wish", self._read_wish)
-        document.title = f"AstroPix: {feed.source}"
+        self._talk.on_change("hidden", lambda attr, old, new: self._look_at_all())
+        self._fill(document)
+
+    def _fill(self, document: Document) -> None:
+        geometry, theme = self._feed.geometry, self._theme
+        document.title = f"AstroPix: {self._feed.source}"
         document.template = _TEMPLATE
         document.template_variables.update(
             theme=theme.name,
             version=__version__,
             bokeh_version=bokeh.__version__,
-            tot_range_us=f"{feed.geometry.tot_range_us:g}",
-            tot_limit_us=f"{feed.geometry.tot_limit_us:g}",
+            tot_range_us=f"{geometry.tot_range_us:g}",
+            tot_limit_us=f"{geometry.tot_limit_us:g}",
         )
         document.config.reconnect_session = document.config.notify_connection_status = False
-        figures = list(self._plots.figures().values())
-        figures[0].tags = [
-            self._talk
-        ]  # a browser reports changes of what belongs to a root, and of nothing else
+        figures = plots.new_figures(theme)
+        # A browser reports changes of what belongs to a root, and of nothing else.
+        figures[0].tags = [*figures[0].tags, self._talk]
         for fig in figures:
             document.add_root(fig)
         models = {"talk": self._talk, "figures": figures}
         document.js_on_event("document_ready", CustomJS(args=models, code="apx.start(talk, figures)"))
         document.js_on_event("connection_lost", CustomJS(code="apx.lostServer()"))
         self._talk.js_on_change("words", CustomJS(code="apx.say()"))
-        document.add_periodic_callback(self.update, REDRAW_MS)
-        self.update()
 
     def _read_wish(self, attr: str, old: str, new: str) -> None:
         try:
@@ -102,49 +110,81 @@ class Page:
         choice, self._refused = Choice.read_each(values, self._feed.geometry, self._choice)
         if choice.reset != self._choice.reset:
             self._reset = self._feed.reset(choice) if choice.reset else None
-        self._choice, self._answered, self._stands = choice, serial, False
+        if serial <= 1:  # a browser that has just loaded the page
+            self._known.clear()
+        self._choice, self._answered, self._stands, self._greeted = choice, serial, False, True
+        self._open(choice.panel)
+        self._look_at_all()
+
+    def _look_at_all(self) -> None:
+        """Let the next message hold everything, and send it at once if the browser keeps up."""
+        self._full_s = float("-inf")
         self.update()
 
+    def _open(self, panel: str) -> None:
+        """Make the figures of a part of the page when it is opened for the first time."""
+        if panel not in self._opened:
+            self._opened.add(panel)
+            for fig in panel_plots.new_figures(panel, self._theme):
+                self._document.add_root(fig)
+
     def update(self) -> None:
-        """Show what there is now, if somebody looks and keeps up."""
-        if self._unseen() or self._redraws - self._talk.seen >= _MAX_AHEAD:
-            return
+        """Tell the browser what is new, if it keeps up."""
+        if (message := self._message(time.monotonic())) is not None:
+            self._talk.words = message
+
+    def news(self) -> str | None:
+        """Return what the browser is to be told with `tell`, from outside of the document's own callbacks."""
+        session = self._session
+        if session is None or session.connection_count == 0:
+            return None  # the browser is gone: its session outlives it by some seconds
+        return self._message(time.monotonic())
+
+    async def tell(self, news: str) -> None:
+        """Tell the browser; waits until it is on its way."""
+        if (session := self._session) is not None:
+            await session.with_document_locked(setattr, self._talk, "words", news)
+
+    @property
+    def _session(self) -> Any:
+        context = self._document.session_context
+        return context.session if context else None
+
+    def _message(self, now_s: float) -> str | None:
+        """Return what the browser does not know yet; None: nothing worth a message."""
+        if not self._greeted or self._redraws - self._talk.seen >= _MAX_AHEAD:
+            return None
+        told = dict(self._feed.stream_words())
+        if (version := self._feed.version) != self._version:
+            self._version, self._changed_s = version, now_s
+        moving = now_s - self._changed_s < _SETTLE_S and not self._talk.hidden
+        if not self._stands and (moving or now_s - self._full_s >= _STILL_S):
+            told |= self._everything()
+            self._full_s = now_s
+        if self._desk is not None:
+            told["desk"] = self._desk.said()
+        news = {name: value for name, value in told.items() if self._known.get(name) != value}
+        if not news.keys() - {"time"} and now_s - self._said_s < _STILL_S:
+            return None  # the browser's own clock goes on
+        self._known |= news
+        self._said_s = now_s
+        self._redraws += 1
+        draw = {name: news.pop(name) for name in list(news) if "." in name}
+        return joined(news | {"redraw": str(self._redraws)} | ({"drawn": joined(draw)} if draw else {}))
+
+    def _everything(self) -> dict[str, str]:
+        """Return all that is said and drawn of the run."""
         view = self._feed.view(self._choice, self._reset)
-        if self._stands:
-            self._say(stream_words(view))
-            return
-        self._plots.update(view)
-        self._show_panel(view)
         self._stands = self._choice.frozen
         refused = self._refused | _missing_runs(self._choice, view.choice)
-        answer = {"refused": refused, "answered": self._answered}
-        self._say(stream_words(view) | run_words(view) | panel_words(view) | answer)
+        return _told(view) | encoded({"refused": refused, "answered": self._answered})
 
-    def _show_panel(self, view: View) -> None:
-        """Show the open part of the page; its figures are made when it is opened for the first time."""
-        name = view.choice.panel
-        if name not in self._panels:
-            plots = self._panels[name] = panel_plots(name, self._theme)
-            if plots is not None:
-                plots.update(view)
-                for fig in plots.figures():
-                    self._document.add_root(fig)
-        elif (known := self._panels[name]) is not None:
-            known.update(view)
 
-    def _unseen(self) -> bool:
-        """Tell whether the browser is gone: its session outlives it by some seconds."""
-        context = self._document.session_context
-        session = context.session if context else None
-        return session is not None and session.connection_count == 0
-
-    def _say(self, words: dict[str, Any]) -> None:
-        self._redraws += 1
-        desk = {} if self._desk is None else self._desk.words()
-        if desk != self._desk_said:
-            words = words | {"desk": desk}
-            self._desk_said = desk
-        self._talk.words = json.dumps(words | {"redraw": self._redraws})
+@lru_cache(maxsize=16)
+def _told(view: View) -> dict[str, str]:
+    """Return what all who see a view are told: its words, and what is drawn, by the names of models."""
+    changes = plots.draw(view) | panel_plots.draw(view)
+    return encoded(run_words(view) | panel_words(view) | changes)
 
 
 def _missing_runs(asked: Choice, shown: Choice) -> dict[str, str]:

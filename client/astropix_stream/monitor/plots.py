@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from bokeh.models import (
     AllLabels,
-    ColumnDataSource,
     DataRange1d,
     DatetimeTickFormatter,
     HoverTool,
@@ -14,13 +13,15 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from astropix_stream import numbers
-from astropix_stream.monitor.coloured import Colours, keep_square, on_tap
+from astropix_stream.monitor.coloured import add_colours, keep_square, limit_colours, on_tap
+from astropix_stream.monitor.drawing import Changes, columns, limits
 from astropix_stream.monitor.figures import (
+    Scales,
     counts_on,
-    decades_on,
     drawn,
     from_zero,
     new_figure,
+    new_source,
     style_legend,
     wall_ms,
 )
@@ -39,34 +40,17 @@ from astropix_stream.monitor.view import (
 _OPEN_IN = {"pixel": ("hit_map",), "spectrum": ("tot",)}
 
 
-class Plots:
-    """The figures of one viewer.
+def new_figures(theme: Theme) -> list[figure]:
+    """Return the figures of one viewer; each has the name of its data in the export."""
+    return [plot(theme).figure for plot in _PLOTS.values()]
 
-    Parameters
-    ----------
-    theme
-        Colours and sizes.
-    """
 
-    def __init__(self, theme: Theme) -> None:
-        self._plots: dict[str, Any] = {
-            "hit_map": HitMap(theme),
-            "tot": TotSpectrum(theme),
-            "rates": Rates(theme),
-            "per_readout": PerReadout(theme),
-            "problems": Problems(theme),
-            "profiles": Profiles(theme),
-        }
-
-    def figures(self) -> dict[str, figure]:
-        """Return each figure by its name, which is also that of its data in the export."""
-        return {name: plot.figure for name, plot in self._plots.items()}
-
-    def update(self, view: View) -> None:
-        """Show another view, in the figures of the part of the page that is open."""
-        panel = view.choice.panel
-        for name in self._plots if panel == "overview" else _OPEN_IN.get(panel, ()):
-            self._plots[name].update(view)
+def draw(view: View) -> Changes:
+    """Return what these figures show, in the part of the page that is open."""
+    panel, changes = view.choice.panel, Changes()
+    for name in _PLOTS if panel == "overview" else _OPEN_IN.get(panel, ()):
+        changes |= _PLOTS[name].draw(view)
+    return changes
 
 
 class HitMap:
@@ -89,34 +73,36 @@ class HitMap:
             text_font_style="normal",
         )  # of the colours; a title of the bar itself stands on its side
         fig.axis.minor_tick_line_color = None
-        self._image = ColumnDataSource({"columns": [DEFAULT.kind.columns], "rows": [DEFAULT.kind.rows]})
-        self._masked = ColumnDataSource({"x": [], "y": []})
-        image = fig.image("shown", x=-0.5, y=-0.5, dw="columns", dh="rows", source=self._image)
-        fig.scatter(
-            "x", "y", marker="x", size=theme.tick_px, line_width=2, color=theme.faint, source=self._masked
-        )
-        self._colours = Colours(fig, theme, image)
+        fig.title.name = "hit_map.title"
+        source = new_source("hit_map.image", "shown", "hits", "tot", "columns", "rows", "chips")
+        masked = new_source("hit_map.masked", "x", "y")
+        image = fig.image("shown", x=-0.5, y=-0.5, dw="columns", dh="rows", source=source)
+        fig.scatter("x", "y", marker="x", size=theme.tick_px, line_width=2, color=theme.faint, source=masked)
+        add_colours(fig, theme, image)
         tips = [("column, row", "$x{0}, $y{0}"), ("hits", "@hits{0,0}"), ("mean TOT", "@tot{0.0} µs")]
         fig.add_tools(HoverTool(renderers=[image], tooltips=tips))
-        keep_square(fig, self._image)
-        on_tap(fig, self._image, "choosePixel")
+        keep_square(fig, source)
+        on_tap(fig, source, "choosePixel")
 
-    def update(self, view: View) -> None:
-        """Show another view."""
+    @staticmethod
+    def draw(view: View) -> Changes:
+        """Return what it shows of a view."""
         shown, title, (low, high) = map_values(view)
-        rows, columns = shown.shape
-        self._image.data = {
-            "shown": [shown],
-            "hits": [view.hit_map.astype(np.float64)],
-            "tot": [view.mean_tot_us],
-            "columns": [columns],
-            "rows": [rows],
-            "chips": [view.busiest],
-        }
+        height, width = shown.shape
         y, x = np.nonzero(view.masked)
-        self._masked.data = {"x": x, "y": y}
-        self._colours.set_limits(low, high, log=view.choice.log)
-        self.figure.title.text = title
+        return {
+            **limit_colours("hit_map", low, high, log=view.choice.log),
+            "hit_map.image": columns(
+                shown=[shown],
+                hits=[view.hit_map],
+                tot=[view.mean_tot_us],
+                columns=[width],
+                rows=[height],
+                chips=[view.busiest],
+            ),
+            "hit_map.masked": columns(x=x, y=y),
+            "hit_map.title": {"text": title},
+        }
 
 
 class TotSpectrum:
@@ -126,17 +112,16 @@ class TotSpectrum:
         self.figure = fig = new_figure(
             theme, "tot", "time over threshold [µs]", "hits", x_range=Range1d(0, 1), y_range=from_zero()
         )
-        self._bars = ColumnDataSource({name: [] for name in ("left", "right", "hits", "top", "bottom")})
-        self._outline = ColumnDataSource({"x": [], "y": []})
-        self._errors = ColumnDataSource({"x": [], "low": [], "high": []})
-        self._fit = ColumnDataSource({"x": [], "y": []})
+        source = new_source("tot.bars", left=[0], right=[1], hits=[0], top=[0], bottom=[0])
+        outline, fit = new_source("tot.outline", "x", "y"), new_source("tot.fit", "x", "y")
+        errors = new_source("tot.errors", "x", "low", "high")
         bars = fig.quad(
-            left="left", right="right", bottom="bottom", top="top", source=self._bars,
+            left="left", right="right", bottom="bottom", top="top", source=source,
             fill_color=theme.fill, fill_alpha=0.75, line_color=theme.fill, line_width=1,
         )  # fmt: skip
-        fig.step("x", "y", source=self._outline, mode="after", color=theme.outline, line_width=2)
-        fig.segment("x", "low", "x", "high", source=self._errors, color=theme.outline, line_width=1)
-        fig.line("x", "y", source=self._fit, color=theme.lost, line_width=3)
+        fig.step("x", "y", source=outline, mode="after", color=theme.outline, line_width=2)
+        fig.segment("x", "low", "x", "high", source=errors, color=theme.outline, line_width=1)
+        fig.line("x", "y", source=fit, color=theme.lost, line_width=3)
         fig.add_tools(
             HoverTool(
                 renderers=[bars],
@@ -144,62 +129,55 @@ class TotSpectrum:
                 mode="vline",
             )
         )
-        counts_on(fig.yaxis)
-        self._log = False
+        fig.x_range.name, fig.y_range.name = "tot.x_range", "tot.y_range"
+        Scales.add(fig, "tot")
 
-    def update(self, view: View) -> None:
-        """Show another view."""
+    @staticmethod
+    def draw(view: View) -> Changes:
+        """Return what it shows of a view."""
         edges, log = view.tot_edges_us, view.choice.tot_log
         against_other = view.compared is not None and view.choice.compare_as != "overlay"
         log = log and not against_other  # neither a ratio nor a difference is a count
         base = float(drawn(0, log=log))
         top, low = drawn(view.tot, log=log), base
-        self._errors.data = {"x": [], "low": [], "high": []}
+        errors = columns(x=[], low=[], high=[])
         if against_other:
-            top, errors = against(view, view.tot, view.tot_outline)
-            middles = (edges[:-1] + edges[1:]) / 2
-            known = np.isfinite(errors)
-            self._errors.data = {
-                "x": middles[known],
-                "low": (top - errors)[known],
-                "high": (top + errors)[known],
-            }
-            low = 1.05 * min(0.0, *(top - errors)[known].tolist())
-        self._bars.data = {
-            "left": edges[:-1], "right": edges[1:], "hits": view.tot, "top": top,
-            "bottom": np.full(len(top), base),
-        }  # fmt: skip
-        self._outline.data = _steps(edges, () if against_other else drawn(view.tot_outline, log=log))
-        self._fit.data = _curve(view, log=log) if not against_other else {"x": [], "y": []}
-        self.figure.yaxis.axis_label = compared_as(view) if against_other else "hits"
-        self._use_scale(log=log)
-        self.figure.y_range.start = low
-        axis = self.figure.x_range
-        if (axis.reset_start, axis.reset_end) != (edges[0], edges[-1]):
-            axis.update(start=edges[0], end=edges[-1], reset_start=edges[0], reset_end=edges[-1])
-
-    def _use_scale(self, *, log: bool) -> None:
-        if log == self._log:
-            return
-        self._log = log
-        (decades_on if log else counts_on)(self.figure.yaxis)
+            top, error = against(view, view.tot, view.tot_outline)
+            middles, known = (edges[:-1] + edges[1:]) / 2, np.isfinite(error)
+            errors = columns(x=middles[known], low=(top - error)[known], high=(top + error)[known])
+            low = 1.05 * min(0.0, *(top - error)[known].tolist())
+        first, last = float(edges[0]), float(edges[-1])
+        return {
+            "tot.x_range": {"start": first, "end": last, "reset_start": first, "reset_end": last},
+            "tot.y_range": {"start": low},
+            "tot.y": {
+                "axis_label": compared_as(view) if against_other else "hits",
+                **Scales.shown("tot", log=log),
+            },
+            "tot.bars": columns(
+                left=edges[:-1], right=edges[1:], hits=view.tot, top=top, bottom=np.full(len(top), base)
+            ),
+            "tot.outline": _steps(edges, () if against_other else drawn(view.tot_outline, log=log)),
+            "tot.errors": errors,
+            "tot.fit": columns(x=[], y=[]) if against_other else _curve(view, log=log),
+        }
 
 
 def _curve(view: View, *, log: bool) -> dict[str, Any]:
     """Return the line of a fit: what it expects in each bin of the spectrum within its range."""
     fit, edges = view.fit, view.tot_edges_us
     if fit is None or not fit.found:
-        return {"x": [], "y": []}
+        return columns(x=[], y=[])
     expected = fit.curve(edges)
     inside = (edges[:-1] >= fit.from_us - 1e-9) & (edges[1:] <= fit.to_us + 1e-9)
-    return {"x": ((edges[:-1] + edges[1:]) / 2)[inside], "y": drawn(expected[inside], log=log)}
+    return columns(x=((edges[:-1] + edges[1:]) / 2)[inside], y=drawn(expected[inside], log=log))
 
 
 def _steps(edges: Any, counts: Any) -> dict[str, Any]:
     """Return a histogram's outline for a step line: the last count stands for one more edge."""
     if not len(counts):
-        return {"x": [], "y": []}
-    return {"x": edges, "y": np.append(counts, counts[-1])}
+        return columns(x=[], y=[])
+    return columns(x=edges, y=np.append(counts, counts[-1]))
 
 
 class Rates:
@@ -215,22 +193,23 @@ class Rates:
             x_range=DataRange1d(range_padding=0),
             y_range=from_zero(room=0.25),  # for the legend
         )
-        self._rates = ColumnDataSource({"t": [], "readouts": [], "hits": []})
-        self._lost = ColumnDataSource({"t": [], "lost": [], "y": []})
-        self._window = ColumnDataSource({"t": [], "y": []})
-        fig.scatter("t", "y", source=self._window, alpha=0)  # so that the axis spans the whole window
-        lost = fig.vspan(x="t", source=self._lost, line_color=theme.lost, line_width=1, line_alpha=0.6)
+        rates = new_source("rates.rates", "t", "readouts", "hits")
+        marked = new_source("rates.marked", "t", "lost", "y")
+        fig.scatter(
+            "t", "y", source=new_source("rates.window", t=[0, 1], y=[0, 0]), alpha=0
+        )  # so that the axis spans the whole window
+        lost = fig.vspan(x="t", source=marked, line_color=theme.lost, line_width=1, line_alpha=0.6)
         marks = fig.scatter(
-            "t", "y", source=self._lost, marker="triangle", size=14, color=theme.lost,
+            "t", "y", source=marked, marker="triangle", size=14, color=theme.lost,
             legend_label="lost",
         )  # fmt: skip
         lost.level = marks.level = "overlay"
         line = fig.step(
-            "t", "readouts", source=self._rates, mode="center", color=theme.readouts, line_width=2,
+            "t", "readouts", source=rates, mode="center", color=theme.readouts, line_width=2,
             legend_label="readouts",
         )  # fmt: skip
         fig.step(
-            "t", "hits", source=self._rates, mode="center", color=theme.hits, line_width=2,
+            "t", "hits", source=rates, mode="center", color=theme.hits, line_width=2,
             line_dash="4 2", legend_label="hits",
         )  # fmt: skip
         time = {"@t": "datetime"}
@@ -247,35 +226,37 @@ class Rates:
             days="%d %b %H:%M", strip_leading_zeros=False,
         )  # fmt: skip
         fig.xaxis.ticker.desired_num_ticks = 5
-        self._losses = ColumnDataSource({"t": [], "lost": []})
-        self._loss_line = fig.step(
-            "t", "lost", source=self._losses, mode="center", color=theme.lost, line_width=2,
-            line_dash="1 2", legend_label="lost/s",
+        losses = fig.step(
+            "t", "lost", source=new_source("rates.losses", "t", "lost"), mode="center", color=theme.lost,
+            line_width=2, line_dash="1 2", legend_label="lost/s",
         )  # fmt: skip
-        self._lost_label, self._loss_line_label = fig.legend.items[0], fig.legend.items[-1]
+        losses.name = "rates.loss_line"
+        fig.legend.items[0].name, fig.legend.items[-1].name = "rates.marked_label", "rates.loss_line_label"
         style_legend(fig, theme)
         counts_on(fig.yaxis)
 
-    def update(self, view: View) -> None:
-        """Show another view."""
+    @staticmethod
+    def draw(view: View) -> Changes:
+        """Return what it shows of a view."""
         series, to_ms = view.series, wall_ms(view)
         middles = to_ms(series.begins_s + series.width_s / 2)
-        self._rates.data = {"t": middles, "readouts": series.readouts, "hits": series.hits}
         losing = np.flatnonzero(series.lost)
-        many = len(losing) > MAX_LOSS_MARKERS
-        self._lost_label.visible = len(losing) > 0 and not many
-        self._loss_line.visible = self._loss_line_label.visible = many
-        self._losses.data = {
-            "t": middles if many else [],
-            "lost": series.lost / series.width_s if many else [],
-        }
+        many, some = len(losing) > MAX_LOSS_MARKERS, len(losing) > 0
+        losses = columns(t=middles, lost=series.lost / series.width_s) if many else columns(t=[], lost=[])
         losing = losing[:0] if many else losing
-        self._lost.data = {"t": middles[losing], "lost": series.lost[losing], "y": np.zeros(len(losing))}
         window_s = 60.0 * view.choice.window_min
         if len(middles):  # a page that was just opened has no use for ten empty minutes
             window_s = min(window_s, max(60.0, series.until_s - series.begins_s[0]))
-        ends = np.array([series.until_s - window_s, series.until_s])
-        self._window.data = {"t": to_ms(ends), "y": np.zeros(2)}
+        ends = to_ms(np.array([series.until_s - window_s, series.until_s]))
+        return {
+            "rates.window": columns(t=ends, y=[0, 0]),
+            "rates.rates": columns(t=middles, readouts=series.readouts, hits=series.hits),
+            "rates.marked": columns(t=middles[losing], lost=series.lost[losing], y=np.zeros(len(losing))),
+            "rates.losses": losses,
+            "rates.loss_line": {"visible": many},
+            "rates.loss_line_label": {"visible": many},
+            "rates.marked_label": {"visible": some and not many},
+        }
 
 
 class PerReadout:
@@ -286,22 +267,24 @@ class PerReadout:
             theme, "per_readout", "hits in a readout", "readouts",
             x_range=DataRange1d(range_padding=0.02), y_range=from_zero(),
         )  # fmt: skip
-        self._bars = ColumnDataSource({"n": [], "readouts": []})
-        self._outline = ColumnDataSource({"x": [], "y": []})
         bars = fig.vbar(
-            x="n", top="readouts", width=0.9, source=self._bars,
+            x="n", top="readouts", width=0.9, source=new_source("per_readout.bars", n=[0], readouts=[0]),
             fill_color=theme.fill, fill_alpha=0.75, line_color=theme.fill,
         )  # fmt: skip
-        fig.step("x", "y", source=self._outline, mode="after", color=theme.outline, line_width=2)
+        outline = new_source("per_readout.outline", "x", "y")
+        fig.step("x", "y", source=outline, mode="after", color=theme.outline, line_width=2)
         tips = [("hits", "@n"), ("readouts", "@readouts{0,0}")]
         fig.add_tools(HoverTool(renderers=[bars], tooltips=tips, mode="vline"))
         counts_on(fig.axis)
 
-    def update(self, view: View) -> None:
-        """Show another view."""
-        self._bars.data = {"n": np.arange(len(view.per_readout)), "readouts": view.per_readout}
+    @staticmethod
+    def draw(view: View) -> Changes:
+        """Return what it shows of a view."""
         edges = np.arange(len(view.per_readout_outline) + 1) - 0.5
-        self._outline.data = _steps(edges, view.per_readout_outline)
+        return {
+            "per_readout.bars": columns(n=np.arange(len(view.per_readout)), readouts=view.per_readout),
+            "per_readout.outline": _steps(edges, view.per_readout_outline),
+        }
 
 
 class Problems:
@@ -313,25 +296,27 @@ class Problems:
             x_range=DataRange1d(start=0, range_padding=0.05, default_span=10),
             y_range=[f"{name}: 0" for name in reversed(problem_names(DEFAULT).values())],
         )  # fmt: skip
-        self._bars = ColumnDataSource({"name": [], "readouts": []})
+        source = new_source("problems.bars", name=fig.y_range.factors[:1], readouts=[0])
         bars = fig.hbar(
-            y="name", right="readouts", height=0.7, source=self._bars, fill_color=theme.lost, line_color=None
+            y="name", right="readouts", height=0.7, source=source, fill_color=theme.lost, line_color=None
         )
         fig.add_tools(
             HoverTool(renderers=[bars], tooltips=[("@name", "@readouts{0,0} readouts")], mode="hline")
         )
+        fig.y_range.name = "problems.y_range"
         fig.ygrid.visible = False
         fig.yaxis.major_label_policy = AllLabels()
         counts_on(fig.xaxis)
 
-    def update(self, view: View) -> None:
-        """Show another view."""
+    @staticmethod
+    def draw(view: View) -> Changes:
+        """Return what it shows of a view."""
         # The figure stands in the label, where there is room for it: beside a long bar it would be cut.
         shown = {f"{name}: {numbers.grouped(count)}": count for name, count in shown_problems(view).items()}
-        factors = list(reversed(shown))
-        if factors != self.figure.y_range.factors:
-            self.figure.y_range.factors = factors
-        self._bars.data = {"name": list(shown), "readouts": list(shown.values())}
+        return {
+            "problems.y_range": {"factors": list(reversed(shown))},
+            "problems.bars": columns(name=list(shown), readouts=list(shown.values())),
+        }
 
 
 class Profiles:
@@ -342,13 +327,14 @@ class Profiles:
             theme, "profiles", "row or column", "half hits",
             x_range=Range1d(-0.5, 0.5), y_range=Range1d(0, 1),
         )  # fmt: skip  # a range that follows its data complains while the card is hidden
-        self._lines = ColumnDataSource({"n": [], "rows": [], "columns": []})
+        fig.x_range.name, fig.y_range.name = "profiles.x_range", "profiles.y_range"
+        lines = new_source("profiles.lines", "n", "rows", "columns")
         rows = fig.step(
-            "n", "rows", source=self._lines, mode="center", color=theme.readouts, line_width=2,
+            "n", "rows", source=lines, mode="center", color=theme.readouts, line_width=2,
             legend_label="rows",
         )  # fmt: skip
         fig.step(
-            "n", "columns", source=self._lines, mode="center", color=theme.hits, line_width=2,
+            "n", "columns", source=lines, mode="center", color=theme.hits, line_width=2,
             line_dash="4 2", legend_label="columns",
         )  # fmt: skip
         tips = [("row or column", "@n"), ("rows", "@rows{0,0}"), ("columns", "@columns{0,0}")]
@@ -356,15 +342,27 @@ class Profiles:
         style_legend(fig, theme)
         counts_on(fig.axis)
 
-    def update(self, view: View) -> None:
-        """Show another view."""
-        rows, columns = view.rows, view.columns
-        size = max(len(rows), len(columns))
-        high = 1.25 * max(1, *rows.tolist(), *columns.tolist()) if size else 1  # room for the legend
-        self.figure.x_range.update(end=size - 0.5, reset_end=size - 0.5)
-        self.figure.y_range.update(end=high, reset_end=high)
-        self._lines.data = {
-            "n": np.arange(size),
-            "rows": np.pad(rows, (0, size - len(rows))),
-            "columns": np.pad(columns, (0, size - len(columns))),
+    @staticmethod
+    def draw(view: View) -> Changes:
+        """Return what it shows of a view."""
+        profiles = {"rows": view.rows, "columns": view.columns}
+        size = max(map(len, profiles.values()))
+        if not size:
+            return {}
+        high = 1.25 * max(1, *view.rows.tolist(), *view.columns.tolist())  # room for the legend
+        padded = {name: np.pad(one, (0, size - len(one))) for name, one in profiles.items()}
+        return {
+            "profiles.x_range": limits(-0.5, size - 0.5),
+            "profiles.y_range": limits(0, high),
+            "profiles.lines": columns(n=np.arange(size), **padded),
         }
+
+
+_PLOTS: dict[str, Any] = {
+    "hit_map": HitMap,
+    "tot": TotSpectrum,
+    "rates": Rates,
+    "per_readout": PerReadout,
+    "problems": Problems,
+    "profiles": Profiles,
+}

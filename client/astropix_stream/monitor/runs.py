@@ -1,7 +1,7 @@
 """A run as the page has it: what was counted in it, and the account of what was missed. Pure."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from astropix_stream import numbers
@@ -125,6 +125,11 @@ class RunData:
         if self.reference:
             return "reference" if self.number == 1 else f"reference-{self.number}"
         return run_name(self.started_ns)
+
+    def kept(self) -> "RunData":
+        """Return all of it as it is now, to go on with after a restart; it does not change any more."""
+        key = self.last_timestamp if self.slices.timed else self.last_id
+        return replace(self, counts=self.counts.copy(), slices=self.slices.kept(self.counts, key))
 
     def title_at(self, now_ns: int) -> str:
         """Return what people call it: the time of its first readout, with the date if that is not today's."""

@@ -27,14 +27,14 @@ from astropix_stream.monitor.desk_routes import desk_routes
 from astropix_stream.monitor.feed import Feed
 from astropix_stream.monitor.guard import GuardedApplication
 from astropix_stream.monitor.handlers import Handler
-from astropix_stream.monitor.page import Page
+from astropix_stream.monitor.pages import Pages
 
 # A browser that goes away in the middle of a message, or asks for what is not there, is no news.
 for _name in ("bokeh", "tornado.access"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 DEFAULT_LISTEN = "127.0.0.1:5006"
-_CHECK_S = 0.25  # between looks at whether the feed still runs
+_CHECK_S = 1.0  # between looks at whether the feed still runs
 _UNUSED_MS = 5000  # after which the document of a browser that never connected, or left, goes
 _MAX_MESSAGE = 64 << 10  # bytes from a browser, which says what it wants to see, and writes notes
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.*-]+)(:(\d{1,5}|\*))?", re.ASCII | re.IGNORECASE)
@@ -92,7 +92,7 @@ def _parse_listen(text: str) -> Listen:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        host = port = None
+        raise ConfigError(f"{text!r}: port must be from 0 to 65535, as in {DEFAULT_LISTEN}") from None
     if not host or port is None or text.rpartition(":")[2] != str(port):
         raise ConfigError(f"{text!r}: write an address to listen on as {DEFAULT_LISTEN}")
     return Listen(host, port)
@@ -147,9 +147,10 @@ async def _serve(
     desk: Desk, site: Site, sockets: list[socket.socket], announce: Callable[[str], None]
 ) -> None:
     port = sockets[0].getsockname()[1]
+    pages = Pages(desk)
     hosts = site.hosts(port)
     application = GuardedApplication(
-        {"/": lambda document: _open_page(document, desk)},
+        {"/": pages.open},
         hosts=hosts,
         extra_websocket_origins=hosts,
         extra_patterns=_routes(desk.feed) + desk_routes(desk),
@@ -163,7 +164,8 @@ async def _serve(
     http.add_sockets(sockets)
     server = BaseServer(IOLoop.current(), application, http)
     server.start()
-    await _wait(desk, lambda: announce(f"http://{site.listen._replace(port=port)}"))
+    async with pages:
+        await _wait(desk, lambda: announce(f"http://{site.listen._replace(port=port)}"))
     server.stop()
     await http.close_all_connections()
 
@@ -175,10 +177,6 @@ async def _wait(desk: Desk, ready: Callable[[], None]) -> None:
         while not stop.is_set() and desk.feed.error is None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _CHECK_S)
-
-
-def _open_page(document: Any, desk: Desk) -> None:
-    Page(document, desk.feed, desk)
 
 
 @contextlib.contextmanager

@@ -5,9 +5,9 @@ are put together, so that a long run has longer slices.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ MAX_SLICES = 128
 MAX_BYTES = 8 << 20  # of a run
 WIDTH_NS = 1_000_000_000  # of the first slices
 WIDTH_READOUTS = 16  # where readouts have no times
+_NUMBERS = ("begin", "end", "readouts")
+_COUNTED = ("pixels", "spectra")
 _MAX_PAUSE = 1_000_000  # widths: a timestamp further ahead is corrupt
 
 
@@ -122,8 +124,10 @@ class Slices:
         """Begin with the first readout; or where a monitor before this one ended, with its counts."""
         if counts is not None:
             self._remember(counts)
-        self.timed = timestamp > 0
-        self._width = WIDTH_NS if self.timed else WIDTH_READOUTS
+        timed = timestamp > 0
+        if timed != self.timed or not self._done:
+            self._done, self._width = [], WIDTH_NS if timed else WIDTH_READOUTS
+        self.timed = timed
         self._begin = timestamp if self.timed else readout_id
         self._due = self._begin + self._width
 
@@ -152,6 +156,48 @@ class Slices:
         """Return all slices, the present one as far as it has come."""
         present = self._present(counts, key)
         return [*self._done, *([present] if present is not None and present.readouts else [])]
+
+    def kept(self, counts: Histograms, key: int) -> "Slices":
+        """Return all slices up to now, to go on with after a restart; they do not change any more."""
+        kept = Slices()
+        kept.timed, kept._width, kept._done = self.timed, self._width, self.until(counts, key)
+        return kept
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the slices that have ended, as arrays, to keep them."""
+        done = self._done
+        arrays: dict[str, NDArray[Any]] = {
+            name: np.array([getattr(one, name) for one in done], np.int64) for name in _NUMBERS
+        }
+        arrays["width"] = np.array([self._width, self.timed], np.int64)
+        for name in _COUNTED:
+            counted: list[Counted] = [getattr(one, name) for one in done]
+            arrays[f"{name}.sizes"] = np.array([len(one.counts) for one in counted], np.int64)
+            empty = Counted(np.zeros(0, np.int32), np.zeros(0, np.uint32))
+            arrays[f"{name}.indices"] = np.concatenate([one.indices for one in (empty, *counted)])
+            arrays[f"{name}.counts"] = np.concatenate([one.counts for one in (empty, *counted)])
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], counts: Histograms) -> "Slices":
+        """Make them again from what `to_arrays` gave.
+
+        Raises
+        ------
+        KeyError, ValueError
+            They are no slices of such counts.
+        """
+        slices = cls()
+        width, timed = map(int, arrays["width"])
+        if width < 1:
+            raise ValueError("slices without a width")
+        slices._width, slices.timed = width, bool(timed)
+        columns: list[list[Any]] = [arrays[name].tolist() for name in _NUMBERS]
+        for name, size in zip(_COUNTED, (counts.hit_map.size, counts.spectra.size), strict=True):
+            sizes, indices, numbers = (arrays[f"{name}.{part}"] for part in ("sizes", "indices", "counts"))
+            columns.append(_taken_apart(sizes, indices, numbers, size))
+        slices._done = [Slice(*values) for values in zip(*columns, strict=True)]
+        return slices
 
     def _present(self, counts: Histograms, end: int) -> Slice | None:
         if self._begin is None:
@@ -187,6 +233,19 @@ class Slices:
         ):
             self._done = list(_paired(self._done))
             self._width *= 2
+
+
+def _taken_apart(sizes: Ints, indices: NDArray[Any], counts: NDArray[Any], size: int) -> list[Counted]:
+    """Return what was counted in each slice; the indices are below a size."""
+    if (sizes < 0).any() or not len(indices) == len(counts) == sizes.sum():
+        raise ValueError("slices of another size")
+    if len(indices) and not 0 <= indices.min() <= indices.max() < size:
+        raise ValueError("slices of other pixels")
+    ends = np.cumsum(sizes).tolist()
+    return [
+        Counted(indices[begin:end].astype(np.int32), counts[begin:end].astype(np.uint32))
+        for begin, end in zip([0, *ends], ends, strict=False)
+    ]
 
 
 def _paired(slices: list[Slice]) -> Iterator[Slice]:

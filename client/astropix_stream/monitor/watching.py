@@ -114,6 +114,8 @@ class Watcher:
 
     def _run(self) -> None:
         while not self._stop.wait(EVERY_S):
+            if not self._alarms:
+                continue
             try:
                 self.look()
             except Exception:  # whatever it is: alarms go on, and somebody has to hear of it

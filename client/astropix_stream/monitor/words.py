@@ -4,10 +4,12 @@ import math
 from typing import Any
 
 from astropix_stream import numbers
+from astropix_stream.clock import Moment
 from astropix_stream.monitor import texts
 from astropix_stream.monitor.fits import Fit
 from astropix_stream.monitor.geometry import chip_name, chip_value
 from astropix_stream.monitor.spectra import Statistics
+from astropix_stream.monitor.status import StreamStatus
 from astropix_stream.monitor.themes import SIGNS
 from astropix_stream.monitor.view import View
 
@@ -15,16 +17,15 @@ MAX_MASKED_SHARE = 0.9
 """Of the hits: if the hot pixels have more, masking all of them at once would blank the map."""
 
 
-def stream_words(view: View) -> dict[str, Any]:
+def stream_words(status: StreamStatus, now: Moment) -> dict[str, Any]:
     """Return what is said of the stream, also on a frozen page."""
-    status = view.status
     return {
         "source": status.source,
         "state": status.state,
         "sign": SIGNS[status.state],
         "state_text": status.state_text,
-        "time": numbers.clock(view.now.ns, view.now.ns),
-        "zone": numbers.zone(view.now.ns),
+        "time": numbers.clock(now.ns, now.ns),
+        "zone": numbers.zone(now.ns),
     }
 
 

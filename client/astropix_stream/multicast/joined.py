@@ -90,6 +90,8 @@ class JoinedSocket:
         self.wanted = wanted
         self.rejoins: Counter[str] = Counter()
         """Times that the group was joined again, by cause."""
+        self.opened = 0
+        """Sockets opened so far."""
         self.socket: socket.socket | None = None
         self.reader: Reader | None = None
         self.heard = False
@@ -272,6 +274,7 @@ class JoinedSocket:
             self.close_socket()
         if self.socket is None:
             self.socket = self._open_socket(interface)
+            self.opened += 1
             self.reader = open_reader(self.socket, self._buffer)
             self._opened(self.socket)
         return self.socket

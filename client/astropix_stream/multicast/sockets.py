@@ -14,6 +14,7 @@ import sys
 from typing import NamedTuple
 
 from astropix_stream.addresses import check_address, is_multicast, is_of_one_link
+from astropix_stream.arguments import check_whole
 from astropix_stream.errors import ConfigError
 from astropix_stream.multicast.interfaces import _LINUX, FAMILIES, Interface, _index_of
 
@@ -46,8 +47,7 @@ SEND_BUFFER = 1 << 20  # bytes asked of the kernel, so that a burst of large rea
 
 def open_sending(group: str, port: int, *, interface: Interface, ttl: int, loop: bool) -> socket.socket:
     """Open a non-blocking socket that sends to `group` through `interface`."""
-    if not 0 <= ttl < 256:
-        raise ConfigError(f"ttl {ttl!r}: it is from 0 to 255")
+    ttl = check_whole("ttl", ttl, 0, 255)
     sock = socket.socket(checked_family(group, port, interface), socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
@@ -99,7 +99,7 @@ def checked_family(group: str, port: int, interface: Interface) -> socket.Addres
     """
     family = FAMILIES[check_address(group, port)]
     if is_of_one_link(group) and not interface.index:
-        raise ConfigError(f"{group} is an address of one link: name the interface")
+        raise ConfigError(f"{group} is valid on one link only: name the interface, as in interface=eth1")
     return family
 
 

@@ -31,6 +31,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
+from astropix_stream.arguments import check_whole
 from astropix_stream.batch import Batch, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.account import KernelDrops
@@ -389,7 +390,7 @@ class Arbiter:
     def __init__(self, paths: int, *, stride: int = 1) -> None:
         self.first = [0] * paths
         self.later = [0] * paths
-        self._stride = stride
+        self._stride = check_whole("stride", stride, 1)
         self._lines: dict[Source, _Line] = {}
         self._gone = [0, 0]  # lost and runs, of sources that are forgotten
         self._gone_losses = Losses()

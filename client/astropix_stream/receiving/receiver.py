@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from astropix_stream import clock, fmt
+from astropix_stream.arguments import check_seconds
 from astropix_stream.batch import Batch, RunStart
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.state import State, StateTracker
@@ -92,7 +93,7 @@ class Receiver(ABC, Generic[R]):
         self._gathering = Gathering()
         self._tracker = StateTracker()
         self._look_at_s = float("-inf")
-        self.timeout = timeout
+        self.timeout = check_seconds("timeout", timeout)
         self.on_run: Callable[[RunStart], None] | None = None
         """Called with each run of the DAQ that begins, before its first readout is handed out, or its second
         where only that showed that it began (`RunStart.before`). If it raises, the exception comes out of

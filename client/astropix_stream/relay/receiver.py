@@ -11,7 +11,8 @@ from typing import Any, Literal, Self, TypeVar
 
 import zmq
 
-from astropix_stream import clock, fitting, headers, keys, links, zeromq
+from astropix_stream import clock, fitting, headers, keys, links, wire, zeromq
+from astropix_stream.arguments import check_seconds, check_whole
 from astropix_stream.batch import Batch, Position
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
@@ -135,6 +136,8 @@ class RelayReceiver(Receiver[R]):
         self._misfit = ""
         self._way = Way(endpoint)
         self._connected_to: str | None = None
+        check_seconds("recover_timeout", recover_timeout)
+        check_whole("page_readouts", page_readouts, 1)
         self._subscription = Subscription(
             stream,
             stride=stride,
@@ -272,6 +275,9 @@ class RelayReceiver(Receiver[R]):
         """
         deadline = self._deadline(timeout)
         while not self._subscription.ready:
+            self._take_in(0.0)  # the heartbeat may be here, and the next one comes a second later
+            if self._subscription.ready:
+                break
             left = None if deadline is None else max(0.0, deadline - clock.now().s)
             self._take_in(left)
             if left == 0.0 and not self._subscription.ready:
@@ -445,6 +451,34 @@ class RelayReceiver(Receiver[R]):
             return self._from_payload(frames[2], ends, ids, timestamps)
         return self._make(frames[2][begin:end] for begin, end in itertools.pairwise((0, *ends)))
 
+    def take_next(self, most: int, s: float, ns: int) -> list[wire.Numbered]:
+        """Return at most `most` messages as they came, with live readouts that are just those that come next.
+
+        For a relay, which passes them on as they are; they are not counted here. If there is none,
+        `receive_batch` is to be called: all else waits, or nothing. `s` and `ns` are the two clocks.
+        """
+        found: list[wire.Numbered] = []
+        if self._history is not None or self._first is not None or self._batches or not self._connected:
+            return found
+        drained = False
+        while len(found) < most and not drained:
+            try:
+                frames = zeromq.receive(self._socket, zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            taken = self._subscription.take_next(frames, s, ns)
+            if taken is None:
+                self._first = frames
+                break
+            found.append(taken)
+            drained = not zeromq.has_message(self._socket)
+        if found:
+            self._heard_s = s
+        if drained != self._drained:
+            self._drained = drained
+            self._tell_readiness()
+        return found
+
     def _receive_message(self, timeout_ms: int) -> list[bytes]:
         """Return the next message, in one call: to poll first costs as much again."""
         if timeout_ms != self._receive_timeout_ms:
@@ -557,11 +591,8 @@ class RelayReceiver(Receiver[R]):
         """Take up what is told of connections, and go to the next address where one leads nowhere."""
         if self._way.look(now_s):
             self._go()
-        while True:
-            try:
-                kind, value, endpoint = zeromq.parse_event(self._monitor.recv_multipart(zmq.NOBLOCK))
-            except zmq.Again:
-                break
+        while zeromq.has_message(self._monitor):
+            kind, value, endpoint = zeromq.parse_event(self._monitor.recv_multipart(zmq.NOBLOCK))
             succeeded = kind == zmq.EVENT_HANDSHAKE_SUCCEEDED
             # Of a connection given up for another one, the end is told, too.
             of_this_one = endpoint == self._connected_to

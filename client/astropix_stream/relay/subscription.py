@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from astropix_stream import headers, links, wire
+from astropix_stream.arguments import check_whole
 from astropix_stream.batch import Batch, Position, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Counts, Ledger
@@ -96,7 +97,7 @@ class Subscription:
         self.thinned = 0
         """Readouts that were left out to keep within the link's bandwidth."""
         self._begun = link.plain  # others begin a moment after the subscription, and say with which number
-        self._told_stride = stride
+        self._told_stride = None if stride is None else check_whole("stride", stride, 1)
         self._start = start
         self._relay_id: int | None = None
         self._expected = 0  # the sequence to be delivered next
@@ -259,27 +260,40 @@ class Subscription:
     def take_few(self, frames: Sequence[bytes], s: float, ns: int) -> int:
         """Take in a message if it is a few readouts, live, and just those that come next; return how many.
 
+        See `take_next`.
+        """
+        taken = self.take_next(frames, s, ns, _FEW)
+        if taken is None:
+            return 0
+        count, _, _, header, payload = taken
+        self._unsettled.append((header, payload, count, s, ns))
+        return count
+
+    def take_next(
+        self, frames: Sequence[bytes], s: float, ns: int, most: int = 0xFFFF
+    ) -> wire.Numbered | None:
+        """Take in a message if its readouts are live and just those that come next, and at most so many.
+
         To count them is left to `settle`: with cold caches that costs more than to take them in, and this is
-        on the way of each at the rates that people have. For all other messages nothing is done, and 0 is
+        on the way of each at the rates that people have. For all other messages nothing is done, and None is
         returned: `take` is for these. `s` and `ns` are the two clocks at this moment.
         """
         if len(frames) != 3 or frames[0] != self._data_topic or self._window or self._account.resumed:
-            return 0
+            return None
         _, header, payload = frames
         try:
             flags, count, relay_id, sequence = wire.parse_numbers(header)
-            if flags or not 0 < count <= _FEW or relay_id != self._relay_id or sequence != self._expected:
-                return 0
+            if flags or not 0 < count <= most or relay_id != self._relay_id or sequence != self._expected:
+                return None
             if count > 1 or not headers.is_readout(payload):
                 wire.walk_payload(payload, count)
         except WireError:
-            return 0
+            return None
         self._expected += count
         self._seen = max(self._seen, self._expected)
         self._heard_s = s
         self._account.missed, self._account.last_ns = 0, ns
-        self._unsettled.append((header, payload, count, s, ns))
-        return count
+        return count, relay_id, sequence, header, payload
 
     def settle(self) -> list[tuple[Source, int, Moment]]:
         """Count what `take_few` has returned; return sources, how new their last readouts were, and when."""
@@ -452,6 +466,12 @@ def _by_source(messages: Sequence[_Few]) -> Iterator[Sequence[_Few]]:
     """Yield messages that follow each other from one source, together."""
     for _, together in groupby(messages, lambda message: message[0][wire.SOURCE_BYTES]):
         yield [*together]
+
+
+def batch_of(message: wire.Numbered) -> Batch:
+    """Return what `Subscription.take_next` gave as `Subscription.take` would have."""
+    _, _, _, header, payload = message
+    return _batch(wire.parse_message_header(header), payload)
 
 
 def _batch(header: wire.Header, payload: bytes) -> Batch:

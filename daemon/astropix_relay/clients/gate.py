@@ -34,6 +34,7 @@ _PROVEN_S = HANDSHAKE_MS / 1000 + 0.5
 # In one turn of the loop: a flood of connections must not stop readouts.
 _MAX_ANSWERS, _MAX_ANSWERS_S = 1000, 0.008
 _MAX_LET_IN = 2  # each may bring topics, and leave at once: that takes libzmq a walk through all topics
+_MAX_ENDED = 1  # of those with too many topics: each is such a walk, too
 _MAX_EVENTS, _MAX_EVENTS_S = 1000, 0.008
 _MAX_CUTS = 1000
 _EVENT = struct.Struct("=HI")  # of a monitor: the event and its value
@@ -51,6 +52,8 @@ _ZAP = "inproc://zeromq.zap.01"
 
 Provider = Callable[[bytes], str | None]
 """Returns the name of the client with this public key (32 bytes), or None to refuse it."""
+OnEnd = Callable[[int | None], None]
+"""Takes the descriptor of a connection that has ended; None for all."""
 
 _PROTOCOL_ERRORS: dict[int, str] = {
     zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC: "wrong server key",
@@ -103,6 +106,10 @@ class Connections:
     def let_in(self, now_s: float) -> None:
         """Note that a client was let in."""
         self._let_in.append(now_s)
+
+    def is_open(self, fd: int) -> bool:
+        """Return whether there is a connection with this descriptor."""
+        return fd in self._since
 
     def all_ended(self) -> None:
         """Note that all connections were closed together."""
@@ -160,9 +167,15 @@ class Door:
     """One guarded socket: its connections, and the handshakes that failed there, by cause."""
 
     def __init__(
-        self, name: str, monitor: "zmq.Socket[bytes]", listener: Listener, allowance: Allowance
+        self,
+        name: str,
+        monitor: "zmq.Socket[bytes]",
+        listener: Listener,
+        allowance: Allowance,
+        on_end: OnEnd,
     ) -> None:
         self.name = name
+        self.on_end = on_end
         self.monitor = monitor
         self.listener = listener
         self.allowance = allowance
@@ -218,12 +231,14 @@ class Gate:
         self.provider = provider
         self.doors: dict[str, Door] = {}
         self.pending = False
+        self.ended = 0
+        """Connections that have ended."""
         self._context = context
         self._max_clients = max_clients
         self._pair = pair
         self._handshake_bytes = _HANDSHAKE_BYTES if pair is None else _HANDSHAKE_BYTES_CURVE
         self.bans = Bans(never_refuse)
-        self._pace = Pace()
+        self._pace = Pace(max_clients)
         self._are_shut_out: list[Network] = []
         fds, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         # The guard has a copy of each, and as many may have been accepted before we hear of them.
@@ -240,7 +255,12 @@ class Gate:
         self._zap.bind(_ZAP)
 
     def open_door(
-        self, sock: "zmq.Socket[bytes]", name: str, listener: Listener, allowance: Allowance
+        self,
+        sock: "zmq.Socket[bytes]",
+        name: str,
+        listener: Listener,
+        allowance: Allowance,
+        on_end: OnEnd = lambda _: None,
     ) -> Door:
         """Guard a socket that is not yet bound.
 
@@ -254,6 +274,8 @@ class Gate:
             What binds it.
         allowance
             What each connection may send.
+        on_end
+            Is told which connections have ended.
         """
         sock.setsockopt_string(zmq.ZAP_DOMAIN, name)
         # Without this a relay whose handler is gone would let in everyone.
@@ -267,7 +289,7 @@ class Gate:
         # A full queue would block ZeroMQ's own thread; the events of a flood are small, and soon read.
         monitor.setsockopt(zmq.RCVHWM, 0)
         monitor.connect(address)
-        self.doors[name] = Door(name, monitor, listener, allowance)
+        self.doors[name] = Door(name, monitor, listener, allowance, on_end)
         return self.doors[name]
 
     def filenos(self) -> list[int]:
@@ -278,11 +300,13 @@ class Gate:
     def attend(self, now_s: float) -> None:
         """Answer those who want to come in, within reason; where some were left, `pending` is true."""
         self._take_cuts(now_s)
+        more = self.guard.end_silenced(_MAX_ENDED)
         # First the events: a connection is accepted before ZeroMQ asks for it, and watched before it is in.
-        self.pending = not self._take_events(now_s)
+        more_events = not self._take_events(now_s)
+        self.pending = more or more_events
         self._make_room(now_s)
         self._shut_out(now_s)
-        if self.pending:
+        if more_events:
             return
         until_s, let_in = time.monotonic() + _MAX_ANSWERS_S, 0
         for _ in range(_MAX_ANSWERS):
@@ -291,7 +315,7 @@ class Gate:
             try:
                 frames = self._zap.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                return  # `pending` stays as it is
             let_in += self._answer(frames, now_s)
         self.pending = True
 
@@ -324,9 +348,12 @@ class Gate:
                 self._accepted(door, value, now_s)
             case zmq.EVENT_DISCONNECTED:
                 door.connections.ended(value)
+                door.on_end(value)
                 self.guard.forget(value)
+                self.ended += 1
             case zmq.EVENT_CLOSED:  # the socket is no longer bound, which says nothing of each connection
                 door.connections.all_ended()
+                door.on_end(None)
                 self.guard.forget_all(door.name)
             case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
                 door.failed["timeout" if value == zmq.EAGAIN else "aborted"] += 1
@@ -335,6 +362,7 @@ class Gate:
 
     def _accepted(self, door: Door, fd: int, now_s: float) -> None:
         door.accepted += 1
+        door.on_end(fd)  # the one that had this descriptor
         door.connections.accepted(fd, now_s)
         if not door.listener.port:  # `ipc://`: the kernel does not count the bytes of a Unix socket
             return
@@ -399,7 +427,7 @@ class Gate:
         else:
             verdict = self._judge(door, mechanism, frames[8:], now_s)
         if not verdict.cause and not self._pace.lets_in(now_s) and not self.guard.knows(address, now_s):
-            verdict = Admission(b"300", "too many came that were cut; try again", "pace")
+            verdict = Admission(b"300", "too many come at once; it may try again", "pace")
         if verdict.cause:
             door.failed[verdict.cause] += 1
             self.bans.refused(address, now_s)

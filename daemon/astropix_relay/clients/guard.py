@@ -18,8 +18,10 @@ from collections import Counter, deque
 from contextlib import suppress
 from typing import NamedTuple
 
-from astropix_relay.clients.limits import STRANGE_TOPICS, Allowance, Candidate, host_of
+from astropix_relay.clients.limits import Allowance, Candidate, host_of, strange_topics
+from astropix_relay.host import packet_filter
 from astropix_stream import clock
+from astropix_stream.addresses import unmapped
 
 _BYTES_RECEIVED = struct.Struct(
     "=128xQ"
@@ -61,9 +63,16 @@ class _Watched:
         info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)
         return int(_BYTES_RECEIVED.unpack(info)[0]) if len(info) == _BYTES_RECEIVED.size else 0
 
+    def silence(self) -> None:
+        """Take nothing more from the peer."""
+        self.is_cut = True
+        with suppress(OSError):
+            packet_filter.drop_all(self.sock)
+
     def shut_down(self) -> None:
         self.is_cut = True
         with suppress(OSError):  # it has just ended by itself
+            packet_filter.drop_from_none(self.sock)  # the end has to be acknowledged
             self.sock.shutdown(socket.SHUT_RDWR)
 
 
@@ -76,6 +85,8 @@ class Guard:
         self._watched: dict[int, _Watched] = {}  # by libzmq's descriptor
         self._by_copy: dict[int, _Watched] = {}  # by ours
         self._of_host: Counter[str] = Counter()
+        self._strange_topics = 0  # of all
+        self._silenced: deque[_Watched] = deque()
         self._lock = (
             threading.Lock()
         )  # held for microseconds: a copy must not be closed while it is looked at
@@ -108,7 +119,7 @@ class Guard:
             return None
         try:
             is_ours = sock.family in (socket.AF_INET, socket.AF_INET6) and sock.getsockname()[1] == port
-            address = str(sock.getpeername()[0]) if is_ours else ""
+            address = unmapped(str(sock.getpeername()[0])) if is_ours else ""
         except OSError:
             address = ""
         if not address:
@@ -134,10 +145,23 @@ class Guard:
         if watched is None or watched.is_cut:
             return
         watched.strange_topics += 1
-        if watched.strange_topics > STRANGE_TOPICS:
-            why = f"subscribed to more than {STRANGE_TOPICS} topics that no stream has"
+        self._strange_topics += 1
+        most = strange_topics(self._strange_topics)
+        if watched.strange_topics > most:
+            why = f"subscribed to more than {most} topics that no stream has"
             self.cuts.append(Cut(watched.door, watched.address, why))
-            watched.shut_down()
+            watched.silence()
+            self._silenced.append(watched)
+
+    def end_silenced(self, most: int) -> bool:
+        """End some connections with too many topics; return whether there are more.
+
+        The end of each is a walk through all topics, and libzmq has no bound of its own for how many it works
+        off at once. So they go a few at a time, and until then nothing more is taken from them.
+        """
+        for _ in range(min(most, len(self._silenced))):
+            self._silenced.popleft().shut_down()
+        return bool(self._silenced)
 
     def end(self, fd: int) -> None:
         """End a connection; ZeroMQ will tell of it."""
@@ -172,6 +196,7 @@ class Guard:
             with suppress(OSError):  # libzmq's copy may be open still, and would go on to tell
                 self._epoll.unregister(watched.sock.fileno())
             watched.sock.close()
+        self._strange_topics -= watched.strange_topics
         self._of_host[watched.host] -= 1
         if not self._of_host[watched.host]:
             del self._of_host[watched.host]

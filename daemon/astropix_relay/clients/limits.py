@@ -18,7 +18,11 @@ _MAX_ADDRESSES = 10_000  # remembered at a time, some 10 MB; beyond, the longest
 # Topics that no stream of the relay has, for each connection. Sixty clients with so many of 74 random bytes,
 # who leave together, take the loop some 40 ms; with 48 they took 100.
 STRANGE_TOPICS = 16
-_PACE_MOST, _PACE_PER_S = 64, 16  # clients at once, as after a restart of the relay, and then each second
+# Where all connections together have more of them, each may have two: sixty with 16 took a busy machine up to
+# 120 ms.
+STRANGE_IN_ALL, STRANGE_THEN = 8 * STRANGE_TOPICS, STRANGE_TOPICS // 8
+# Clients at once, as after a restart of the relay, and then each second; more where more may be in.
+_PACE_MOST, _PACE_PER_S = 64, 16
 _PACE_OF_A_CUT = 16  # a cut connection counts as so many clients
 FLOOD_PER_S = 200  # refusals of one host in a second; beyond, the kernel drops its attempts
 SHUT_OUT_S = 10.0
@@ -60,6 +64,11 @@ def to_cut(candidates: Sequence[Candidate], count: int, more: int, handshake_byt
     silent = [one.fd for one in candidates if one.sent < handshake_bytes][: count + more]
     others = sorted((one for one in candidates if one.sent >= handshake_bytes), key=lambda one: -one.beside)
     return silent + [one.fd for one in others[: max(0, count - len(silent))]]
+
+
+def strange_topics(in_all: int) -> int:
+    """Return how many topics that no stream has a connection may have, where all have so many together."""
+    return STRANGE_TOPICS if in_all <= STRANGE_IN_ALL else STRANGE_THEN
 
 
 def host_of(address: str) -> str:
@@ -161,11 +170,20 @@ class Pace:
     """How fast clients are let in: slower after connections were cut, whatever their addresses.
 
     Each client that is let in is a walk through all topics when it leaves. So clients that each bring topics
-    must come slowly, even if each comes from another address.
+    must come slowly, even if each comes from another address. All that may be in come in at once after a
+    restart of the relay: who waits tries again ten times a second, and some dozens of one host that do so
+    would be taken for a flood.
+
+    Parameters
+    ----------
+    max_clients
+        How many may be in.
     """
 
-    def __init__(self) -> None:
-        self._credit = float(_PACE_MOST)
+    def __init__(self, max_clients: int = 0) -> None:
+        self._most = max(_PACE_MOST, max_clients)
+        self._per_s = self._most / _PACE_MOST * _PACE_PER_S
+        self._credit = float(self._most)
         self._at_s = float("-inf")
 
     def cut(self) -> None:
@@ -174,7 +192,7 @@ class Pace:
 
     def lets_in(self, now_s: float) -> bool:
         """Return whether one more client may come in now, and note it if so."""
-        self._credit = min(_PACE_MOST, self._credit + (now_s - self._at_s) * _PACE_PER_S)
+        self._credit = min(self._most, self._credit + (now_s - self._at_s) * self._per_s)
         self._at_s = now_s
         if self._credit < 1:
             return False

@@ -4,7 +4,6 @@ From outside come only subscriptions, so that everything incoming is kept small 
 the loop by the thread that owns the socket.
 """
 
-import contextlib
 import time
 
 import zmq
@@ -13,6 +12,7 @@ from astropix_relay.clients import connections
 from astropix_relay.clients.gate import Gate
 from astropix_relay.clients.handover import Listener
 from astropix_relay.clients.limits import Allowance
+from astropix_relay.clients.subscriptions import Subscriptions
 from astropix_relay.core import Message
 from astropix_stream import wire
 
@@ -73,8 +73,9 @@ class Publisher:
         self.topics: tuple[bytes, ...] = ()
         """What is published besides the hello; a client has few subscriptions to anything else."""
         self.greet(hello)
-        self.door = gate.open_door(self._socket, "publish", listener, _ALLOWANCE)
-        self.subscriptions = 0
+        self.door = gate.open_door(self._socket, "publish", listener, _ALLOWANCE, self._left)
+        self._subscriptions = Subscriptions()
+        self._ended: list[bytes] = []  # subscriptions of connections that are gone
         self.pending = False
         self.ignored = 0
         """Messages from outside that were neither a subscription nor its end."""
@@ -85,6 +86,11 @@ class Publisher:
             raise
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         """The address in use; with port 0 in the configuration, the one that the kernel chose."""
+
+    @property
+    def subscriptions(self) -> int:
+        """Topics subscribed to, by all clients together."""
+        return self._subscriptions.count
 
     def greet(self, hello: bytes) -> None:
         """Set what each new connection is told, and tell it to those that are there and listen for it."""
@@ -112,7 +118,8 @@ class Publisher:
 
         Where something was left, `pending` is true: the descriptor does not tell a second time.
         """
-        prefixes: list[tuple[bool, bytes]] = []
+        prefixes = [(False, prefix) for prefix in self._ended]
+        self._ended = []
         until_s = time.monotonic() + _MAX_TAKEN_S
         for _ in range(_MAX_TAKEN):
             if time.monotonic() > until_s:
@@ -122,23 +129,30 @@ class Publisher:
                 return prefixes
             frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             body = frames[0].bytes
-            action, prefix = body[:1], body[1:]
-            if len(frames) != 1 or action not in (b"\x00", b"\x01"):
+            if len(frames) != 1 or body[:1] not in (b"\x00", b"\x01"):
                 self.ignored += 1
-            elif action == b"\x01":
-                self.subscriptions += 1
-                prefixes.append((True, prefix))
-                if not any(topic.startswith(prefix) for topic in (self._hello, *self.topics)):
-                    self._note_strange_topic(frames[0])
-            else:
-                self.subscriptions -= 1
-                prefixes.append((False, prefix))
+            elif self._take(frames[0], begins=body[:1] == b"\x01", prefix=body[1:]):
+                prefixes.append((body[:1] == b"\x01", body[1:]))
         self.pending = True
         return prefixes
 
-    def _note_strange_topic(self, frame: "zmq.Frame") -> None:
-        with contextlib.suppress(zmq.ZMQError):  # of `ipc://`, whose connections are not watched
-            self._guard.note_strange_topic(int(frame.get(zmq.SRCFD)))
+    def _take(self, frame: "zmq.Frame", *, begins: bool, prefix: bytes) -> bool:
+        """Note that a connection begins or ends a subscription; return whether that changes anything."""
+        try:
+            fd = int(frame.get(zmq.SRCFD))
+        except zmq.ZMQError:  # of a connection that has ended: `_left` knows of it
+            return False
+        if not self.door.connections.is_open(fd):
+            return False
+        if not begins:
+            return self._subscriptions.end(fd, prefix)
+        if not any(topic.startswith(prefix) for topic in (self._hello, *self.topics)):
+            self._guard.note_strange_topic(fd)
+        return self._subscriptions.begin(fd, prefix)
+
+    def _left(self, fd: int | None) -> None:
+        """Note that a connection has ended, or all."""
+        self._ended += self._subscriptions.leave(fd)
 
     def flush(self, seconds: float) -> None:
         """Give what is queued at most so long to leave, once `close` is called."""

@@ -8,7 +8,7 @@ import ctypes
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -34,15 +34,17 @@ class Instruction(NamedTuple):
     value: int
 
 
+_KEEP, _DROP = Instruction(_RETURN, 0, 0, _ALL), Instruction(_RETURN, 0, 0, 0)
+
+
 def program(hosts: Iterable[Network]) -> list[Instruction]:
     """Return a program that drops the packets of these hosts: IPv4 addresses and IPv6 networks of 64 bits."""
     hosts = list(hosts)[:MAX_HOSTS]
     ipv4 = [int(host.network_address) for host in hosts if host.version == 4]
     ipv6 = [int(host.network_address) >> 64 for host in hosts if host.version == 6]
-    keep, drop = Instruction(_RETURN, 0, 0, _ALL), Instruction(_RETURN, 0, 0, 0)
     of_ipv4 = [Instruction(_LOAD_WORD, 0, 0, _SOURCE_IPV4)]
     for address in ipv4:  # a jump reaches 255 instructions far, so that each host has a `drop` of its own
-        of_ipv4 += [Instruction(_EQUAL, 0, 1, address), drop]
+        of_ipv4 += [Instruction(_EQUAL, 0, 1, address), _DROP]
     of_ipv6 = []
     for prefix in ipv6:
         of_ipv6 += [
@@ -50,13 +52,13 @@ def program(hosts: Iterable[Network]) -> list[Instruction]:
             Instruction(_EQUAL, 0, 3, prefix >> 32),
             Instruction(_LOAD_WORD, 0, 0, _SOURCE_IPV6 + 4),
             Instruction(_EQUAL, 0, 1, prefix & 0xFFFFFFFF),
-            drop,
+            _DROP,
         ]
     version = Instruction(_LOAD_BYTE, 0, 0, _IP_HEADER)
     # By a jump without condition, which has no such limit.
     is_ipv6 = Instruction(_AT_LEAST, 0, 1, 0x60)
     skip = Instruction(0x05, 0, 0, len(of_ipv4) + 1)
-    return [version, is_ipv6, skip, *of_ipv4, keep, *of_ipv6, keep]
+    return [version, is_ipv6, skip, *of_ipv4, _KEEP, *of_ipv6, _KEEP]
 
 
 def drop_from(sock: socket.socket, hosts: Iterable[Network]) -> None:
@@ -67,9 +69,24 @@ def drop_from(sock: socket.socket, hosts: Iterable[Network]) -> None:
     OSError
         The kernel does not take the program.
     """
-    instructions = b"".join(_INSTRUCTION.pack(*one) for one in program(hosts))
-    buffer = ctypes.create_string_buffer(instructions, len(instructions))
-    pointer = struct.pack("@HP", len(instructions) // _INSTRUCTION.size, ctypes.addressof(buffer))
+    _attach(sock, program(hosts))
+
+
+def drop_all(sock: socket.socket) -> None:
+    """Drop whatever comes to a socket.
+
+    Raises
+    ------
+    OSError
+        The kernel does not take the program.
+    """
+    _attach(sock, [_DROP])
+
+
+def _attach(sock: socket.socket, instructions: Sequence[Instruction]) -> None:
+    text = b"".join(_INSTRUCTION.pack(*one) for one in instructions)
+    buffer = ctypes.create_string_buffer(text, len(text))
+    pointer = struct.pack("@HP", len(instructions), ctypes.addressof(buffer))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
 
 

@@ -2,19 +2,23 @@
 
 from prometheus_client import generate_latest
 
-from astropix_bridge.metrics import Sample, StreamSample, metrics, states
+from astropix_bridge.metrics import MirrorSample, Sample, StreamSample, metrics, states
 from astropix_stream.counting.state import State
 
 STREAM = StreamSample("astropix", State.NO_LOG, 10, 2, 500, 3, 600, 1.5, 4, 1, 5, {"before_socket": 7})
 SAMPLE = Sample(1.0, "9.9", True, 3, [STREAM])
+HUB = Sample(1.0, "9.9", True, 3, [], [MirrorSample("astropix", 12, 3.2), MirrorSample("other", 0, -1.0)])
+
+
+def lines(sample):
+    class Registry:
+        def collect(self):
+            return metrics(sample)
+
+    return generate_latest(Registry()).decode().splitlines()
 
 
 def test_every_figure_is_there():
-    class Registry:
-        def collect(self):
-            return metrics(SAMPLE)
-
-    text = generate_latest(Registry()).decode()
     for line in (
         'astropix_bridge_build_info{version="9.9"} 1.0',
         "astropix_bridge_connected 1.0",
@@ -32,8 +36,21 @@ def test_every_figure_is_there():
         'astropix_bridge_state{astropix_bridge_state="no log",stream="astropix"} 1.0',
         'astropix_bridge_state{astropix_bridge_state="live",stream="astropix"} 0.0',
     ):
-        assert line in text.splitlines()
+        assert line in lines(SAMPLE)
+    assert not any("mirror" in line for line in lines(SAMPLE))
+
+
+def test_a_hub_has_figures_of_its_mirrors():
+    assert {
+        'astropix_bridge_mirror_behind_messages{stream="astropix"} 12.0',
+        'astropix_bridge_mirror_silent_seconds{stream="astropix"} 3.2',
+        'astropix_bridge_mirror_silent_seconds{stream="other"} -1.0',
+    } <= set(lines(HUB))
 
 
 def test_health_tells_each_streams_state():
     assert list(states(SAMPLE)) == ["astropix: no log"]
+    assert list(states(HUB)) == [
+        "astropix: mirror, 12 messages behind 3 s ago",
+        "other: mirror, waiting for the beam line",
+    ]

@@ -47,6 +47,8 @@ def test_nothing_is_the_default():
         ("keep: {replicas: 2}", "is not one of 1, 3 or 5"),
         ("keep: {age: 1}", "is not from 1min to 87600h, or 0"),
         ("batch: 2s", "is not from 0s to 1s"),
+        ("mirror: a.b", "'a.b' cannot be a domain's name"),
+        ("{mirror: cave, sources: ['tcp://r:1']}", "from the beam line's log: leave sources out"),
         ("bach: 2ms", "did you mean 'batch'?"),
         ("replicas: 3", "it belongs under 'keep'"),
         ("nats: {server: x}", "did you mean 'servers'?"),

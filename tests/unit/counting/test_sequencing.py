@@ -184,13 +184,56 @@ def test_a_drop_belongs_to_the_gap_that_it_was_seen_with(daq):
     assert [gap.in_kernel for gap in daq.sequence.gaps] == [0, 1]
 
 
-def test_what_is_dropped_or_rejected_where_nothing_is_missing_is_foreign(daq):
+def test_what_is_dropped_where_nothing_is_missing_is_foreign(daq):
     daq.hear(0, 1)
-    daq.sequence.note_rejected("short")
     daq.kernel.total += 4
     daq.hear(2, 4)  # 3 is missing, but after that
     assert daq.counts() == {"received": 4, "before_socket": 1, "runs": 1}
     assert daq.kernel.claimed == 0
+
+
+@pytest.mark.parametrize("overtaken", [1, 8])
+def test_what_is_rejected_may_have_overtaken_others(daq, overtaken):
+    daq.hear(0)
+    daq.sequence.note_rejected("short")
+    daq.hear(*range(1, overtaken + 1), overtaken + 2)
+    daq.hear(*range(overtaken + 4, 200, 2))  # the others are losses of their own
+    assert daq.counts()["rejected"] == 1
+    assert next(iter(daq.sequence.gaps)).rejected == 1
+
+
+def test_what_is_rejected_is_not_what_comes_after_all(daq):
+    daq.hear(0, 2)
+    daq.sequence.note_rejected("short")  # readout 4, which has overtaken 3; or 1, as far as is known then
+    daq.hear(3, 1, 5)
+    assert daq.counts() == {"received": 5, "reordered": 1, "rejected": 1, "runs": 1}
+
+
+def test_what_is_rejected_is_of_another_gap_if_this_one_is_filled(daq):
+    daq.hear(0, 2, 4)
+    daq.sequence.note_rejected("short")
+    daq.hear(5, 3)  # so it was 1
+    assert daq.counts() == {"received": 5, "reordered": 1, "rejected": 1, "runs": 1}
+    assert [gap.first_id for gap in daq.sequence.gaps] == [1]
+
+
+def test_what_is_rejected_explains_no_loss_long_after_it(daq):
+    daq.hear(0)
+    for _ in range(100):
+        daq.sequence.note_rejected("magic")
+    daq.hear(*range(1, 10), 30)
+    assert daq.counts() == {"received": 11, "before_socket": 20, "runs": 1}
+    assert not daq.sequence.rejected
+
+
+def test_readouts_that_come_together_leave_a_rejection_as_far_behind_as_single_ones(daq):
+    daq.hear(0)
+    daq.sequence.note_rejected("magic")
+    daq.sequence.note_received(
+        range(1, 10), [daq.stamp(readout_id) for readout_id in range(1, 10)], at(100.0)
+    )
+    daq.hear(11)
+    assert daq.counts() == {"received": 11, "before_socket": 1, "runs": 1}
 
 
 def test_a_dropped_readout_that_was_overtaken_is_still_found(daq):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astropix_relay.core import MIN_BEAT_INTERVAL_S, StreamCore, split_for_messages
+from astropix_relay.core import MANY, MIN_BEAT_INTERVAL_S, StreamCore, split_for_messages
 from astropix_relay.history import History
 from astropix_stream import wire
 from astropix_stream.clock import Moment
@@ -112,6 +112,51 @@ def test_a_change_of_state_is_told_at_once(core):
     core.membership(False, "the interface is gone")
     report = json.loads(core.tick(at(0.3))[2])
     assert (report["state"], report["joined"]) == ("no network", False)
+
+
+def test_a_live_stream_that_goes_on_is_settled_with_its_next_heartbeat(core):
+    core.tick(at(0))
+    core.take(drain(datagram(0)), at(0.2))
+    core.tick(at(0.2))
+    core.take(drain(datagram(1)), at(0.4))
+    assert core.tick(at(0.5)) is None
+    assert core.messages == 1
+    core.membership(False, "the interface is gone")  # told, whatever has come
+    assert json.loads(core.tick(at(0.6))[2])["state"] == "no network"
+    assert core.messages == 2
+    core.membership(True, "joined on eth0")
+    core.tick(at(0.7))
+    core.take(drain(datagram(2)), at(1.0))
+    report = json.loads(core.tick(at(1.7))[2])
+    assert (report["state"], report["received"], core.messages) == ("live", 3, 3)
+
+
+def test_readouts_of_a_live_stream_are_settled_once_they_are_many(core):
+    core.take(drain(datagram(0), drops=[0]), at(0))
+    core.tick(at(0))
+    for i in range(1, MANY + 1):
+        assert core.messages == 1
+        core.take_one((datagram(i), DAQ, ()), at(0.1).s, at(0.1).ns)
+        assert core.tick(at(0.1)) is None
+    assert core.messages == MANY + 1
+
+
+def test_the_heartbeats_of_a_silent_stream_are_those_that_a_report_would_give(core):
+    """They are packed once; all that may change without a readout changes them."""
+    changes = (
+        lambda: None,
+        lambda: core.membership(False, "eth0 is gone"),
+        lambda: core.membership(True, "joined on eth1"),
+        lambda: setattr(core, "kernel_dropped", 3),
+        lambda: setattr(core.ledger, "stride", 10),
+        lambda: core.take(drain(b"short"), at(5)),
+        lambda: core.take(drain(datagram(0)), at(6)),
+        lambda: None,
+    )
+    for i, change in enumerate(changes):
+        change()
+        now = at(2.0 * i)
+        assert json.loads(core.beat(now)[2]) == core.report(now)
 
 
 def test_losses_are_told_where_they_happened(core):

@@ -4,6 +4,8 @@ import json
 from itertools import accumulate
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from astropix_relay.confluence import TWO_ORIGINS_AFTER_S, Standing
 from astropix_relay.core import StreamCore
@@ -110,7 +112,7 @@ def test_of_the_daqs_readouts_a_beat_says_what_the_origin_says(core):
     report = report_of(core, at(1))
     for key in ("received", "totals", "rejected", "stride", "at_most", "remarks"):
         assert report[key] == told[key], key
-    assert report["sources"][0]["port"] == DAQ.port
+    assert report["sources"] == told["sources"]
     assert [hop["name"] for hop in report["hops"]] == ["relay-a", "relay-roma"]
     assert report["hops"][1]["fed_by"] == [report["hops"][0]["id"]]
     assert "numbering" not in report
@@ -128,6 +130,15 @@ def test_what_no_relay_says_is_not_passed_on(core, wrong):
     assert report["totals"].keys() == ours["totals"].keys()
     assert all(isinstance(remark, str) for remark in report["remarks"])
     assert list(core.sources_above()) == []
+
+
+def test_a_source_that_is_told_in_part_has_all_that_metrics_ask_for(core):
+    whole = origin()["sources"][0]
+    told = origin() | {"sources": [{"port": 5, "shared": "yes"}]}
+    core.forward([("a", 0, batch(0, 3))], {"a": standing(3, report=told)}, at(1))
+    (source,) = report_of(core, at(1))["sources"]
+    assert source.keys() == whole.keys()
+    assert (source["port"], source["shared"], source["received"]) == (5, False, 0)
 
 
 @pytest.mark.parametrize(
@@ -272,3 +283,72 @@ def test_without_a_history_there_is_nothing_to_fill():
     core = ForwardingCore("astropix", OURS, ["a"])
     core.forward([], {"a": standing(5, live_from=5)}, at(1))
     assert core.known
+
+
+def numbered(begin, end, relay_id=ABOVE, source=DAQ):
+    """Return a message of the relay above as `Subscription.take_next` gives it."""
+    readouts = batch(begin, end, relay_id)
+    header = wire.pack_header((0, len(readouts), relay_id, begin, readouts.received_ns, source))
+    return len(readouts), relay_id, begin, header, readouts.payload
+
+
+def passing():
+    """Return a core that has come to number 3."""
+    history = History(1 << 20)
+    core = ForwardingCore("astropix", OURS, ["a", "b"], history=history)
+    assert not core.passes_on
+    core.forward([("a", 0, batch(0, 3))], {"a": standing(3)}, at(1))
+    assert core.passes_on
+    return core
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 9)), max_size=20))
+def test_what_is_passed_on_is_what_would_be_forwarded(script):
+    """Of two paths that bring the same readouts, in messages of other sizes."""
+    short, plain, numbers = passing(), passing(), {"a": 3, "b": 3}
+    given_by_short, given_by_plain = [], []
+    for path, count in script:
+        begin = numbers[path]
+        numbers[path] = begin + count
+        standings = {each: standing(number) for each, number in numbers.items()}
+        sent = (path, 0, batch(begin, begin + count))
+        given_by_plain += plain.forward([sent], standings, at(2))
+        messages, left = short.pass_on([(path, numbered(begin, begin + count))], *at(2))
+        given_by_short += messages
+        if left:
+            given_by_short += short.forward([sent], standings, at(2))
+    assert given_by_short == given_by_plain
+    assert short.confluence.at == plain.confluence.at
+    assert report_of(short, at(2)) == report_of(plain, at(2))
+    held = [bytes(core.history.page(0, wire.WITHOUT_END).records) for core in (short, plain)]
+    assert held[0] == held[1]
+
+
+def test_what_is_not_the_next_message_is_left():
+    core = passing()
+    count, relay_id, begin, header, payload = numbered(3, 5)
+    others = [
+        numbered(0, 3),
+        numbered(4, 6),
+        numbered(3, 5, OTHER),
+        (count, relay_id, begin, header + b"?", payload),
+    ]
+    found = [("a", other) for other in others]
+    assert core.pass_on(found, *at(2)) == ([], found)
+    (message,), left = core.pass_on([("a", numbered(3, 5))], *at(2))
+    assert (left, message[1:], core.sequence) == ([], (header, payload), 5)
+
+
+def test_while_readouts_are_held_nothing_is_passed_on():
+    core = passing()
+    core.forward([("a", 0, batch(4, 5))], {"a": standing(5), "b": standing(3)}, at(2))
+    assert not core.passes_on
+
+
+def test_what_is_passed_on_is_counted_and_as_new_as_it_came():
+    core = passing()
+    for i in range(3, 100):
+        core.pass_on([("a", numbered(i, i + 1, source=DAQ if i % 2 else Source("10.0.9.9", 9)))], *at(i))
+    core.settle()
+    assert (core.messages, core.history.next) == (98, 100)
+    assert core.tracker.age_s(at(101)) == 2

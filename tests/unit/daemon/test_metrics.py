@@ -1,11 +1,13 @@
 """The metrics of a sample, without a relay or a server."""
 
+import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from astropix_relay.clients.gate import DoorSample
 from astropix_relay.metrics import metrics
 from astropix_relay.samples import OutletSample, Sample, StreamSample, Turns
+from astropix_stream.counting.hops import Hop
 from astropix_stream.multicast.sockets import SocketMemory
 
 LOST = {"before_socket": 3, "in_kernel": 4, "rejected": {"short": 1, "length": 2}}
@@ -94,6 +96,24 @@ def test_what_is_not_known_is_absent():
     found = values(sample(reassembly_failures=None))
     assert ("last_readout_age_seconds", "astropix") not in found
     assert ("reassembly_failures_total",) not in found
+
+
+@pytest.mark.parametrize(
+    ("thinned", "lost", "expected"),
+    [(None, None, {}), (0, 2, {"thinned": 0, "lost": 2}), (7, None, {"thinned": 7})],
+)
+def test_of_a_stream_from_relays_what_was_lost_and_left_out_on_the_way_here(thinned, lost, expected):
+    """Of the last hop alone: what was left out above it is in the metrics of the relay there."""
+    own = Hop(2, "roma", "", lost={} if lost is None else {"between_relays": lost}, thinned=thinned)
+    hops = [Hop(1, "a", "", thinned=5), own]
+    stream = sample().streams[0]
+    report = stream.report | {"hops": [hop.to_json() for hop in hops]}
+    found = values(sample(streams=[stream._replace(report=report)]))
+    keys = {
+        "thinned": ("thinned_readouts_total", "astropix"),
+        "lost": ("missing_readouts_total", "between_relays", "astropix"),
+    }
+    assert {name: found[key] for name, key in keys.items() if key in found} == expected
 
 
 def test_turns_are_counted_in_buckets():

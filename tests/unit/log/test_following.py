@@ -1,5 +1,6 @@
 """A log's messages to batches, and the account of what is not there."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -159,6 +160,18 @@ def test_a_heartbeat_counts_once_we_have_read_so_far():
     assert log.lost_at == {}
     log.store(5, 8, lost=0)
     assert log.lost_at == {Place.RELAY_KERNEL: 3}
+
+
+@pytest.mark.parametrize(
+    ("told", "notes"),
+    [({}, {}), ({"notes": "cosmics"}, {"": "cosmics"}), ({"notes": {"HV": "-150 V"}}, {"HV": "-150 V"})],
+)
+def test_a_heartbeat_brings_the_operators_notes(told, notes):
+    following = Following()
+    header = wire.pack_header((0, 0, 1, 8, 1, wire.NO_SOURCE))
+    following.take_beat(header + wire.pack_json({"totals": {}, "notes": "before"}), Moment(2.0, 2))
+    following.take_beat(header + wire.pack_json({"totals": {}, **told}), Moment(2.0, 2))
+    assert following.notes == notes
 
 
 @given(st.binary(max_size=200))

@@ -3,6 +3,7 @@
 import json
 import struct
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from astropix_stream.monitor import memory
 from astropix_stream.monitor.accumulate import Accumulator
 from astropix_stream.monitor.histograms import MAX_SPECTRA
 from astropix_stream.monitor.memory import MAGIC, MAX_BYTES, pack, unpack
+from astropix_stream.monitor.slices import Slices
 from unit.monitor.stream import DAQ, OTHER_DAQ, Stream, losing, moment
 
 
@@ -72,6 +74,63 @@ def test_rates_stand_where_they_stood(stream):
     for name in ("begins_s", "readouts", "hits", "lost"):
         assert getattr(after, name).tolist() == getattr(before, name).tolist()
     assert after.readouts.sum() == 130
+
+
+def course_of(run):
+    slices = run.slices.until(run.counts, run.last_timestamp)
+    return [
+        (one.begin, one.end, one.readouts, *(counted.tolist() for counted in (*one.pixels, *one.spectra)))
+        for one in map(parts_of, slices)
+    ]
+
+
+def parts_of(one):
+    return SimpleNamespace(
+        begin=one.begin,
+        end=one.end,
+        readouts=one.readouts,
+        pixels=(one.pixels.indices, one.pixels.counts),
+        spectra=(one.spectra.indices, one.spectra.counts),
+    )
+
+
+def test_the_course_of_a_run_comes_back_and_goes_on():
+    stream = Stream()
+    for i in range(5):
+        stream.run(20 * i, 20, 1.0 + i)
+    before = course_of(stream.accumulator.present)
+    assert len(before) > 2
+    after = Stream()
+    after.accumulator = again(packed(stream))
+    assert course_of(after.accumulator.present) == before
+    after.run(100, 30, 21.0)
+    going_on = course_of(after.accumulator.present)
+    assert going_on[: len(before)] == before
+    assert sum(one[2] for one in going_on) == 130
+
+
+def test_a_file_of_the_version_before_has_no_course(stream):
+    memory_of = stream.accumulator.remember(moment(10), {})
+    for run in memory_of.runs:
+        run.slices.to_arrays = dict
+    data = pack(memory_of, {})[0]
+    assert all(course_of(run) == [] for run in again(data).runs)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda arrays: arrays["width"].fill(0),
+        lambda arrays: arrays["pixels.indices"].fill(1 << 30),
+        lambda arrays: arrays["spectra.sizes"].fill(7),
+        lambda arrays: arrays.pop("readouts"),
+    ],
+)
+def test_a_course_that_is_none(stream, damage):
+    arrays = stream.accumulator.remember(moment(10), {}).runs[0].slices.to_arrays()
+    damage(arrays)
+    with pytest.raises((KeyError, ValueError)):
+        Slices.from_arrays(arrays, stream.accumulator.runs[0].counts)
 
 
 def test_another_clock(stream):
@@ -203,8 +262,8 @@ def test_noise_everywhere_stays_within_the_bound():
 
 
 def test_a_newer_file():
-    with pytest.raises(FormatError, match="it is of a newer program: its format is 2, and this one knows 1"):
-        unpack(MAGIC + struct.pack("<HII", 2, 0, 0))
+    with pytest.raises(FormatError, match="it is of a newer program: its format is 3, and this one knows 2"):
+        unpack(MAGIC + struct.pack("<HII", 3, 0, 0))
 
 
 def test_a_version_that_never_was():

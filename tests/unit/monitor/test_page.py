@@ -1,16 +1,23 @@
 """The document of one viewer, without a browser."""
 
+import base64
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("bokeh")
 
 from bokeh.document import Document
 
+from astropix_stream.monitor import page
+from astropix_stream.monitor.drawing import encoded
 from astropix_stream.monitor.page import Page
 from astropix_stream.monitor.shown import take_reset
+from astropix_stream.monitor.status import make_status
 from astropix_stream.monitor.view import make_view
+from astropix_stream.monitor.words import stream_words
 from unit.monitor.stream import Stream, moment
 
 
@@ -22,6 +29,13 @@ class StandingFeed:
     def __init__(self):
         self.stream = Stream()
         self.views = 0
+
+    @property
+    def version(self):
+        return self.stream.accumulator.present and self.stream.accumulator.present.version
+
+    def stream_words(self):
+        return encoded(stream_words(make_status(self.stream.accumulator, moment(10)), moment(10)))
 
     @property
     def geometry(self):
@@ -46,38 +60,55 @@ class Viewer:
     def __init__(self, feed):
         self.document = Document()
         self.page = Page(self.document, feed)
-        self.talk = self.document.roots[0].tags[0]
+        self.words, self.drawn = {}, {}
+        self.talk = self.document.roots[0].tags[-1]
+        self.talk.on_change("words", self.hear)
+        self.wish()
 
-    @property
-    def words(self):
-        return json.loads(self.talk.words)
+    def hear(self, attr, old, new):
+        self.news = json.loads(new)
+        for name, values in self.news.pop("drawn", {}).items():
+            assert self.document.get_model_by_name(name) is not None
+            self.drawn.setdefault(name, {}).update(values)
+        self.words |= self.news
 
     def draw(self):
         self.talk.seen = self.words["redraw"]
+
+    def data(self, source, column):
+        """A column of numbers that is drawn."""
+        return numbers_of(self.drawn[source]["data"][column])
 
     def wish(self, **choice):
         self.serial = getattr(self, "serial", 0) + 1
         self.talk.wish = json.dumps({"serial": self.serial, "choice": choice})
 
 
+def numbers_of(values):
+    if isinstance(values, list):
+        return [numbers_of(one) if isinstance(one, dict) else one for one in values]
+    numbers = np.frombuffer(base64.b64decode(values["f8"]))
+    return numbers.reshape(values.get("shape", -1))
+
+
 def test_words_and_plots(feed):
     feed.stream.run(0, 100, 1.0)
     viewer = Viewer(feed)
     assert viewer.words["readouts"] == "100"
-    (tot,) = [root for root in viewer.document.roots if root.name == "tot"]
-    assert tot.renderers[0].data_source.data["hits"].sum() == 100
+    assert viewer.data("tot.bars", "hits").sum() == 100
 
 
 def test_a_browser_that_sleeps_gets_no_more(feed):
     viewer = Viewer(feed)
-    for _ in range(100):
+    for i in range(100):
+        feed.stream.run(i, 1, 1.0)
         viewer.page.update()
     assert viewer.words["redraw"] < 10
     assert feed.views < 10
     viewer.draw()
     viewer.page.update()
     viewer.draw()
-    feed.stream.run(0, 7, 1.0)
+    feed.stream.run(0, 7, 9.0)
     viewer.page.update()
     assert viewer.words["readouts"] == "7"
 
@@ -97,7 +128,7 @@ def test_a_wish_is_drawn_at_once_and_a_wrong_one_is_told(feed):
     viewer.draw()
     viewer.wish(chip="")
     assert (viewer.words["refused"], viewer.words["shown"]["chip"]) == ({}, None)
-    assert viewer.words["answered"] == 3
+    assert viewer.words["answered"] == viewer.serial
 
 
 def test_a_run_that_is_not_there_is_told_at_its_field(feed):
@@ -109,6 +140,37 @@ def test_a_run_that_is_not_there_is_told_at_its_field(feed):
     viewer.page.update()
     assert viewer.words["shown"]["run"] is None
     assert viewer.words["refused"] == {"run": "run 77 cannot be shown here"}
+
+
+def test_nothing_is_said_twice(feed, monkeypatch):
+    now_s = [0.0]
+    monkeypatch.setattr(page, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    feed.stream.run(0, 100, 1.0)
+    viewer = Viewer(feed)
+    viewer.draw()
+    before = viewer.words["redraw"]
+    for now_s[0] in (0.5, 1.0, 4.5):
+        viewer.page.update()
+    assert viewer.words["redraw"] == before
+    now_s[0] = 5.0
+    viewer.page.update()  # that the browser sees that we are there
+    assert viewer.words["redraw"] == before + 1
+    assert viewer.news.keys() == {"redraw"}
+    feed.stream.run(100, 1, 2.0)
+    viewer.page.update()
+    assert viewer.news["readouts"] == "101"
+    assert "tot_range_us" not in str(viewer.news)  # of the kind, which is the same
+
+
+def test_a_hidden_page_hears_of_the_stream_alone(feed):
+    viewer = Viewer(feed)
+    viewer.talk.hidden = True
+    viewer.draw()
+    feed.stream.run(0, 100, 1.0)
+    viewer.page.update()
+    assert viewer.words["readouts"] == "0"
+    viewer.talk.hidden = False
+    assert viewer.words["readouts"] == "100"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "7", '{"serial": "x", "choice": {}}', '{"choice": 7}'])
@@ -125,7 +187,7 @@ def test_frozen(feed):
     viewer.wish(frozen=True)
     feed.stream.run(100, 100, 2.0)
     viewer.page.update()
-    assert "readouts" not in viewer.words
+    assert viewer.words["readouts"] == "100"
     assert viewer.words["state"] == "quiet"
     viewer.draw()
     viewer.wish(frozen=False)
@@ -173,19 +235,16 @@ def test_the_figures_of_a_part_come_when_it_is_opened(feed, part):
 def test_what_is_not_open_is_not_drawn(feed):
     feed.stream.run(0, 100, 1.0)
     viewer = Viewer(feed)
-    (tot,) = [root for root in viewer.document.roots if root.name == "tot"]
     viewer.draw()
     viewer.wish(panel="chips")
-    (chips,) = [root for root in viewer.document.roots if root.name == "chips"]
     viewer.draw()
     feed.stream.run(100, 50, 2.0)
     viewer.page.update()
-    drawn = tot.renderers[0].data_source.data["hits"].sum()
-    assert drawn == 100
-    assert sum(one.sum() for one in chips.renderers[0].data_source.data["hits"]) == 150
+    assert viewer.data("tot.bars", "hits").sum() == 100
+    assert sum(one.sum() for one in viewer.data("chips.maps", "hits")) == 150
     viewer.draw()
     viewer.wish(panel="overview")
-    assert tot.renderers[0].data_source.data["hits"].sum() == 150
+    assert viewer.data("tot.bars", "hits").sum() == 150
 
 
 def test_a_logarithmic_axis_and_a_fit(feed):
@@ -193,34 +252,29 @@ def test_a_logarithmic_axis_and_a_fit(feed):
     for i in range(30):
         feed.stream.run(10 * i, 10, 0.1 * i)
     viewer = Viewer(feed)
-    (tot,) = [root for root in viewer.document.roots if root.name == "tot"]
     viewer.draw()
     viewer.wish(tot_log=True)
-    bars = tot.renderers[0].data_source.data
-    assert bars["top"].max() == pytest.approx(2.477, abs=0.001)  # of 300
-    assert bars["bottom"][0] == pytest.approx(-0.301, abs=0.001)
+    assert viewer.data("tot.bars", "top").max() == pytest.approx(2.477, abs=0.001)  # of 300
+    assert viewer.data("tot.bars", "bottom")[0] == pytest.approx(-0.301, abs=0.001)
     viewer.draw()
     viewer.wish(tot_log=True, fit="gaussian", fit_from=0, fit_to=20)
     assert viewer.words["fit_text"].startswith("Gaussian, 0 to 20 µs: ")
     viewer.draw()
     viewer.wish(tot_log=False)
-    assert tot.renderers[0].data_source.data["top"].max() == 300
+    assert viewer.data("tot.bars", "top").max() == 300
 
 
 def test_a_run_against_another(feed):
     feed.stream.run(0, 40, 1.0)
     feed.stream.run(0, 10, 5.0)
     viewer = Viewer(feed)
-    (tot,) = [root for root in viewer.document.roots if root.name == "tot"]
-    (hit_map,) = [root for root in viewer.document.roots if root.name == "hit_map"]
     viewer.draw()
     for compare_as, wanted in (("ratio", 1.0), ("difference", 0.0)):
         viewer.wish(compare=1, compare_as=compare_as)
-        top = tot.renderers[0].data_source.data["top"]
-        assert top[1] == pytest.approx(wanted)  # of 4 to 8 µs
-        assert hit_map.renderers[0].data_source.data["shown"][0][3, 5] == pytest.approx(wanted)
+        assert viewer.data("tot.bars", "top")[1] == pytest.approx(wanted)  # of 4 to 8 µs
+        assert viewer.data("hit_map.image", "shown")[0][3, 5] == pytest.approx(wanted)
         assert compare_as in viewer.words["compared"]
         viewer.draw()
     viewer.wish(compare=1)
-    assert tot.yaxis[0].axis_label == "hits"
-    assert len(tot.renderers[1].data_source.data["x"]) > 10
+    assert viewer.drawn["tot.y"]["axis_label"] == "hits"
+    assert len(viewer.data("tot.outline", "x")) > 10

@@ -30,6 +30,45 @@ class TestCounted:
         assert (one.indices.tolist(), one.counts.tolist()) == ([3, 5, 9], [1, 6, 8])
 
 
+class TestKept:
+    """What a monitor that is started again goes on with."""
+
+    def test_all_come_back_and_more_follow(self):
+        slices, counts = Slices(), Histograms()
+        slices.begin(T0, 0)
+        for i in range(3):
+            fill(counts, (3, 5, 100), (4, i, 300))
+            slices.close(counts, T0 + (i + 1) * S)
+        fill(counts, (3, 5, 100))
+        kept = slices.kept(counts, T0 + 7 * S // 2)
+        again = Slices.from_arrays(kept.to_arrays(), counts)
+        again.begin(T0 + 7 * S // 2, 7, counts)
+        fill(counts, (3, 5, 100))
+        found = again.until(counts, T0 + 4 * S)
+        assert [(one.end - T0) / S for one in found] == [1, 2, 3, 3.5, 4]
+        assert [one.readouts for one in found] == [2, 2, 2, 1, 1]
+        assert found[0].pixels.counts.sum() == 2
+
+    def test_without_times_it_begins_again(self):
+        slices, counts = Slices(), Histograms()
+        slices.begin(T0, 0)
+        fill(counts, (3, 5, 100))
+        kept = slices.kept(counts, T0 + S)
+        kept.begin(0, 7, counts)
+        assert not kept.timed
+        assert kept.until(counts, 8) == []
+
+    def test_damage(self):
+        slices, counts = Slices(), Histograms()
+        slices.begin(T0, 0)
+        fill(counts, (3, 5, 100))
+        for name, value in (("width", 0), ("pixels.indices", 1 << 30), ("spectra.sizes", 7)):
+            arrays = slices.kept(counts, T0 + S).to_arrays()
+            arrays[name].fill(value)
+            with pytest.raises(ValueError, match="slices"):
+                Slices.from_arrays(arrays, counts)
+
+
 class TestSlices:
     def test_where_one_ends(self):
         slices = Slices()

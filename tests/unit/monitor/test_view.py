@@ -26,7 +26,7 @@ def view_of(stream, at=LATER, reset=None, **choice):
 
 def said_of(stream, at=LATER, **choice):
     view = view_of(stream, at, **choice)
-    return words.stream_words(view) | words.run_words(view)
+    return words.stream_words(view.status, view.now) | words.run_words(view)
 
 
 @pytest.fixture

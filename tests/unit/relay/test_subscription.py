@@ -13,7 +13,7 @@ from astropix_stream.clock import Moment
 from astropix_stream.counting.places import Place
 from astropix_stream.errors import ConfigError
 from astropix_stream.fmt import AstroPix4Readout
-from astropix_stream.relay.subscription import Subscription
+from astropix_stream.relay.subscription import Subscription, batch_of
 from drains import drain
 
 DAQ = Source("10.0.1.1", 40000)
@@ -225,3 +225,39 @@ def test_a_few_are_counted_later_as_if_each_message_had_been_taken(script):
     assert [now.s for _, _, now in told] == sorted(now.s for _, _, now in told)
     assert fast.ledger() == plain.ledger()
     assert fast.position == plain.position
+
+
+def test_a_message_that_is_just_the_next_one_is_taken_as_it_came():
+    relay, subscription, plain = Relay(), Subscription("astropix"), Subscription("astropix")
+    for message in (relay.beat(), *relay.send(0)):
+        subscription.take(message, at(0))
+        plain.take(message, at(0))
+    many = range(1, 40)
+    (message,) = relay.send(*many)
+    assert subscription.take_few(message, *at(0)) == 0, "these are many"
+    taken = subscription.take_next(message, *at(0))
+    assert taken == (len(many), 1, 1, *message[1:])
+    (expected,), made = plain.take(message, at(0)), batch_of(taken)
+    assert (made.payload, made.position, list(made.ends)) == (
+        expected.payload,
+        expected.position,
+        list(expected.ends),
+    )
+    assert subscription.position == plain.position == (1, 40)
+    assert received(subscription, relay.send(40)) == [40]
+
+
+def test_other_messages_are_left_to_take():
+    relay, subscription = Relay(), Subscription("astropix")
+    first, second, third = (relay.send(i)[0] for i in range(3))
+    assert subscription.take_next(first, *at(0)) is None, "nobody is known yet"
+    subscription.take(first, at(0))
+    topic, header, payload = second
+    replayed = header[:5] + bytes([wire.REPLAYED]) + header[6:]
+    for message in (
+        first, third, relay.beat(), Relay(2).send(1)[0], (topic, header), (b"apx/b/data", header, payload),
+        (topic, replayed, payload), (topic, header, payload[:-1]), (topic, header[:-1], payload),
+    ):  # fmt: skip
+        assert subscription.take_next(message, *at(0)) is None
+    assert subscription.position == (1, 1)
+    assert subscription.take_next(second, *at(0)) is not None

@@ -323,9 +323,8 @@ def table_class(suffix: str) -> type[Table]:
         There is none.
     """
     if suffix not in TABLES:
-        raise ConfigError(
-            f"unsupported format {suffix!r}: give a name that ends in {', '.join(TABLES)}, or .apx"
-        )
+        what = f"unsupported format {suffix!r}" if suffix else "the name does not tell the format"
+        raise ConfigError(f"{what}: give a name that ends in {', '.join(TABLES)}, or .apx")
     return TABLES[suffix]
 
 

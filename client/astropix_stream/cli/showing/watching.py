@@ -15,7 +15,7 @@ from astropix_stream.errors import RefusedError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_TURN_S = 0.1
+_TURN_S = 0.2  # in which Ctrl-C is noticed, where several sources are waited for
 
 Rows = Mapping[OpenSource, Row]
 

@@ -6,6 +6,7 @@ import errno
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -28,6 +29,9 @@ _INPUT_ERRNOS = {
     errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EEXIST, errno.ENAMETOOLONG,
     errno.ENODEV, errno.EADDRNOTAVAIL, errno.EINVAL,
 }  # fmt: skip
+
+# A source's URL where a file was wanted: a Path has only one slash of it.
+_URL_AS_FILE = re.compile("(udp|tcp|nats):/")
 
 _AGAIN_S = 0.01
 
@@ -147,6 +151,10 @@ def _explain_usage(error: Any) -> tuple[str, int]:
 def explain_os_error(error: OSError) -> str:
     """Return what the system said, with the file or with what would help."""
     if error.filename is not None:
+        if url := _URL_AS_FILE.match(str(error.filename)):
+            return (
+                f"this command reads files, not {url[1]}:// sources; `apx record URL FILE.apx` makes a file"
+            )
         return f"{error.filename}: {error.strerror}"
     return errors.explain(error)
 

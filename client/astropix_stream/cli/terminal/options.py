@@ -72,12 +72,18 @@ KeepDuplicates = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs, one record per line.")]
 
 GroupOption = Annotated[
-    str, typer.Option(help="Multicast group (or address) to send to.", rich_help_panel=_NETWORK)
+    str,
+    typer.Option(
+        metavar="ADDRESS", help="Multicast group (or address) to send to.", rich_help_panel=_NETWORK
+    ),
 ]
-PortOption = Annotated[int, typer.Option(min=1, max=65535, help="UDP port.", rich_help_panel=_NETWORK)]
+PortOption = Annotated[
+    int, typer.Option(metavar="PORT", min=1, max=65535, help="UDP port.", rich_help_panel=_NETWORK)
+]
 InterfaceOption = Annotated[
     str | None,
     typer.Option(
+        metavar="NAME",
         help="Interface to send through, by name or address; by default the one of the route to the group.",
         autocompletion=completing.interfaces,
         rich_help_panel=_NETWORK,
@@ -87,7 +93,8 @@ InterfaceOption = Annotated[
 Ttl = Annotated[
     int,
     typer.Option(
-        min=0, max=255, help="Number of routers that a readout may pass; 0 keeps it on this host.",
+        metavar="N", min=0, max=255,
+        help="Number of routers that a readout may pass; 0 keeps it on this host.",
         rich_help_panel=_NETWORK,
     ),
 ]  # fmt: skip
@@ -100,7 +107,8 @@ Speed = Annotated[
 ]
 Rate = Annotated[float | None, typer.Option(parser=positive, metavar="N", help="Readouts per second.")]
 Seed = Annotated[
-    int | None, typer.Option(help="Random seed: the same seed gives the same readouts and losses.")
+    int | None,
+    typer.Option(metavar="N", help="Random seed: the same seed gives the same readouts and losses."),
 ]
 
 LossOption = Annotated[
@@ -108,6 +116,7 @@ LossOption = Annotated[
     typer.Option(
         parser=fraction,
         metavar="N%",
+        show_default=False,
         help="Drop this share of the readouts.",
         rich_help_panel=_BAD_NETWORK,
     ),
@@ -117,6 +126,7 @@ Duplicate = Annotated[
     typer.Option(
         parser=fraction,
         metavar="N%",
+        show_default=False,
         help="Send this share of the readouts twice.",
         rich_help_panel=_BAD_NETWORK,
     ),
@@ -126,6 +136,7 @@ Reorder = Annotated[
     typer.Option(
         parser=fraction,
         metavar="N%",
+        show_default=False,
         help="Swap this share of the readouts with the next one.",
         rich_help_panel=_BAD_NETWORK,
     ),
@@ -136,6 +147,15 @@ KindOption = Annotated[
     typer.Option(
         "--kind", parser=_kind, metavar="KIND", autocompletion=completing.kinds,
         help="Kind of the readouts, whatever the source says: astropix4, astropix3, astep, or a uid.",
+        show_default=False,
+    ),
+]  # fmt: skip
+
+SimulatedKind = Annotated[
+    Kind | None,
+    typer.Option(
+        "--kind", parser=_kind, metavar="KIND", autocompletion=completing.kinds,
+        help="Detector to simulate: astropix4 (the default), astropix3 or astep.",
         show_default=False,
     ),
 ]  # fmt: skip
@@ -197,7 +217,7 @@ From = Annotated[
         autocompletion=completing.among(("beginning", "end")),
     ),
 ]
-Count = Annotated[int | None, typer.Option(min=1, help="Stop after N readouts.")]
+Count = Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after N readouts.")]
 Timeout = Annotated[
     float | None,
     typer.Option(parser=positive, metavar="N", help="Give up after N seconds without a readout."),
@@ -254,6 +274,9 @@ def with_keys(urls: Sequence[str], key: Path | None, server_key: Path | None) ->
     options = {"key_file": key, "server_key": server_key}
     named = {name: str(path) for name, path in options.items() if path is not None}
     parsed = [(url, parse_url(url)) for url in urls]
+    relays = [source for _, source in parsed if source.scheme == "tcp"]
+    if len(named) == 1 and any(not (options.keys() - named) & source.options.keys() for source in relays):
+        raise ConfigError("--key and --server-key belong together: your secret key, the relay's public one")
     for option, name in (("--key", "key_file"), ("--server-key", "server_key")):
         if name in named and all(source.scheme != "tcp" for _, source in parsed):
             raise ConfigError(f"{option} is for a relay, tcp://HOST:PORT: leave it out")
@@ -272,7 +295,7 @@ def with_follow(urls: Sequence[str], given: Given, follow: bool, begin: str) -> 
     """
     sources = [parse_url(url) for url in urls]
     if not follow:
-        given.refuse("--from", because="goes with --follow, for a file that grows: add that, or leave it out")
+        given.refuse("--from", because="needs --follow, for a file that grows")
         return sources
     if begin not in ("beginning", "end"):
         raise ConfigError(f"--from {begin!r}: write beginning or end")

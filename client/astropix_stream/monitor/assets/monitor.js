@@ -177,16 +177,21 @@ globalThis.apx = (() => {
   }
 
   function say() {
-    const words = JSON.parse(talk.words)
+    const {redraw, drawn, desk: ofDesk, ...words} = JSON.parse(talk.words) // what has changed
+    if (!redraw) return // nothing was said yet
     showOnline()
     Object.assign(shown, words)
     for (const [name, value] of Object.entries(words)) if (typeof value == "string") setText(name, value)
+    if (words.time) setClock(words.time)
     if (words.state) find(".state").dataset.state = words.state
-    if (words.runs) showRun(words)
-    panels.say(words)
-    if (words.desk) desk.say(words.desk)
+    if (drawn) drawing.draw(talk.document, drawn)
+    if (drawn?.["problems.y_range"]) setLetters()
+    if (shown.runs) showRun(shown)
+    panels.say(words, shown)
+    if (ofDesk) desk.say(ofDesk)
     showState()
-    talk.seen = words.redraw
+    if (redraw % 2 == 0) talk.seen = redraw // the server waits after a few more
+    started = true
   }
 
   function showRun(words) {
@@ -256,6 +261,23 @@ globalThis.apx = (() => {
     box.setAttribute("aria-label", `mask pixel ${one.pixel}`)
   }
 
+  // ---- the time of day, at the server
+
+  let clock = null // hours, minutes and seconds as seconds, and when they were said
+
+  function setClock(text) {
+    const [hours, minutes, seconds] = text.split(":").map(Number)
+    clock = {seconds: 3600 * hours + 60 * minutes + seconds, saidMs: performance.now()}
+  }
+
+  // The server says the time only beside what is new.
+  function tick() {
+    if (clock === null || offline) return
+    const now = (clock.seconds + Math.round((performance.now() - clock.saidMs) / 1000)) % 86400
+    shown.time = [now / 3600, now / 60 % 60, now % 60].map((part) => `${Math.floor(part)}`.padStart(2, "0")).join(":")
+    setText("time", shown.time)
+  }
+
   // ---- figures
 
   // The shorter side of the map gets room on both sides; once a person has zoomed, the ranges stay.
@@ -263,7 +285,7 @@ globalThis.apx = (() => {
     const [columns] = image.data.columns, [rows] = image.data.rows
     const {inner_width: width, inner_height: height, x_range: x, y_range: y} = figure
     const fit = `${columns} ${rows} ${width} ${height}`
-    if (!(width > 1 && height > 1) || figure.apxFit === fit) return
+    if (!(width > 1 && height > 1) || columns === undefined || figure.apxFit === fit) return
     figure.apxFit = fit
     const pixel = Math.min(width / columns, height / rows)
     for (const [range, size, length] of [[x, columns, width], [y, rows, height]]) {
@@ -286,7 +308,16 @@ globalThis.apx = (() => {
       for (const part of figure.center) if (part.label_text_font_size) part.label_text_font_size = tick
       for (const {glyph} of figure.renderers) if (glyph.text_font_size) glyph.text_font_size = tick
       figure.title?.setv?.({text_font_size: label})
+      fitNames(figure, parseFloat(tick))
     }
+  }
+
+  // Names beside bars are smaller where all would not fit above each other.
+  function fitNames(figure, tick) {
+    const {y_range: {factors}, inner_height: height} = figure
+    if (!factors || !(height > 1)) return
+    const size = `${Math.max(9, Math.min(tick, Math.floor(0.85 * height / factors.length)))}px`
+    for (const axis of figure.left) if (axis.major_label_text_font_size !== size) axis.major_label_text_font_size = size
   }
 
   // Bokeh's parts are in shadow roots, where neither names nor our style of the focus reach.
@@ -379,7 +410,9 @@ globalThis.apx = (() => {
     send(askedByLink()) // first, since what the server says goes into the address
     say()
     watch()
-    started = true
+    const tellHidden = () => { talk.hidden = document.hidden }
+    document.addEventListener("visibilitychange", tellHidden)
+    tellHidden()
   }
 
   // A finger scrolls the page; it zooms once a tool is chosen.
@@ -413,13 +446,14 @@ globalThis.apx = (() => {
       `<text x="16" y="24" font-size="24" text-anchor="middle" fill="#fff">${sign}</text></svg>`)
   }
 
-  const SILENT_MS = 10000 // the page says something twice a second
+  const SILENT_MS = 12000 // the server says something each five seconds at least
   let heardMs = 0, offline = false
 
   function watch() {
     heardMs = performance.now()
     let beforeMs = heardMs
     setInterval(() => {
+      tick()
       nameParts()
       const nowMs = performance.now()
       if (nowMs - beforeMs > 3000) heardMs = nowMs // this computer slept, or the tab did

@@ -84,7 +84,7 @@ globalThis.panels = (() => {
 
   let noisy = []
 
-  function say(words) {
+  function say(words, shown) {
     if (words.all_chips) rows("#chip-list", words.all_chips, chipRow, (row, one) => {
       texts(row, [one.name, one.hits, one.share, one.rate])
       const button = row.cells[0].firstChild
@@ -103,7 +103,7 @@ globalThis.panels = (() => {
         row.cells[4].firstChild.setAttribute("aria-label", `mask pixel ${one.pixel}`)
       })
     }
-    if (words.listed) readouts.say(words)
+    if (words.listed || "dissected" in words) readouts.say(shown)
   }
 
   // ---- rows

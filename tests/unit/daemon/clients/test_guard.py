@@ -1,5 +1,6 @@
 """The guard on real connections: it ends those that send too much, and forgets those that ended."""
 
+import contextlib
 import os
 import socket
 import threading
@@ -8,7 +9,7 @@ import time
 import pytest
 
 from astropix_relay.clients.guard import Guard
-from astropix_relay.clients.limits import STRANGE_TOPICS, Allowance
+from astropix_relay.clients.limits import STRANGE_IN_ALL, STRANGE_THEN, STRANGE_TOPICS, Allowance
 
 ALLOWANCE = Allowance(start=1000, per_s=0, most=1000)
 
@@ -71,9 +72,59 @@ def test_who_asks_for_too_much_that_nobody_publishes_is_cut(guard, pair):
     assert not guard.cuts
     guard.note_strange_topic(server.fileno())
     guard.note_strange_topic(server.fileno())
+    assert not guard.end_silenced(1)
     assert client.recv(1) == b""
     (cut,) = guard.cuts
     assert cut.why == "subscribed to more than 16 topics that no stream has"
+
+
+def test_nothing_more_is_taken_of_those_with_too_many_topics_and_they_end_one_by_one(guard):
+    with contextlib.ExitStack() as opened:
+        listening = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+        pairs = []
+        for _ in range(3):
+            client = opened.enter_context(socket.create_connection(listening.getsockname()))
+            pairs.append((client, opened.enter_context(listening.accept()[0])))
+            watch(guard, pairs[-1][1])
+        for client, server in pairs:
+            for _ in range(STRANGE_TOPICS + 1):
+                guard.note_strange_topic(server.fileno())
+            client.sendall(b"more")
+            client.settimeout(0.1)
+            server.settimeout(0.1)
+            for sock in (client, server):
+                with pytest.raises(TimeoutError):
+                    sock.recv(1)
+        fd = pairs[1][1].fileno()
+        assert guard.end_silenced(1)
+        guard.forget(fd)
+        assert guard.end_silenced(1)
+        assert not guard.end_silenced(1)
+        for client, _ in (pairs[0], pairs[2]):
+            client.settimeout(10)
+            assert client.recv(1) == b""
+
+
+def test_where_all_have_many_strange_topics_each_may_have_few(guard):
+    with contextlib.ExitStack() as opened:
+        listening = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+        servers = []
+        for _ in range(STRANGE_IN_ALL // STRANGE_TOPICS + 2):
+            opened.enter_context(socket.create_connection(listening.getsockname()))
+            servers.append(opened.enter_context(listening.accept()[0]))
+            watch(guard, servers[-1])
+        *greedy, late, last = [server.fileno() for server in servers]
+        for fd in greedy * STRANGE_TOPICS:
+            guard.note_strange_topic(fd)
+        for fd in (late, last) * STRANGE_THEN:
+            guard.note_strange_topic(fd)
+        assert not guard.cuts
+        guard.note_strange_topic(late)
+        assert [cut.why for cut in guard.cuts] == ["subscribed to more than 2 topics that no stream has"]
+        guard.forget(greedy[0])
+        for _ in range(STRANGE_TOPICS - STRANGE_THEN - 5):
+            guard.note_strange_topic(last)
+        assert len(guard.cuts) == 1
 
 
 def test_the_peer_sees_the_end_once_the_copy_is_closed(guard, pair):

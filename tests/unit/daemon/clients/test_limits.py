@@ -108,6 +108,12 @@ def test_clients_come_in_at_once_after_a_start_and_slowly_after_cuts():
     assert pace.lets_in(100.1)
 
 
+def test_all_that_may_be_in_come_in_at_once_after_a_start():
+    pace = Pace(400)
+    assert [pace.lets_in(0.0) for _ in range(401)] == [True] * 400 + [False]
+    assert [pace.lets_in(1.0) for _ in range(101)] == [True] * 100 + [False]
+
+
 @given(st.lists(st.tuples(st.integers(0, 600), st.integers(1, 20)), max_size=50), st.integers(0, 60))
 def test_only_as_many_are_cut_as_have_to_be_and_the_silent_first(told, count):
     candidates = [Candidate(fd, sent, beside) for fd, (sent, beside) in enumerate(told)]
