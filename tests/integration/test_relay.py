@@ -63,7 +63,13 @@ def test_readouts_of_many_streams_each_arrive_once_and_in_order(group, port):
     config = default_config(group=group, port=port, interface="127.0.0.1", publish="tcp://127.0.0.1:0")
     with running(config.model_copy(update={"streams": tuple(streams)})) as relay, ExitStack() as opened:
         passed = []
-        relay._pass_ones = lambda *a, ones=relay._pass_ones: passed.append(ones(*a)) or passed[-1]
+        pass_ones = relay._pass_ones
+
+        def counting(*arguments):
+            passed.append(pass_ones(*arguments))
+            return passed[-1]
+
+        relay._pass_ones = counting
         senders = [
             opened.enter_context(MulticastSender(each, port, 0, interface="127.0.0.1"))
             for each in groups.values()

@@ -97,7 +97,7 @@ def test_its_sandbox_holds(bridge: Unit) -> None:
 def test_it_is_no_more_exposed_than_the_relay(bridge: Unit) -> None:
     def exposure(name: str) -> float:
         told = bridge.container.run("systemd-analyze", "security", name).stdout
-        return float(re.search(r"exposure level for \S+ ([0-9.]+)", told, re.IGNORECASE)[1])  # type: ignore[index]
+        return float(re.search(r"exposure level for \S+ ([0-9.]+)", told, re.IGNORECASE)[1])
 
     assert exposure(bridge.name) <= exposure("astropix-relay@log.service")
     verified = bridge.container.run("systemd-analyze", "verify", bridge.name)

@@ -42,7 +42,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, failing):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(keys.os, "fsync", fsync)
+        patch.setattr("os.fsync", fsync)
         with pytest.raises(OSError, match="No space"):
             keys.write_pair(tmp_path, "relay")
     assert not [*tmp_path.iterdir()]

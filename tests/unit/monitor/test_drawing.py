@@ -31,7 +31,7 @@ def test_an_image_keeps_its_shape_and_what_is_not_a_number():
 
 
 def test_numbers_of_numpy_and_models():
-    assert sent({"low": np.float64(0.5), "n": np.int64(7), **drawing.limits(np.int32(1), 2)}) == {
+    assert sent({"low": np.float64(0.5), "n": np.int64(7), **drawing.limits(np.float64(1), 2)}) == {
         "low": 0.5,
         "n": 7,
         "limits": [1.0, 2.0],
