@@ -64,6 +64,8 @@ class Matched(NamedTuple):
     """Pixels that no batch to come can change; with those of earlier batches that were open."""
     open: NDArray[Any]
     """The others, as they are if nothing follows."""
+    both: NDArray[Any]
+    """Settled and open ones in the order of their rows."""
     fresh: Pixels
     """The pixels, settled or open, whose row is in this batch. `unpaired` may be negative: a half hit of an
     earlier batch found its partner."""
@@ -122,7 +124,7 @@ class PixelMatcher:
         self._tail = hits[kept]
         self._tail["payload"][spent[kept]] = _SPENT
         fresh = self._fresh(decoded, table, rows - before, int((~done).sum()))
-        return Matched(table[done], table[~done], fresh)
+        return Matched(table[done], table[~done], table, fresh)
 
     def _fresh(self, decoded: Decoded, table: NDArray[Any], rows: Ints, still_open: int) -> Pixels:
         """Return the pixels of the latest batch, in which the rows have these places."""

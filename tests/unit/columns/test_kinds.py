@@ -163,8 +163,12 @@ def test_pixels_in_two_readouts_are_found_however_these_come(readouts, sizes):
         settled += found.settled.tolist()
         still_open = found.open.tolist()
         unpaired += found.fresh.unpaired
+        assert sorted(found.both.tolist()) == sorted(found.settled.tolist() + found.open.tolist())
     assert sorted(settled + still_open) == sorted(expected.table.tolist())
     assert unpaired == expected.unpaired
+    at_once = PixelMatcher(ASTEP).take(whole)
+    if len(set(groups)) < 2:
+        assert at_once.both.tolist() == expected.table.tolist()
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])

@@ -103,15 +103,16 @@ class _ManyHits(Hits):
                     found = found._replace(
                         readout_ids=found.readout_ids[kept], hit_counts=found.hit_counts[kept]
                     )
+                if pixels is not None:
+                    yield self._pixels(pixels.settled)
                 pixels = matcher.take(found)
                 self.unpaired += pixels.fresh.unpaired
-                yield self._pixels(pixels.settled)
             else:
                 table = decoder.decode(piece, self._files.ExchangedColumns).hits
                 self.hits += len(table)
                 yield table.columns
         if pixels is not None:
-            yield self._pixels(pixels.open)
+            yield self._pixels(pixels.both)
 
     def _pixels(self, table: Any) -> Mapping[str, Any]:
         self.hits += len(table)
