@@ -443,7 +443,7 @@ def test_what_cannot_be_right_is_refused(options, group):
 
 
 def test_a_ttl_is_from_0_to_255(group, port):
-    with pytest.raises(ConfigError, match="ttl 256"):
+    with pytest.raises(ConfigError, match="ttl must be a whole number from 0 to 255, not 256"):
         MulticastSender(group, port, 256)
 
 

@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from network.test_documented_programs import LOG, RECEIVER
+
 RELAY = (sys.executable, "-m", "astropix_relay", "run")
 GROUP, PORT = "239.1.1.1", 5007
 
@@ -59,6 +61,25 @@ with open_receiver(AstroPix4Readout, sys.argv[1], **options) as receiver:
         except ReceiveTimeout:
             pass
     print(json.dumps({"got": got, "digest": digest.hexdigest(), "account": str(receiver.ledger)}))
+"""
+# The same with nothing but a socket, as a program that never heard of this package.
+PLAIN = """
+import hashlib, json, socket, sys
+
+digest, got = hashlib.sha256(), 0
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+udp.bind(("", 5007))
+member = socket.inet_aton("239.1.1.1") + socket.inet_aton("0.0.0.0")
+udp.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+udp.settimeout(20)
+print("ready", file=sys.stderr, flush=True)
+while got < int(sys.argv[1]):
+    data, _ = udp.recvfrom(65535)
+    digest.update(data)
+    got += 1
+print(json.dumps({"got": got, "digest": digest.hexdigest()}))
 """
 
 
@@ -111,12 +132,19 @@ def test_every_byte_reaches_the_far_end_at_1000_a_second(row, tmp_path):
         programs = start_all(stack, hosts, tmp_path)
         direct = stack.enter_context(far.start_python(RECEIVE, f"udp://{GROUP}:{PORT}", 5000))
         relayed = stack.enter_context(far.start_python(RECEIVE, endpoint(third), 5000))
-        direct.wait_for("ready")
-        relayed.wait_for("ready")
+        documented = stack.enter_context(far.start_python(LOG + RECEIVER))
+        plain = stack.enter_context(far.start_python(PLAIN, 5000))
+        for receiver in (direct, relayed, plain):
+            receiver.wait_for("ready")
+        documented.wait_for("receiving 239.1.1.1:5007")
         digest = daq.python(SEND, 5000, 1000, 0).strip()
         assert relayed.wait() == direct.wait() == 0
         for receiver in (direct, relayed):
             assert told(receiver) == {"got": 5000, "digest": digest, "account": "nothing lost of 5000"}
+        assert plain.wait() == 0
+        assert told(plain) == {"got": 5000, "digest": digest}
+        documented.wait_for("readout 4999 at")
+        assert sum(line.startswith("readout ") for line in documented.stdout.splitlines()) == 5000
         late = far.python(RECEIVE, endpoint(third), 5000, "oldest")
         assert json.loads(late)["digest"] == digest
         assert [program.stop() for program in programs] == [0, 0, 0]

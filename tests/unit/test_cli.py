@@ -79,7 +79,7 @@ MISTAKES = [
     (["send", "{file}", "--interface", "eth77"], "no interface is called 'eth77'; there are: "),
     (["send", "{file}", "--start", "5", *HERE], "nothing to play: no readout from number 5 on"),
     (["send", "{dir}/none.apx"], "none.apx: No such file or directory"),
-    (["send", "{dir}"], "Is a directory"),
+    (["send", "{dir}"], "is a directory, not a file of readouts"),
     (["send", "{other}"], "not an .apx file"),
     (["receive"], "Missing argument 'URL"),
     (["receive", "239.1.1.1:5007"], "no such file; a group is udp://239.1.1.1:5007"),

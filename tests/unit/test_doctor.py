@@ -255,7 +255,7 @@ class TestArrivals:
         )
         assert (
             verdict.text
-            == "2 of 3 datagrams are no readouts (short: 1, length: 1); they come from 10.9.0.2:50000"
+            == "2 of 3 datagrams are not readouts (short: 1, length: 1); they come from 10.9.0.2:50000"
         )
         assert verdict.command == f"apx receive 'udp://{GROUP}:{PORT}?source=10.9.0.1'"
         assert arrivals.judge_content(URL, heard((DAQ, READOUT), (DAQ, b""))).command == ""

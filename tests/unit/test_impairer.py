@@ -4,6 +4,10 @@ from collections import Counter
 
 import pytest
 
+from astropix_stream.batch import Batch, Source
+from astropix_stream.clock import Moment
+from astropix_stream.counting.account import KernelDrops
+from astropix_stream.counting.sequencing import SourceSequence
 from matrix.impairer import FAULTS, REORDER_WITHIN, Impairments
 from matrix.readouts import HEADER, pack, reason_of, serial_of
 
@@ -51,3 +55,25 @@ def test_a_readout_is_checked_without_the_code_under_test():
     assert (len(datagram), serial_of(datagram), reason_of(datagram)) == (HEADER.size + 100, 7, None)
     assert serial_of(datagram[:-1]) is None
     assert serial_of(datagram.replace(b"\0" * 10, b"\1" * 10, 1)) is None
+
+
+@pytest.mark.parametrize("seed", [7, 54])
+def test_what_was_cut_is_counted_as_rejected_whatever_else_happens(seed):
+    """Through the accounting of one source: a cut readout may overtake others, and be overtaken."""
+    rates = {"loss": 0.05, "duplicate": 0.05, "reorder": 0.05, "truncate": 0.05}
+    impairments, sequence = Impairments(seed, rates, spare=20), SourceSequence(1, KernelDrops())
+    source, now = Source("10.0.0.1", 4000), Moment(0.0, 0)
+    for serial in range(4000):
+        impairments.sparing = serial >= 3800
+        now = Moment(serial / 1000, serial * 10**6)
+        for _, datagram in impairments.take(pack(serial, serial * 10**6, serial)):
+            reason = reason_of(datagram)
+            if reason is not None:
+                sequence.note_rejected(reason)
+                continue
+            readout_id, stamp = HEADER.unpack_from(datagram)[1:3]
+            sequence.note(Batch(source, 0, datagram, [readout_id], [stamp], [len(datagram)]), now)
+    sequence.tick(Moment(now.s + 1, now.ns))
+    log = impairments.log
+    assert (sequence.rejected.total(), sequence.before_socket) == (log["truncate"], log["loss"])
+    assert (sequence.reordered, sequence.duplicates) == (log["behind"], log["duplicate"])

@@ -50,6 +50,7 @@ WORDS = {
     r"\bthis machine's alone\b": "loopback",
     r"\bwhere [0-9{][^ ]* KiB (are|were) asked\b": "instead of the … requested",
     r"\btry: use\b": "try using",
+    r"\bbegins with (b'|\{[^{}]*!r\})": "the bytes in hexadecimal, or what they are not",
     rf"\b({_VERBS})\b[^.;:]{{0,40}}(?<!are )\bno more\b": "stop, no longer",
     r"\bor no more\b": "or no longer kept",
     r"(?<!\")\b(he|his|him|she|her) (looks|sees|asks|reads|own|viewer|page|screen)\b": "they",

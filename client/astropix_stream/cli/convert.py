@@ -138,7 +138,7 @@ class Job:
     def copy(self, sources: Sequence[Path], path: Path) -> tuple[Converted, list[str]]:
         """Write the readouts of a file to an .apx file; return what is wrong with it, too."""
         if len(sources) > 1:
-            raise ConfigError(f"{path}: an .apx file is made of one file; give a directory and --format .apx")
+            raise ConfigError(f"{path}: an .apx file comes from one file; give a directory and --format .apx")
         if self.columns is not None or self.pixels:
             raise ConfigError(f"{path}: --columns and --pixels are for tables")
         self._check(sources, path)

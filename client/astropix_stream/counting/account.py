@@ -7,7 +7,7 @@ counted in one place (docs/decisions/0004-where-a-loss-is-counted.md).
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import repeat
 
 from astropix_stream.clock import Moment
 from astropix_stream.counting import evidence
@@ -15,6 +15,8 @@ from astropix_stream.counting.losses import Gaps
 from astropix_stream.counting.track import REORDER_WINDOW, U32, OpenGap, Pending, Track, distance
 
 _IMPLAUSIBLE_BREAKS = 4
+# After so long without readouts open gaps wait for so much more, in which a backlog of seconds is read.
+_PAUSE_S, _MORE_S = 0.5, 0.25
 # Readouts that a rejected datagram may have overtaken: then the gap that it left shows only behind them. More
 # would blame it for losses of their own where a DAQ also sends what is no readout.
 _OVERTAKEN = 8
@@ -94,6 +96,8 @@ class SourceAccount:
         self._tracks: list[Track] = []  # the present one, then those before it
         self._pending: Pending | None = None
         self._breaks = 0
+        self.last_s = float("-inf")
+        """When a readout last came, by the monotonic clock."""
         self._last_ns = 0
         self._ordinal = 0  # of the readout that is looked at
 
@@ -147,12 +151,14 @@ class SourceAccount:
             return
         drops, rejections = self._take_reasons()
         gap = next((gap for gap in reversed(track.open) if gap.has_room), None)
+        for reason, count in rejections.items():
+            taken = 0 if gap is None else min(count, gap.room)
+            if gap is not None and taken:
+                gap.rejected[reason] += taken
+            self._unclaimed.extend(repeat((self._rejected_at, reason), min(count - taken, _OVERTAKEN)))
         if gap is None:
-            some = islice(rejections.elements(), _OVERTAKEN)
-            self._unclaimed.extend((self._rejected_at, reason) for reason in some)
             return
         gap.drops += drops
-        gap.rejected.update(rejections)
         while self._unclaimed and gap.has_room:
             at, reason = self._unclaimed.popleft()
             if self._ordinal - at <= _OVERTAKEN:
@@ -193,6 +199,17 @@ class SourceAccount:
             else:
                 other.rejected[reason] += 1
         return True
+
+    def _wait_on(self, now: Moment) -> None:
+        """After a pause let open gaps wait a little more: what fills them may lie in the queue behind this.
+
+        A program that stood still, and not the network, may be why nothing came.
+        """
+        if now.s - self.last_s < _PAUSE_S:
+            return
+        for track in self._tracks:
+            for gap in track.open:
+                gap.wait_until(now.s + _MORE_S)
 
     def _close_due(self, track: Track, now: Moment) -> None:
         if not self.keeps_gaps:

@@ -7,7 +7,7 @@ what one socket receives of a stream. Its `Counts` travel in the relay's heartbe
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from astropix_stream import clock, markup, numbers
@@ -471,21 +471,29 @@ def place_periods(periods: Mapping[str, Period], kernel: Place, rejected: Place)
     return {place: periods[cause] for cause, place in places.items() if cause in periods}
 
 
+def with_readouts(ledger: Ledger, counts: Counts) -> Ledger:
+    """Return a ledger that says of the readouts received what `counts` says; where others were lost stays."""
+    return replace(
+        ledger,
+        delivered=counts.delivered,
+        duplicates=counts.duplicates,
+        reordered=counts.reordered,
+        late=counts.late,
+        stray=counts.stray,
+        before_joining=counts.before_joining,
+        runs=counts.runs,
+    )
+
+
 def direct_ledger(stream: StreamLedger) -> Ledger:
     """Return the account of a receiver that joined the group itself."""
     totals = stream.totals()
     here = (Place.CLIENT_KERNEL, Place.CLIENT_REJECTED)
-    return Ledger(
-        delivered=totals.delivered,
+    ledger = Ledger(
         lost_at=place_counts(totals, *here),
-        duplicates=totals.duplicates,
-        reordered=totals.reordered,
-        late=totals.late,
-        stray=totals.stray,
-        before_joining=totals.before_joining,
-        runs=totals.runs,
         at_most=stream.at_most,
         remarks=tuple(stream.remarks()),
         losses=tuple(loss for _, gap in stream.gaps() for loss in place_gap(gap, *here))[-KEPT_GAPS:],
         periods=place_periods(stream.periods(), *here),
     )
+    return with_readouts(ledger, totals)

@@ -76,7 +76,6 @@ class SourceSequence(SourceRuns):
 
     def __init__(self, stride: int, kernel: KernelDrops) -> None:
         super().__init__(stride, kernel)
-        self.last_s = float("-inf")
         self._remembered = Remembered()
         self._doubled: set[int] = set()  # ordinals, of this batch
 
@@ -108,6 +107,7 @@ class SourceSequence(SourceRuns):
         if not ids or self.goes_on(ids, stamps[-1], now, (batch,)):
             return Noted([], b"")
         if self._tracks:
+            self._wait_on(now)
             self.tick(now)
         self.received += len(ids)
         self.last_s = now.s
@@ -191,6 +191,8 @@ class SourceSequence(SourceRuns):
             if readout_ids != expected and [*readout_ids] != [*expected]:
                 return False
         run = current.run
+        if current.open:
+            self._wait_on(now)
         self.received += count
         self._ordinal += count
         self.last_s, self._last_ns = now

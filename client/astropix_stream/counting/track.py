@@ -39,10 +39,20 @@ class OpenGap:
         """Whether this id is in the gap."""
         return (readout_id - self.first_id) % U32 < self.width
 
+    def wait_until(self, s: float) -> None:
+        """Stay open until this time at least, for what is counted by time."""
+        if self.opened.s + CLOSE_AFTER_S < s:
+            self.opened = self.opened._replace(s=s - CLOSE_AFTER_S)
+
+    @property
+    def room(self) -> int:
+        """How many more are missing than were rejected and dropped; not below 0."""
+        return max(0, self.missing - self.rejected.total() - self.drops)
+
     @property
     def has_room(self) -> bool:
         """Whether more is missing than was rejected and dropped."""
-        return self.missing > self.rejected.total() + self.drops
+        return self.room > 0
 
 
 @dataclass(slots=True, eq=False)

@@ -34,8 +34,8 @@ OTHER_ADDRESS = "if the readouts come from another address"
 
 NOT_READOUTS = Fault(
     "not-readouts",
-    "{count} of {total} datagrams are no readouts ({reasons}); they come from {sources}",
-    "Another program sends to the same group and port, or the DAQ sends something else than AstroPix "
+    "{count} of {total} datagrams are not readouts ({reasons}); they come from {sources}",
+    "Another program sends to the same group and port, or the DAQ sends something other than AstroPix "
     "readouts. Receivers skip such datagrams and count them as rejected.",
     "give each program a group or a port of its own, or receive from the DAQ's address only",
     {OTHER_ADDRESS: "apx receive '{url}'"},

@@ -63,8 +63,8 @@ KEY_NEEDED = Fault(
     "{endpoint} asks for a key",
     "The relay admits only clients whose key it knows (`security:` in its configuration), and no key was "
     "given.",
-    "make a pair of keys, give the public one to the relay's operator, and name the relay's and ours in the "
-    "URL: 'tcp://…?server_key=relay.key&key_file=me.key_secret'",
+    "make a pair of keys, give the public one to the relay's operator, and name the relay's key and yours in "
+    "the URL: 'tcp://…?server_key=relay.key&key_file=me.key_secret'",
     "astropix-relay keygen ~/keys --name me",
 )
 KEY_UNNEEDED = Fault(

@@ -129,4 +129,4 @@ def judge_buffer(asked: int, granted: int, dropped: int) -> Verdict:
         return RECEIVE_BUFFER_SMALL.found(
             "receive buffer", mark=Mark.UNKNOWN, granted=granted >> 10, asked=asked >> 10, size=asked
         )
-    return fine("receive buffer", f"{granted >> 10} KiB, as asked")
+    return fine("receive buffer", f"{granted >> 10} KiB, as requested")

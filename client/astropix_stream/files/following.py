@@ -239,7 +239,7 @@ class Follower:
         """Look whether the file was cut, or another has taken its place."""
         assert self._file is not None
         if os.fstat(self._file.fileno()).st_size < self._read:
-            _log.warning("%s was cut: reading it from its beginning", self.name)
+            _log.warning("%s was truncated: reading it from its beginning", self.name)
             self._begin(self._file)
             self._file.seek(0)
             self.behind = True

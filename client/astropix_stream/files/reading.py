@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from astropix_stream.errors import FormatError
-from astropix_stream.fileio import JSON_AT, MAGIC, ApxReader, FileHeader
+from astropix_stream.fileio import JSON_AT, ApxReader, FileHeader
 from astropix_stream.files import formats
 from astropix_stream.files.apx import ApxParser
 from astropix_stream.files.formats import Format
@@ -227,10 +227,7 @@ def _no_format(head: bytes) -> str:
         return "the file is empty"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "text in UTF-16, as the > of PowerShell writes it: save it as UTF-8"
-    return (
-        f"not an .apx file (begins with {head[: len(MAGIC)]!r}, not with {MAGIC!r}), "
-        "nor a text log, nor frames of an A-STEP"
-    )
+    return "not an .apx file, a text log or frames of an A-STEP"
 
 
 class _Again(io.RawIOBase):

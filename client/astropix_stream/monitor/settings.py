@@ -96,7 +96,7 @@ def _url(text: str) -> str:
 
 def _header(text: str) -> str:
     if not text.isascii() or not text.isprintable():
-        raise ValueError(f"{show(text)} cannot stand in a header of HTTP")
+        raise ValueError(f"{show(text)} cannot be in an HTTP header")
     return text
 
 

@@ -119,7 +119,7 @@ class Watcher:
             try:
                 self.look()
             except Exception:  # whatever it is: alarms go on, and somebody has to hear of it
-                _log.exception("the alarms were not looked at")
+                _log.exception("the alarms could not be checked")
 
     def look(self) -> None:
         """Look once."""

@@ -48,7 +48,7 @@ class Handover:
         self._kept.add(label)
         for surplus in fds[1:]:
             os.close(surplus)
-        _log.info("%s: went on while no relay ran", name)
+        _log.info("%s: its socket was kept while no relay ran", name)
         return socket.socket(fileno=fds[0])
 
     def keep(self, sock: socket.socket, name: str, *made_of: object) -> None:
@@ -182,7 +182,7 @@ class Listener:
             else:
                 packet_filter.drop_from_none(self._socket)
         except OSError as error:
-            _log.warning("%s: cannot have the kernel drop floods: %s", self.endpoint, error.strerror)
+            _log.warning("%s: the kernel cannot be told to drop floods: %s", self.endpoint, error.strerror)
 
     def _explained(self, number: int, text: str) -> OSError:
         address = tcp_address(self.endpoint)

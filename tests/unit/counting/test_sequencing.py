@@ -217,6 +217,14 @@ def test_what_is_rejected_is_of_another_gap_if_this_one_is_filled(daq):
     assert [gap.first_id for gap in daq.sequence.gaps] == [1]
 
 
+def test_rejections_that_a_gap_has_no_room_for_are_of_the_next_one(daq):
+    daq.hear(0)
+    for _ in range(3):
+        daq.sequence.note_rejected("short")  # 1, 3 and 4, which have overtaken 2
+    daq.hear(2, 5)
+    assert daq.counts() == {"received": 3, "rejected": 3, "runs": 1}
+
+
 def test_what_is_rejected_explains_no_loss_long_after_it(daq):
     daq.hear(0)
     for _ in range(100):
@@ -276,6 +284,28 @@ def test_a_reordered_readout_fills_its_gap(daq):
     daq.hear(0, 3, 1, 2, 1)
     assert daq.counts() == {"received": 5, "reordered": 2, "duplicates": 1, "runs": 1}
     assert not daq.sequence.gaps
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_what_lies_in_the_queue_after_a_pause_of_ours_still_fills_its_gap(daq, together):
+    daq.hear(0, 2)
+    daq.now_s += 3  # nobody looked
+    waited = [3, 4, 1, 5]
+    if together:
+        daq.sequence.note_received(waited, [daq.stamp(one) for one in waited], at(daq.now_s))
+    else:
+        daq.hear(*waited)
+    assert daq.counts() == {"received": 6, "reordered": 1, "runs": 1}
+
+
+def test_a_gap_before_a_pause_closes_soon_after_it(daq):
+    daq.hear(0, 2)
+    daq.now_s += 3
+    daq.hear(3)
+    assert not daq.sequence.gaps
+    daq.now_s += 0.3
+    daq.hear(4)
+    assert len(daq.sequence.gaps) == 1
 
 
 def test_late_after_the_gap_was_closed_stays_counted_as_lost(daq):

@@ -53,9 +53,20 @@ def test_a_gap_has_room_for_what_explains_it(track):
     found = gap(track, 1, 3)
     found.drops = 1
     found.rejected["magic"] = 1
-    assert found.has_room
+    assert (found.room, found.has_room) == (1, True)
     found.drops = 2
-    assert not found.has_room
+    assert (found.room, found.has_room) == (0, False)
+    found.missing = 1  # the others came after all
+    assert found.room == 0
+
+
+def test_a_gap_may_wait_longer_and_never_shorter(track):
+    found = gap(track, 1, 3)
+    found.wait_until(0.5)
+    assert track.take_due(at(0.9)) == []
+    found.wait_until(3.25)
+    assert track.take_due(at(3.2)) == []
+    assert track.take_due(at(3.25)) == [found]
 
 
 def test_the_usual_step_is_the_smaller_of_the_last_two_in_a_row(track):

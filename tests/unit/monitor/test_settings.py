@@ -88,7 +88,7 @@ def test_usual_limits():
         ("webhook: {}", "webhook.url: missing; it has no default"),
         ("webhook: {url: ftp://a/b}", "'ftp://a/b' is not an address for a webhook: write https://HOST/PATH"),
         ("webhook: {url: 'http://[x/'}", "is not an address for a webhook"),
-        ("webhook: {url: 'http://a/', headers: {A: \"b\\n\"}}", "cannot stand in a header of HTTP"),
+        ("webhook: {url: 'http://a/', headers: {A: \"b\\n\"}}", "cannot be in an HTTP header"),
         ("webhook: {url: 'http://a/', headers: {A: 1}}", "1 is not text"),
     ],
 )

@@ -314,7 +314,7 @@ def _compare_requests(scene: Scene, asked: Sequence[Asked]) -> list[Fault]:
     try:
         requests = [_parse_request(each) for each in asked]
     except WireError as error:
-        return [Fault("requests", f"its request is none: {error}", "request-one-frame")]
+        return [Fault("requests", f"its request is malformed: {error}", "request-one-frame")]
     expected, section = scene.asks, "requests"
     fewest = max([i + 1 for i, ask in enumerate(expected) if ask.answered], default=min(2, len(expected)))
     if not fewest <= len(requests) <= len(expected) + bool(expected):

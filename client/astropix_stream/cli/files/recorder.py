@@ -348,6 +348,6 @@ def _check_others(path: Path, older: list[Path]) -> None:
     if others:
         names = str(others[0]) if len(others) == 1 else f"{others[0]} to {others[-1]}"
         raise ConfigError(
-            f"{names} would stand among the new parts, and --force replaces only the recording {path.name}: "
+            f"{names} would be among the new parts, and --force replaces only the recording {path.name}: "
             "remove what is no longer needed, or choose another name"
         )

@@ -5,7 +5,7 @@ from math import inf
 
 from astropix_stream.batch import Batch
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Counts, Ledger, StreamLedger
+from astropix_stream.counting.ledger import Counts, Ledger, StreamLedger, with_readouts
 from astropix_stream.counting.losses import Loss, Losses
 from astropix_stream.counting.places import Place
 
@@ -53,15 +53,8 @@ class Tally:
         kept = _first_losses(ledger.losses, ledger.lost - totals.lost)
         lost_at = _limited(ledger, totals.lost)
         return replace(
-            ledger,
-            delivered=totals.delivered,
+            with_readouts(ledger, totals),
             lost_at=lost_at,
-            duplicates=totals.duplicates,
-            reordered=totals.reordered,
-            late=totals.late,
-            stray=totals.stray,
-            before_joining=totals.before_joining,
-            runs=totals.runs,
             recovered=self._recovered,
             losses=kept,
             periods=ledger.periods if len(kept) == len(ledger.losses) else Losses(kept).periods,

@@ -240,7 +240,7 @@ def test_force_removes_nothing_before_there_is_something_to_put_in_its_place(pat
 def test_force_leaves_alone_what_is_no_part_of_the_recording(path, tmp_path, name):
     record(path, 1, force=False)
     record(tmp_path / name, 1, force=False)
-    with pytest.raises(ConfigError, match=f"{name} would stand among the new parts"):
+    with pytest.raises(ConfigError, match=f"{name} would be among the new parts"):
         record(path, 3, force=True)
     recording = recorder(path, force=True)  # without --split it stands among nothing
     for source in (DAQ, OTHER):
