@@ -13,13 +13,14 @@ except ImportError:
 from astropix_stream.columns.decoder import Decoder, Found, hit_dtype
 from astropix_stream.columns.decoding import HIT_DTYPE, Decoded, decode_batch, decode_columns
 from astropix_stream.columns.files import columns
-from astropix_stream.columns.pixels import Pixels, match_pixels
+from astropix_stream.columns.pixels import PixelMatcher, Pixels, match_pixels
 
 __all__ = [
     "HIT_DTYPE",
     "Decoded",
     "Decoder",
     "Found",
+    "PixelMatcher",
     "Pixels",
     "columns",
     "decode_batch",

@@ -16,7 +16,7 @@ from astropix_stream.columns.tracking import Tracking
 from astropix_stream.counting.ledger import Counts
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import ApxReader, FileHeader
-from astropix_stream.files import ParsedReader, describe_damage, open_readouts
+from astropix_stream.files import describe_damage, open_readouts
 from astropix_stream.fmt import Kind, Readout, kind_of_class
 from astropix_stream.joining import Following, Joiner
 
@@ -104,11 +104,6 @@ class Pieces(AbstractContextManager["Pieces"]):
         """What is wrong with the file, as far as it was read; empty if nothing is."""
         return describe_damage(self.path, self._reader, self.damage, self.leftover_bytes)
 
-    @property
-    def without_readouts(self) -> bool:
-        """Whether the file has frames alone, which were grouped into readouts when it was read."""
-        return isinstance(self._reader, ParsedReader) and self._reader.raw_frames
-
     def totals(self) -> Counts:
         """Return what was counted, at the end of the file."""
         return self._tracking.totals()
@@ -151,11 +146,6 @@ class ExchangedColumns:
         kept.columns = {name: column[which] for name, column in self.columns.items()}
         kept._count = int(np.count_nonzero(which))
         return kept
-
-
-def owners_of(decoded: Decoded) -> NDArray[np.int64]:
-    """Return the position of the readout that each hit is of."""
-    return np.repeat(np.arange(len(decoded.hit_counts)), decoded.hit_counts)
 
 
 class PieceDecoder:

@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from astropix_stream.columns.decoding import Decoded
 from astropix_stream.columns.gathering import Ints
 from astropix_stream.errors import ConfigError
 from astropix_stream.fmt import Kind
 
 _CHIPS = 32  # in a layer
+_U32 = 0xFFFFFFFF
+_SPENT = -1  # in place of the payload of a half hit that takes part no more
 
 
 class Pixels(NamedTuple):
@@ -51,6 +54,88 @@ def match_pixels(hits: NDArray[Any], kind: Kind, owners: Ints | None = None) -> 
         raise ConfigError(f"{kind.name} has no half hits: a hit is a pixel")
     numbers = np.zeros(len(hits), np.int64) if owners is None else owners
     columns, rows = _pair(hits, kind, numbers)
+    return Pixels(_tabulate(hits, kind, columns, rows), numbers[rows], len(hits) - 2 * len(rows))
+
+
+class Matched(NamedTuple):
+    """Pixels of one batch of several."""
+
+    settled: NDArray[Any]
+    """Pixels that no batch to come can change; with those of earlier batches that were open."""
+    open: NDArray[Any]
+    """The others, as they are if nothing follows."""
+    both: NDArray[Any]
+    """Settled and open ones in the order of their rows."""
+    fresh: Pixels
+    """The pixels, settled or open, whose row is in this batch. `unpaired` may be negative: a half hit of an
+    earlier batch found its partner."""
+
+
+class PixelMatcher:
+    """Finds the pixels among the half hits of readouts that come batch by batch.
+
+    Where a pixel may be in two readouts (`PixelRule.over_readouts`), what is found does not depend on how the
+    readouts are divided into batches: the pixels of `match_pixels` for all half hits together, between one
+    missing readout and the next.
+
+    Parameters
+    ----------
+    kind : Kind
+        Of the readouts.
+
+    Notes
+    -----
+    A row is settled once `reach` half hits of its chip have followed it. So a chip's last half hits, twice
+    `reach` of them, are looked at again with the next batch; what is settled among them takes part no more.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        if kind.pixel_rule is None:
+            raise ConfigError(f"{kind.name} has no half hits: a hit is a pixel")
+        self._kind, self._rule = kind, kind.pixel_rule
+        self._tail: NDArray[Any] | None = None
+        self._last_id = -2  # followed by none
+        self._open = 0  # pixels
+
+    def take(self, decoded: Decoded) -> Matched:
+        """Take the half hits of readouts that came next, without duplicates."""
+        hits, ids = decoded.hits, decoded.readout_ids
+        begins_group = (np.diff(ids, prepend=self._last_id) & _U32) != 1
+        if not self._rule.over_readouts:
+            begins_group[:] = True
+        groups = np.cumsum(begins_group)
+        numbers = np.repeat(groups, decoded.hit_counts)
+        before = 0
+        if self._tail is not None:
+            before = len(self._tail)
+            hits = np.concatenate((self._tail, hits))
+            numbers = np.concatenate((np.zeros(before, np.int64), numbers))
+        if len(ids):
+            self._last_id = int(ids[-1])
+        last = groups[-1] if len(groups) else 0
+
+        columns, rows = _pair(hits, self._kind, numbers)
+        later = _count_later(_groups_of(hits, self._kind, numbers))
+        settled = (later >= self._rule.reach) | (numbers < last)
+        table, done = _tabulate(hits, self._kind, columns, rows), settled[rows]
+        spent = settled & (hits["is_column"] == 0)
+        spent[columns[done]] = True
+        kept = (numbers == last) & (later < 2 * self._rule.reach)
+        self._tail = hits[kept]
+        self._tail["payload"][spent[kept]] = _SPENT
+        fresh = self._fresh(decoded, table, rows - before, int((~done).sum()))
+        return Matched(table[done], table[~done], table, fresh)
+
+    def _fresh(self, decoded: Decoded, table: NDArray[Any], rows: Ints, still_open: int) -> Pixels:
+        """Return the pixels of the latest batch, in which the rows have these places."""
+        owners = np.repeat(np.arange(len(decoded.hit_counts)), decoded.hit_counts)
+        found = len(table) - self._open
+        self._open = still_open
+        return Pixels(table[rows >= 0], owners[rows[rows >= 0]], len(decoded.hits) - 2 * found)
+
+
+def _tabulate(hits: NDArray[Any], kind: Kind, columns: Ints, rows: Ints) -> NDArray[Any]:
+    """Make a table of pixels of their half hits."""
     column_hits, row_hits = hits[columns], hits[rows]
     table = np.empty(len(rows), np.dtype(list(kind.pixel_types.items())))
     for name in ("layer", "chip_id", "readout_id", "timestamp", "fpga_timestamp"):
@@ -60,13 +145,28 @@ def match_pixels(hits: NDArray[Any], kind: Kind, owners: Ints | None = None) -> 
         table[axis] = half["location"]
         table[f"ts_{axis}"] = half["ts"]
         table[f"tot_{axis}_us"] = half["tot_us"]
-    return Pixels(table, numbers[rows], len(hits) - 2 * len(rows))
+    return table
+
+
+def _groups_of(hits: NDArray[Any], kind: Kind, owners: Ints) -> Ints:
+    """Return a number for each half hit that it shares with those of its chip and owner."""
+    layers = hits["layer"].astype(np.int64) if kind.layers else 0
+    groups: Ints = (owners * (kind.layers + 1) + layers) * _CHIPS + hits["chip_id"]
+    return groups
+
+
+def _count_later(groups: Ints) -> Ints:
+    """Return how many of the same group follow each."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    later = np.empty(len(groups), np.int64)
+    later[order] = np.searchsorted(ordered, ordered, side="right") - 1 - np.arange(len(groups))
+    return later
 
 
 def _pair(hits: NDArray[Any], kind: Kind, owners: Ints) -> tuple[Ints, Ints]:
     """Return where the column and the row of each pixel are, by row."""
-    layers = hits["layer"].astype(np.int64) if kind.layers else 0
-    groups = (owners * (kind.layers + 1) + layers) * _CHIPS + hits["chip_id"]
+    groups = _groups_of(hits, kind, owners)
     order = np.argsort(groups, kind="stable")
     pairs = [np.zeros((3, 0), np.int64), *_candidates(hits[order], groups[order], kind)]
     rows, columns, differences = np.concatenate(pairs, axis=1)

@@ -358,7 +358,7 @@ def _make_kind(hit_size: int, timestamp_bytes: int, tick_ns: float | None) -> Ki
         layers=LAYERS,
         tot_bin_ticks=1 if halves else 4,
         tot_range_us=40.0 if halves else 400.0,
-        pixel_rule=PixelRule(tot_window=(6, 15), size=SIZE) if halves else None,
+        pixel_rule=PixelRule((6, 15), size=SIZE, over_readouts=True) if halves else None,
         problems=_PROBLEMS,
         decoder="astropix_stream.columns.astep:AStepColumns",
         make=make_kind,

@@ -2,7 +2,8 @@
 
 A chip of version 3 sends a half hit for the row and one for the column of what was hit. Two of them are a
 pixel if they are of the same chip, layer and readout, their timestamps fit, and the row is above threshold
-for a little longer than the column. A half hit belongs to one pixel at most.
+for a little longer than the column. A half hit belongs to one pixel at most. Readouts of A-STEP frames are
+but groups of them: there, a pixel may be in two readouts that follow one another.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,8 @@ class PixelRule(NamedTuple):
     """Bytes that a whole half hit announces."""
     size: int = 35
     """Rows and columns of the chip."""
+    over_readouts: bool = False
+    """Whether both may be in different readouts that follow one another: these are but groups of frames."""
 
     def configured(
         self, tot_window: Sequence[int] | str | None = None, ts_window: Sequence[int] | str | None = None

@@ -5,7 +5,7 @@ copy and shows the difference.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +106,10 @@ class Histograms:
         self.problems = np.zeros(len(Decoding), np.int64)
         self.first_fpga: int | None = None
         self.last_fpga: int | None = None
+        rule = geometry.kind.pixel_rule
+        over_readouts = rule is not None and rule.over_readouts
+        self._matcher = columns.PixelMatcher(geometry.kind) if over_readouts else None
+        self._open: NDArray[Any] | None = None  # pixels that the next batch may change
         self._slots = np.full(self.hit_map.size, -1, np.int32)
         self._used_slots = 0
         self._pixel_spectra = np.zeros((MAX_SPECTRA, TOT_BINS), np.uint32)
@@ -121,6 +125,8 @@ class Histograms:
         for bit in range(len(Decoding)):
             self.problems[bit] += sign * np.count_nonzero(batch.statuses & (1 << bit))
         owners = np.repeat(np.arange(len(batch.hit_counts)), batch.hit_counts)
+        if sign > 0 and self._matcher is not None:
+            return self._follow(batch, self._matcher)
         if not len(batch.hits):
             return Located(batch.hits, owners)
         if sign > 0:
@@ -133,6 +139,19 @@ class Histograms:
         self.unpaired += sign * found.unpaired
         self._add_pixels(self._places(found.table, "tot_row_us"), sign)
         return Located(found.table, found.owners)
+
+    def _follow(self, batch: columns.Decoded, matcher: columns.PixelMatcher) -> Located:
+        """Count half hits whose pixels may reach into the batches to come."""
+        if len(batch.hits):
+            self._note_fpga(batch.hits)
+            self._add_halves(batch.hits, 1)
+        found = matcher.take(batch)
+        self.unpaired += found.fresh.unpaired
+        for table, sign in ((self._open, -1), (found.settled, 1), (found.open, 1)):
+            if table is not None and len(table):
+                self._add_pixels(self._places(table, "tot_row_us"), sign)
+        self._open = found.open
+        return Located(found.fresh.table, found.fresh.owners)
 
     def _note_fpga(self, hits: NDArray[Any]) -> None:
         if "fpga_timestamp" in (hits.dtype.names or ()):
@@ -225,6 +244,9 @@ class Histograms:
             known = slots[chip] >= 0
             total[known] += self._pixel_spectra[slots[chip][known]]
         return total
+
+    #: Names of what is not kept for another process: it only tells what the next batch may change.
+    passing: ClassVar[tuple[str, ...]] = ("_matcher", "_open")
 
     @property
     def untouched(self) -> tuple[str, ...]:

@@ -153,7 +153,7 @@ def _run(run: RunData, tallies: list[Tally]) -> dict[str, Any]:
 
 
 def _state_of(counts: Histograms) -> Iterable[tuple[str, Any]]:
-    without = ("geometry", *counts.untouched)
+    without = ("geometry", *counts.passing, *counts.untouched)
     return ((name, value) for name, value in vars(counts).items() if name not in without)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from astropix_stream.batch import Batch
 from astropix_stream.cli.files.sequence import Sequence
 from astropix_stream.columns import columns, decode_columns
-from astropix_stream.columns.files import ExchangedColumns, PieceDecoder, Pieces, owners_of
+from astropix_stream.columns.files import ExchangedColumns, PieceDecoder, Pieces
 from astropix_stream.columns.finding import find_whole
 from astropix_stream.columns.tracking import Tracking
 from astropix_stream.errors import FormatError
@@ -189,14 +189,6 @@ def test_columns_of_a_table_are_of_the_types_that_are_exchanged():
     kept = table[np.array([True, True, False])]
     assert (len(table), len(kept)) == (3, 2)
     assert list(kept["decoding_order"]) == [0, 300]
-
-
-def test_the_readout_of_each_hit(tmp_path):
-    path = tmp_path / "run.apx"
-    write(path, [AstroPix4Readout(data, i, i + 1).to_bytes() for i, data in enumerate((HIT, b"", 2 * HIT))])
-    with Pieces(path) as pieces:
-        (piece,) = pieces
-        assert list(owners_of(PieceDecoder(ASTROPIX4).decode(piece))) == [0, 2, 2]
 
 
 def write(path, raws):

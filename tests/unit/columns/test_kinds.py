@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from astropix_stream.columns import decode_batch, decode_columns, hit_dtype, match_pixels
+from astropix_stream.columns import PixelMatcher, decode_batch, decode_columns, hit_dtype, match_pixels
 from astropix_stream.errors import ConfigError
 from astropix_stream.fileio import apx_open
 from astropix_stream.fmt import (
@@ -134,6 +134,54 @@ def test_pixels_agree_with_pairing(kind, halves):
     assert found.owners.tolist() == [i for i, (pixels, _) in enumerate(expected) for _ in pixels]
     every = [hit for readout in readouts for hit in readout.decode()]
     compare(match_pixels(batch.hits, kind), *pair_half_hits(every, kind.pixel_rule))
+
+
+HALVES = st.tuples(
+    st.integers(0, 1), st.sampled_from([1, 2, 35]), st.sampled_from([0, 1]), st.integers(100, 125),
+    st.sampled_from([0, 0, 0, 1]), st.sampled_from([1, 1, 1, 2]), st.sampled_from([4, 4, 4, 3]),
+)  # fmt: skip
+
+
+@given(
+    st.lists(st.tuples(st.lists(HALVES, max_size=20), st.sampled_from([1] * 9 + [2])), max_size=12),
+    st.lists(st.integers(1, 4), min_size=12, max_size=12),
+)
+@settings(max_examples=30)
+def test_pixels_in_two_readouts_are_found_however_these_come(readouts, sizes):
+    """As of all half hits at once, from one missing readout to the next."""
+    made, groups, readout_id = [], [], 0
+    for halves, step in readouts:
+        readout_id += step
+        groups.append((groups[-1] if groups else 0) + (step > 1))
+        made.append(make_readout(ASTEP, readout_id, halves))
+    whole = decode_batch(made, ASTEP)
+    expected = match_pixels(whole.hits, ASTEP, np.repeat(np.array(groups, int), whole.hit_counts))
+    matcher, settled, still_open, unpaired = PixelMatcher(ASTEP), [], [], 0
+    for size in sizes:
+        batch, made = made[:size], made[size:]
+        found = matcher.take(decode_batch(batch, ASTEP))
+        settled += found.settled.tolist()
+        still_open = found.open.tolist()
+        unpaired += found.fresh.unpaired
+        assert sorted(found.both.tolist()) == sorted(found.settled.tolist() + found.open.tolist())
+    assert sorted(settled + still_open) == sorted(expected.table.tolist())
+    assert unpaired == expected.unpaired
+    at_once = PixelMatcher(ASTEP).take(whole)
+    if len(set(groups)) < 2:
+        assert at_once.both.tolist() == expected.table.tolist()
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_half_hits_of_astropix_3_stay_in_their_readouts(size):
+    readouts = [
+        make_readout(ASTROPIX3, i, [(i % 2, 3, 0, 100 + 15 * (1 - i % 2), 0, 1, 4)]) for i in range(9)
+    ]
+    matcher = PixelMatcher(ASTROPIX3)
+    for begin in range(0, len(readouts), size):
+        found = matcher.take(decode_batch(readouts[begin : begin + size], ASTROPIX3))
+        assert len(found.settled) + len(found.open) == 0
+    with pytest.raises(ConfigError, match="AstroPix 4 has no half hits"):
+        PixelMatcher(ASTROPIX4)
 
 
 def make_readout(kind, readout_id, halves):

@@ -109,7 +109,7 @@ def test_half_hits_are_counted_as_they_are_and_put_together_to_pixels(kind):
     readouts = [detector.readout(i, 10**18 + i * 10**7) for i in range(300)]
     decoded = decode_batch(readouts, kind)
     owners = np.repeat(np.arange(len(readouts)), decoded.hit_counts)
-    matched = match_pixels(decoded.hits, kind, owners)
+    matched = match_pixels(decoded.hits, kind, None if kind is ASTEP else owners)
     counts = Histograms(Geometry(kind))
     counts.add(decoded)
     is_column = decoded.hits["is_column"] == 1
@@ -168,3 +168,17 @@ def test_a_pixel_that_came_too_late_for_a_fine_spectrum_has_a_coarse_one():
 
 def test_a_pixel_without_hits_has_an_empty_spectrum():
     assert Histograms().pixel_spectrum(Pixel(0, 3, 3)).counts.sum() == 0
+
+
+@pytest.mark.parametrize("size", [3, 60])
+def test_pixels_in_two_readouts_are_counted_however_these_come(size):
+    detector = Detector(kind=ASTEP, seed=3, chips=2)
+    readouts = [detector.readout(i, 10**18 + i * 10**7) for i in range(60)]
+    matched = match_pixels(decode_batch(readouts, ASTEP).hits, ASTEP)
+    counts = Histograms(Geometry(ASTEP))
+    for begin in range(0, len(readouts), size):
+        counts.add(decode_batch(readouts[begin : begin + size], ASTEP))
+    assert counts.pixels == counts.hit_map.sum() == len(matched.table)
+    assert counts.unpaired == matched.unpaired
+    places = matched.table["row"].astype(int) * 35 + matched.table["column"]
+    assert np.array_equal(counts.hit_map.sum(axis=0).reshape(-1), np.bincount(places, minlength=35 * 35))

@@ -88,30 +88,35 @@ class _ManyHits(Hits):
     def chunks(self) -> Iterator[Mapping[str, Any]]:
         """Iterate over columns."""
         decoder = self._files.PieceDecoder(self.kind, keep_duplicates=self.keep_duplicates)
-        halves: list[Any] = []  # of frames without readouts: pixels are looked for in all of them together
+        matcher = self._columns.PixelMatcher(self.kind) if self.pixels else None
+        pixels = None
         for piece in self._pieces:
             if not self.readouts:
                 warn_if_doubtful(self.path, self.kind, piece)
             self.readouts += len(piece)
             self.duplicates += int(piece.duplicates.sum())
             self.read_bytes = self._pieces.read_bytes
-            if self.pixels and self._pieces.without_readouts:
-                halves.append(decoder.decode(piece).hits)
-            elif self.pixels:
+            if matcher is not None:
                 found = decoder.decode(piece)
-                yield self._match(found.hits, self._files.owners_of(found))
+                if not self.keep_duplicates:
+                    kept = ~piece.duplicates
+                    found = found._replace(
+                        readout_ids=found.readout_ids[kept], hit_counts=found.hit_counts[kept]
+                    )
+                if pixels is not None:
+                    yield self._pixels(pixels.settled)
+                pixels = matcher.take(found)
+                self.unpaired += pixels.fresh.unpaired
             else:
                 table = decoder.decode(piece, self._files.ExchangedColumns).hits
                 self.hits += len(table)
                 yield table.columns
-        if halves:
-            yield self._match(importlib.import_module("numpy").concatenate(halves))
+        if pixels is not None:
+            yield self._pixels(pixels.both)
 
-    def _match(self, halves: Any, owners: Any = None) -> Mapping[str, Any]:
-        pixels = self._columns.match_pixels(halves, self.kind, owners)
-        self.unpaired += pixels.unpaired
-        self.hits += len(pixels.table)
-        return {name: pixels.table[name].copy() for name in self.types}
+    def _pixels(self, table: Any) -> Mapping[str, Any]:
+        self.hits += len(table)
+        return {name: table[name].copy() for name in self.types}
 
     def totals(self) -> Counts:
         """Return what was counted."""
