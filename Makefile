@@ -47,8 +47,8 @@ demo-cluster: $(VENV)/ready
 
 # Most tests wait more than they work, so that three go side by side; those that fill the machine follow alone.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m 'not alone' --cov --cov-report=; beside=$$?; \
-	$(BIN)/python -m pytest -m alone --cov --cov-append && exit $$beside
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m 'not alone'; beside=$$?; \
+	$(BIN)/python -m pytest -m alone && exit $$beside
 
 # Each file of the pure core by its own unit tests alone; WORDS: the files whose path holds one of them.
 coverage: $(VENV)/ready

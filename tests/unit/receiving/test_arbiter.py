@@ -464,7 +464,6 @@ class Faults:
 ACTIONS = ["send"] * 4 + ["deliver"] * 5 + ["lose", "double", "swap", "wait", "new_run"]
 
 
-@pytest.mark.no_cover  # measured it takes twice as long, and reaches nothing that others do not
 @given(st.data())
 def test_nothing_that_a_path_brings_is_missing_or_doubled(data):
     faults = Faults(data.draw)

@@ -141,7 +141,6 @@ def test_nothing_is_asked_while_nothing_is_missing_or_an_answer_is_awaited():
     assert client.ask() is None
 
 
-@pytest.mark.no_cover  # measured it takes twice as long, and reaches nothing that others do not
 def test_a_stall_of_a_minute_at_1000_a_second_loses_nothing():
     """The relay's queue took 1 s of it; what follows the stall comes while history is read."""
     relay = Relay(size=64 << 20)
@@ -486,7 +485,6 @@ ACTIONS = ["publish"] * 4 + ["deliver"] * 2 + ["ask", "page"] * 2
 ACTIONS += ["lose", "beat", "lose_page", "wait", "restart"]
 
 
-@pytest.mark.no_cover  # measured it takes twice as long, and reaches nothing that others do not
 @given(st.data(), st.sampled_from([SMALL, 1 << 20]))
 def test_each_readout_is_delivered_once_in_order_or_counted_once(data, size):
     lossy = Lossy(data.draw, size)
