@@ -76,8 +76,9 @@ def own_tests(path):
 
 
 def run_tests(tests, files, data):
-    """Run test files in this process, which runs nothing else; measure these source files; return what failed."""
-    measured = coverage.Coverage(data_file=data, config_file=False, branch=True, include=list(map(str, files)))
+    """Run test files, measure these source files, and return what failed; in a process that does nothing else."""
+    include = [str(path) for path in files]
+    measured = coverage.Coverage(data_file=data, config_file=False, branch=True, include=include)
     said = io.StringIO()
     os.chdir(ROOT)
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), measured.collect():
