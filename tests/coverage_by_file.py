@@ -76,7 +76,7 @@ def own_tests(path):
 
 
 def run_tests(tests, files, data):
-    """Run test files, measure these source files, and return what failed; in a process that does nothing else."""
+    """Run test files in this process, alone, and measure these source files; return what failed."""
     include = [str(path) for path in files]
     measured = coverage.Coverage(data_file=data, config_file=False, branch=True, include=include)
     said = io.StringIO()
