@@ -105,6 +105,17 @@ _SENTENCES = {
     "less_than": "{shown} is too large: it must be less than {lt}",
     "literal_error": "{shown} is not one of {expected}",
     "enum": "{shown} is not one of {expected}",
+    # Of texts that are read as numbers, from a browser:
+    "int_parsing": "{shown} is not a whole number",
+    "int_parsing_size": "{shown} is too large",
+    "int_from_float": "{shown} is not a whole number",
+    "float_parsing": "{shown} is not a number",
+    "finite_number": "{shown} is not a finite number",
+    "bool_parsing": "{shown} is not true or false",
+    "list_type": "{shown} is not a list",
+    "too_long": "has {actual_length} items: at most {max_length}",
+    "json_invalid": "not JSON: {error}",
+    "extra_forbidden": "there is no such setting",
 }
 
 

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from astropix_stream.checking.mistakes import describe
 from astropix_stream.errors import ConfigError
 from astropix_stream.monitor.geometry import DEFAULT, Geometry, Pixel, chip_value
 
@@ -192,7 +193,7 @@ class Choice(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "choice"
-            raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+            raise ConfigError(f"{where}: {describe(first)}") from None
 
     @classmethod
     def read_each(

@@ -57,6 +57,26 @@ def test_wrong(wrong, said):
     with pytest.raises(ConfigError, match=said) as caught:
         Choice.read(wrong)
     assert "\n" not in str(caught.value)
+    assert "nput should" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"tot_bins": "1.5"}, "tot_bins: '1.5' is not a whole number"),
+        ({"tot_bins": 1.5}, "tot_bins: 1.5 is not a whole number"),
+        ({"tot_bins": "9" * 5000}, f"tot_bins: '{'9' * 56}... is too large"),
+        ({"tot_from": "abc"}, "tot_from: 'abc' is not a number"),
+        ({"log": "maybe"}, "log: 'maybe' is not true or false"),
+        ({"masked": 7}, "masked: 7 is not a list"),
+        ({"nonsense": 1}, "nonsense: there is no such setting"),
+        ("[]", "choice: a list is not a mapping of keys to values"),
+    ],
+)
+def test_what_is_said(wrong, said):
+    with pytest.raises(ConfigError) as caught:
+        Choice.read(wrong)
+    assert str(caught.value) == said
 
 
 class TestEach:
