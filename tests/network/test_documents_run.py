@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,13 @@ def test_a_program_runs(host, document, program, tmp_path):
     sends = "send_readout" in program and "receive" not in program
     with host.start_python(RELAY) as relay, host.start_python("pass" if sends else SENDER):
         relay.wait_for("publishing on")
-        with host.start_python(prelude + program) as running:
+        with ExitStack() as opened:
+            if sends:  # perhaps for a moment only
+                listener = opened.enter_context(host.start_python(LISTENER))
+                listener.wait_for("listening")
+            running = opened.enter_context(host.start_python(prelude + program))
             if sends:
-                with host.start_python(LISTENER) as heard:
-                    heard.wait_for("heard")
+                listener.wait_for("heard")
             elif "print(" in program:
                 running.wait_for("\n")
             else:
@@ -81,9 +85,10 @@ def test_a_program_runs(host, document, program, tmp_path):
 
 LISTENER = """
 from astropix_stream.fmt import AstroPix4Readout
-from astropix_stream.monitor.settings import load_settings
 from astropix_stream.sock import MulticastReceiver
 with MulticastReceiver(AstroPix4Readout, timeout=10) as receiver:
+    receiver.wait_ready()
+    print("listening", flush=True)
     receiver.receive()
     print("heard", flush=True)
 """

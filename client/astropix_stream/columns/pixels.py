@@ -83,6 +83,11 @@ class PixelMatcher:
     kind : Kind
         Of the readouts.
 
+    Raises
+    ------
+    ConfigError
+        The kind has no half hits.
+
     Notes
     -----
     A row is settled once `reach` half hits of its chip have followed it. So a chip's last half hits, twice
