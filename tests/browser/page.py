@@ -124,13 +124,17 @@ class Page:
         Select(self.find(f"select[name={name}]")).select_by_value(value)
 
     def options(self, name: str) -> list[str]:
-        return [option.text for option in Select(self.find(f"select[name={name}]")).options]
+        return self._of_options(name, "text")
 
     def values(self, name: str) -> list[str]:
         """Return the values to choose from, without the first one, which chooses nothing."""
-        return [
-            option.get_attribute("value") for option in Select(self.find(f"select[name={name}]")).options
-        ][1:]
+        return self._of_options(name, "value")[1:]
+
+    def _of_options(self, name: str, what: str) -> list[str]:
+        """Read all options at once: the page may put others in their place at any moment."""
+        return self.run(
+            f"return [...document.querySelector('select[name={name}]').options].map(o => o.{what})"
+        )
 
     def address(self) -> dict[str, str]:
         """Return what the address bar says."""
