@@ -594,7 +594,7 @@ def small_history(bench):
 
 @row(
     "two DAQs on one group",
-    "astropix_stream/counting/ledger.py",
+    "astropix_stream/counting/stream.py",
     "account = self._sources.get(batch.source) or self._open_account(batch.source, now)",
     "account = next(iter(self._sources.values()), None) or self._open_account(batch.source, now)",
 )

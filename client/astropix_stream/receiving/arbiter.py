@@ -35,11 +35,11 @@ from astropix_stream.arguments import check_whole
 from astropix_stream.batch import Batch, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.account import KernelDrops
-from astropix_stream.counting.ledger import MAX_SOURCES
 from astropix_stream.counting.losses import Loss, Losses, Period
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.remembered import digest
 from astropix_stream.counting.sequencing import SourceSequence
+from astropix_stream.counting.stream import MAX_SOURCES
 from astropix_stream.counting.track import CLOSE_AFTER_S, PLAUSIBLE_JUMP, REORDER_WINDOW, OpenGap, distance
 
 WAIT_S = 0.2  # for another path to fill a gap in order; twice what a relay across a continent is behind

@@ -15,7 +15,8 @@ from astropix_stream import headers, links, wire
 from astropix_stream.arguments import check_whole
 from astropix_stream.batch import Batch, Position, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Counts, Ledger
+from astropix_stream.counting.counts import Counts
+from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.numbered import NumberedAccount
 from astropix_stream.counting.places import Place
 from astropix_stream.errors import ConfigError, WireError

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from astropix_stream.batch import Batch, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import MAX_SOURCES, StreamLedger
 from astropix_stream.counting.places import Place
+from astropix_stream.counting.stream import MAX_SOURCES, StreamLedger
 from astropix_stream.fmt import HEADER, MAGIC
 from astropix_stream.receiving import arbiter as arbiter_module
 from astropix_stream.receiving.arbiter import PATIENCE_S, WAIT_S, Arbiter
