@@ -316,9 +316,9 @@ def subscriber_stopped(bench):
 
 @row(
     "connection cut",
-    "astropix_stream/relay/receiver.py",
-    "self._subscribed = False\n        self._subscribe(sock)",
-    "self._subscribe(sock)",
+    "astropix_stream/relay/connection.py",
+    "for topic in self._topics:",
+    "for topic in self._topics[:1]:",
 )
 def connection_cut(bench):
     seconds = bench.long(30, 7)
