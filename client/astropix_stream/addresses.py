@@ -5,6 +5,9 @@ from functools import lru_cache
 
 from astropix_stream.errors import ConfigError
 
+# Where a DAQ multicasts, unless somebody says otherwise.
+DEFAULT_GROUP = "239.1.1.1"
+DEFAULT_PORT = 5007
 _LINK_SCOPE = 2  # scope, in the second byte of an IPv6 group (RFC 4291), up to which it is of one link
 
 

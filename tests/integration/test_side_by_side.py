@@ -11,7 +11,7 @@ from wheels import Environment
 
 DOCUMENTED = "from astropix_analysis.sock import MulticastSender; print(MulticastSender.__module__)"
 WHOSE = "import astropix_analysis.analysis as a, astropix_analysis.sock as s; print(a.WHOSE, s.WHOSE)"
-OURS, THEIRS = "astropix_stream.sock", "the stand-in the stand-in"
+OURS, THEIRS = "astropix_stream.sock.sender", "the stand-in the stand-in"
 OUR_LIBRARY = "import astropix_stream.sock as s; print(s.MulticastSender.__module__)"
 
 

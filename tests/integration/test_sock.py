@@ -15,12 +15,12 @@ from itertools import chain
 
 import pytest
 
-from astropix_stream import sock
 from astropix_stream.counting.places import Place
 from astropix_stream.errors import ClosedError, ConfigError, ReceiveTimeout
 from astropix_stream.fmt import MAX_DATA, MAX_DATAGRAM, AstroPix4Readout
 from astropix_stream.multicast import datagrams, sockets
 from astropix_stream.sock import MulticastReceiver, MulticastSender
+from astropix_stream.sock import sender as sender_module
 from faults import failing_sends
 
 LO = "127.0.0.1"
@@ -528,7 +528,7 @@ def test_errors_without_a_number_are_counted_too(sender):
 
 
 def test_a_failure_is_logged_once_when_it_starts_and_once_when_it_ends(sender, receiver, caplog, monkeypatch):
-    monkeypatch.setattr(sock, "_CALM_S", 0.0)
+    monkeypatch.setattr(sender_module, "_CALM_S", 0.0)
     sender.send_readout(readout(0))
     with failing_sends(sender, errno.ENETUNREACH):
         for i in range(1, 100):

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from astropix_stream import sock
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fmt import MAX_DATA, AstroPix4Readout
 from astropix_stream.multicast import interfaces, sockets
 from astropix_stream.sock import MulticastReceiver, MulticastSender
+from astropix_stream.sock import sender as sender_module
 from network.hosts import wait_until
 
 WAIT = 5  # seconds for what must arrive; passes only in a test that fails
@@ -79,7 +79,7 @@ def expect_nothing_but(receiver, *readout_ids):
 
 
 def test_no_route_and_then_a_route(two, both, send_from, receive_in, caplog, monkeypatch):
-    monkeypatch.setattr(sock, "_CALM_S", 0.0)
+    monkeypatch.setattr(sender_module, "_CALM_S", 0.0)
     caplog.set_level(logging.INFO, "astropix_stream")
     one, other = two
     receiver = receive_in(other, both[4], interface="eth0")
