@@ -1,26 +1,26 @@
-"""What both receivers share: batches in, one readout at a time out.
+"""What all receivers share: batches in, one readout at a time out.
 
-`MulticastReceiver` and `RelayReceiver` differ in where batches come from; a monitor does not notice.
+They differ in where batches come from; a monitor does not notice.
 """
 
 import contextlib
-import logging
 import select
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from operator import length_hint
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from astropix_stream import clock, fmt
+from astropix_stream import clock
 from astropix_stream.arguments import check_seconds
 from astropix_stream.batch import Batch, RunStart
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.state import State, StateTracker
 from astropix_stream.errors import ClosedError, ConfigError, ReceiveTimeout
 from astropix_stream.gathering import Gathering
+from astropix_stream.receiving.making import MAX_SIZE, Maker
 from astropix_stream.receiving.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
     from astropix_stream.receiving.tables import HitTables
 
-_log = logging.getLogger(__name__)
-
 MAX_GATHER_S = 1.0
-MAX_SIZE = 65535  # bytes of the largest readout handed out, header included
 _LOOK_S = 1.0  # between looks at the ledger for new losses: a sum over all sources
 
 
@@ -44,14 +41,6 @@ class _Own:
 
 _OWN: Any = _Own()
 _NONE: Any = object()  # no readout; None could be one
-
-
-class ReadoutLike(Protocol):
-    """Any class of readouts that can be made from the bytes of a datagram."""
-
-    @classmethod
-    def from_bytes(cls, data: bytes, /) -> Any:
-        """Return the readout whose bytes are `data`."""
 
 
 R = TypeVar("R")
@@ -76,12 +65,11 @@ class Receiver(ABC, Generic[R]):
     """
 
     def __init__(self, readout_class: type[R], *, timeout: float | None = None) -> None:
-        from_bytes = getattr(readout_class, "from_bytes", None)
-        if from_bytes is None:
-            raise TypeError(f"{readout_class!r} is not a readout class: it has no from_bytes()")
         self._readout_class = readout_class
-        self._from_bytes: Callable[[bytes], R] = from_bytes
-        self._from_fields, self._from_payload = _fast_ways(readout_class)
+        maker = self._maker = Maker(readout_class)
+        # What is called with each readout, without a way over the maker.
+        self._make, self._decode = maker.of_datagrams, maker.of_batch
+        self._from_fields, self._from_payload = maker.from_fields, maker.from_payload
         self._batches: deque[Batch] = deque()
         self._decoded: list[R] = []
         self._readouts = iter(self._decoded)  # those of them that are to be handed out
@@ -100,8 +88,11 @@ class Receiver(ABC, Generic[R]):
         `receive`, and the next call goes on with what had been received."""
         self.ended = False
         """Whether no more readouts will come: the end of a file. `receive` then raises `ReceiveTimeout`."""
-        self.undecodable = 0
+
+    @property
+    def undecodable(self) -> int:
         """Readouts that the readout class refused, or larger than `max_size`."""
+        return self._maker.refused
 
     @property
     def connected(self) -> bool:
@@ -484,46 +475,6 @@ class Receiver(ABC, Generic[R]):
 
     def _timeout(self) -> ReceiveTimeout:
         return ReceiveTimeout(f"no readout from {self} in time")
-
-    def _decode(self, batch: Batch, max_size: int) -> list[R]:
-        """Make readouts of a batch; those that the class refuses are counted and skipped."""
-        if self._from_payload is not None and min(len(batch.payload), MAX_SIZE) <= max_size:
-            return self._from_payload(batch.payload, batch.ends, batch.readout_ids, batch.timestamps)
-        return self._make(batch.datagrams(), max_size)
-
-    def _make(self, datagrams: Iterable[bytes], max_size: int = MAX_SIZE) -> list[R]:
-        readouts, from_bytes = [], self._from_bytes
-        for data in datagrams:
-            try:
-                if len(data) > max_size:
-                    raise ValueError(f"a readout of {len(data)} bytes, more than max_size ({max_size})")
-                readouts.append(from_bytes(data))
-            except Exception as error:
-                self._note_undecodable(error)
-        return readouts
-
-    def _note_undecodable(self, error: Exception) -> None:
-        if not self.undecodable:
-            _log.warning(
-                "%r refused a readout, which is skipped (further ones are only counted): %s",
-                self._readout_class,
-                error,
-            )
-        self.undecodable += 1
-
-
-def _fast_ways(readout_class: type[Any]) -> tuple[Callable[..., Any] | None, Callable[..., list[Any]] | None]:
-    """Return what makes one readout of a class, or many at once, if it does the same as its from_bytes.
-
-    The headers are checked already: these skip that, half of the time of from_bytes. A class with a
-    from_bytes of its own may do more in it.
-    """
-    if not issubclass(readout_class, fmt.Readout):
-        return None, None
-    ways = ("from_bytes", "from_fields")
-    if any(getattr(readout_class, way).__func__ is not getattr(fmt.Readout, way).__func__ for way in ways):
-        return None, None
-    return readout_class.from_fields, readout_class.from_payload
 
 
 def _has_passed(deadline: float | None) -> bool:
