@@ -20,6 +20,7 @@ from astropix_stream.sock import MulticastReceiver
 from astropix_stream.url import parse_url
 from ports import free_port_pair
 from relays import running
+from zmtp import Peer
 
 
 def config(*streams, port=0, more=""):
@@ -117,6 +118,20 @@ def test_before_a_relay_above_was_heard_the_stream_is_not_there(tcp_port):
             assert json.loads(hello)["streams"] == {}
             with pytest.raises(zmq.Again):
                 plain.recv_multipart()
+
+
+def test_a_hello_that_changes_between_welcome_and_subscription_is_heard(group, port, tcp_port):
+    """It is told the hello of before, and subscribes a moment after the others were told the new."""
+    with contextlib.ExitStack() as opened:
+        second = opened.enter_context(cascade(f"tcp://127.0.0.1:{tcp_port}"))
+        peer = opened.enter_context(Peer(second.publisher.endpoint, timeout=3))
+        peer.shake_hands()
+        opened.enter_context(first_relay(group, port, tcp_port))
+        opened.enter_context(receiver_of(second))  # until the others are told: it knows no stream's name
+        peer.subscribe(wire.HELLO_TOPIC)
+        heard = b""
+        while b'"readout_uid":4000' not in heard:
+            heard += peer.recv(4096)  # TimeoutError if it is told no more
 
 
 def test_the_past_is_not_published_as_if_it_were_live(origin, sender):
