@@ -428,10 +428,13 @@ class Relay:
         self._next_check_s = now_s + _CHECK_INTERVAL_S
         self.outlets.check()
         survey = Survey()
-        for inlet, core in self.streams:
+        for stream in self.streams:
+            inlet, core = stream
             inlet.check(now_s, survey, starting=starting)
-            core.membership(inlet.joined, inlet.membership + self.outlets.troubles(core.name))
+            words = stream.waits_for or inlet.membership
+            core.membership(inlet.joined, words + self.outlets.troubles(core.name))
             core.kernel_dropped = inlet.memory().dropped
+        self._streams.tell_waiting(now_s)
         self._watch()
 
     def _watch(self) -> None:

@@ -103,7 +103,10 @@ def test_who_comes_late_gets_what_the_origin_holds_hop_by_hop(origin, sender):
             with receiver_of(third) as live:
                 assert live.position.sequence == 500  # the past is for those who ask
             with receiver_of(third, start="oldest") as late:
-                assert batches(late, 500) == sent
+                first_of_page = late.receive_batch()
+                # Others of its page wait in the receiver, and are not delivered yet.
+                assert late.position.sequence == first_of_page.position.sequence + len(first_of_page)
+                assert batches(late, 500 - len(first_of_page)) == sent[len(first_of_page) :]
                 assert late.ledger.recovered == 500
 
 
@@ -132,6 +135,33 @@ def test_a_hello_that_changes_between_welcome_and_subscription_is_heard(group, p
         heard = b""
         while b'"readout_uid":4000' not in heard:
             heard += peer.recv(4096)  # TimeoutError if it is told no more
+
+
+def test_relays_that_start_in_the_wrong_order_say_what_they_wait_for(group, port, sender):
+    ports = [free_port_pair() for _ in range(3)]
+    urls = [f"tcp://127.0.0.1:{number}" for number in ports]
+    with cascade(urls[1], port=ports[2]) as third, RelayReceiver(AstroPix4Readout, urls[2]) as receiver:
+        with cascade(urls[0], port=ports[1]):
+            found = wait_for_verdict(urls[2], "itself waits", f"from {urls[0]} (nothing answers there")
+            assert f"from {urls[1]} (the relay itself waits" in found.text
+            assert found.command == f"apx doctor {urls[1]}"
+            with pytest.raises(ReceiveTimeout, match="the relay itself waits for the stream: from tcp"):
+                receiver.wait_ready(0.5)
+            with first_relay(group, port, ports[0]):
+                receiver.wait_ready(15)
+                send(sender, range(0, 20, 2))
+                assert len(batches(receiver, 10)) == 10
+                assert third.streams[0].waits_for == ""
+
+
+def wait_for_verdict(url, *words, timeout=15):
+    deadline = time.monotonic() + timeout
+    while True:
+        verdicts = examine_relay(parse_url(url))
+        for verdict in verdicts:
+            if all(word in verdict.text for word in words):
+                return verdict
+        assert time.monotonic() < deadline, [verdict.text for verdict in verdicts]
 
 
 def test_the_past_is_not_published_as_if_it_were_live(origin, sender):
