@@ -297,6 +297,31 @@ def test_an_output_that_comes_back_is_stopped_and_says_which_way(group, port, tc
             assert f"what we send to {far(group)}:{port} comes back in stream far" in report["membership"]
 
 
+def test_a_ring_of_two_outputs_ends_though_each_is_another_source(group, port, sender):
+    """Group - relay - cascade with an output - its group - relay - cascade with an output to the first."""
+    with contextlib.ExitStack() as opened:
+        near = opened.enter_context(first_relay(group, port))
+        out = opened.enter_context(cascade(near, more=output(far(group), port)))
+        beyond = opened.enter_context(first_relay(far(group), port))
+        back = opened.enter_context(cascade(beyond, more=output(group, port)))
+        receiver = opened.enter_context(receiver_of(out))
+        opened.enter_context(receiver_of(back)).close()
+        for i in range(0, 400, 2):  # 1 s, in the first of which outputs let few pass
+            send(sender, [i])
+            time.sleep(0.005)
+        words = f"a loop: what we send to {far(group)}:{port} comes back in stream astropix, passed on by"
+        wait_for_report(receiver, lambda report: words in report["membership"])
+        assert [relay.outlets.all[0].stopped for relay in (out, back)] == [True, False]
+        core = near.streams[0].core
+        wait_for_report(receiver, lambda report: report["sources"][0]["received"] == 200)
+        send(sender, range(400, 500, 2))
+        wait_for_report(receiver, lambda report: report["sources"][0]["received"] == 250)
+        numbered = core.sequence
+        assert 250 < numbered < 250 + 100
+        time.sleep(0.3)  # nothing more comes round
+        assert core.sequence == numbered
+
+
 def test_a_relay_that_is_fed_by_itself_stops_that_input(origin, tcp_port, sender):
     upper = f"tcp://127.0.0.1:{tcp_port}"
     with cascade(f"{upper}") as lower:
