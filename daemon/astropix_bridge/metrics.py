@@ -11,6 +11,7 @@ from prometheus_client.core import (
     StateSetMetricFamily,
 )
 
+from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
 
 _PREFIX = "astropix_bridge_"
@@ -91,8 +92,8 @@ def metrics(sample: Sample) -> Iterator[Metric]:
     text = "Readouts that were lost on the way to the bridge, by place."
     lost = CounterMetricFamily(_PREFIX + "missing_readouts", text, labels=["stream", "place"])
     for stream in sample.streams:
-        for place, count in stream.lost.items():
-            lost.add_metric([stream.name, place], count)
+        for place in Place:  # those of 0, too: Prometheus sees no increase in a series that has just begun
+            lost.add_metric([stream.name, place.key], stream.lost.get(place.key, 0))
     yield lost
     state = StateSetMetricFamily(_PREFIX + "state", "State of the stream.", labels=["stream"])
     for stream in sample.streams:

@@ -190,6 +190,7 @@ class Outlets:
                 o.sent,
                 {**{errno.errorcode.get(n, str(n)): count for n, count in o.not_sent.items()},
                  "no_socket": o.unsent, "skipped": o.pacer.skipped},
+                o.stopped,
             )
             for o in self.all
         ]  # fmt: skip

@@ -4,6 +4,7 @@ Beside each of them a program reads its metrics, as Prometheus would. promtool t
 config/prometheus/astropix-alerts.yml over what was read.
 """
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -41,6 +42,7 @@ class WatchedBench(Bench):
         super().__init__(directory, **options)
         self.scrapes: dict[Target, str] = {}
         self._readers = {}
+        self._read = set()
 
     def start(self, host, *argv, **options):
         program = super().start(host, *argv, **options)
@@ -50,6 +52,14 @@ class WatchedBench(Bench):
                 reader = (sys.executable, "-m", "matrix.scrapes", str(port), str(self.every_s))
                 self._readers[target] = super().start(host, *reader)
         return program
+
+    def start_daq(self, **options):
+        """Start a DAQ, once everything was read that runs: what happens from now on shows as a change."""
+        for target in self._readers.keys() - self._read:
+            with contextlib.suppress(AssertionError):  # one whose log is stuck may not get as far
+                self._readers[target].wait_for("_build_info{", 5.0)
+        self._read |= self._readers.keys()
+        return super().start_daq(**options)
 
     def __exit__(self, kind, error, trace):
         for target, reader in self._readers.items():

@@ -33,6 +33,7 @@ def test_every_figure_is_there():
         'astropix_bridge_rewinds_total{stream="astropix"} 1.0',
         'astropix_bridge_duplicates_total{stream="astropix"} 5.0',
         'astropix_bridge_missing_readouts_total{place="before_socket",stream="astropix"} 7.0',
+        'astropix_bridge_missing_readouts_total{place="relay_to_client",stream="astropix"} 0.0',
         'astropix_bridge_state{astropix_bridge_state="no log",stream="astropix"} 1.0',
         'astropix_bridge_state{astropix_bridge_state="live",stream="astropix"} 0.0',
     ):
