@@ -44,7 +44,7 @@ def has_at_most(pid, count):
 
 
 class Soak:
-    FAULTS = FAULTS
+    FAULTS: tuple[dict[str, float], ...] = FAULTS
     PAUSES_S = (0.2, 0.8)
 
     def __init__(self, bench, minutes, seed):
