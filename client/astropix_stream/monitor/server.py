@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import re
@@ -131,6 +132,7 @@ def serve(desk: Desk, site: Site | None, announce: Callable[[str], None]) -> Non
         What ended the feed.
     """
     sockets = [] if site is None else _bind(site.listen)
+    heap.give_back_large_blocks()
     try:
         asyncio.run(_wait(desk, lambda: None) if site is None else _serve(desk, site, sockets, announce))
     finally:
@@ -177,6 +179,7 @@ async def _serve(
 async def _wait(desk: Desk, ready: Callable[[], None]) -> None:
     stop = asyncio.Event()
     with _signals_set(stop, desk.reload if desk.reloads else None):
+        gc.freeze()  # what was imported stays: later collections need not look at it, and come sooner
         ready()
         given_s = time.monotonic()
         while not stop.is_set() and desk.feed.error is None:
