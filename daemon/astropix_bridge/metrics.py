@@ -53,6 +53,8 @@ class Sample(NamedTuple):
     connections: int
     streams: Sequence[StreamSample]
     mirrors: Sequence[MirrorSample] = ()
+    started_s: float = 0.0
+    """Unix time of the start."""
 
 
 _COUNTERS = (
@@ -73,6 +75,9 @@ _GAUGES = (
 def metrics(sample: Sample) -> Iterator[Metric]:
     """Yield the metrics of a sample."""
     yield InfoMetricFamily(_PREFIX + "build", "Program version.", {"version": sample.version})
+    started = GaugeMetricFamily(_PREFIX + "start_time_seconds", "Unix time of the start.")
+    started.add_metric([], sample.started_s)
+    yield started
     connected = GaugeMetricFamily(_PREFIX + "connected", "1 while a server of the log is connected.")
     connected.add_metric([], float(sample.connected))
     yield connected

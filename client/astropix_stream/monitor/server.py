@@ -132,7 +132,6 @@ def serve(desk: Desk, site: Site | None, announce: Callable[[str], None]) -> Non
         What ended the feed.
     """
     sockets = [] if site is None else _bind(site.listen)
-    heap.give_back_large_blocks()
     try:
         asyncio.run(_wait(desk, lambda: None) if site is None else _serve(desk, site, sockets, announce))
     finally:
