@@ -32,7 +32,7 @@ EXPECTED = {
     "truncation 5 %": {"AstropixReadoutsDamaged"},
     "fragment loss, 60 kB readouts": {LOST, "AstropixFragmentsLost"},  # what is lost, and why
     "relay SIGSTOPped for 2 s at 20 000/s": {"AstropixLostInKernel"},
-    "relay killed with SIGKILL and restarted": {"AstropixRelayDown", "AstropixRelayRestarted"},
+    "relay killed with SIGKILL and restarted": {"AstropixRelayRestarted"},
     "interface deleted and made again": {LOST, "AstropixRejoined"},  # it is lost while there is none
     "wrong readout_ids, 1 %": {LOST},  # the id that each should have had is missing
     "two ways, of which one loses; the DAQ restarts, its clock set": {LOST},  # on the way of this relay
@@ -41,10 +41,56 @@ EXPECTED = {
     "two DAQs on one group": {LOST},
     # Of the forged ones many are well-formed: a DAQ of their own, whose ids jump and come twice.
     "random and mutated datagrams": {LOST, "AstropixReadoutsDamaged", "AstropixSharedSource"},
-    "two relays, each killed in turn every 5 s": {"AstropixRelayDown", "AstropixRelayRestarted"},
+    "two relays, each killed in turn every 5 s": {
+        "AstropixRelayRestarted", "relay2: AstropixRelayRestarted",
+    },
+    "cascade: the relay in the middle killed and restarted": {"second: AstropixRelayRestarted"},
+    "cascade: the last relay killed and restarted": {"third: AstropixRelayRestarted"},
+    # What the first did not receive meanwhile no relay has counted: its account begins again.
+    "cascade: the first relay killed and restarted": {"AstropixRelayRestarted"},
+    "cascade: each line cut, without history": {
+        "second: AstropixLostBetweenRelays", "third: AstropixLostBetweenRelays",
+    },
+    "cascade: a diamond, each side killed in turn": {
+        "left: AstropixRelayRestarted", "right: AstropixRelayRestarted",
+    },
+    "cascade: a loop of three relays": {"third: AstropixOutputStopped"},
+    "log: nodes, links and the bridge killed or cut": {
+        "bridge: AstropixBridgeRestarted", "bridge: AstropixNotStored",
+    },
+    "log: the relay killed too": {"AstropixRelayRestarted", "bridge: AstropixBridgeRestarted"},
+    # In the short form it is there when the beam line is not, and has not heard it.
+    "log: a beam line cut off from the hub": {"hub: AstropixMirrorSilent"},
     "attack: clients that come and go": set(),
     "attack: clients without a key on the list": {"AstropixClientsRefused"},
-}
+}  # fmt: skip
+
+
+# What fires as well if it lasts for a minute, that is two seconds here: how long a start takes, or the log's
+# servers to agree on a leader, depends on what else this machine has to do.
+PERHAPS = {
+    "cascade: the relay in the middle killed and restarted": {"third: AstropixUpstreamLost"},
+    "cascade: the first relay killed and restarted": {
+        "second: AstropixUpstreamLost", "third: AstropixUpstreamLost",
+    },
+    "cascade: relays stopped for 3 s": {
+        "second: AstropixRelayDown", "third: AstropixRelayDown", "third: AstropixUpstreamLost",
+    },
+    "cascade: each line cut, without history": {
+        "second: AstropixUpstreamLost", "third: AstropixUpstreamLost",
+    },
+    "log: nodes, links and the bridge killed or cut": {
+        "bridge: AstropixBridgeHearsNothing", "bridge: AstropixStoredLate",
+    },
+    "log: the relay killed too": {"bridge: AstropixBridgeHearsNothing"},
+}  # fmt: skip
+
+
+def is_right(name, alerts):
+    """Whether a row fired its alerts, and no others but those that depend on how long things take."""
+    wanted = EXPECTED.get(name, usual(name))
+    perhaps = {one.replace("Restarted", "Down") for one in wanted} | PERHAPS.get(name, set())
+    return wanted <= alerts <= wanted | perhaps
 
 
 def usual(name):
@@ -82,11 +128,11 @@ def try_rows(only, keep):
             print(f"{row.name}: the row itself: {error!r}", flush=True)
             wrong = True
             continue
-        wanted = EXPECTED.get(row.name, usual(row.name))
-        right = alerts is None or alerts == wanted
+        right = alerts is None or is_right(row.name, alerts)
         wrong |= not right
         said = "nothing watched" if alerts is None else ", ".join(sorted(alerts)) or "none"
-        print(f"{row.name}: {said}" + ("" if right else f": WRONG, wanted {sorted(wanted)}"), flush=True)
+        wanted = sorted(EXPECTED.get(row.name, usual(row.name)))
+        print(f"{row.name}: {said}" + ("" if right else f": WRONG, wanted {wanted}"), flush=True)
     return wrong
 
 

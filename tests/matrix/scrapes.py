@@ -82,8 +82,10 @@ def read(port, every_s):
 
 
 def series_of(target, scrapes, step_s):
-    """Return promtool's series, of what was read of one target, from when it first answered to its end."""
+    """Return promtool's series, of what was read of one target, from when it was there to its end."""
     found = [dict(_samples(text)) for text in scrapes.split(_BEGIN)]
+    begin = next((i for i, one in enumerate(found) if _is_well(one)), 0)
+    found = found[begin:]
     while found and not found[0]:
         del found[0]
     while found and not found[-1]:  # the row is over, and the program gone
@@ -95,6 +97,12 @@ def series_of(target, scrapes, step_s):
     series += [(name, [one.get(name, "_" if one else "stale") for one in found]) for name in names]
     written = [{"series": _named(target, name), "values": " ".join(values)} for name, values in series]
     return written, len(found)
+
+
+def _is_well(sample):
+    """Whether all its streams are connected: a second or two after the start, later behind other relays."""
+    joined = [value for name, value in sample.items() if name.startswith("astropix_relay_joined")]
+    return bool(sample) and "0.0" not in joined
 
 
 def _samples(text):

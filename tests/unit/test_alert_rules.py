@@ -265,9 +265,7 @@ def test_each_fault_fires_exactly_its_alert_and_a_healthy_relay_none(promtool, t
         for name, faults in {"healthy": [], **HARMLESS}.items()
     ]
     file = tmp_path / "tests.yml"
-    file.write_text(
-        yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests})
-    )
+    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests}))
     code, said = promtool("test", "rules", file)
     assert code == 0, said
 
