@@ -54,12 +54,18 @@ class WatchedBench(Bench):
         return program
 
     def start_daq(self, **options):
-        """Start a DAQ, once everything was read that runs: what happens from now on shows as a change."""
+        """Start a DAQ, once all that runs was read and was well: what happens from now on is a change."""
         for target in self._readers.keys() - self._read:
-            with contextlib.suppress(AssertionError):  # one whose log is stuck may not get as far
-                self._readers[target].wait_for("_build_info{", 5.0)
+            self._wait_until_well(target)
         self._read |= self._readers.keys()
         return super().start_daq(**options)
+
+    def _wait_until_well(self, target, tries=10):
+        """Wait until its streams are connected: a second or two after the start, more behind relays."""
+        word = "_bridge_start_time" if target.job == "astropix-bridge" else "_relay_joined{"
+        with contextlib.suppress(AssertionError):  # one whose log is stuck may not get as far
+            while tries and self._readers[target].wait_for(word, 5.0).endswith(" 0.0"):
+                tries -= 1
 
     def __exit__(self, kind, error, trace):
         for target, reader in self._readers.items():
@@ -100,7 +106,7 @@ def series_of(target, scrapes, step_s):
 
 
 def _is_well(sample):
-    """Whether all its streams are connected: a second or two after the start, later behind other relays."""
+    """Whether all its streams are connected, or it has none of its own."""
     joined = [value for name, value in sample.items() if name.startswith("astropix_relay_joined")]
     return bool(sample) and "0.0" not in joined
 
