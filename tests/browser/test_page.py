@@ -356,13 +356,23 @@ class TestControls:
             self.assert_as_the_api(page)
 
     def test_a_bad_link_is_told_at_each_field_and_forgotten(self, browser, page_at, sender):
-        page = browser.open(page_at + "/?tot_to=abc&tot_bins=7&chip=x&colour=red&theme=dark")
+        page = browser.open(page_at + "/?tot_to=abc&tot_bins=7&chip=x&colour=red&panel=x&theme=dark")
         page.answered()
         assert page.refused("tot_to") == "write a number"
         assert page.refused("chip").startswith("'x' is not a chip")
-        assert page.text("error") == "colour: there is no such setting"
+        assert re.fullmatch(
+            "panel: 'x' is not one of .*; colour: there is no such setting", page.text("error")
+        )
         assert (page.value("tot_to"), page.value("tot_bins"), page.value("chip")) == ("400", "7", "")
         assert page.run("return location.search") == "?theme=dark&tot_bins=7"
+        page.open_part("chips")
+        page.type("tot_to", "50")  # no step of its own
+        page.answered()
+        page.driver.back()
+        page.until(lambda: page.run("return document.body.dataset.panel") == "overview")
+        page.answered()
+        assert page.run("return location.search") == "?theme=dark&tot_bins=7"
+        assert (page.value("tot_to"), page.value("tot_bins")) == ("400", "7")
         page = browser.open(page_at)
         page.answered()
         assert (page.value("tot_to"), page.value("tot_bins"), page.refused("tot_to")) == ("400", "100", "")

@@ -284,7 +284,13 @@ def _number(value: Any) -> float:
 
 
 def _readable_pixels(text: str, geometry: Geometry) -> tuple[str, str]:
-    """Return the pixels of a text that can be read, and what is wrong with the first other one."""
+    """Return the pixels of a text that can be read, and what is wrong with the first other one.
+
+    Raises
+    ------
+    ConfigError
+        None of it can be read.
+    """
     good, said = [], ""
     for part in text.replace(",", " ").split():
         try:
@@ -292,4 +298,6 @@ def _readable_pixels(text: str, geometry: Geometry) -> tuple[str, str]:
             good.append(part)
         except ValueError as error:
             said = said or str(error)
+    if said and not good:
+        raise ConfigError(said)
     return " ".join(good), said

@@ -62,10 +62,12 @@ def fit_colours(name: str, values: list[Any], *, log: bool) -> Changes:
     """Fit the limits to values; those that are not above 0 have no colour."""
     found = [one[one > 0] for one in values]
     some = np.concatenate(found) if found else np.zeros(0)
-    high = float(some.max()) if len(some) else 1.0
-    low = float(some.min()) if log and len(some) else 0.0
-    low = low if not log or len(some) else 0.1
-    return limit_colours(name, low, max(high, low * 1.0001 + 1e-9), log=log)
+    low, high = (float(some.min()), float(some.max())) if len(some) else (1.0, 1.0)
+    if not log:
+        low = 0.0
+    elif high < 1.01 * low:  # all alike: a decade, instead of a bar whose ends read the same
+        low = 0.1 * high
+    return limit_colours(name, low, high, log=log)
 
 
 def keep_square(fig: figure, source: ColumnDataSource) -> None:

@@ -147,6 +147,10 @@ class TestEach:
         choice, refused = self.read(masked="0/9/3 nonsense 1/2/3 0/99/1")
         assert choice.masked == (Pixel(0, 9, 3), Pixel(1, 2, 3))
         assert refused["masked"].startswith("'nonsense' is not a pixel")
+        before = Choice.read({"masked": "0/9/3"})
+        choice, refused = Choice.read_each({"masked": "nonsense"}, before=before)
+        assert choice.masked == before.masked
+        assert refused["masked"].startswith("'nonsense' is not a pixel")
 
     def test_what_there_is_not(self):
         assert self.read(nonsense=1) == (Choice(), {"nonsense": "there is no such setting"})
