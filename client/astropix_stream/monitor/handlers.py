@@ -16,7 +16,7 @@ class SentenceError(HTTPError):
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(status)
-        self.sentence = sentence  # tornado's own text is a format, in which each % is doubled
+        self.sentence = sentence  # tornado's own text is a format, where a % stands for something
 
 
 class Handler(RequestHandler):
