@@ -107,12 +107,16 @@ def machine():
     )
 
 
-def text(rows, curves, scale):
-    """Return the page."""
+def text(rows, curves, scale, lasted_s):
+    """Return the page, of a run that lasted so long."""
     introduction = INTRODUCTION.format(
         paced=PACED_HZ, gather=GATHER_S * 1e3, apart=GATHER_S * 500, lone=LONE[:4].lstrip("0"), lone_file=LONE
     )
-    parts = [introduction, f"Measured {machine()}.\n", table(HEADINGS, [row.cells() for row in rows]) + "\n"]
+    parts = [
+        introduction,
+        f"Measured {machine()}, in {lasted_s:.0f} s.\n",
+        table(HEADINGS, [row.cells() for row in rows]) + "\n",
+    ]
     if missed := [row for row in rows if row.is_judged and not row.reached]:
         parts.append("Not reached: " + "; ".join(row.cells()[0] for row in missed) + ".\n")
         parts.append(reasons(missed))
@@ -146,9 +150,9 @@ def cells(curve, form):
     return [[form.format(x), f"{y:.2f}"] for x, y in curve.items()]
 
 
-def write(directory, rows, curves, scale):
+def write(directory, page, rows, curves, scale):
     """Write the page and the picture."""
-    (directory / "performance.md").write_text(text(rows, curves, scale))
+    (directory / "performance.md").write_text(page)
     draw(directory / "performance.svg", rows, curves, scale)
 
 
