@@ -9,7 +9,7 @@ from pathlib import Path
 
 from astropix_stream.cli.playing.simulation import Detector
 from astropix_stream.sock import MulticastSender
-from bench.chain import Address, Relay, Side, blast, counter, cpu_s, peer, take_turns
+from bench.chain import Address, Counter, Relay, Side, blast, cpu_s, peer, take_turns
 from bench.rows import Row
 from programs import Program
 
@@ -33,7 +33,7 @@ class Cascade:
         time.sleep(0.5)
 
     def counter(self, subscribers):
-        return counter(self.address.endpoint, subscribers)
+        return Counter(self.address.endpoint, subscribers)
 
     def __enter__(self):
         return self
@@ -60,10 +60,11 @@ def cpu(scale, directory):
         rows.append((rate, row))
     with Relay("ours", directory) as first, Relay("ours", directory) as alone:
         with Cascade(first, directory) as cascade, cascade.counter(1) as below, alone.counter(1) as direct:
-            ours, theirs = Side(cascade.program, first.address), Side(alone.program, alone.address)
+            ours = Side(cascade.program, first.address, below)
+            theirs = Side(alone.program, alone.address, direct)
             take_turns(scale, rows, ours, theirs)
-            ours.end(below())
-            theirs.end(direct())
+            ours.end(below.arrived())
+            theirs.end(direct.arrived())
     return [row for _, row in rows]
 
 
@@ -117,7 +118,7 @@ def slow_lines(scale, directory):
             size = Row("bytes on a slow line, compress=zstd", "plain", "bytes a readout", "≤ 0.6 ×", most=0.6)
             took = Row("relay, CPU a readout, one subscriber compressed", "plain", "us", "≤ 1.5 ×", most=1.5)
             size.note = took.note = f"{rate:,}/s"
-            count = max(2, round(rate * scale.lone_seconds))
+            count = max(2, round(rate * scale.seconds))
             for _ in range(scale.rounds):
                 for one, sizes, figures in zip(
                     lines, (size.ours, size.theirs), (took.ours, took.theirs), strict=True
@@ -129,9 +130,9 @@ def slow_lines(scale, directory):
     cap = Row("bytes/s of max_bandwidth", "", "kB/s", "≤ 20 kB/s", most=20.0)
     cap.note = f"20kB/s, {scale.slow_hz:,}/s"
     with line(directory, "&max_bandwidth=20kB/s") as thinned:
-        count = max(2, round(scale.slow_hz * scale.daily_seconds))
+        count = max(2, round(scale.slow_hz * 2 * scale.seconds))
         thinned.carry(2 * count, scale.slow_hz)  # until it is known how many are too many
-        for _ in range(scale.rounds):
+        for _ in range(scale.few_rounds):
             sent, _, lasted_s = thinned.carry(count, scale.slow_hz, settle_s=0.0)
             cap.ours.append(sent / lasted_s / 1000)
     return [*rows, cap]

@@ -59,13 +59,15 @@ class Side:
     dropped was not a readout that it has dealt with.
     """
 
-    def __init__(self, program, address):
-        self._program, self._address = program, address
+    def __init__(self, program, address, counter=None):
+        self._program, self._address, self._counter = program, address, counter
         self._sent = 0
         self._rows = []
 
     def take(self, scale, rate, figures):
         """Send to it for one turn; add what it took to the figures: CPU, in us a readout that reached it."""
+        if self._counter is not None:
+            self._counter.check()
         count, before = scale.turn(rate), dropped(self._address)
         took = cpu_us(self._program, self._address, count, 35, rate)
         there = count - (dropped(self._address) - before)
@@ -161,18 +163,18 @@ class Relay:
 
         Until all have arrived: where subscribers need the processors, much is sent after the source ends.
         """
-        with self.counter(subscribers) as arrived:
-            return self.pass_on(arrived, count, size, rate)
+        with self.counter(subscribers) as counter:
+            return self.pass_on(counter, count, size, rate)
 
-    def pass_on(self, arrived, count, size, rate):
+    def pass_on(self, counter, count, size, rate):
         """Do the same with subscribers that are there."""
         before = cpu_s(self.program.pid)
         blast(self.address, count, size, rate)
-        least = arrived()
+        least = counter.arrived()
         return (cpu_s(self.program.pid) - before) / count * 1e6, least
 
     def counter(self, subscribers):
-        return counter(self.address.endpoint, subscribers)
+        return Counter(self.address.endpoint, subscribers)
 
     def __enter__(self):
         return self
@@ -181,27 +183,34 @@ class Relay:
         self.program.close()
 
 
-@contextlib.contextmanager
-def counter(endpoint, subscribers):
-    """Subscribe so many times; give what waits until all is quiet, and returns the least that one has got.
+class Counter:
+    """So many subscriptions to an endpoint, which count what comes.
 
-    That is since the last call. A single subscriber in C can be asked only once: it ends 2 s after its last
-    readout.
+    A single subscriber in C can be asked only once: it ends 2 s after its last readout.
     """
-    program = c_program("subscribe") if subscribers == 1 else None
-    with Program(program, endpoint) if program else peer("count", endpoint, subscribers) as running:
 
-        def ended():
-            if running.process.poll() is not None:
-                raise RuntimeError(f"has ended too early: {running}")
-            running.wait(timeout=60)
-            return int(running.stdout.split()[1])
-
-        def arrived():
-            running.send_signal(signal.SIGUSR1)
-            return int(running.wait_for("least", 60).split()[-1])
-
-        if not program:
-            running.wait_for("ready")
+    def __init__(self, endpoint, subscribers):
+        self._c = c_program("subscribe") if subscribers == 1 else None
+        self._program = Program(self._c, endpoint) if self._c else peer("count", endpoint, subscribers)
+        if not self._c:
+            self._program.wait_for("ready")
         time.sleep(0.4 + subscribers / 200)  # a subscription is answered by none but our relay
-        yield ended if program else arrived
+
+    def check(self):
+        """Raise if it no longer counts."""
+        if self._program.process.poll() is not None:
+            raise RuntimeError(f"has ended too early: {self._program}")
+
+    def arrived(self):
+        """Wait until all is quiet; return the least that a subscription has got since the last call."""
+        if self._c:
+            self._program.wait(timeout=60)
+            return int(self._program.stdout.split()[1])
+        self._program.send_signal(signal.SIGUSR1)
+        return int(self._program.wait_for("least", 60).split()[-1])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._program.close()

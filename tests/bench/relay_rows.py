@@ -40,10 +40,10 @@ def row_of(other, rate, most=None):
 def measure(scale, rows, ours, other, directory):
     """Measure our relay in turn with another one, each with a subscriber that stays."""
     with Relay(other, directory) as theirs, ours.counter(1) as here, theirs.counter(1) as there:
-        sides = [Side(relay.program, relay.address) for relay in (ours, theirs)]
+        sides = Side(ours.program, ours.address, here), Side(theirs.program, theirs.address, there)
         take_turns(scale, rows, *sides)
-        for side, arrived in zip(sides, (here, there), strict=True):
-            side.end(arrived())
+        for side, counter in zip(sides, (here, there), strict=True):
+            side.end(counter.arrived())
 
 
 def fan_out(scale, directory):
@@ -55,7 +55,7 @@ def fan_out(scale, directory):
     with Relay("ours", directory) as ours, Relay("naive", directory) as naive:
         count = max(2, round(scale.slow_hz * scale.seconds))
         with ours.counter(subscribers) as here, naive.counter(subscribers) as there:
-            for _ in range(scale.rounds):
+            for _ in range(scale.few_rounds):
                 took, least = ours.pass_on(here, count, 35, scale.slow_hz)
                 row.ours.append(took)
                 lost.ours.append(count - least)  # who was not let in is no cheap subscriber
@@ -124,10 +124,10 @@ def step(scale, searches):
         sent = []
         for relay, search in searches.items():
             if not search.is_done:
-                arrived = stack.enter_context(relay.counter(1))
-                sent.append((search, blast(relay.address, scale.burst, 35, search.rate), arrived))
-        for search, reached, arrived in sent:
-            search.learn(reached, arrived() == scale.burst)
+                counter = stack.enter_context(relay.counter(1))
+                sent.append((search, blast(relay.address, scale.burst, 35, search.rate), counter))
+        for search, reached, counter in sent:
+            search.learn(reached, counter.arrived() == scale.burst)
 
 
 def latency(scale, directory):

@@ -12,7 +12,7 @@ class Scale:
     """Of what takes long and varies little."""
     seconds: float = 1.0
     """Of traffic in a measurement, once it runs."""
-    lone_seconds: float = 1.5
+    lone_seconds: float = 1.25
     """Of lone readouts, where percentiles of them are looked at."""
     short_rounds: int = 5
     """Of programs that stay and take turns: what the machine does besides changes within seconds."""
@@ -32,7 +32,7 @@ class Scale:
     sizes: tuple[int, ...] = (35, 500, 4_000)
     soak: int = 1_000_000
     """Readouts after which the memory is looked at again."""
-    daily_seconds: float = 2.0
+    daily_seconds: float = 1.75
     """Of traffic, or of silence, while the part of a core is measured that a program takes."""
     streams: int = 256
     file_bytes: int = 60_000_000
