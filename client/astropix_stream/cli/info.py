@@ -86,8 +86,10 @@ def _print_one(content: Contents, *, keep_duplicates: bool) -> None:
         )
     for name, value in lines.items():
         print(f"{name:{_LABEL - 1}} {value}")
-    for name, value in content.header.items():
-        print(f"header        {name}: {_shorten(json.dumps(value))}")
+    for at, header in [(0, content.header), *content.further_headers]:
+        for name, value in header.items():
+            place = f"at byte {at}: " if at else ""
+            print(f"header        {place}{name}: {_shorten(json.dumps(value))}")
 
 
 def _room() -> int:
