@@ -23,7 +23,7 @@ def state(view: View) -> dict[str, Any]:
     """Return how the stream does, and what there is of the run: GET /api/state.json."""
     status = view.status
     return {
-        "program": f"astropix-relay {__version__}",
+        "program": f"astropix-stream {__version__}",
         "time": numbers.iso(view.now.ns),
         "source": status.source,
         "kind": {"uid": view.geometry.kind.uid, "name": view.geometry.kind.name},
