@@ -71,6 +71,7 @@ class Upstream:
         self._troubles: dict[str, str] = {}
         self._retry_s: dict[str, float] = {}
         self._position: Position | None = None
+        self._readout_uid: int | None = None
 
     @property
     def joined(self) -> bool:
@@ -91,12 +92,9 @@ class Upstream:
 
     def _trouble(self, url: str) -> str:
         receiver = self._receivers.get(url)
-        if receiver is None or not receiver.connected or not receiver.ready:
-            streams = receiver.streams if receiver is not None and receiver.connected else None
-            if streams is not None and receiver is not None and receiver.stream not in streams:
-                return f"has no stream {receiver.stream!r}; it has: {', '.join(sorted(streams)) or 'none'}"
+        if receiver is None or (receiver.ready and not receiver.connected):
             return self._troubles.get(url, "not heard")
-        return ""
+        return "" if receiver.ready else self._troubles.get(url, receiver.trouble)
 
     def filenos(self) -> list[int]:
         """Return the descriptors that are readable while a relay has something; `check` opens new ones."""
@@ -209,9 +207,10 @@ class Upstream:
 
     @property
     def readout_uid(self) -> int | None:
-        """The kind of the readouts, as the first relay says that is heard."""
+        """The kind of the readouts, as the first relay says that is heard; it stays while none says it."""
         uids = (receiver.readout_uid for receiver in self._receivers.values())
-        return next((uid for uid in uids if uid is not None), None)
+        self._readout_uid = next((uid for uid in uids if uid is not None), self._readout_uid)
+        return self._readout_uid
 
     @property
     def stride(self) -> int | None:

@@ -22,7 +22,7 @@ from astropix_stream.relay.connection import LOST_AFTER_S, Connection
 from astropix_stream.relay.recovery import TIMEOUT_S
 from astropix_stream.relay.subscription import Start, Subscription
 from astropix_stream.url import SourceUrl
-from astropix_stream.wire import HELLO_TOPIC, WITHOUT_END, beat_topic, stream_prefix
+from astropix_stream.wire import HELLO_TOPIC, WITHOUT_END, Hello, beat_topic, stream_prefix
 
 _log = logging.getLogger(__name__)
 
@@ -196,8 +196,8 @@ class RelayReceiver(Receiver[R]):
 
     @property
     def position(self) -> Position | None:
-        """The relay's number of the readout that is delivered next; None before it was heard."""
-        return self._subscription.position
+        """The relay's number of the readout that `receive_batch` returns next; None before it was heard."""
+        return (self._batches[0].position if self._batches else None) or self._subscription.position
 
     @property
     def live_from(self) -> int:
@@ -260,7 +260,7 @@ class RelayReceiver(Receiver[R]):
         if hello is None:
             return "nothing answers there, or it is not a relay"
         if stream not in hello.streams:
-            return f"the relay has no stream {stream!r}; it has: {', '.join(sorted(hello.streams)) or 'none'}"
+            return _why_absent(stream, hello)
         if self._subscription.link.thinned:
             return "the relay greets, but sends nothing: it serves a few different max_bandwidth at once"
         return "the relay greets, but the stream is silent"
@@ -456,3 +456,13 @@ class RelayReceiver(Receiver[R]):
     def __str__(self) -> str:
         stream = self._subscription.stream
         return self._endpoint + (f"?stream={stream}" if stream else "")
+
+
+def _why_absent(stream: str | None, hello: Hello) -> str:
+    """Return why the relay does not have the stream."""
+    waiting = hello.waiting.get(stream or next(iter(hello.waiting), ""))
+    if waiting is not None:
+        return f"the relay itself waits for the stream: {waiting}"
+    if stream is None:
+        return "the relay has no streams"
+    return f"the relay has no stream {stream!r}; it has: {', '.join(sorted(hello.streams)) or 'none'}"

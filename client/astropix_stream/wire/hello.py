@@ -10,6 +10,7 @@ from astropix_stream.wire.frames import MAX_SHOWN, PROTOCOL, pack_json, parse_js
 from astropix_stream.wire.topics import HELLO_TOPIC
 
 MAX_NOTES, MAX_NOTES_SIZE = 50, 2000  # of a stream's setup: names, and characters in all
+MAX_WAITING_WORDS = 300  # characters, of what a stream that is not there yet waits for
 MAX_STRIDE = 1_000_000  # readouts of the DAQ for each that it multicasts
 
 
@@ -19,7 +20,8 @@ class Hello(NamedTuple):
     By the streams' names: `streams` are the kinds of their readouts, `strides` the steps in which their ids
     grow, `relay_ids` who numbered them (an older relay tells neither), `notes` what the operator says of the
     setup, by names; a text alone has the name ''. `offers` are the names of what the relay can do for slow
-    lines: ``zstd``, ``thinned``.
+    lines: ``zstd``, ``thinned``. `waiting` are the streams that it does not have yet, since relays above it
+    have not told them, each with what is waited for, in words.
     """
 
     relay_id: int
@@ -30,6 +32,7 @@ class Hello(NamedTuple):
     relay_ids: Mapping[str, int] = MappingProxyType({})
     notes: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     offers: frozenset[str] = frozenset()
+    waiting: Mapping[str, str] = MappingProxyType({})
 
 
 def pack_hello(hello: Hello) -> bytes:
@@ -45,6 +48,7 @@ def pack_hello(hello: Hello) -> bytes:
                 "streams": {name: _about(hello, name) for name in hello.streams},
                 "history_port": hello.history_port,
                 **({"offers": sorted(hello.offers)} if hello.offers else {}),
+                **({"waiting": dict(hello.waiting)} if hello.waiting else {}),
             }
         )
     )
@@ -96,11 +100,18 @@ def parse_hello(frame: bytes) -> Hello:
             relay_ids={name: relay_id for name, relay_id in relay_ids.items() if relay_id is not None},
             notes={str(name): said for name, one in value["streams"].items() if (said := parse_notes(one))},
             offers=frozenset(offer for offer in value.get("offers", []) if isinstance(offer, str)),
+            waiting=_parse_waiting(value.get("waiting")),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, WireError):
             raise
         raise WireError("a hello whose fields are missing or of other types") from error
+
+
+def _parse_waiting(value: Any) -> dict[str, str]:
+    """Return what a hello says of the streams that are not there yet; as notes, for people alone."""
+    told = value.items() if isinstance(value, dict) else ()
+    return {name: words[:MAX_WAITING_WORDS] for name, words in told if isinstance(words, str)}
 
 
 def parse_relay_id(about: dict[str, Any]) -> int | None:

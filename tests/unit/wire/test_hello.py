@@ -76,6 +76,22 @@ def test_a_single_note_is_a_text():
     assert b'"notes":"cosmics"' in frame
 
 
+def test_a_hello_tells_which_streams_are_still_waited_for():
+    hello = Hello(RELAY_ID, "1.2", {"a": 1}, None, waiting={"b": "from tcp://c:5556 (not heard)"})
+    assert wire.parse_hello(wire.pack_hello(hello)) == hello
+
+
+@pytest.mark.parametrize("told", ["7", "[]", '"b"', "null", '{"b": 7}', '{"b": ["x"]}'])
+def test_of_what_is_waited_for_only_words_are_taken(told):
+    frame = b'apx/hello\0{"protocol": 1, "relay_id": 7, "streams": {"a": {"readout_uid": 1}}, "waiting": %s}'
+    assert wire.parse_hello(frame % told.encode()) == Hello(7, "", {"a": 1}, None)
+
+
+def test_what_is_waited_for_is_told_in_few_words():
+    frame = wire.pack_hello(Hello(RELAY_ID, "1.2", {}, None, waiting={"b": "x" * 100_000}))
+    assert len(wire.parse_hello(frame).waiting["b"]) == wire.MAX_WAITING_WORDS
+
+
 @pytest.mark.parametrize(
     "notes",
     [
