@@ -3,39 +3,28 @@
 Pure: times are handed in, and it knows nothing of sockets, threads or Bokeh.
 """
 
-import logging
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import NamedTuple
-
-import numpy as np
 
 from astropix_stream.batch import Position, RunStart, Source
 from astropix_stream.clock import Moment
-from astropix_stream.columns import decode_batch
 from astropix_stream.counting.counts import Counts
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.losses import Loss
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import LOSING_FOR_S, QUIET_AFTER_S, State
-from astropix_stream.fitting import SAMPLE, Doubt
-from astropix_stream.fmt import ASTROPIX4, Kind, split
-from astropix_stream.joining import Joiner
-from astropix_stream.monitor.arrivals import Arrival, Reception, Segment, ends_of, without_duplicates
+from astropix_stream.fmt import ASTROPIX4, Kind
+from astropix_stream.monitor.arrivals import Arrival, Reception, Segment, without_duplicates
 from astropix_stream.monitor.geometry import Geometry, geometry_of
 from astropix_stream.monitor.histograms import Histograms
 from astropix_stream.monitor.rates import ChipRates, RateHistory
-from astropix_stream.monitor.recent import Chunk, Recent
+from astropix_stream.monitor.recent import Recent
 from astropix_stream.monitor.resuming import Gap, counts_of, goes_on, unseen
 from astropix_stream.monitor.runs import Account, RunData, Tally, account
+from astropix_stream.monitor.waiting import Waiting
 
-_log = logging.getLogger(__name__)
-
-MAX_TOGETHER = 2 << 20  # bytes decoded at once: for a moment it takes several times as much memory
-_MAX_JOINERS = 64  # sources: forged ones must not fill the memory
 MAX_RUNS = 9  # the present one and eight finished; a run takes some MB
 
 
@@ -118,13 +107,10 @@ class Accumulator:
         self._held = 0
         self._duplicates = 0
         self._skipped = 0
-        self._waiting_bytes = 0  # to be decoded together
-        self._joiners: dict[Source, Joiner] = {}
-        self._doubt = Doubt()
+        self._waiting = Waiting(self.recent, source)
         self._skipped_at_s = float("-inf")
         self._last_loss: Loss | None = None
         self._readouts_at: Counter[int] = Counter()  # by second, of this turn
-        self._hits_at: Counter[int] = Counter()
 
     @property
     def geometry(self) -> Geometry:
@@ -136,54 +122,28 @@ class Accumulator:
         if kind != self._kind:
             self._kind = kind
             self._current.clear()
-            self._joiners.clear()
-            self._doubt = Doubt()
+            self._waiting = Waiting(self.recent, self.source)
             self.present = None
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
         """Take in batches in order of arrival; those of a run are decoded together."""
-        waiting: dict[tuple[int, Source], list[Segment]] = {}
         for whole in arrivals:
             came = self._fresh(whole)
             if came is None:
                 continue
             arrival = without_duplicates(came)
             if any(start.before for start in arrival.batch.runs):
-                self._decode_all(waiting)  # so that those before it can be moved
+                self._waiting.decode_all()  # so that those before it can be moved
             for segment in self._segments(arrival):
                 self._note(segment)
                 if arrival.skipped:
                     self._skip(segment)
                 else:
                     self._held += len(segment)
-                    self._put(segment, waiting)
+                    self._waiting.put(segment)
             self._duplicates += sum(came.batch.duplicates)
-        self._decode_all(waiting)
+        self._waiting.decode_all()
         self._note_rates()
-
-    def _put(self, segment: Segment, waiting: dict[tuple[int, Source], list[Segment]]) -> None:
-        """Let a segment wait for its decoding; where a slice of its run ends, decode what waits."""
-        run, batch = segment.run, segment.arrival.batch
-        key = run.number, batch.source
-        marks = run.slices.keys(batch.timestamps, batch.readout_ids)
-        begin = segment.begin
-        while (cut := run.slices.end_among(marks, begin, segment.end)) < segment.end:
-            if cut > begin:
-                waiting.setdefault(key, []).append(segment.part(begin, cut))
-            self._decode(waiting.pop(key, []))
-            run.slices.close(run.counts, marks[cut])
-            begin = cut
-        rest = segment.part(begin, segment.end)
-        waiting.setdefault(key, []).append(rest)
-        self._waiting_bytes += len(rest.payload)
-        if self._waiting_bytes > MAX_TOGETHER:
-            self._decode_all(waiting)
-
-    def _decode_all(self, waiting: dict[tuple[int, Source], list[Segment]]) -> None:
-        for segments in waiting.values():
-            self._decode(segments)
-        waiting.clear()
-        self._waiting_bytes = 0
 
     def _segments(self, arrival: Arrival) -> Iterator[Segment]:
         """Divide a batch where runs begin."""
@@ -247,7 +207,7 @@ class Accumulator:
             if run.until is None and (run.source == source or _silent(run, arrival.at)):
                 run.until = tally
         self._run_count += 1
-        began_ns = self._received_ns(arrival)
+        began_ns = arrival.received_ns
         counts = Histograms(geometry_of(self._kind))
         run = RunData(self._run_count, source, first_id, first_timestamp, began_ns, tally, counts=counts)
         run.slices.begin(first_timestamp, first_id)
@@ -273,7 +233,7 @@ class Accumulator:
         run.last_timestamp = batch.timestamps[segment.end - 1]
         run.last_s = at.s
         run.version += 1
-        self._readouts_at[self._second(segment.arrival)] += len(segment)
+        self._readouts_at[segment.arrival.second] += len(segment)
 
     def _skip(self, segment: Segment) -> None:
         count = len(segment)
@@ -282,63 +242,17 @@ class Accumulator:
         self._skipped_at_s = segment.arrival.at.s
         self.rates.add(segment.arrival.at.s, lost=count)
 
-    def _decode(self, segments: list[Segment]) -> None:
-        """Decode what belongs to one run of one source; a call costs 0.12 ms however few readouts it gets."""
-        if not segments:
-            return
-        source, run = segments[0].arrival.batch.source, segments[0].run
-        begins = np.cumsum([0, *map(len, segments[:-1])])
-        payload = b"".join([segment.payload for segment in segments])
-        if self._doubt.open:
-            self._note_kind(payload, run.counts.geometry.kind)
-        decoded = decode_batch(
-            payload,
-            run.counts.geometry.kind,
-            joiner=self._joiner(source),
-            run_starts={
-                begin for begin, one in zip(begins.tolist(), segments, strict=True) if one.begins_run
-            },
-        )
-        located = run.counts.add(decoded)
-        self.recent.note(Chunk(run.number, source, decoded, located), payload, ends_of(segments))
-        hits = np.add.reduceat(decoded.hit_counts, begins)
-        for segment, count in zip(segments, hits.tolist(), strict=True):
-            self._hits_at[self._second(segment.arrival)] += count
-
-    def _joiner(self, source: Source) -> Joiner:
-        """Return what puts the hits of a source together that were split between two readouts."""
-        joiner = self._joiners.get(source)
-        if joiner is None:
-            if len(self._joiners) >= _MAX_JOINERS:
-                self._joiners.clear()
-            joiner = self._joiners[source] = Joiner()
-        return joiner
-
     @property
     def doubt(self) -> str:
         """Why the readouts may be of another kind than they are decoded as; empty if nothing says so."""
-        return self._doubt.text
-
-    def _note_kind(self, payload: bytes, kind: Kind) -> None:
-        """Look at the first readouts, whether they are of the kind that they are decoded as."""
-        for raw, _, _ in islice(split(payload), SAMPLE):
-            if self._doubt.note(kind.readout_class.from_bytes(raw)):
-                _log.warning("%s: %s", self.source, self._doubt.text)
+        return self._waiting.doubt.text
 
     def _note_rates(self) -> None:
         """Tell the rates once a second of time, however many batches there were in it."""
         for second in self._readouts_at:
-            self.rates.add(second, readouts=self._readouts_at[second], hits=self._hits_at[second])
+            self.rates.add(second, readouts=self._readouts_at[second], hits=self._waiting.hits_at[second])
         self._readouts_at.clear()
-        self._hits_at.clear()
-
-    def _received_ns(self, arrival: Arrival) -> int:
-        """Return when it was received: by the relay, if it comes out of its history."""
-        return arrival.batch.received_ns if arrival.batch.recovered else arrival.at.ns
-
-    def _second(self, arrival: Arrival) -> int:
-        age_s = max(0, arrival.at.ns - self._received_ns(arrival)) / 1e9
-        return math.floor(arrival.at.s - age_s)
+        self._waiting.hits_at.clear()
 
     def note(self, reception: Reception) -> None:
         """Note what the receiver tells of itself."""

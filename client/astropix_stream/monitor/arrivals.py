@@ -1,5 +1,6 @@
 """What comes to the page: batches, what a receiver tells of itself, and the parts of a batch by run. Pure."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,6 +32,17 @@ class Arrival:
     batch: Batch
     at: Moment
     skipped: bool = False
+
+    @property
+    def received_ns(self) -> int:
+        """When it was received, ns since the Unix epoch: by the relay, if it comes out of its history."""
+        return self.batch.received_ns if self.batch.recovered else self.at.ns
+
+    @property
+    def second(self) -> int:
+        """The second in which it was received, by our monotonic clock."""
+        age_s = max(0, self.at.ns - self.received_ns) / 1e9
+        return math.floor(self.at.s - age_s)
 
 
 @dataclass(frozen=True, slots=True)

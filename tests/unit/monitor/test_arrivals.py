@@ -11,7 +11,7 @@ from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.state import State
 from astropix_stream.monitor.arrivals import Reception, Segment, ends_of, without_duplicates
 from astropix_stream.monitor.runs import RunData, Tally
-from unit.monitor.stream import BEGIN_NS, DAQ, Stream, readout
+from unit.monitor.stream import BEGIN_NS, BEGIN_S, DAQ, Stream, readout
 
 
 @pytest.fixture
@@ -63,3 +63,13 @@ def test_a_reception_differs_where_it_says_something_new():
     assert replace(later, trouble="the relay is not heard").differs(one)
     assert replace(later, ended=True).differs(one)
     assert replace(later, ledger=Ledger(delivered=1)).differs(one)
+
+
+def test_what_comes_out_of_history_was_received_by_the_relay():
+    stream, readouts = Stream(), [readout(0, BEGIN_NS)]
+    live = stream.arrival(readouts, 7.5, received_s=2.0)
+    assert (live.received_ns, live.second) == (BEGIN_NS + 7_500_000_000, int(BEGIN_S + 7))
+    recovered = stream.arrival(readouts, 7.5, received_s=2.0, recovered=True)
+    assert (recovered.received_ns, recovered.second) == (BEGIN_NS + 2 * 10**9, int(BEGIN_S + 2))
+    ahead = stream.arrival(readouts, 7.5, received_s=60.0, recovered=True)
+    assert ahead.second == int(BEGIN_S + 7), "the relay's clock is ahead of ours"
