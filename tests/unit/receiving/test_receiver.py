@@ -13,7 +13,7 @@ from astropix_stream.batch import Batch, Run, RunStart, Source
 from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
-from astropix_stream.errors import ClosedError, FormatError, ReceiveTimeout
+from astropix_stream.errors import ClosedError, ReceiveTimeout
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.receiving import readiness
 from astropix_stream.receiving.receiver import Receiver
@@ -219,17 +219,6 @@ class Plain:
         return cls(data)
 
 
-class Careful(AstroPix4Readout):
-    """One that adds to what it is derived from: it is asked, although from_fields would be faster."""
-
-    @classmethod
-    def from_bytes(cls, data):
-        readout = super().from_bytes(data)
-        if readout.readout_id % 2:
-            raise FormatError("an odd one")
-        return readout
-
-
 class Failing(Plain):
     @classmethod
     def from_bytes(cls, data):
@@ -264,18 +253,6 @@ def seconds(function):
     began = time.perf_counter()
     function()
     return time.perf_counter() - began
-
-
-def test_a_derived_class_is_asked_itself(caplog):
-    with ListReceiver(Careful, timeout=0) as receiver:
-        receiver.arrive(batch(0, 1, 2, 3))
-        received = list(receiver)
-        assert ids(received) == [0, 2]
-        assert all(type(one) is Careful for one in received)
-        assert receiver.undecodable == 2
-    assert [record.message for record in caplog.records] == [
-        f"{Careful!r} refused a readout, which is skipped (further ones are only counted): an odd one"
-    ]
 
 
 def test_a_class_that_refuses_everything_does_not_outlast_the_timeout():
