@@ -71,7 +71,7 @@ def cpu(scale, directory):
 def latency(scale, directory):
     """What each of two hops adds to the time until a readout is there."""
     row = Row("added latency a hop, median", "", "ms", "≤ 0.5 ms", most=0.5, note=f"{scale.lone_hz}/s")
-    count = max(2, round(scale.lone_hz * scale.lone_seconds))
+    count = max(2, round(scale.lone_hz * scale.seconds))
     with Relay("ours", directory) as first, Cascade(first, directory) as second:
         with Cascade(second, directory) as third:
             for _ in range(scale.rounds):

@@ -145,13 +145,13 @@ def latency(scale, directory):
     with ExitStack() as stack:
         relays = {kind: stack.enter_context(Relay(kind, directory)) for kind in kinds}
         for _ in range(scale.rounds):
-            direct = late(Address(), scale.lone_hz, "recvfrom", scale.lone_seconds)
+            direct = late(Address(), scale.lone_hz, "recvfrom", scale.seconds)
             for kind, relay in relays.items():
-                found = late(relay.address, scale.lone_hz, "sub", scale.lone_seconds)
+                found = late(relay.address, scale.lone_hz, "sub", scale.seconds)
                 for row, there, here in zip(rows, found, direct, strict=False):
                     (row.ours if kind == "ours" else row.theirs).append(there - here)
             ours = relays["ours"].address
-            found = late(ours, scale.lone_hz, "receiver", scale.lone_seconds)
+            found = late(ours, scale.lone_hz, "receiver", scale.seconds)
             rows[2].ours.append(found[0] - direct[0])
             direct = late(Address(), scale.fast_hz, "recvfrom", loaded_s)
             rows[3].ours.append(late(ours, scale.fast_hz, "sub", loaded_s)[1] - direct[1])
@@ -166,7 +166,7 @@ def late(where, rate, how, seconds):
     url = where.endpoint if how != "recvfrom" else f"{where.group}:{where.port}"
     with peer("late", how, url, count) as receiver:
         receiver.wait_for("ready")
-        time.sleep(0.3)  # until the subscription has arrived
+        time.sleep(0.0 if how == "recvfrom" else 0.3)  # until the subscription has arrived
         blast(where, count, 35, rate)
         receiver.wait(timeout=60)
         return [float(word) for word in receiver.stdout.split()[1:]]
