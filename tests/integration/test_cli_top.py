@@ -68,6 +68,13 @@ def test_nothing_arrives(url):
     assert "tcp://127.0.0.1:1  no network" in unreachable
 
 
+def test_a_relay_that_was_never_there_is_an_error():
+    with Program(*APX, "top", "tcp://127.0.0.1:1", "--seconds", "0.5") as top:
+        assert top.wait() == 1, str(top)
+    said = "apx: tcp://127.0.0.1:1 refuses the connection: nothing listens there; try `apx doctor tcp://127.0.0.1:1`"
+    assert top.stderr.splitlines()[-1] == said
+
+
 @contextlib.contextmanager
 def relay_of_two_streams(group, port):
     config = default_config(group=group, port=port, interface="127.0.0.1", publish="tcp://127.0.0.1:0")
