@@ -52,7 +52,7 @@ def daily(scale, directory):
         time.sleep(2 * _SETTLE_S)
         idle = [Row(f"{name}, idle", "", "%", "≤ 0.3 %", most=0.3) for name in watched]
         for _ in range(scale.rounds):
-            found = percents([*watched.values()], lambda: time.sleep(scale.daily_seconds))
+            found = percents([*watched.values()], lambda: time.sleep(2 * scale.daily_seconds))
             for row, figure in zip(idle, found, strict=True):
                 row.ours.append(figure)
         busy = [
