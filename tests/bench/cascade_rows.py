@@ -119,7 +119,7 @@ def slow_lines(scale, directory):
             took = Row("relay, CPU a readout, one subscriber compressed", "plain", "us", "≤ 1.5 ×", most=1.5)
             size.note = took.note = f"{rate:,}/s"
             count = max(2, round(rate * scale.seconds))
-            for _ in range(scale.rounds):
+            for _ in range(scale.few_rounds):
                 for one, sizes, figures in zip(
                     lines, (size.ours, size.theirs), (took.ours, took.theirs), strict=True
                 ):

@@ -19,6 +19,7 @@ _WATCHED_PAGE = f"apx monitor, {VIEWERS} viewers"
 _RATES_HZ = {200: 3.0, 1_000: 5.0}  # and what part of a core, in percent, is allowed
 _TOTAL_HZ = 2_000
 _SETTLE_S = 1.5
+_STILL_S = 5.0  # after the start of all that idles: a page looks for changes for 8 s after the last one
 
 
 def apx(*words):
@@ -46,10 +47,11 @@ def daily(scale, directory):
     at = {name: Address() for name in words}
     with ExitStack() as stack:
         tools = {name: started(stack, at[name], *words[name]) for name in words}
-        watched = idle_programs(stack, directory) | tools
         page = tools[_WATCHED_PAGE].wait_for("the page is at").removeprefix("the page is at ")
-        stack.enter_context(peer("viewers", page, VIEWERS)).wait_for("watching", 90)
-        time.sleep(2 * _SETTLE_S)
+        viewers = stack.enter_context(peer("viewers", page, VIEWERS))
+        watched = idle_programs(stack, directory) | tools
+        viewers.wait_for("watching", 90)
+        time.sleep(_STILL_S)
         idle = [Row(f"{name}, idle", "", "%", "≤ 0.3 %", most=0.3) for name in watched]
         for _ in range(scale.rounds):
             found = percents([*watched.values()], lambda: time.sleep(2 * scale.daily_seconds))
@@ -140,7 +142,7 @@ def streams(scale, directory):
         memory.ours.append((rss(many.pid) - rss(one.pid)) / MIB / max(1, scale.streams - 1))
         idle.ours += percents([many], lambda: time.sleep(scale.daily_seconds))
         count = max(scale.streams, round(_TOTAL_HZ * scale.daily_seconds))
-        for _ in range(scale.rounds):
+        for _ in range(scale.few_rounds):
             for program, at, figures in ((many, all_of_them, cpu.ours), (one, [only], cpu.theirs)):
                 (part,) = percents([program], lambda to=at: spread(to, count))
                 figures.append(part * 1e4 / _TOTAL_HZ)

@@ -124,7 +124,7 @@ def sync(scale, directory):
     for more, figures in ((", sync_interval: always", "ours"), ("", "theirs")):
         with running(directory, server_more=more) as (relay, server, program):
             for i, rate in enumerate((scale.slow_hz, scale.fast_hz)):
-                count = max(2, round(rate * scale.seconds))
+                count = max(2, round(rate * scale.short_seconds))
                 for _ in range(scale.few_rounds):
                     before = cpu_s(program.pid), cpu_s(server.program.pid)
                     blast(relay.address, count, 35, rate)
