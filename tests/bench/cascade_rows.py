@@ -98,14 +98,15 @@ def one_copy(scale, directory):
         for monitors, figures in ((MONITORS, row.ours), (1, row.theirs)):
             first = stack.enter_context(Relay("ours", directory))
             cascade = stack.enter_context(Cascade(first, directory))
-            stack.enter_context(cascade.counter(monitors))
-            sides.append((first.address, figures))
+            counter = stack.enter_context(cascade.counter(monitors))
+            sides.append((first.address, counter, figures))
         for _ in range(scale.few_rounds):
-            for address, figures in sides:
+            for address, counter, figures in sides:
                 before = sent_bytes(address.endpoint)
                 blast(address, count, 35, scale.slow_hz)
                 time.sleep(0.3)
                 figures.append((sent_bytes(address.endpoint) - before) / count)
+                counter.check()
     return [row]
 
 
