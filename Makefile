@@ -24,7 +24,7 @@ help:
 	@echo 'make alerts    the alert rules over each row of make faults (promtool; ONLY=words)'
 	@echo 'make alerts-soak    the alert rules over MINUTES=1 of ordinary operation: none may fire'
 	@echo 'make fuzz      bytes that nobody should send, for MINUTES=1, from SEED=1'
-	@echo 'make bench  measure, print the table, write docs/performance.md (RELAY_REFERENCE: a relay in C)'
+	@echo 'make bench  measure for six minutes, print the table, write docs/performance.md (RELAY_REFERENCE: a relay in C)'
 	@echo 'make screenshots   the pictures of the live page in docs/images'
 	@echo 'make docs   the site, in docs/_build/html'
 	@echo 'make conformance   conformance/*.jsonl, from tests/conformance'

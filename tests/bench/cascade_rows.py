@@ -71,7 +71,7 @@ def cpu(scale, directory):
 def latency(scale, directory):
     """What each of two hops adds to the time until a readout is there."""
     row = Row("added latency a hop, median", "", "ms", "≤ 0.5 ms", most=0.5, note=f"{scale.lone_hz}/s")
-    count = max(2, round(scale.lone_hz * scale.lone_seconds))
+    count = max(2, round(scale.lone_hz * scale.seconds))
     with Relay("ours", directory) as first, Cascade(first, directory) as second:
         with Cascade(second, directory) as third:
             for _ in range(scale.rounds):
@@ -98,14 +98,15 @@ def one_copy(scale, directory):
         for monitors, figures in ((MONITORS, row.ours), (1, row.theirs)):
             first = stack.enter_context(Relay("ours", directory))
             cascade = stack.enter_context(Cascade(first, directory))
-            stack.enter_context(cascade.counter(monitors))
-            sides.append((first.address, figures))
+            counter = stack.enter_context(cascade.counter(monitors))
+            sides.append((first.address, counter, figures))
         for _ in range(scale.few_rounds):
-            for address, figures in sides:
+            for address, counter, figures in sides:
                 before = sent_bytes(address.endpoint)
                 blast(address, count, 35, scale.slow_hz)
                 time.sleep(0.3)
                 figures.append((sent_bytes(address.endpoint) - before) / count)
+                counter.check()
     return [row]
 
 
@@ -119,7 +120,7 @@ def slow_lines(scale, directory):
             took = Row("relay, CPU a readout, one subscriber compressed", "plain", "us", "≤ 1.5 ×", most=1.5)
             size.note = took.note = f"{rate:,}/s"
             count = max(2, round(rate * scale.seconds))
-            for _ in range(scale.rounds):
+            for _ in range(scale.few_rounds):
                 for one, sizes, figures in zip(
                     lines, (size.ours, size.theirs), (took.ours, took.theirs), strict=True
                 ):

@@ -14,10 +14,12 @@ from programs import Program
 
 MIB = 1 << 20
 CLIENTS, VIEWERS = 64, 2
-TOOLS = (f"apx monitor, {VIEWERS} viewers", "apx record", "apx top")
+_PAGE = ("monitor", "--listen", "127.0.0.1:0")
+_WATCHED_PAGE = f"apx monitor, {VIEWERS} viewers"
 _RATES_HZ = {200: 3.0, 1_000: 5.0}  # and what part of a core, in percent, is allowed
 _TOTAL_HZ = 2_000
 _SETTLE_S = 1.5
+_STILL_S = 5.0  # after the start of all that idles: a page looks for changes for 8 s after the last one
 
 
 def apx(*words):
@@ -37,14 +39,22 @@ def percents(programs, work):
 
 def daily(scale, directory):
     """What each program takes while nothing comes, all side by side; then three of them in turn, by rate."""
-    at = {name: Address() for name in TOOLS}
+    words = {
+        _WATCHED_PAGE: _PAGE,
+        "apx record": ("record", Path(directory) / "record.apx"),
+        "apx top": ("top",),
+    }
+    at = {name: Address() for name in words}
     with ExitStack() as stack:
-        tools = {name: started(stack, name, at[name], directory) for name in TOOLS}
+        tools = {name: started(stack, at[name], *words[name]) for name in words}
+        page = tools[_WATCHED_PAGE].wait_for("the page is at").removeprefix("the page is at ")
+        viewers = stack.enter_context(peer("viewers", page, VIEWERS))
         watched = idle_programs(stack, directory) | tools
-        time.sleep(2 * _SETTLE_S)
+        viewers.wait_for("watching", 90)
+        time.sleep(_STILL_S)
         idle = [Row(f"{name}, idle", "", "%", "≤ 0.3 %", most=0.3) for name in watched]
         for _ in range(scale.rounds):
-            found = percents([*watched.values()], lambda: time.sleep(scale.daily_seconds))
+            found = percents([*watched.values()], lambda: time.sleep(2 * scale.daily_seconds))
             for row, figure in zip(idle, found, strict=True):
                 row.ours.append(figure)
         busy = [
@@ -63,17 +73,9 @@ def busy_row(scale, name, rate, most, at, program):
     return row
 
 
-def started(stack, name, at, directory):
-    """Start one of `TOOLS` on an address."""
-    words = {
-        "record": ("record", url_of(at), Path(directory) / f"{at.port}.apx"),
-        "top": ("top", url_of(at)),
-    }.get(name.split()[1].rstrip(","), ("monitor", url_of(at), "--listen", "127.0.0.1:0"))
-    program = stack.enter_context(apx(*words))
-    if "viewers" in name:
-        page = program.wait_for("the page is at").removeprefix("the page is at ")
-        stack.enter_context(peer("viewers", page, VIEWERS)).wait_for("watching", 90)
-    return program
+def started(stack, at, command, *more):
+    """Start a command of `apx` on an address."""
+    return stack.enter_context(apx(command, url_of(at), *more))
 
 
 def idle_programs(stack, directory):
@@ -83,7 +85,7 @@ def idle_programs(stack, directory):
     endpoint = f"tcp://127.0.0.1:{listening_port(asked)}"
     clients = stack.enter_context(peer("hold", endpoint, CLIENTS))
     receivers = [stack.enter_context(peer("receive", url)) for url in (endpoint, url_of(Address()))]
-    page = started(stack, "apx monitor", Address(), directory)
+    page = started(stack, Address(), *_PAGE)
     for program in (clients, *receivers):
         program.wait_for("ready")
     page.wait_for("the page is at")
@@ -140,7 +142,7 @@ def streams(scale, directory):
         memory.ours.append((rss(many.pid) - rss(one.pid)) / MIB / max(1, scale.streams - 1))
         idle.ours += percents([many], lambda: time.sleep(scale.daily_seconds))
         count = max(scale.streams, round(_TOTAL_HZ * scale.daily_seconds))
-        for _ in range(scale.rounds):
+        for _ in range(scale.few_rounds):
             for program, at, figures in ((many, all_of_them, cpu.ours), (one, [only], cpu.theirs)):
                 (part,) = percents([program], lambda to=at: spread(to, count))
                 figures.append(part * 1e4 / _TOTAL_HZ)

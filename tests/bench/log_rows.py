@@ -52,7 +52,7 @@ def cpu(scale, directory):
                 row = Row("bridge, CPU a readout, 35 bytes", "plain nats-py", "us", "", most=most)
                 row.limit, row.note = "" if most is None else f"≤ {most:g} ×", f"{rate:,}/s"
                 count = max(2, round(rate * scale.seconds))
-                for _ in range(scale.rounds):
+                for _ in range(scale.few_rounds):
                     ours, theirs = cpu_s(program.pid), cpu_s(plain.pid)
                     blast(relay.address, count, 35, rate)
                     taken = log_peer_count(plain, count)
@@ -72,7 +72,7 @@ def latency(scale, directory):
     """How much later a readout comes from the log than from multicast."""
     last = Row("added latency, relay, bridge and log, 99th percentile", "", "ms", "", most=_BATCH_MS + 10)
     last.limit, last.note = f"≤ {_BATCH_MS + 10:g} ms", f"{scale.lone_hz}/s, batch {_BATCH_MS:g} ms"
-    count = max(100, round(scale.lone_hz * scale.lone_seconds))
+    count = max(100, round(scale.lone_hz * scale.seconds))
     with running(directory) as (relay, server, _):
         for _ in range(scale.rounds):
             with peer("late", "receiver", f"{server.url}?start=live&stream=bench", count) as receiver:
@@ -124,7 +124,7 @@ def sync(scale, directory):
     for more, figures in ((", sync_interval: always", "ours"), ("", "theirs")):
         with running(directory, server_more=more) as (relay, server, program):
             for i, rate in enumerate((scale.slow_hz, scale.fast_hz)):
-                count = max(2, round(rate * scale.seconds))
+                count = max(2, round(rate * scale.short_seconds))
                 for _ in range(scale.few_rounds):
                     before = cpu_s(program.pid), cpu_s(server.program.pid)
                     blast(relay.address, count, 35, rate)

@@ -82,7 +82,7 @@ def highest_rate(scale, directory):
             searches = {
                 relays[kind]: Search(found[-1] / 1.2, found[-1] * 1.2)
                 if found
-                else Search(scale.fast_hz, scale.fast_hz * 6)
+                else Search(scale.fast_hz * 2, scale.fast_hz * 6)
                 for kind, found in kinds.items()
             }
             while any(not search.is_done for search in searches.values()):
@@ -95,10 +95,14 @@ def highest_rate(scale, directory):
 
 
 class Search:
-    """Bisects for the highest rate, within some 7 %, at which all readouts of a burst arrive; else `low`."""
+    """Bisects for the highest rate, within some 7 %, at which all readouts of a burst arrive.
+
+    It begins between two rates, and goes on below them where none is low enough.
+    """
 
     def __init__(self, low, high):
         self.low, self.high = low, high
+        self._arrived = False
 
     @property
     def is_done(self):
@@ -110,8 +114,11 @@ class Search:
 
     def learn(self, reached, whole):
         """Take in whether all of the last burst arrived, and at which rate it was sent."""
+        self._arrived |= whole
         if not whole:
             self.high = self.rate
+            if self.is_done and not self._arrived:
+                self.low /= 2
         elif reached < 0.9 * self.rate:  # the source is no faster
             self.low = self.high = reached
         else:
@@ -145,13 +152,13 @@ def latency(scale, directory):
     with ExitStack() as stack:
         relays = {kind: stack.enter_context(Relay(kind, directory)) for kind in kinds}
         for _ in range(scale.rounds):
-            direct = late(Address(), scale.lone_hz, "recvfrom", scale.lone_seconds)
+            direct = late(Address(), scale.lone_hz, "recvfrom", scale.seconds)
             for kind, relay in relays.items():
-                found = late(relay.address, scale.lone_hz, "sub", scale.lone_seconds)
+                found = late(relay.address, scale.lone_hz, "sub", scale.seconds)
                 for row, there, here in zip(rows, found, direct, strict=False):
                     (row.ours if kind == "ours" else row.theirs).append(there - here)
             ours = relays["ours"].address
-            found = late(ours, scale.lone_hz, "receiver", scale.lone_seconds)
+            found = late(ours, scale.lone_hz, "receiver", scale.seconds)
             rows[2].ours.append(found[0] - direct[0])
             direct = late(Address(), scale.fast_hz, "recvfrom", loaded_s)
             rows[3].ours.append(late(ours, scale.fast_hz, "sub", loaded_s)[1] - direct[1])
@@ -166,7 +173,7 @@ def late(where, rate, how, seconds):
     url = where.endpoint if how != "recvfrom" else f"{where.group}:{where.port}"
     with peer("late", how, url, count) as receiver:
         receiver.wait_for("ready")
-        time.sleep(0.3)  # until the subscription has arrived
+        time.sleep(0.0 if how == "recvfrom" else 0.3)  # until the subscription has arrived
         blast(where, count, 35, rate)
         receiver.wait(timeout=60)
         return [float(word) for word in receiver.stdout.split()[1:]]
@@ -200,10 +207,10 @@ def growth(scale, directory):
         middle = 10 * scale.slow_hz
         with relay.counter(1):
             for size in scale.sizes:
-                count = round(middle * scale.seconds)
+                count = round(middle * scale.short_seconds)
                 curves["size"][size] = cpu_us(relay.program, relay.address, count, size, middle)
         for subscribers in scale.subscribers:
-            count = round(scale.slow_hz * scale.seconds)
+            count = round(scale.slow_hz * scale.short_seconds)
             took, least = relay.run(count, 35, scale.slow_hz, subscribers=subscribers)
             curves["subscribers"][subscribers] = (took, count - least)
     return curves

@@ -145,7 +145,7 @@ def text(rows, curves, scale, lasted_s):
         parts.append(reasons(missed))
     if curves is not None:
         middle = 10 * scale.slow_hz
-        parts.append(GROWTH.format(seconds=scale.seconds, middle=middle, slow=scale.slow_hz))
+        parts.append(GROWTH.format(seconds=scale.short_seconds, middle=middle, slow=scale.slow_hz))
         sizes = cells(curves["size"], "{} bytes")
         parts.append(table([f"size at {middle:,}/s", "us a readout"], sizes) + "\n")
         heads = ["subscribers", "us a readout", "us a readout and subscriber", "lost by the last"]

@@ -12,8 +12,6 @@ class Scale:
     """Of what takes long and varies little."""
     seconds: float = 1.0
     """Of traffic in a measurement, once it runs."""
-    lone_seconds: float = 1.25
-    """Of lone readouts, where percentiles of them are looked at."""
     short_rounds: int = 5
     """Of programs that stay and take turns: what the machine does besides changes within seconds."""
     unjudged_rounds: int = 2
@@ -32,7 +30,7 @@ class Scale:
     sizes: tuple[int, ...] = (35, 500, 4_000)
     soak: int = 1_000_000
     """Readouts after which the memory is looked at again."""
-    daily_seconds: float = 1.75
+    daily_seconds: float = 1.5
     """Of traffic, or of silence, while the part of a core is measured that a program takes."""
     streams: int = 256
     file_bytes: int = 60_000_000
@@ -50,7 +48,6 @@ TINY = Scale(
     rounds=1,
     few_rounds=1,
     seconds=0.1,
-    lone_seconds=0.1,
     short_rounds=1,
     unjudged_rounds=1,
     short_seconds=0.1,
