@@ -19,8 +19,9 @@ from typing import Any, Self, TypeVar
 from astropix_stream import clock
 from astropix_stream.batch import Batch
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Ledger, StreamLedger, direct_ledger
+from astropix_stream.counting.ledger import Ledger, direct_ledger
 from astropix_stream.counting.state import State
+from astropix_stream.counting.stream import StreamLedger
 from astropix_stream.errors import ConfigError, ReceiveTimeout
 from astropix_stream.files.following import REST_S, Follower
 from astropix_stream.files.reading import STDIN, describe_damage, open_readouts

@@ -13,7 +13,7 @@ from astropix_stream.columns.decoder import hit_dtype
 from astropix_stream.columns.decoding import Counted, Decoded, count_found, decode_found
 from astropix_stream.columns.finding import Readouts, find_readouts, find_whole
 from astropix_stream.columns.tracking import Tracking
-from astropix_stream.counting.ledger import Counts
+from astropix_stream.counting.counts import Counts
 from astropix_stream.errors import FormatError
 from astropix_stream.file_body import FileBody, is_certain
 from astropix_stream.file_header import FileHeader
