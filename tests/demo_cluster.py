@@ -114,25 +114,32 @@ def watch(parts, url):
                     parts[key].toggle()
 
 
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
 def main():
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # also where the terminal was closed
+        signal.signal(number, interrupt)
     is_terminal = sys.stdin.isatty()
     before = termios.tcgetattr(sys.stdin) if is_terminal else None
     with tempfile.TemporaryDirectory(prefix="apx-demo-") as name, Path(name, "log").open("w") as log:
         parts, every, url, page_port = start_all(Path(name), log)
-        print(f"the page is at http://127.0.0.1:{page_port}/, its data in {name}")
-        print("1, 2, 3: kill a node, or start it again; b: the bridge; r: the relay; q: end")
         try:
+            print(f"the page is at http://127.0.0.1:{page_port}/, its data in {name}")
+            print("1, 2, 3: kill a node, or start it again; b: the bridge; r: the relay; q: end", flush=True)
             if is_terminal:
                 tty.setcbreak(sys.stdin)
             watch(parts, url)
         except KeyboardInterrupt:
             pass
         finally:
-            if before is not None:
-                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
             for part in every:
                 part.kill()
-            print()
+            with contextlib.suppress(OSError, termios.error):  # the terminal may be gone
+                if before is not None:
+                    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+                print()
 
 
 if __name__ == "__main__":

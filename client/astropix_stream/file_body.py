@@ -9,7 +9,7 @@ file, whose readouts follow it:
 - After bytes that are no readout, a readout is believed only if it is followed by one of these.
 
 So noise is not taken for readouts. There is no checksum: a readout whose header is whole and whose data are
-damaged is given out.
+damaged is given out (docs/decisions/0020-reading-on-after-damage.md).
 """
 
 import io

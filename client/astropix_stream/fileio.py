@@ -87,6 +87,8 @@ class ApxReader(_ApxFile):
     ----------
     header : FileHeader
         The file's header.
+    body : FileBody
+        What finds the readouts, and has noted what was skipped.
     leftover_bytes : int
         Bytes after the last whole readout, known when the end was reached; 0 in an intact file.
     """

@@ -55,7 +55,7 @@ def find_readouts(raw: bytes) -> Readouts:
     return found
 
 
-def find_whole(raw: bytes, base: int = 0) -> tuple[Readouts, FormatError | None]:
+def find_whole(raw: bytes) -> tuple[Readouts, FormatError | None]:
     """Find the whole readouts at the beginning of some bytes.
 
     The magic is searched everywhere, and left out where it occurs within a readout. If those that are left
@@ -65,8 +65,6 @@ def find_whole(raw: bytes, base: int = 0) -> tuple[Readouts, FormatError | None]
     ----------
     raw
         Readouts; the last may be incomplete.
-    base
-        Where the bytes stand in the file, for the text of what is wrong.
 
     Returns
     -------
@@ -94,7 +92,7 @@ def find_whole(raw: bytes, base: int = 0) -> tuple[Readouts, FormatError | None]
     sizes: list[int] = []
     damage = None
     try:
-        for datagram, _, _ in split(raw, base):
+        for datagram, _, _ in split(raw):
             sizes.append(len(datagram))
     except FormatError as error:
         damage = error

@@ -63,6 +63,6 @@ class Parser(ABC):
         """Return what is whole, and was held back to be given together with what follows."""
         return []
 
+    @abstractmethod
     def finish(self) -> list[Found]:
         """Return what can be made of the rest: nothing follows. What cannot stays in `leftover_bytes`."""
-        return self.flush()

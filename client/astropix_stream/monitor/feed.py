@@ -296,7 +296,9 @@ class Inbox:
 
 
 def trouble(receiver: Receiver[Any]) -> str:
-    """Return why no readout can arrive; nothing if one can."""
+    """Return why no readout can arrive, or what is wrong with a file that was read; empty if all is well."""
+    if receiver.ended:
+        return receiver.trouble.removeprefix(f"{receiver}: ")
     report = getattr(receiver, "report", None) or {}
     if not receiver.connected:
         return str(getattr(receiver, "trouble", "")) or f"{receiver} is not heard"

@@ -49,7 +49,7 @@ def make_status(accumulator: Accumulator, now: Moment) -> StreamStatus:
     readouts_per_s, hits_per_s = accumulator.rates.now(now.s)
     text = texts.state(state, age_s=age_s, lag_s=reception.lag_s, trouble=reception.trouble)
     if reception.ended:
-        text = texts.FILE_ENDED
+        text = "; ".join(filter(None, [texts.FILE_ENDED, reception.trouble]))
     return StreamStatus(
         source=accumulator.source,
         state=state,

@@ -154,6 +154,15 @@ def test_bytes_that_are_no_readout_are_skipped_in_a_growing_file(seed):
     assert parser.complaints
 
 
+def test_a_line_of_a_log_that_has_not_ended_waits():
+    parser = LogParser()
+    whole = parser.feed(LOG)
+    assert parser.feed(b"8\tb'20") == []
+    assert (parser.leftover_bytes, parser.pending, parser.skipping, parser.flush()) == (6, False, "", [])
+    assert [each.readout_id for each in parser.feed(b"'\n")] == [8]
+    assert len(whole) > 1
+
+
 def test_a_growing_apx_file_can_be_read_from_any_readout_on():
     head, data = apx(0), apx(3)
     parser = ApxParser(len(head))

@@ -12,10 +12,11 @@ from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.stream import StreamLedger
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fileio import FileHeader
-from astropix_stream.fmt import ASTEP, ASTROPIX3, ASTROPIX4
+from astropix_stream.fmt import ASTEP, ASTROPIX3, ASTROPIX4, AstroPix4Readout
 from astropix_stream.monitor.accumulate import Accumulator
 from astropix_stream.monitor.arrivals import Arrival, Reception
 from astropix_stream.monitor.choice import Choice
+from astropix_stream.monitor.feed import trouble
 from astropix_stream.monitor.status import make_status
 from astropix_stream.monitor.view import make_view
 from astropix_stream.multicast.intake import Intake
@@ -68,3 +69,16 @@ def test_the_page_of_a_file_says_that_it_was_read_and_ends_with_its_newest_reado
     assert make_status(accumulator, now).state_text == "the file was read to its end"
     series = make_view(accumulator, Choice(), now).series
     assert (series.readouts[-1], series.hits[-1]) == (5.0, 7.0)
+
+
+def test_the_page_of_a_damaged_file_says_what_is_wrong_with_it(tmp_path):
+    path = tmp_path / "run.apx"
+    path.write_bytes(FileHeader(4000, {}).serialize() + b"this is no readout at all")
+    now = clock.now()
+    accumulator = Accumulator(now, "run.apx")
+    with open_receiver(AstroPix4Readout, str(path)) as receiver, contextlib.suppress(ReceiveTimeout):
+        assert trouble(receiver) == ""
+        receiver.receive_batch()
+    accumulator.note(Reception(now, receiver.ledger, trouble=trouble(receiver), ended=receiver.ended))
+    told = "not a readout at byte 31: begins with 74 68 69, not with the magic fe dc ba (25 bytes skipped)"
+    assert make_status(accumulator, now).state_text == f"the file was read to its end; {told}"
