@@ -128,7 +128,8 @@ def test_a_first_load_stays_small(browser, url):
             connection.request("GET", path, headers={"Accept-Encoding": "gzip"})
             total += len(connection.getresponse().read())
         connection.close()
-        assert {path.split("?")[0] for path in paths} >= {"/assets/desk.js", "/assets/desk.css"}
+        named = {path.split("?")[0] for path in paths}
+        assert named >= {"/assets/desk.js", "/assets/desk.css", "/assets/bokeh.min.js"}
         assert total < 600_000
 
 

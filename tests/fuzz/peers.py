@@ -178,6 +178,7 @@ PATHS = [
     "/api/tot.csv?run=1&masked=0/9/3",
     "/ws",
     "/static/js/bokeh.min.js",
+    "/assets/bokeh.min.js",
 ]
 HEADERS = [
     *("Host: {host}", "Connection: Upgrade", "Upgrade: websocket", "Origin: http://{host}"),

@@ -201,7 +201,7 @@ class TestWhoMaySeeIt:
             host = page.removeprefix("http://")
             name = name.format(port=host.rpartition(":")[2])
             upgrade = {"Origin": f"http://{name}", "Connection": "Upgrade", "Upgrade": "websocket"}
-            for path in ("/", "/ws", "/api/state.json", "/static/js/bokeh.min.js", "/assets/monitor.css"):
+            for path in ("/", "/ws", "/api/state.json", "/assets/bokeh.min.js", "/assets/monitor.css"):
                 status, body = ask(host, "GET", path, {"Host": name, **(upgrade if path == "/ws" else {})})
                 assert (status, body.decode()) == (403, f"{guard.NOT_OURS}\n")
 

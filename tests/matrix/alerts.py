@@ -63,9 +63,9 @@ EXPECTED = {
     "log: a beam line cut off from the hub": {"hub: AstropixMirrorSilent"},
     "attack: clients that come and go": set(),
     "attack: what no client says": {"AstropixClientsRefused"},  # some of it asks for other security
-    # Nobody can read the metrics meanwhile.
+    # Nobody can read the metrics meanwhile; where they are crowded, some get through.
     "attack: metrics, dripping": {"AstropixRelayDown"},
-    "attack: metrics, crowded": {"AstropixRelayDown"},
+    "attack: metrics, crowded": set(),
     "attack: metrics, huge headers": set(),
     "disk of the log full": {"AstropixLogBlocked"},
     "attack: clients without a key on the list": {"AstropixClientsRefused"},
@@ -78,6 +78,7 @@ PERHAPS = {
     # If more are rejected than there are readouts missing in their places.
     "random and mutated datagrams": {"AstropixForeignDatagrams"},
     "attack: what no client says": {"AstropixConnectionsCut"},
+    "attack: metrics, crowded": {"AstropixRelayDown"},
     # If so much is logged that the queue is full.
     "stderr blocked": {"AstropixLogBlocked"},
     "journal that does not read": {"AstropixLogBlocked"},

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
 
@@ -10,6 +11,7 @@ from bokeh.core.properties import Bool, Int, String
 from bokeh.document import Document
 from bokeh.model import DataModel
 from bokeh.models import CustomJS
+from bokeh.plotting import figure
 
 from astropix_stream import __version__
 from astropix_stream.monitor import panel_plots, plots
@@ -56,9 +58,17 @@ class Page:
         Shared by all.
     desk
         What there is beside the plots, shared by all; None: nothing.
+    new_figures
+        Gives the figures of the overview, which are this browser's from then on.
     """
 
-    def __init__(self, document: Document, feed: Feed, desk: Desk | None = None) -> None:
+    def __init__(
+        self,
+        document: Document,
+        feed: Feed,
+        desk: Desk | None = None,
+        new_figures: Callable[[Theme], list[figure]] = plots.new_figures,
+    ) -> None:
         self._feed = feed
         self._desk = desk
         self._document = document
@@ -77,9 +87,9 @@ class Page:
         self._talk = Talk()
         self._talk.on_change("wish", self._read_wish)
         self._talk.on_change("hidden", lambda attr, old, new: self._look_at_all())
-        self._fill(document)
+        self._fill(document, new_figures(self._theme))
 
-    def _fill(self, document: Document) -> None:
+    def _fill(self, document: Document, figures: list[figure]) -> None:
         geometry, theme = self._feed.geometry, self._theme
         document.title = f"AstroPix: {self._feed.source}"
         document.template = _TEMPLATE
@@ -91,15 +101,15 @@ class Page:
             tot_limit_us=f"{geometry.tot_limit_us:g}",
         )
         document.config.reconnect_session = document.config.notify_connection_status = False
-        figures = plots.new_figures(theme)
         # A browser reports changes of what belongs to a root, and of nothing else.
         figures[0].tags = [*figures[0].tags, self._talk]
-        for fig in figures:
-            document.add_root(fig)
-        models = {"talk": self._talk, "figures": figures}
-        document.js_on_event("document_ready", CustomJS(args=models, code="apx.start(talk, figures)"))
-        document.js_on_event("connection_lost", CustomJS(code="apx.lostServer()"))
-        self._talk.js_on_change("words", CustomJS(code="apx.say()"))
+        with document.models.freeze():  # else it looks for all models again after each of these lines
+            for fig in figures:
+                document.add_root(fig)
+            models = {"talk": self._talk, "figures": figures}
+            document.js_on_event("document_ready", CustomJS(args=models, code="apx.start(talk, figures)"))
+            document.js_on_event("connection_lost", CustomJS(code="apx.lostServer()"))
+            self._talk.js_on_change("words", CustomJS(code="apx.say()"))
 
     def _read_wish(self, attr: str, old: str, new: str) -> None:
         try:
@@ -125,8 +135,9 @@ class Page:
         """Make the figures of a part of the page when it is opened for the first time."""
         if panel not in self._opened:
             self._opened.add(panel)
-            for fig in panel_plots.new_figures(panel, self._theme):
-                self._document.add_root(fig)
+            with self._document.models.freeze():
+                for fig in panel_plots.new_figures(panel, self._theme):
+                    self._document.add_root(fig)
 
     def update(self) -> None:
         """Tell the browser what is new, if it keeps up."""

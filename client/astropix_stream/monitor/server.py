@@ -23,7 +23,7 @@ from tornado.web import StaticFileHandler
 from astropix_stream import errors, heap
 from astropix_stream.addresses import joined
 from astropix_stream.errors import ConfigError
-from astropix_stream.monitor import export
+from astropix_stream.monitor import export, script
 from astropix_stream.monitor.desk import Desk
 from astropix_stream.monitor.desk_routes import desk_routes
 from astropix_stream.monitor.feed import Feed
@@ -183,14 +183,16 @@ async def _serve(
         check_unused_sessions_milliseconds=_UNUSED_MS,
         websocket_max_message_size_bytes=_MAX_MESSAGE,
         include_headers=["Host"],
-        compress_response=True,  # Bokeh's script is 1.3 MB, and 0.35 as gzip
+        compress_response=True,
     )
     http = HTTPServer(application, max_body_size=_MAX_MESSAGE)
     http.add_sockets(sockets)
     server = BaseServer(IOLoop.current(), application, http)
     server.start()
+    compressing = asyncio.create_task(asyncio.to_thread(script.compressed))  # before somebody waits for it
     async with pages:
         await _wait(desk, lambda: announce(f"http://{site.listen._replace(port=port)}"))
+    await compressing
     server.stop()
     await http.close_all_connections()
 
@@ -239,6 +241,7 @@ def _routes(feed: Feed) -> list[tuple[Any, ...]]:
         (r"/api/histograms\.json", _HistogramsHandler, common),
         (rf"/api/({'|'.join(export.TABLES + export.PANEL_TABLES)})\.csv", _TableHandler, common),
         (r"/api/mask\.yaml", _MaskHandler, common),
+        (script.PATH, script.ScriptHandler),
         (r"/assets/(.*)", StaticFileHandler, {"path": assets}),
     ]
 
