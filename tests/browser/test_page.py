@@ -201,6 +201,11 @@ class TestView:
         send(sender, [hits_of(0, [*everywhere, *[(4, 7)] * 100], i) for i in range(50)])
         page.until_number("hits", 50 * 308)
         page.until(lambda: page.inside("table td")[:2] == ["0/4/7", "5\u202f050"])
+        linear = page.colour_at("hit_map", 0, 0)
+        page.click("input[name=log]")
+        page.until(lambda: page.colour_at("hit_map", 0, 0) != linear)
+        page.click("input[name=log]")
+        page.until(lambda: page.colour_at("hit_map", 0, 0) == linear)
         page.click("table input[type=checkbox]")
         page.until(lambda: page.hits_at(4, 7) == 0)
         assert page.find("input[name=masked]").get_attribute("value") == "0/4/7"
