@@ -278,3 +278,24 @@ def test_a_run_against_another(feed):
     viewer.wish(compare=1)
     assert viewer.drawn["tot.y"]["axis_label"] == "hits"
     assert len(viewer.data("tot.outline", "x")) > 10
+
+
+def test_a_page_with_nothing_to_say_takes_no_lock(feed, monkeypatch):
+    """A look at an idle page changes nothing and says nothing; what is new is found all the same."""
+    now = [1000.0]
+    monkeypatch.setattr(page.time, "monotonic", lambda: now[0])
+    feed.stream.run(0, 10, 1.0)
+    viewer = Viewer(feed)
+    due = []
+    for _ in range(40):
+        now[0] += 1
+        if viewer.page._is_due(now[0]):
+            before = dict(viewer.words)
+            viewer.page.update()
+            viewer.draw()
+            due.append(viewer.words != before)
+    assert 8 <= len(due) < 20, "while it settles, then each five seconds"
+    assert due[-1]
+    assert not viewer.page._is_due(now[0])
+    feed.stream.run(10, 1, 2.0)
+    assert viewer.page._is_due(now[0])
