@@ -76,7 +76,9 @@ class Confluence:
         for standing in standings.values():
             if standing.position is not None:
                 given += self._adopt(standing.position, standing.live_from)
-        return given + self._release(now_s)
+        given += self._release(now_s)
+        self._give_up()
+        return given
 
     def take(self, batch: Batch, live_from: int, now_s: float) -> list[Batch]:
         """Take in the readouts of one path, which have a position; return those whose turn it is."""
@@ -150,12 +152,27 @@ class Confluence:
                 overdue = now_s - since_s >= WAIT_S or self._held_bytes > MAX_HELD_BYTES
                 if not overdue and not self._all_passed(sequence):
                     break
-                self.missing += max(0, sequence - max(at.sequence, self.live_from))
-                self.at = at._replace(sequence=sequence)
+                self._skip_to(sequence)
             self._held.pop(0)
             self._held_bytes -= len(batch.payload) + _COST * len(batch)
             given += self._deliver(batch)
         return given
+
+    def _give_up(self) -> None:
+        """Go on to where all paths are that are heard: what they have not brought until there is missing."""
+        at = self.at
+        if at is None or self._held:
+            return
+        found = [s.position for s in self._standings.values() if s.connected and s.position is not None]
+        ends = [position.sequence for position in found if position.relay_id == at.relay_id]
+        end = min(ends, default=at.sequence)
+        if end > at.sequence and self._all_passed(end):
+            self._skip_to(end)
+
+    def _skip_to(self, sequence: int) -> None:
+        at = self._at()
+        self.missing += max(0, sequence - max(at.sequence, self.live_from))
+        self.at = at._replace(sequence=sequence)
 
     def _all_passed(self, sequence: int) -> bool:
         """Whether no path that is heard can bring what is before this number."""

@@ -15,10 +15,11 @@ from astropix_relay.history import History
 from astropix_stream import headers, wire
 from astropix_stream.batch import Batch, Position, Source
 from astropix_stream.clock import Moment
+from astropix_stream.counting.counts import Counts
 from astropix_stream.counting.hops import Hop, joined_hops, parse_hops
-from astropix_stream.counting.ledger import MAX_SOURCES, Counts
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
+from astropix_stream.counting.stream import MAX_SOURCES
 from astropix_stream.errors import WireError
 from astropix_stream.receiving.arbiter import Arbiter
 
@@ -71,8 +72,6 @@ class ForwardingCore(StreamCore):
             name, relay_id, history=history, history_port=history_port, host=host, address=address
         )
         self.confluence = Confluence()
-        self.readout_uid: int | None = None
-        """The kind of the readouts; None until a relay has told it."""
         self._paths = tuple(paths)
         self._thinned = thinned
         self._arbiter: Arbiter | None = None
@@ -99,6 +98,13 @@ class ForwardingCore(StreamCore):
         if self._thinned:
             return any(standing.position is not None for standing in self._standings.values())
         return self._arbiter is not None or self._filled
+
+    @property
+    def waits_for(self) -> str:
+        """What is still missing, where a relay above is heard, until it is `known`; empty if nothing is."""
+        if self.known or self.confluence.at is None:
+            return ""
+        return f"what was published before number {self.confluence.live_from} is being fetched from there"
 
     def use_paths(self, paths: Sequence[str]) -> None:
         """Take up other ways to the stream; the numbers go on."""
@@ -229,7 +235,7 @@ class ForwardingCore(StreamCore):
             self._filled = True
             if self.history is not None:
                 self.settle()
-                self.history.filling = False
+                self.history.next, self.history.filling = self.sequence, False
 
     def _change_relay(self, relay_id: int, sequence: int) -> None:
         self.settle()
@@ -284,8 +290,11 @@ class ForwardingCore(StreamCore):
         return next((s.report for s in standings if s.report is not None), {})
 
     def state(self, now: Moment) -> State:
-        """Return the stream's state; also that no relay above is heard, or that it hears none itself."""
-        if not self._heard():
+        """Return the stream's state; also that no relay above is heard, or that it hears none itself.
+
+        While it is not known who numbers the stream, nothing is published, whatever is heard.
+        """
+        if not self._heard() or not self.known:
             return State.UPSTREAM_LOST
         told = [standing.report["state"] for standing in self._heard() if standing.report is not None]
         for cut_off in (State.UPSTREAM_LOST, State.NO_NETWORK):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from astropix_relay.configuration.model import OutputConfig
 from astropix_relay.core import Message
+from astropix_relay.echoes import Echoes
 from astropix_relay.pacing import Pacer
 from astropix_relay.samples import OutletSample
 from astropix_stream import wire
@@ -39,6 +40,7 @@ class Outlet:
     def __init__(self, config: OutputConfig) -> None:
         self.config = config
         self.pacer = Pacer(config.max_rate, trial=_TRIAL)
+        self.echoes = Echoes()
         self.trouble = ""
         """Why nothing is sent; empty while all is well."""
         self.stopped = False
@@ -80,11 +82,21 @@ class Outlet:
             self.trouble = ""
 
     def take(
-        self, datagrams: Sequence[bytes], now_s: float, *, recovered: bool, received_ns: int = 0
+        self,
+        datagrams: Sequence[bytes],
+        now_s: float,
+        *,
+        recovered: bool,
+        received_ns: int = 0,
+        source: Source = wire.NO_SOURCE,
     ) -> None:
-        """Send readouts now, or when it is their turn."""
+        """Send readouts now, or when it is their turn; not those that come back to us as another source's."""
         if self._sender is None:
             self.unsent += len(datagrams)
+            return
+        datagrams = [one for one in datagrams if not self.echoes.is_one(one, source, now_s)]
+        if self.echoes.are_a_loop:
+            self.stop_loop(source, self.config.stream, ", passed on by another output")
             return
         for datagram in self.pacer.take(datagrams, now_s, recovered=recovered, received_ns=received_ns):
             self._sender.send_data(datagram)
@@ -105,6 +117,13 @@ class Outlet:
             self._sender is not None
             and source.port == self._sender.source_port
             and source.address in self._addresses
+        )
+
+    def stop_loop(self, source: Source, stream: str, way: str = "") -> None:
+        """Stop sending what comes back in a stream, as the readouts of this source."""
+        self.stop(
+            f"a loop: what we send to {self.config.multicast} comes back in stream {stream}{way}, "
+            f"with {source} as its source"
         )
 
     def stop(self, why: str) -> None:
@@ -158,8 +177,13 @@ class Outlets:
             _, _, ends = wire.walk_payload(payload, header.count)
             datagrams = [payload[begin:end] for begin, end in pairwise((0, *ends))]
             for outlet in outlets:
-                recovered = bool(header.flags & wire.REPLAYED)
-                outlet.take(datagrams, now_s, recovered=recovered, received_ns=header.received_ns)
+                outlet.take(
+                    datagrams,
+                    now_s,
+                    recovered=bool(header.flags & wire.REPLAYED),
+                    received_ns=header.received_ns,
+                    source=header.source,
+                )
 
     def pump(self, now_s: float) -> float:
         """Send the readouts whose turn has come; return when to call again."""
@@ -171,10 +195,7 @@ class Outlets:
         """Stop an output whose readouts come back to us, as their source tells."""
         for outlet in self.all:
             if outlet.sends_as(source):
-                outlet.stop(
-                    f"a loop: what we send to {outlet.config.multicast} comes back in stream {stream}, "
-                    f"with {source} as its source"
-                )
+                outlet.stop_loop(source, stream)
 
     def troubles(self, stream: str) -> str:
         """Return what is wrong with a stream's outputs, to be put behind its membership."""
@@ -189,7 +210,8 @@ class Outlets:
                 o.config.multicast,
                 o.sent,
                 {**{errno.errorcode.get(n, str(n)): count for n, count in o.not_sent.items()},
-                 "no_socket": o.unsent, "skipped": o.pacer.skipped},
+                 "no_socket": o.unsent, "skipped": o.pacer.skipped, "came_back": o.echoes.count},
+                o.stopped,
             )
             for o in self.all
         ]  # fmt: skip

@@ -358,7 +358,10 @@ class Relay:
         inlet, core = stream
         arrived = inlet.read()
         now = clock.now()
-        self._send(core, core.forward(arrived.brought, arrived.standings, now), now.s)
+        messages = core.forward(arrived.brought, arrived.standings, now)
+        self._send(core, messages, now.s)
+        if not messages:  # a hello, a heartbeat or history: what we tell of the stream may be different now
+            self._due_s = 0.0
 
     def _send(self, core: StreamCore, messages: Sequence[Message], now_s: float) -> None:
         """Publish what came from relays above, and send it to where it is wanted besides."""
@@ -401,13 +404,13 @@ class Relay:
 
     def _beat(self, *, final: bool = False) -> None:
         now = clock.now()
+        if self._streams.cascades and self._streams.facts() != self._facts:
+            self._greet()
         for _, core in self.streams:
             beat = core.beat(now) if final and core.known else core.tick(now)
             if beat is not None:
                 self._publish_all(self._lines.before_heartbeat(core.name, beat, now.s))
                 self.publisher.publish(beat)
-        if self._streams.cascades and self._streams.facts() != self._facts:
-            self._greet()
         if now.s >= self._next_check_s:
             self._refuse_loops()
             self._check_inlets()
@@ -425,10 +428,13 @@ class Relay:
         self._next_check_s = now_s + _CHECK_INTERVAL_S
         self.outlets.check()
         survey = Survey()
-        for inlet, core in self.streams:
+        for stream in self.streams:
+            inlet, core = stream
             inlet.check(now_s, survey, starting=starting)
-            core.membership(inlet.joined, inlet.membership + self.outlets.troubles(core.name))
+            words = stream.waits_for or inlet.membership
+            core.membership(inlet.joined, words + self.outlets.troubles(core.name))
             core.kernel_dropped = inlet.memory().dropped
+        self._streams.tell_waiting(now_s)
         self._watch()
 
     def _watch(self) -> None:

@@ -1,5 +1,6 @@
 """The streams' ways through the relay: the way in of each, and what is published of it."""
 
+import logging
 import socket
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,11 @@ from astropix_stream.multicast.datagrams import make_buffer
 if TYPE_CHECKING:  # without such streams, none of what listens to relays is imported
     from astropix_relay.forwarding import ForwardingCore
     from astropix_relay.upstream import Upstream
+
+
+_log = logging.getLogger(__name__)
+
+_TELL_WAITING_S = 10.0  # for a relay above; most are heard within half a second
 
 
 class GroupStream(NamedTuple):
@@ -43,6 +49,11 @@ class GroupStream(NamedTuple):
     def told(self) -> tuple[int | None, int]:
         """Return the kind of its readouts, None where that is not known yet, and its stride."""
         return self.inlet.config.readout_uid, self.core.ledger.stride
+
+    @property
+    def waits_for(self) -> str:
+        """What is awaited before anybody is told of the stream: nothing."""
+        return ""
 
     @property
     def notes(self) -> Mapping[str, str]:
@@ -75,6 +86,14 @@ class CascadeStream(NamedTuple):
         return self.inlet.readout_uid if self.core.known else None, self.inlet.stride or 1
 
     @property
+    def waits_for(self) -> str:
+        """What is awaited before anybody is told of the stream; empty once nothing is."""
+        if self.told()[0] is not None:
+            return ""
+        stage = "its relay has not told the kind of the readouts" if self.core.known else self.core.waits_for
+        return f"{self.inlet.membership}; {stage}" if stage else self.inlet.membership
+
+    @property
     def notes(self) -> Mapping[str, str]:
         """What its setup is, as the relays above say."""
         return self.inlet.notes
@@ -91,6 +110,7 @@ class Facts(NamedTuple):
     readout_uid: int | None
     stride: int
     notes: Mapping[str, str]
+    waits_for: str
 
 
 class Streams:
@@ -138,6 +158,7 @@ class Streams:
         self._host = socket.gethostname()
         self._buffer = make_buffer()
         self._removed: dict[str, Stream] = {}
+        self._waiting: dict[str, tuple[float, str]] = {}  # since when, and what was logged of it
         self._use([])
 
     def _use(self, streams: list[Stream]) -> None:
@@ -159,7 +180,7 @@ class Streams:
 
     def facts(self) -> list[Facts]:
         """Return what is known of each stream; of those that come from other relays it may change."""
-        return [Facts(s.core.name, s.core.relay_id, *s.told(), s.notes) for s in self.all]
+        return [Facts(s.core.name, s.core.relay_id, *s.told(), s.notes, s.waits_for) for s in self.all]
 
     def pack_hello(self) -> bytes:
         """Say which streams there are; of one that no relay above has told yet nothing is known."""
@@ -169,10 +190,23 @@ class Streams:
         strides = {one.name: one.stride for one in known}
         relay_ids = {one.name: one.relay_id for one in known}
         notes = {one.name: one.notes for one in facts}
+        waiting = {one.name: one.waits_for for one in facts if one.readout_uid is None and one.waits_for}
         port = self._endpoints.history_port
-        return wire.pack_hello(
-            wire.Hello(self._relay_id, __version__, streams, port, strides, relay_ids, notes, self._offers)
-        )
+        told = (self._relay_id, __version__, streams, port, strides, relay_ids, notes, self._offers, waiting)
+        return wire.pack_hello(wire.Hello(*told))
+
+    def tell_waiting(self, now_s: float) -> None:
+        """Log which streams nobody is told of, if that lasts, and that it has ended."""
+        for stream in self.cascades:
+            name, words = stream.core.name, stream.waits_for
+            since_s, told = self._waiting.pop(name, (now_s, ""))
+            if words and words != told and now_s - since_s >= _TELL_WAITING_S:
+                _log.warning("stream %s: nobody is told of it, it waits: %s", name, words)
+                told = words
+            elif told and not words:
+                _log.info("stream %s: it waits no longer", name)
+            if words:
+                self._waiting[name] = (since_s, told)
 
     def open(self, configs: Sequence[StreamConfig]) -> None:
         """Open the first ones; none is joined before its inlet is checked."""

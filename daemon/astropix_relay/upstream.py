@@ -21,8 +21,8 @@ from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.multicast.sockets import SocketMemory
 from astropix_stream.multicast.survey import Survey
+from astropix_stream.relay.batches import batch_of_numbered
 from astropix_stream.relay.receiver import RelayReceiver
-from astropix_stream.relay.subscription import batch_of
 from astropix_stream.url import parse_url
 
 _log = logging.getLogger(__name__)
@@ -71,6 +71,7 @@ class Upstream:
         self._troubles: dict[str, str] = {}
         self._retry_s: dict[str, float] = {}
         self._position: Position | None = None
+        self._readout_uid: int | None = None
 
     @property
     def joined(self) -> bool:
@@ -91,12 +92,9 @@ class Upstream:
 
     def _trouble(self, url: str) -> str:
         receiver = self._receivers.get(url)
-        if receiver is None or not receiver.connected or not receiver.ready:
-            streams = receiver.streams if receiver is not None and receiver.connected else None
-            if streams is not None and receiver is not None and receiver.stream not in streams:
-                return f"has no stream {receiver.stream!r}; it has: {', '.join(sorted(streams)) or 'none'}"
+        if receiver is None or (receiver.ready and not receiver.connected):
             return self._troubles.get(url, "not heard")
-        return ""
+        return "" if receiver.ready else self._troubles.get(url, receiver.trouble)
 
     def filenos(self) -> list[int]:
         """Return the descriptors that are readable while a relay has something; `check` opens new ones."""
@@ -138,7 +136,7 @@ class Upstream:
 
     def as_brought(self, url: str, message: wire.Numbered) -> Brought:
         """Return what `take_next` gave as `read` would have."""
-        return url, self._receivers[url].live_from, batch_of(message)
+        return url, self._receivers[url].live_from, batch_of_numbered(message)
 
     def standings(self) -> dict[str, Standing]:
         """Return how far the paths have come."""
@@ -209,9 +207,10 @@ class Upstream:
 
     @property
     def readout_uid(self) -> int | None:
-        """The kind of the readouts, as the first relay says that is heard."""
+        """The kind of the readouts, as the first relay says that is heard; it stays while none says it."""
         uids = (receiver.readout_uid for receiver in self._receivers.values())
-        return next((uid for uid in uids if uid is not None), None)
+        self._readout_uid = next((uid for uid in uids if uid is not None), self._readout_uid)
+        return self._readout_uid
 
     @property
     def stride(self) -> int | None:

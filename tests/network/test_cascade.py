@@ -83,6 +83,17 @@ print(json.dumps({"got": got, "digest": digest.hexdigest()}))
 """
 
 
+# What each relay on the way says: printed where a test fails, since it is not the same a second time.
+LOOK = """
+import sys
+from astropix_stream.doctor.examination import examine_relay
+from astropix_stream.url import parse_url
+
+for verdict in examine_relay(parse_url(sys.argv[1])):
+    print(" ", verdict.check, verdict.fault, verdict.text)
+"""
+
+
 @pytest.fixture
 def row(lab):
     """daq - first - second - third - far: the hosts, and the network of each pair."""
@@ -103,6 +114,18 @@ def start(host, path, stream, more=""):
     return host.start(*RELAY, "--config", path)
 
 
+@contextlib.contextmanager
+def told_where_it_fails(programs, hosts):
+    """Print what the relays wrote, and what the next host's doctor says of each, if the block fails."""
+    try:
+        yield
+    except BaseException:
+        for program, host, below in zip(programs, hosts, (*hosts[1:], hosts[-1]), strict=True):
+            print(f"--- {host.name} wrote:\n{program.stderr}--- seen from {below.name}:")
+            print(below.python(LOOK, endpoint(host)))
+        raise
+
+
 def start_all(stack, hosts, tmp_path):
     _, first, second, third, _ = hosts
     programs = [
@@ -118,6 +141,7 @@ def start_all(stack, hosts, tmp_path):
     for program in programs:
         stack.enter_context(program)
         program.wait_for("publishing on")
+    stack.enter_context(told_where_it_fails(programs, (first, second, third)))
     return programs
 
 

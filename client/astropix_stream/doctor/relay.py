@@ -127,6 +127,14 @@ NO_STREAMS = Fault(
     "add one to the relay's configuration",
     "astropix-relay check relay.yaml",
 )
+STREAM_WAITS = Fault(
+    "stream-waits",
+    "the relay itself waits for the stream {stream!r}: {waits_for}",
+    "It is fed by other relays (`from:` in its configuration), and tells nobody of the stream before one of "
+    "them has told it, and its history has what they still have.",
+    "examine the relay above, from this relay's host",
+    "apx doctor {above}",
+)
 NO_HEARTBEAT = Fault(
     "no-heartbeat",
     "the relay greets, but its stream {stream!r} is silent",
@@ -169,8 +177,8 @@ NOT_OFFERED = Fault(
 
 FAULTS = (
     UNKNOWN_NAME, NOTHING_LISTENS, NO_ANSWER, NOT_ZEROMQ, NOT_A_RELAY, KEY_NEEDED, KEY_UNNEEDED, KEY_REFUSED,
-    WRONG_SERVER_KEY, REFUSED, NO_HELLO, NO_STREAMS, NO_SUCH_STREAM, SEVERAL_STREAMS, OTHER_KIND_SAID,
-    NO_HEARTBEAT, NOT_OFFERED, RELAY_NOT_JOINED, UPSTREAM_LOST, RELAY_HEARS_NOTHING,
+    WRONG_SERVER_KEY, REFUSED, NO_HELLO, STREAM_WAITS, NO_STREAMS, NO_SUCH_STREAM, SEVERAL_STREAMS,
+    OTHER_KIND_SAID, NO_HEARTBEAT, NOT_OFFERED, RELAY_NOT_JOINED, UPSTREAM_LOST, RELAY_HEARS_NOTHING,
 )  # fmt: skip
 
 
@@ -351,6 +359,11 @@ def judge_stream(answers: Answers) -> Verdict | None:
     if answers.hello is None:
         return None
     wanted, names = answers.source.options.get("stream"), stream_names(answers.hello)
+    waiting = {name: words for name, words in answers.hello.waiting.items() if name not in names}
+    stream = wanted if names or wanted is not None else next(iter(waiting), None)
+    if stream in waiting:
+        words = waiting[stream]
+        return STREAM_WAITS.found("stream", stream=stream, waits_for=words, above=_above(words))
     if not names:
         return NO_STREAMS.found("stream")
     url = with_option(answers.source, "stream", names[0])
@@ -396,13 +409,16 @@ def judge_relay_membership(answers: Answers) -> Verdict | None:
         return None
     membership = str(answers.report.get("membership", "not told why"))[:200]
     if answers.report.get("state") == State.UPSTREAM_LOST:
-        above = re.search(r"tcp://[^\s,()]+", membership)
-        return UPSTREAM_LOST.found(
-            "relay's membership", membership=membership, above=above[0] if above else "tcp://HOST:PORT"
-        )
+        return UPSTREAM_LOST.found("relay's membership", membership=membership, above=_above(membership))
     if answers.report.get("joined") is False:
         return RELAY_NOT_JOINED.found("relay's membership", membership=membership)
     return fine("relay's membership", membership)
+
+
+def _above(words: str) -> str:
+    """Return the first relay that is named in what a relay says of those above it; it goes into a command."""
+    above = re.search(r"tcp://[\w.:%\[\]*-]+", words)
+    return above[0] if above else "tcp://HOST:PORT"
 
 
 def judge_offers(answers: Answers) -> Verdict | None:

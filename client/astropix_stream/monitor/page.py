@@ -137,7 +137,7 @@ class Page:
         """Tell the browser what is new, from outside of the document's callbacks; waits until it is sent."""
         context = self._document.session_context
         session = context.session if context else None
-        # A session outlives its browser by some seconds; its lock costs more than a look at what there is to say.
+        # A session outlives its browser by some seconds, and its lock costs more than this look.
         if session is not None and session.connection_count and self._is_due(time.monotonic()):
             await session.with_document_locked(self.update)
 

@@ -70,6 +70,8 @@ class Publisher:
         }.items():
             self._socket.setsockopt(option, value)
         self._guard = gate.guard
+        self._greeted_s = 0.0
+        self._greet_again = False  # somebody subscribed to the hello who was let in before it was this one
         self.topics: tuple[bytes, ...] = ()
         """What is published besides the hello; a client has few subscriptions to anything else."""
         self.greet(hello)
@@ -93,8 +95,13 @@ class Publisher:
         return self._subscriptions.count
 
     def greet(self, hello: bytes) -> None:
-        """Set what each new connection is told, and tell it to those that are there and listen for it."""
+        """Set what each new connection is told, and tell it to those that are there and listen for it.
+
+        A connection that was told the hello of before, and whose subscription is still on its way, hears
+        nothing of this one; once it has subscribed, all are told again.
+        """
         self._hello = hello
+        self._greeted_s, self._greet_again = time.monotonic(), False
         self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, hello)
         self._socket.send(hello)
 
@@ -120,21 +127,27 @@ class Publisher:
         """
         prefixes = [(False, prefix) for prefix in self._ended]
         self._ended = []
+        self.pending = not self._take_all(prefixes)
+        if self._greet_again:
+            self._greet_again = False
+            self._socket.send(self._hello)
+        return prefixes
+
+    def _take_all(self, prefixes: list[tuple[bool, bytes]]) -> bool:
+        """Read what subscribers sent, within reason; return whether that was all."""
         until_s = time.monotonic() + _MAX_TAKEN_S
         for _ in range(_MAX_TAKEN):
             if time.monotonic() > until_s:
                 break
             if not int(self._socket.getsockopt(zmq.EVENTS)) & _POLLIN:
-                self.pending = False
-                return prefixes
+                return True
             frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             body = frames[0].bytes
             if len(frames) != 1 or body[:1] not in (b"\x00", b"\x01"):
                 self.ignored += 1
             elif self._take(frames[0], begins=body[:1] == b"\x01", prefix=body[1:]):
                 prefixes.append((body[:1] == b"\x01", body[1:]))
-        self.pending = True
-        return prefixes
+        return False
 
     def _take(self, frame: "zmq.Frame", *, begins: bool, prefix: bytes) -> bool:
         """Note that a connection begins or ends a subscription; return whether that changes anything."""
@@ -148,7 +161,10 @@ class Publisher:
             return self._subscriptions.end(fd, prefix)
         if not any(topic.startswith(prefix) for topic in (self._hello, *self.topics)):
             self._guard.note_strange_topic(fd)
-        return self._subscriptions.begin(fd, prefix)
+        begun = self._subscriptions.begin(fd, prefix)
+        if begun and self._hello.startswith(prefix):
+            self._greet_again |= self.door.connections.since_s(fd) <= self._greeted_s
+        return begun
 
     def _left(self, fd: int | None) -> None:
         """Note that a connection has ended, or all."""

@@ -63,6 +63,20 @@ def test_a_gap_that_nobody_fills_is_counted(other, later_s):
     assert confluence.missing == 2
 
 
+def test_what_is_not_to_be_had_is_given_up_also_where_nothing_follows():
+    confluence = Confluence()
+    confluence.stand({"a": Standing(True, Position(R, 0), 40)}, 0)  # history is asked for 0 to 39
+    assert confluence.at == Position(R, 0)
+    confluence.stand({"a": standing(40, live_from=40), "b": Standing(True)}, 5)  # and did not answer
+    assert (confluence.at, confluence.missing) == (Position(R, 40), 0)
+    confluence.stand({"a": standing(44, live_from=40), "b": standing(41)}, 6)  # heartbeats tell of 44
+    assert (confluence.at, confluence.missing) == (Position(R, 41), 1)
+    confluence.stand({"a": standing(44, live_from=40), "b": standing(41, connected=False)}, 6)
+    assert (confluence.at, confluence.missing) == (Position(R, 44), 4)
+    confluence.stand({"a": standing(50, connected=False)}, 6)
+    assert confluence.at == Position(R, 44)
+
+
 def test_what_was_published_before_we_came_is_no_loss():
     confluence = Confluence()
     confluence.take(batch(0, 3), 10, 0)

@@ -97,6 +97,15 @@ def test_nothing_is_told_before_a_relay_above_is_heard(core):
     assert core.tick(at(100)) is not None
 
 
+def test_the_stream_is_told_of_where_history_above_does_not_answer_and_the_daq_is_quiet(core):
+    core.forward([], {"a": standing(0, live_from=40)}, at(1))
+    assert (core.known, core.state(at(1)), core.history.filling) == (False, State.UPSTREAM_LOST, True)
+    assert "before number 40 is being fetched" in core.waits_for
+    core.forward([], {"a": standing(40, live_from=40)}, at(6))
+    assert (core.known, core.sequence, core.history.filling, core.waits_for) == (True, 40, False, "")
+    assert (core.state(at(6)), core.history.oldest) == (State.QUIET, 40)
+
+
 def test_a_relay_above_that_restarts_is_followed(core):
     core.forward([("a", 0, batch(0, 3))], {"a": standing(3)}, at(1))
     (message,) = parse(

@@ -111,9 +111,20 @@ def test_a_relay_that_hears_none_above_says_which_to_examine():
     report = REPORT | {"joined": False, "state": "upstream lost", "membership": membership}
     (verdict,) = [one for one in relay.judge(Answers(URL, **SUBSCRIBED, report=report)) if one.fault]
     assert verdict.command == "apx doctor tcp://a:5556"
-    report["membership"] = "no words"
-    (verdict,) = [one for one in relay.judge(Answers(URL, **SUBSCRIBED, report=report)) if one.fault]
-    assert verdict.command == "apx doctor tcp://HOST:PORT"
+    for membership, named in (("no words", "tcp://HOST:PORT"), ("from tcp://a:1;reboot", "tcp://a:1")):
+        report["membership"] = membership
+        (verdict,) = [one for one in relay.judge(Answers(URL, **SUBSCRIBED, report=report)) if one.fault]
+        assert verdict.command == f"apx doctor {named}"
+
+
+def test_a_relay_that_waits_for_the_stream_itself_says_for_what():
+    waits = "from tcp://[fd00::7]:5556 (the relay itself waits for the stream: from tcp://b:5556 (not heard))"
+    for url, streams in ((URL, {}), (parse_url("tcp://relay:5556?stream=b"), {"a": 4000})):
+        hello = HELLO._replace(streams=streams, waiting={url.options.get("stream", "b"): waits})
+        (verdict,) = [one for one in relay.judge(Answers(url, **GREETED | {"hello": hello})) if one.fault]
+        assert (verdict.fault, verdict.command) == ("stream-waits", "apx doctor tcp://[fd00::7]:5556")
+        assert verdict.text == f"the relay itself waits for the stream 'b': {waits}"
+    assert faults(URL, **GREETED | {"hello": hello._replace(streams={"astropix": 4000})}) == []
 
 
 def test_what_a_slow_line_needs_of_the_relay():

@@ -18,6 +18,13 @@ def test_a_client_counts_from_the_answer_to_its_end():
     assert connections.clients(1e6) == 0
 
 
+def test_a_connection_has_the_age_of_when_we_heard_of_it():
+    connections = Connections()
+    connections.accepted(7, 3.0)
+    connections.let_in(3.2)
+    assert connections.since_s(7) == 3.0
+
+
 def test_silent_connections_keep_nobody_out():
     connections = Connections()
     for fd in range(2000):
