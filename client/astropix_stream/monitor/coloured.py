@@ -29,8 +29,8 @@ def on_tap(fig: figure, source: ColumnDataSource, call: str) -> None:
 def add_colours(fig: figure, theme: Theme, image: Any) -> list[Any]:
     """Give an image colours, linear and logarithmic, and a bar that explains them; see `limit_colours`.
 
-    There are two images of one source, of which one is visible: where an image has its colours exchanged,
-    Bokeh (3.9) goes on to paint with those before.
+    There are two images of one source, of which one is visible: where an image gets other colours, Bokeh
+    (3.9) goes on painting with those before.
 
     Returns
     -------
