@@ -293,7 +293,7 @@ def test_a_ratio_as_uncertain_as_large_is_not_drawn(feed):
 def test_a_page_with_nothing_to_say_takes_no_lock(feed, monkeypatch):
     """A look at an idle page changes nothing and says nothing; what is new is found all the same."""
     now = [1000.0]
-    monkeypatch.setattr(page.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("astropix_stream.monitor.page.time.monotonic", lambda: now[0])
     feed.stream.run(0, 10, 1.0)
     viewer = Viewer(feed)
     due = []
