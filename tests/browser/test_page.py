@@ -370,7 +370,7 @@ class TestControls:
         )
         assert (page.value("tot_to"), page.value("tot_bins"), page.value("chip")) == ("400", "7", "")
         assert page.run("return location.search") == "?theme=dark&tot_bins=7"
-        page.open_part("chips")
+        page.open_part("spectrum")
         page.type("tot_to", "50")  # no step of its own
         page.answered()
         page.driver.back()

@@ -33,7 +33,9 @@ RECEIVE_GATHER_S = 0.1  # that readouts may wait where they come fast; nobody wh
 GATHER_S = 0.25  # between decodings: a call costs 0.12 ms however little it gets
 MAX_WAITING = 16 << 20  # bytes of readouts that may wait to be decoded: about half a second of decoding
 _LEDGER_EVERY_S = 0.25
-_STILL_S = 1.0  # between looks at what is known while nothing changes
+_STILL_S = (
+    1.0  # between looks at what is known while nothing changes; a direct receiver asks the kernel for it
+)
 _IDLE_S = 0.5  # between looks at a receiver to which nothing comes
 
 T = TypeVar("T")
@@ -168,17 +170,17 @@ class Feed:
             refusal = ""
             noted_s = came_s = float("-inf")
             while not self._stop.is_set():
+                idle = time.monotonic() - came_s > _IDLE_S
                 try:
-                    idle = time.monotonic() - came_s > _IDLE_S
                     self._receive_one(receiver, _IDLE_S if idle else _LEDGER_EVERY_S)
                     refusal, came_s = "", time.monotonic()
                 except ReceiveTimeout:
                     if receiver.ended:
                         self._note(self._ask(receiver, refusal))
-                        self._stop.wait(_LEDGER_EVERY_S)
+                        self._stop.wait(_STILL_S)  # nothing more can come
                 except RefusedError as error:  # it goes on trying
                     refusal = str(error)
-                if time.monotonic() - noted_s >= _LEDGER_EVERY_S:
+                if time.monotonic() - noted_s >= (_STILL_S if idle else _LEDGER_EVERY_S):
                     self._note(self._ask(receiver, refusal))
                     noted_s = time.monotonic()
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from astropix_stream.numbers import counted
+
 Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -103,9 +105,10 @@ def fit(model: str, edges_us: Floats, counts: Ints) -> Fit:
     begin, end, entries = float(edges_us[0]), float(edges_us[-1]), int(counts.sum())
     ndof = len(counts) - _PARAMETERS
     if ndof < 1:
-        return Fit(model, begin, end, problem=f"the range has {len(counts)} bins; a fit needs 4")
+        return Fit(model, begin, end, problem=f"the range has {counted(len(counts), 'bin')}; a fit needs 4")
     if entries < LEAST_ENTRIES:
-        return Fit(model, begin, end, problem=f"the range has {entries} entries; a fit needs {LEAST_ENTRIES}")
+        has = f"{entries} {'entry' if entries == 1 else 'entries'}"
+        return Fit(model, begin, end, problem=f"the range has {has}; a fit needs {LEAST_ENTRIES}")
     quartiles = edges_us[1:][np.searchsorted(np.cumsum(counts) / entries, (0.25, 0.5, 0.75))]
     shift, scale = _BEGIN[model]
     width = max(float(quartiles[2] - quartiles[0]) / scale, float(edges_us[1] - edges_us[0]) / 2)

@@ -148,8 +148,20 @@ class Page:
         """Tell the browser what is new, from outside of the document's callbacks; waits until it is sent."""
         context = self._document.session_context
         session = context.session if context else None
-        if session is not None and session.connection_count:  # its session outlives a browser by some seconds
+        # A session outlives its browser by some seconds, and its lock costs more than this look.
+        if session is not None and session.connection_count and self._is_due(time.monotonic()):
             await session.with_document_locked(self.update)
+
+    def _is_due(self, now_s: float) -> bool:
+        """Tell whether there may be something to say; this changes nothing."""
+        if self._feed.version != self._version or now_s - self._changed_s < _SETTLE_S:
+            return True
+        if now_s - self._full_s >= _LOOK_S or now_s - self._said_s >= _STILL_S:
+            return True
+        told = {name: said for name, said in self._feed.stream_words().items() if name != "time"}
+        if self._desk is not None:
+            told["desk"] = self._desk.said()
+        return any(self._known.get(name) != said for name, said in told.items())
 
     def _message(self, now_s: float) -> str | None:
         """Return what the browser does not know yet; None: nothing worth a message."""

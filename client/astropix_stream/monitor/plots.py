@@ -148,7 +148,7 @@ class TotSpectrum:
                 error = np.where(np.isnan(top), np.nan, error)
             middles, known = (edges[:-1] + edges[1:]) / 2, np.isfinite(error)
             errors = columns(x=middles[known], low=(top - error)[known], high=(top + error)[known])
-            low = 1.05 * min(0.0, *(top - error)[known].tolist())
+            low = 1.05 * min([0.0, *(top - error)[known].tolist()])
         first, last = float(edges[0]), float(edges[-1])
         return {
             "tot.x_range": {"start": first, "end": last, "reset_start": first, "reset_end": last},

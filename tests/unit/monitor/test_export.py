@@ -10,6 +10,7 @@ from astropix_stream.counting.places import Place
 from astropix_stream.monitor import export
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.view import make_view
+from astropix_stream.wire import NO_SOURCE
 from unit.monitor.stream import Stream, losing, moment, readout
 
 
@@ -65,6 +66,19 @@ def test_json_is_the_same(stream):
     assert sum(map(sum, value["hit_map"])) == sum(value["tot"]) == 198
     assert value["mean_tot_us"][5][12] == 20.0
     assert value["mean_tot_us"][0][0] is None
+
+
+def test_json_has_the_tables_of_the_part_that_is_open(stream):
+    value = json.loads(json.dumps(export.histograms(view_of(stream, panel="chips")), allow_nan=False))
+    assert value["tables"]["chips"] == {"chip": [0], "hits": [198], "hz": value["tables"]["chips"]["hz"]}
+    assert sum(value["tables"]["chip_maps"]["hits"]) == 198
+    assert export.histograms(view_of(stream))["tables"] == {}
+
+
+def test_a_file_comes_from_no_address():
+    stream = Stream()
+    stream.send([readout(0, 1000)], 1.0, daq=NO_SOURCE)
+    assert export.run(view_of(stream))["daq"] is None
 
 
 def test_state(stream):

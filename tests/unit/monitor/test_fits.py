@@ -91,6 +91,14 @@ class TestWithout:
         fit = fits.fit("gaussian", np.linspace(0, 3, 4), np.array([10, 20, 10]))
         assert fit.problem == "the range has 3 bins; a fit needs 4"
 
+    def test_one_is_said_as_one(self):
+        assert fits.fit("moyal", np.array([0.0, 1.0]), np.array([99])).problem == (
+            "the range has 1 bin; a fit needs 4"
+        )
+        assert fits.fit("moyal", np.linspace(0, 5, 6), np.array([0, 1, 0, 0, 0])).problem == (
+            "the range has 1 entry; a fit needs 20"
+        )
+
     def test_a_slope_is_no_peak(self):
         edges = np.linspace(0, 10, 21)
         fit = fits.fit("gaussian", edges, (2000 * np.exp(-np.arange(20) / 4)).astype(np.int64))

@@ -11,7 +11,7 @@ pytest.importorskip("bokeh")
 
 from bokeh.document import Document
 
-from astropix_stream.monitor import page
+from astropix_stream.monitor import coloured, page
 from astropix_stream.monitor.drawing import encoded
 from astropix_stream.monitor.page import Page
 from astropix_stream.monitor.shown import take_reset
@@ -278,3 +278,56 @@ def test_a_run_against_another(feed):
     viewer.wish(compare=1)
     assert viewer.drawn["tot.y"]["axis_label"] == "hits"
     assert len(viewer.data("tot.outline", "x")) > 10
+
+
+def test_a_ratio_as_uncertain_as_large_is_not_drawn(feed):
+    feed.stream.run(0, 1, 1.0)
+    feed.stream.run(0, 40, 5.0)
+    viewer = Viewer(feed)
+    viewer.draw()
+    viewer.wish(compare=1, compare_as="ratio")
+    assert np.isnan(viewer.data("tot.bars", "top")).all()
+    assert not len(viewer.data("tot.errors", "x"))
+
+
+def test_a_page_with_nothing_to_say_takes_no_lock(feed, monkeypatch):
+    """A look at an idle page changes nothing and says nothing; what is new is found all the same."""
+    now = [1000.0]
+    monkeypatch.setattr("astropix_stream.monitor.page.time.monotonic", lambda: now[0])
+    feed.stream.run(0, 10, 1.0)
+    viewer = Viewer(feed)
+    due = []
+    for _ in range(40):
+        now[0] += 1
+        if viewer.page._is_due(now[0]):
+            before = dict(viewer.words)
+            viewer.page.update()
+            viewer.draw()
+            due.append(viewer.words != before)
+    assert 8 <= len(due) < 20, "while it settles, then each five seconds"
+    assert due[-1]
+    assert not viewer.page._is_due(now[0])
+    feed.stream.run(10, 1, 2.0)
+    assert viewer.page._is_due(now[0])
+
+
+def test_of_two_images_the_one_of_the_wished_scale_is_visible(feed):
+    """Bokeh goes on painting with the colours before, where those of one image are changed."""
+    feed.stream.run(0, 100, 1.0)
+    viewer = Viewer(feed)
+    for log in (False, True, False):
+        viewer.draw()
+        viewer.wish(log=log)
+        shown = {name: viewer.drawn[f"hit_map.of_{name}"]["visible"] for name in ("linear", "log")}
+        assert shown == {"linear": not log, "log": log}
+        for name in shown:
+            image = viewer.document.get_model_by_name(f"hit_map.of_{name}")
+            assert image.glyph.color_mapper.name == f"hit_map.{name}"
+
+
+def test_a_scale_has_two_ends_where_all_is_alike():
+    limits = {log: coloured.fit_colours("noise", [np.array([[0.0, 13.0]])], log=log) for log in (False, True)}
+    assert limits[False]["noise.linear"] == {"low": 0.0, "high": 13.0}
+    assert limits[True]["noise.log"] == {"low": pytest.approx(1.3), "high": 13.0}
+    nothing = coloured.fit_colours("noise", [np.zeros((2, 2))], log=True)["noise.log"]
+    assert 0 < nothing["low"] < nothing["high"]

@@ -1,6 +1,9 @@
 """Where the page is served, and under which names."""
 
 import pytest
+
+pytest.importorskip("bokeh")
+
 from bokeh.server.util import match_host
 
 from astropix_stream.errors import ConfigError

@@ -107,6 +107,10 @@ class TestSettled:
         )
         assert settled.tot_from < settled.tot_to <= 819.2
 
+    def test_an_axis_that_begins_beyond_its_usual_end_goes_to_the_limit(self, stream):
+        settled = shown_of(stream, tot_from=500).choice
+        assert (settled.tot_from, settled.tot_to) == (500, pytest.approx(819.2))
+
     def test_chips(self, stream):
         assert shown_of(stream).chips == shown_of(stream).every == (0,)
         assert shown_of(stream, chip="5").chips == (5,)
