@@ -377,10 +377,8 @@ class Relay:
     def _refuse_loops(self) -> None:
         """Stop inputs and outputs that feed themselves."""
         for inlet, core in self._streams.cascades:
-            for url, way in core.ways().items():
-                if any(hop.id == self.relay_id for hop in way):
-                    names = " -> ".join(hop.address or hop.name for hop in way)
-                    inlet.stop(url, f"a loop: it is fed by us ({names} -> {self._streams.address})")
+            for url, names in core.loops().items():
+                inlet.stop(url, f"a loop: it is fed by us ({names} -> {self._streams.address})")
             for source in core.sources_above():
                 self.outlets.refuse_loop(source, core.name)
         if self.outlets.all:

@@ -13,8 +13,10 @@ from astropix_relay.core import StreamCore
 from astropix_relay.history import History
 from astropix_relay.inlet import Inlet
 from astropix_stream import __version__, clock, wire
+from astropix_stream.counting.hops import Hop
 from astropix_stream.links import Link
 from astropix_stream.multicast.datagrams import make_buffer
+from astropix_stream.wire import Waiting
 
 if TYPE_CHECKING:  # without such streams, none of what listens to relays is imported
     from astropix_relay.forwarding import ForwardingCore
@@ -111,6 +113,13 @@ class Facts(NamedTuple):
     stride: int
     notes: Mapping[str, str]
     waits_for: str
+    hops: tuple[Hop, ...]
+
+
+def _facts_of(stream: Stream) -> Facts:
+    waits_for, core = stream.waits_for, stream.core
+    hops = stream.core.hops_so_far() if waits_for and isinstance(stream, CascadeStream) else ()
+    return Facts(core.name, core.relay_id, *stream.told(), stream.notes, waits_for, hops)
 
 
 class Streams:
@@ -180,7 +189,7 @@ class Streams:
 
     def facts(self) -> list[Facts]:
         """Return what is known of each stream; of those that come from other relays it may change."""
-        return [Facts(s.core.name, s.core.relay_id, *s.told(), s.notes, s.waits_for) for s in self.all]
+        return [_facts_of(stream) for stream in self.all]
 
     def pack_hello(self) -> bytes:
         """Say which streams there are; of one that no relay above has told yet nothing is known."""
@@ -190,7 +199,11 @@ class Streams:
         strides = {one.name: one.stride for one in known}
         relay_ids = {one.name: one.relay_id for one in known}
         notes = {one.name: one.notes for one in facts}
-        waiting = {one.name: one.waits_for for one in facts if one.readout_uid is None and one.waits_for}
+        waiting = {
+            one.name: Waiting(one.waits_for, tuple(hop.to_json() for hop in one.hops))
+            for one in facts
+            if one.waits_for
+        }
         port = self._endpoints.history_port
         told = (self._relay_id, __version__, streams, port, strides, relay_ids, notes, self._offers, waiting)
         return wire.pack_hello(wire.Hello(*told))
