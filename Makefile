@@ -7,7 +7,8 @@ BIN    := $(VENV)/bin
 PREFIX ?= /opt/astropix-relay
 INSTALL = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' PYTHON='$(PYTHON)' packaging/install.sh
 
-.PHONY: demo demo-cluster test unit coverage bench docs faults faults-mutants soak fuzz commands conformance screenshots lint format clean \
+.PHONY: demo demo-cluster test unit coverage bench docs faults faults-mutants soak alerts alerts-soak fuzz commands conformance screenshots lint format \
+    clean \
     install install-bridge rollback uninstall wheelhouse deb
 .DEFAULT_GOAL := help
 
@@ -20,6 +21,8 @@ help:
 	@echo 'make faults    break things, compare what was injected with what was counted (root; QUICK=1 is shorter)'
 	@echo 'make faults-mutants    break a line of the code for each row of make faults, and expect red'
 	@echo 'make soak      the same at random, for MINUTES=1, from SEED=1'
+	@echo 'make alerts    the alert rules over each row of make faults (promtool; ONLY=words)'
+	@echo 'make alerts-soak    the alert rules over MINUTES=1 of ordinary operation: none may fire'
 	@echo 'make fuzz      bytes that nobody should send, for MINUTES=1, from SEED=1'
 	@echo 'make bench  measure, print the table, write docs/performance.md (RELAY_REFERENCE: a relay in C)'
 	@echo 'make screenshots   the pictures of the live page in docs/images'
@@ -73,6 +76,13 @@ faults-mutants: $(VENV)/ready
 
 soak: $(VENV)/ready
 	$(MATRIX).soak --minutes $(MINUTES) --seed $(SEED)
+
+# The alert rules of config/prometheus: over each row of the matrix, and over an ordinary time, in which none may fire
+alerts: $(VENV)/ready
+	$(MATRIX).alerts $(if $(ONLY),--only '$(ONLY)')
+
+alerts-soak: $(VENV)/ready
+	$(MATRIX).alerts --soak $(MINUTES) --seed $(SEED)
 
 # Bytes that nobody should send; what a seed finds, it finds again. ONLY=words: the targets whose name holds them.
 fuzz: $(VENV)/ready

@@ -19,9 +19,10 @@ from typing import Any, Self, TypeVar
 from astropix_stream import clock
 from astropix_stream.batch import Batch
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Ledger, StreamLedger, direct_ledger
+from astropix_stream.counting.ledger import Ledger, direct_ledger
 from astropix_stream.counting.state import State
-from astropix_stream.errors import ConfigError, FormatError, ReceiveTimeout
+from astropix_stream.counting.stream import StreamLedger
+from astropix_stream.errors import ConfigError, ReceiveTimeout
 from astropix_stream.files.following import REST_S, Follower
 from astropix_stream.files.reading import STDIN, describe_damage, open_readouts
 from astropix_stream.fmt import Kind, kind_of, kind_of_class
@@ -185,16 +186,12 @@ class FileReceiver(Receiver[R]):
     def _walk(self) -> Iterator[Batch]:
         """Make batches of the file."""
         waiting: list[tuple[bytes, int, int]] = []
-        damage = ""
-        try:
-            for readout in self._reader.datagrams():
-                if waiting and (len(waiting) >= _AT_ONCE or abs(readout[2] - waiting[0][2]) >= _AT_ONCE_NS):
-                    yield self._batch(waiting, recovered=True)
-                    waiting = []
-                waiting.append(readout)
-        except FormatError as error:
-            damage = str(error)
-        self._trouble = describe_damage(self._path, self._reader, damage)
+        for readout in self._reader.datagrams():
+            if waiting and (len(waiting) >= _AT_ONCE or abs(readout[2] - waiting[0][2]) >= _AT_ONCE_NS):
+                yield self._batch(waiting, recovered=True)
+                waiting = []
+            waiting.append(readout)
+        self._trouble = describe_damage(self._path, self._reader)
         if waiting:
             yield self._batch(waiting, recovered=True)
 

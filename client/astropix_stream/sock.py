@@ -17,7 +17,8 @@ from astropix_stream import clock, errors, fmt
 from astropix_stream.addresses import canonical, check_address, is_address, is_multicast, is_of_one_link
 from astropix_stream.arguments import check_whole
 from astropix_stream.batch import NOTHING, Batch, Drained, Source, drained_one
-from astropix_stream.counting.ledger import Ledger, StreamLedger, direct_ledger
+from astropix_stream.counting.ledger import Ledger, direct_ledger
+from astropix_stream.counting.stream import StreamLedger
 from astropix_stream.errors import ClosedError, ConfigError
 from astropix_stream.multicast import interfaces, links, sockets
 from astropix_stream.multicast.datagrams import MIN_WAIT_S, MmsgReader, Reader, fill, safe_rest_s

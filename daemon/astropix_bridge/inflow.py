@@ -13,7 +13,8 @@ from astropix_bridge.model import BridgeConfig
 from astropix_bridge.numbering import Numberer, relay_counts
 from astropix_stream import clock, keys, wire, zeromq
 from astropix_stream.batch import Batch, Position
-from astropix_stream.counting.ledger import Counts, Ledger
+from astropix_stream.counting.counts import Counts
+from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.state import State
 from astropix_stream.errors import ReceiveTimeout, RefusedError, WireError
 from astropix_stream.opening import open_receiver

@@ -11,6 +11,7 @@ from prometheus_client.core import (
     StateSetMetricFamily,
 )
 
+from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
 
 _PREFIX = "astropix_bridge_"
@@ -52,6 +53,8 @@ class Sample(NamedTuple):
     connections: int
     streams: Sequence[StreamSample]
     mirrors: Sequence[MirrorSample] = ()
+    started_s: float = 0.0
+    """Unix time of the start."""
 
 
 _COUNTERS = (
@@ -72,6 +75,9 @@ _GAUGES = (
 def metrics(sample: Sample) -> Iterator[Metric]:
     """Yield the metrics of a sample."""
     yield InfoMetricFamily(_PREFIX + "build", "Program version.", {"version": sample.version})
+    started = GaugeMetricFamily(_PREFIX + "start_time_seconds", "Unix time of the start.")
+    started.add_metric([], sample.started_s)
+    yield started
     connected = GaugeMetricFamily(_PREFIX + "connected", "1 while a server of the log is connected.")
     connected.add_metric([], float(sample.connected))
     yield connected
@@ -91,8 +97,8 @@ def metrics(sample: Sample) -> Iterator[Metric]:
     text = "Readouts that were lost on the way to the bridge, by place."
     lost = CounterMetricFamily(_PREFIX + "missing_readouts", text, labels=["stream", "place"])
     for stream in sample.streams:
-        for place, count in stream.lost.items():
-            lost.add_metric([stream.name, place], count)
+        for place in Place:  # those of 0, too: Prometheus sees no increase in a series that has just begun
+            lost.add_metric([stream.name, place.key], stream.lost.get(place.key, 0))
     yield lost
     state = StateSetMetricFamily(_PREFIX + "state", "State of the stream.", labels=["stream"])
     for stream in sample.streams:

@@ -135,8 +135,9 @@ class Mirrors:
                 mirror = (await connection.context.stream_info(name)).mirror
                 if mirror is not None:
                     stream = name.removeprefix(messages.STREAM_PREFIX)
-                    heard_ns = mirror.active if mirror.active is not None else -1
-                    samples.append(MirrorSample(stream, mirror.lag or 0, max(-1.0, heard_ns / 1e9)))
+                    heard_ns = mirror.active  # -1 if never
+                    silent_s = -1.0 if heard_ns is None or heard_ns < 0 else heard_ns / 1e9
+                    samples.append(MirrorSample(stream, mirror.lag or 0, silent_s))
         self.samples = samples
 
 

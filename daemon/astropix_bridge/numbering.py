@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from astropix_stream.batch import Batch, Position
-from astropix_stream.counting.ledger import Counts, Ledger
+from astropix_stream.counting.counts import Counts
+from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.places import Place
 
 

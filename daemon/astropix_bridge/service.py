@@ -67,6 +67,7 @@ class Bridge:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._failure: BaseException | None = None
+        self._started_s = time.time()
 
     def stop(self) -> None:
         """End `run`; may be called from a signal handler or another thread."""
@@ -179,7 +180,8 @@ class Bridge:
         link = self._link
         mirrors = [] if self._mirrors is None else self._mirrors.samples
         connected = link.connection is not None
-        return Sample(clock.now().s, __version__, connected, link.connections, streams, mirrors)
+        now_s = clock.now().s
+        return Sample(now_s, __version__, connected, link.connections, streams, mirrors, self._started_s)
 
     def status(self) -> str:
         """Return in one line what the streams are doing, for ``systemctl status``."""

@@ -15,7 +15,7 @@ from astropix_bridge.metrics import StreamSample
 from astropix_bridge.model import BridgeConfig
 from astropix_bridge.outbox import Anchored, Outbox
 from astropix_stream.batch import Position
-from astropix_stream.counting.ledger import Counts
+from astropix_stream.counting.counts import Counts
 from astropix_stream.counting.state import State
 from astropix_stream.log import access, messages
 from astropix_stream.log.access import Connection

@@ -10,10 +10,12 @@ from astropix_relay.history import History
 from astropix_stream import wire
 from astropix_stream.batch import Drained, One
 from astropix_stream.clock import Moment
+from astropix_stream.counting.counts import Counts
 from astropix_stream.counting.hops import Hop
-from astropix_stream.counting.ledger import Counts, StreamLedger, place_counts
+from astropix_stream.counting.ledger import place_counts
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State, StateTracker
+from astropix_stream.counting.stream import StreamLedger
 from astropix_stream.multicast.intake import Intake
 
 BEAT_INTERVAL_S = 1.0

@@ -15,10 +15,11 @@ from astropix_relay.history import History
 from astropix_stream import headers, wire
 from astropix_stream.batch import Batch, Position, Source
 from astropix_stream.clock import Moment
+from astropix_stream.counting.counts import Counts
 from astropix_stream.counting.hops import Hop, is_fed_without, joined_hops, parse_hops
-from astropix_stream.counting.ledger import MAX_SOURCES, Counts
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
+from astropix_stream.counting.stream import MAX_SOURCES
 from astropix_stream.errors import WireError
 from astropix_stream.receiving.arbiter import Arbiter
 

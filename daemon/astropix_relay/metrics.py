@@ -41,6 +41,10 @@ def metrics(sample: Sample) -> Iterator[Metric]:
     yield _counter("output_sent", "Readouts sent to the group of an output.", labels, sent)
     not_sent = [((o.stream, o.group, why), n) for o in sample.outlets for why, n in o.not_sent.items()]
     yield _counter("output_not_sent", "Readouts that an output did not send.", [*labels, "reason"], not_sent)
+    stopped = [((o.stream, o.group), o.stopped) for o in sample.outlets]
+    yield _gauge(
+        "output_stopped", "1 while an output is stopped, since it would feed a loop.", labels, stopped
+    )
     yield _gauge(
         "subscriptions", "Topics subscribed to, by all clients together.", [], [((), sample.subscriptions)]
     )

@@ -211,6 +211,7 @@ class Outlets:
                 o.sent,
                 {**{errno.errorcode.get(n, str(n)): count for n, count in o.not_sent.items()},
                  "no_socket": o.unsent, "skipped": o.pacer.skipped, "came_back": o.echoes.count},
+                o.stopped,
             )
             for o in self.all
         ]  # fmt: skip

@@ -46,12 +46,13 @@ class StreamSample(NamedTuple):
 
 
 class OutletSample(NamedTuple):
-    """An output: readouts sent, and those not sent by reason: an errno, or ours."""
+    """An output: readouts sent, not sent by reason (an errno, or ours), whether it stopped as a loop."""
 
     stream: str
     group: str
     sent: int
     not_sent: Mapping[str, int]
+    stopped: bool = False
 
 
 class Sample(NamedTuple):

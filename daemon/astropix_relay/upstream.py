@@ -22,8 +22,8 @@ from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.multicast.sockets import SocketMemory
 from astropix_stream.multicast.survey import Survey
+from astropix_stream.relay.batches import batch_of_numbered
 from astropix_stream.relay.receiver import RelayReceiver
-from astropix_stream.relay.subscription import batch_of
 from astropix_stream.url import parse_url
 
 _log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class Upstream:
 
     def as_brought(self, url: str, message: wire.Numbered) -> Brought:
         """Return what `take_next` gave as `read` would have."""
-        return url, self._receivers[url].live_from, batch_of(message)
+        return url, self._receivers[url].live_from, batch_of_numbered(message)
 
     def standings(self) -> dict[str, Standing]:
         """Return how far the paths have come."""

@@ -7,6 +7,7 @@ are used too; without, those of `peers`, and the rows against the reference have
 import contextlib
 import os
 import random
+import signal
 import socket
 import sys
 import time
@@ -51,22 +52,49 @@ def cpu_us(program, address, count, size, rate):
     return (cpu_s(program.pid) - before) / count * 1e6
 
 
-def rounds_of(scale, row):
-    """Return how often two programs take turns for a row."""
-    return scale.short_rounds if row.is_judged else scale.unjudged_rounds
+class Side:
+    """A program that stays, and takes turns with another one: what it takes, and what it has lost.
 
-
-def take_turns(scale, rate, sides, rounds=None):
-    """Send to programs in turn; a side is a program, where to send, and its figures (CPU, us a readout sent).
-
-    Returns how many readouts each was sent.
+    Who loses some, as the naive ones do at high rates, is not to look cheaper for that: what the kernel
+    dropped was not a readout that it has dealt with.
     """
-    count = max(2, round(rate * scale.short_seconds))
-    rounds = scale.short_rounds if rounds is None else rounds
-    for _ in range(rounds):
-        for program, address, figures in sides:
-            figures.append(cpu_us(program, address, count, 35, rate))
-    return count * rounds
+
+    def __init__(self, program, address, counter=None):
+        self._program, self._address, self._counter = program, address, counter
+        self._sent = 0
+        self._rows = []
+
+    def take(self, scale, rate, figures):
+        """Send to it for one turn; add what it took to the figures: CPU, in us a readout that reached it."""
+        if self._counter is not None:
+            self._counter.check()
+        count, before = scale.turn(rate), dropped(self._address)
+        took = cpu_us(self._program, self._address, count, 35, rate)
+        there = count - (dropped(self._address) - before)
+        figures.append(took * count / max(1, there))
+        self._sent += there
+        if not any(figures is row for row in self._rows):
+            self._rows.append(figures)
+
+    def end(self, arrived):
+        """Correct all figures for what was lost later: so many have arrived in all turns."""
+        for row in self._rows:
+            row[:] = [figure * self._sent / max(1, arrived) for figure in row]
+
+
+def take_turns(scale, rows, ours, theirs):
+    """Let two sides take turns for rows that differ in their rate, each a pair of rate and row."""
+    for rate, row in rows:
+        for _ in range(scale.short_rounds if row.is_judged else scale.unjudged_rounds):
+            ours.take(scale, rate, row.ours)
+            theirs.take(scale, rate, row.theirs)
+
+
+def dropped(address):
+    """Return how many datagrams found no room in the sockets of an address, as the kernel counts."""
+    lines = Path("/proc/net/udp").read_text().splitlines()[1:]
+    ports = (line.split() for line in lines)
+    return sum(int(words[-1]) for words in ports if int(words[1].rpartition(":")[2], 16) == address.port)
 
 
 def rss(pid):
@@ -136,25 +164,17 @@ class Relay:
         Until all have arrived: where subscribers need the processors, much is sent after the source ends.
         """
         with self.counter(subscribers) as counter:
-            before = cpu_s(self.program.pid)
-            blast(self.address, count, size, rate)
-            least = counted(counter)
-            return (cpu_s(self.program.pid) - before) / count * 1e6, least
+            return self.pass_on(counter, count, size, rate)
 
-    def burst(self, count, size, rate):
-        """Pass readouts on; return the rate at which they were sent, and how many arrived."""
-        with self.counter(1) as counter:
-            return blast(self.address, count, size, rate), counted(counter)
+    def pass_on(self, counter, count, size, rate):
+        """Do the same with subscribers that are there."""
+        before = cpu_s(self.program.pid)
+        blast(self.address, count, size, rate)
+        least = counter.arrived()
+        return (cpu_s(self.program.pid) - before) / count * 1e6, least
 
-    @contextlib.contextmanager
     def counter(self, subscribers):
-        program = c_program("subscribe") if subscribers == 1 else None
-        words = (self.address.endpoint,) if program else ("count", self.address.endpoint, subscribers)
-        with Program(program, *words) if program else peer(*words) as counter:
-            if not program:
-                counter.wait_for("ready")
-            time.sleep(0.7 + subscribers / 200)  # a subscription is answered by none but our relay
-            yield counter
+        return Counter(self.address.endpoint, subscribers)
 
     def __enter__(self):
         return self
@@ -163,7 +183,34 @@ class Relay:
         self.program.close()
 
 
-def counted(counter):
-    """Wait until a subscriber has counted; return its readouts, or the least that one of several got."""
-    counter.wait(timeout=60)
-    return min(int(word) for word in counter.stdout.splitlines()[-1].split()[1:3] if "." not in word)
+class Counter:
+    """So many subscriptions to an endpoint, which count what comes.
+
+    A single subscriber in C can be asked only once: it ends 2 s after its last readout.
+    """
+
+    def __init__(self, endpoint, subscribers):
+        self._c = c_program("subscribe") if subscribers == 1 else None
+        self._program = Program(self._c, endpoint) if self._c else peer("count", endpoint, subscribers)
+        if not self._c:
+            self._program.wait_for("ready")
+        time.sleep(0.4 + subscribers / 200)  # a subscription is answered by none but our relay
+
+    def check(self):
+        """Raise if it no longer counts."""
+        if self._program.process.poll() is not None:
+            raise RuntimeError(f"has ended too early: {self._program}")
+
+    def arrived(self):
+        """Wait until all is quiet; return the least that a subscription has got since the last call."""
+        if self._c:
+            self._program.wait(timeout=60)
+            return int(self._program.stdout.split()[1])
+        self._program.send_signal(signal.SIGUSR1)
+        return int(self._program.wait_for("least", 60).split()[-1])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._program.close()

@@ -7,12 +7,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.chain import Address, blast, cpu_s, peer, rss
+from bench.receiver_rows import url_of
 from bench.rows import Row
 from ports import free_port_pair
 from programs import Program
 
 MIB = 1 << 20
-CLIENTS = 64
+CLIENTS, VIEWERS = 64, 2
+TOOLS = (f"apx monitor, {VIEWERS} viewers", "apx record", "apx top")
 _RATES_HZ = {200: 3.0, 1_000: 5.0}  # and what part of a core, in percent, is allowed
 _TOTAL_HZ = 2_000
 _SETTLE_S = 1.5
@@ -22,51 +24,76 @@ def apx(*words):
     return Program(sys.executable, "-m", "astropix_stream.cli", *words)
 
 
-def percent(program, seconds, work=None):
-    """Part of one core that a program takes while `work` is done, or while it idles."""
-    before, began = cpu_s(program.pid), time.monotonic()
-    if work is None:
-        time.sleep(seconds)
-    else:
-        work()
-    used = (cpu_s(program.pid) - before) / (time.monotonic() - began) * 100
-    if "\nState:\tZ" in Path(f"/proc/{program.pid}/status").read_text():
-        raise RuntimeError(f"{program} has ended")  # and took nothing
-    return used
+def percents(programs, work):
+    """Return the part of one core that each of these programs takes while something is done."""
+    before, began = [cpu_s(program.pid) for program in programs], time.monotonic()
+    work()
+    after, lasted_s = [cpu_s(program.pid) for program in programs], time.monotonic() - began
+    for program in programs:
+        if "\nState:\tZ" in Path(f"/proc/{program.pid}/status").read_text():
+            raise RuntimeError(f"{program} has ended")  # and took nothing
+    return [(end - begin) / lasted_s * 100 for begin, end in zip(before, after, strict=True)]
 
 
-def tools(scale, directory):
-    """The page with two viewers, `record` and `top`, direct, by rate."""
-    rows = []
-    for name in ("monitor", "record", "top"):
-        at = Address()
-        with opened(name, f"udp://{at.group}:{at.port}?interface=127.0.0.1", directory) as program:
-            for rate, most in _RATES_HZ.items():
-                note = f"{rate:,}/s" + ("; 2 viewers" if name == "monitor" else "")
-                row = Row(f"apx {name}, part of one core", "", "%", f"≤ {most:g} %", most=most, note=note)
-                count = max(2, round(rate * scale.daily_seconds))
-                row.ours = [
-                    percent(program, 0, lambda to=at, n=count, r=rate: blast(to, n, 35, r))
-                    for _ in range(scale.few_rounds)
-                ]
-                rows.append(row)
-    return rows
-
-
-@contextmanager
-def opened(name, url, directory):
-    words = {
-        "monitor": ("monitor", url, "--listen", "127.0.0.1:0"),
-        "record": ("record", url, Path(directory) / f"{free_port_pair()}.apx"),
-        "top": ("top", url),
-    }[name]
+def daily(scale, directory):
+    """What each program takes while nothing comes, all side by side; then three of them in turn, by rate."""
+    at = {name: Address() for name in TOOLS}
     with ExitStack() as stack:
-        program = stack.enter_context(apx(*words))
-        if name == "monitor":
-            page = program.wait_for("the page is at").removeprefix("the page is at ")
-            stack.enter_context(peer("viewers", page, 2)).wait_for("watching", 90)
-        time.sleep(_SETTLE_S)
-        yield program
+        tools = {name: started(stack, name, at[name], directory) for name in TOOLS}
+        watched = idle_programs(stack, directory) | tools
+        time.sleep(2 * _SETTLE_S)
+        idle = [Row(f"{name}, idle", "", "%", "≤ 0.3 %", most=0.3) for name in watched]
+        for _ in range(scale.rounds):
+            found = percents([*watched.values()], lambda: time.sleep(scale.daily_seconds))
+            for row, figure in zip(idle, found, strict=True):
+                row.ours.append(figure)
+        busy = [
+            busy_row(scale, name, rate, most, at[name], program)
+            for name, program in tools.items()
+            for rate, most in _RATES_HZ.items()
+        ]
+    return [*busy, *idle]
+
+
+def busy_row(scale, name, rate, most, at, program):
+    row = Row(f"{name}, part of one core", "", "%", f"≤ {most:g} %", most=most, note=f"{rate:,}/s")
+    count = max(2, round(rate * scale.daily_seconds))
+    for _ in range(scale.few_rounds):
+        row.ours += percents([program], lambda: blast(at, count, 35, rate))
+    return row
+
+
+def started(stack, name, at, directory):
+    """Start one of `TOOLS` on an address."""
+    words = {
+        "record": ("record", url_of(at), Path(directory) / f"{at.port}.apx"),
+        "top": ("top", url_of(at)),
+    }.get(name.split()[1].rstrip(","), ("monitor", url_of(at), "--listen", "127.0.0.1:0"))
+    program = stack.enter_context(apx(*words))
+    if "viewers" in name:
+        page = program.wait_for("the page is at").removeprefix("the page is at ")
+        stack.enter_context(peer("viewers", page, VIEWERS)).wait_for("watching", 90)
+    return program
+
+
+def idle_programs(stack, directory):
+    """Start what else idles, by name."""
+    relay, _, _ = stack.enter_context(relay_of(1, directory, "16MiB"))
+    asked, _, _ = stack.enter_context(relay_of(1, directory, "16MiB"))
+    endpoint = f"tcp://127.0.0.1:{listening_port(asked)}"
+    clients = stack.enter_context(peer("hold", endpoint, CLIENTS))
+    receivers = [stack.enter_context(peer("receive", url)) for url in (endpoint, url_of(Address()))]
+    page = started(stack, "apx monitor", Address(), directory)
+    for program in (clients, *receivers):
+        program.wait_for("ready")
+    page.wait_for("the page is at")
+    return {
+        "relay": relay,
+        f"relay, {CLIENTS} clients": asked,
+        "RelayReceiver": receivers[0],
+        "MulticastReceiver": receivers[1],
+        "apx monitor": page,
+    }
 
 
 CONFIG = """
@@ -111,11 +138,12 @@ def streams(scale, directory):
     ):
         time.sleep(_SETTLE_S)
         memory.ours.append((rss(many.pid) - rss(one.pid)) / MIB / max(1, scale.streams - 1))
-        idle.ours.append(percent(many, scale.daily_seconds))
+        idle.ours += percents([many], lambda: time.sleep(scale.daily_seconds))
         count = max(scale.streams, round(_TOTAL_HZ * scale.daily_seconds))
         for _ in range(scale.rounds):
             for program, at, figures in ((many, all_of_them, cpu.ours), (one, [only], cpu.theirs)):
-                figures.append(percent(program, 0, lambda to=at: spread(to, count)) * 1e4 / _TOTAL_HZ)
+                (part,) = percents([program], lambda to=at: spread(to, count))
+                figures.append(part * 1e4 / _TOTAL_HZ)
     return [cpu, memory, idle]
 
 
@@ -126,43 +154,10 @@ def spread(addresses, count):
         source.wait(timeout=120)
 
 
-def idle(scale, directory):
-    """What the relay and each client take while nothing comes."""
-    rows = []
-    with relay_of(1, directory, "16MiB") as (relay, _, _):
-        time.sleep(_SETTLE_S)
-        rows.append(idle_row("relay", relay, scale))
-        endpoint = f"tcp://127.0.0.1:{listening_port(relay)}"
-        with peer("hold", endpoint, CLIENTS) as clients, peer("receive", endpoint) as receiver:
-            clients.wait_for("ready")
-            receiver.wait_for("ready")
-            time.sleep(2 * _SETTLE_S)
-            rows.append(idle_row(f"relay, {CLIENTS} clients", relay, scale))
-            rows.append(idle_row("RelayReceiver", receiver, scale))
-    at = Address()
-    url = f"udp://{at.group}:{at.port}?interface=127.0.0.1"
-    with peer("receive", url) as receiver:
-        receiver.wait_for("ready")
-        time.sleep(_SETTLE_S)
-        rows.append(idle_row("MulticastReceiver", receiver, scale))
-    with apx("monitor", url, "--listen", "127.0.0.1:0") as program:
-        program.wait_for("the page is at")
-        time.sleep(2 * _SETTLE_S)
-        rows.append(idle_row("apx monitor", program, scale))
-    for name, what in (("monitor", "apx monitor, 2 viewers"), ("record", "apx record"), ("top", "apx top")):
-        with opened(name, url, directory) as program:
-            rows.append(idle_row(what, program, scale))
-    return rows
-
-
 def listening_port(relay):
     """Return the port that a relay said it publishes on."""
     line = next(line for line in relay.stderr.splitlines() if "publishing on" in line)
     return int(re.search(r"publishing on tcp://127\.0\.0\.1:(\d+)", line)[1])
-
-
-def idle_row(name, program, scale):
-    return Row(f"{name}, idle", "", "%", "≤ 0.3 %", most=0.3, ours=[percent(program, scale.daily_seconds)])
 
 
 def starts(scale, directory):
@@ -173,11 +168,10 @@ def starts(scale, directory):
         with relay_of(1, directory, "16MiB") as (_, _, ready_s):
             relay.ours.append(ready_s)
         at = Address()
-        url = f"udp://{at.group}:{at.port}?interface=127.0.0.1"
         with peer("blast", at.group, at.port, 100_000, 35, _TOTAL_HZ):
             time.sleep(0.5)
             began = time.monotonic()
-            with apx("receive", url, "--count", 1) as program:
+            with apx("receive", url_of(at), "--count", 1) as program:
                 program.wait_for("readout ")
                 first.ours.append(time.monotonic() - began)
     return [relay, first]

@@ -72,7 +72,7 @@ def latency(scale, directory):
     """How much later a readout comes from the log than from multicast."""
     last = Row("added latency, relay, bridge and log, 99th percentile", "", "ms", "", most=_BATCH_MS + 10)
     last.limit, last.note = f"≤ {_BATCH_MS + 10:g} ms", f"{scale.lone_hz}/s, batch {_BATCH_MS:g} ms"
-    count = max(100, round(scale.lone_hz * scale.seconds * 2))
+    count = max(100, round(scale.lone_hz * scale.lone_seconds))
     with running(directory) as (relay, server, _):
         for _ in range(scale.rounds):
             with peer("late", "receiver", f"{server.url}?start=live&stream=bench", count) as receiver:
@@ -87,14 +87,14 @@ def highest_rate(scale, directory):
     """The rate of a burst, of which nothing is missing in the log."""
     row = Row("bridge, rate of a burst that is stored whole", "", "/s", "", least=_LEAST_HZ)
     row.limit, row.note = f"≥ {_LEAST_HZ:,}/s", f"{scale.burst:,} readouts, one node"
-    for _ in range(scale.rounds):
-        with running(directory) as (relay, server, _):
-            with log_peer("stored", server.url, scale.burst, 60.0) as program:
+    with running(directory) as (relay, server, _):
+        for n in range(1, scale.rounds + 1):
+            with log_peer("stored", server.url, n * scale.burst, 60.0) as program:
                 program.wait_for("ready")
                 began = time.monotonic()
                 blast(relay.address, scale.burst, 35, scale.fast_hz * 3)
                 program.wait(timeout=80)
-                whole = int(program.stdout.split()[-1]) >= scale.burst
+                whole = int(program.stdout.split()[-1]) >= n * scale.burst
                 row.ours.append(scale.burst / (time.monotonic() - began) if whole else 0.0)
     return [row]
 
@@ -125,7 +125,7 @@ def sync(scale, directory):
         with running(directory, server_more=more) as (relay, server, program):
             for i, rate in enumerate((scale.slow_hz, scale.fast_hz)):
                 count = max(2, round(rate * scale.seconds))
-                for _ in range(scale.rounds):
+                for _ in range(scale.few_rounds):
                     before = cpu_s(program.pid), cpu_s(server.program.pid)
                     blast(relay.address, count, 35, rate)
                     time.sleep(0.2)

@@ -22,25 +22,24 @@ def page(scale, _):
     cpu = Row(f"{name}, part of one core", "", "%", "≤ 100 %", most=100.0, note=f"{rate_hz}/s")
     missed = Row(f"{name}, readouts lost or skipped", "", "", "0", most=0.0)
     memory = Row(f"{name}, memory", "", "MiB", "≤ 256 MiB", most=256.0)
-    rows = [cpu, missed, memory]
-    for _ in range(scale.few_rounds):
-        for row, figure in zip(rows, run(scale, VIEWERS, rate_hz), strict=True):
-            row.ours.append(figure)
-    return rows
-
-
-def run(scale, viewers, rate_hz):
-    at, count = Address(), round(rate_hz * scale.seconds)
+    at, count = Address(), round(rate_hz * scale.daily_seconds)
     url = f"udp://{at.group}:{at.port}?interface=127.0.0.1"
     argv = ("-m", "astropix_stream.cli", "monitor", url, "--listen", "127.0.0.1:0")
     with Program("taskset", "--cpu-list", "0", sys.executable, *argv) as monitor:
         address = monitor.wait_for("the page is at").removeprefix("the page is at ")
-        with peer("viewers", address, viewers) as watching:
+        with peer("viewers", address, VIEWERS) as watching:
             watching.wait_for("watching", 90)
-            before, began = cpu_s(monitor.pid), time.monotonic()
-            blast(at, count, SIZE, rate_hz)
-            used = (cpu_s(monitor.pid) - before) / (time.monotonic() - began)
-            time.sleep(2.0)  # until gaps are closed and all is decoded
-            with urllib.request.urlopen(f"{address}/api/state.json", timeout=10) as answer:
-                held = json.load(answer)["run"]["readouts"]
-            return used * 100, count - held, rss(monitor.pid) / MIB
+            for _ in range(scale.few_rounds):
+                before, began = cpu_s(monitor.pid), time.monotonic()
+                blast(at, count, SIZE, rate_hz)
+                cpu.ours.append((cpu_s(monitor.pid) - before) / (time.monotonic() - began) * 100)
+                time.sleep(2.0)  # until gaps are closed and all is decoded
+                missed.ours.append(count - held(address))
+                memory.ours.append(rss(monitor.pid) / MIB)
+    return [cpu, missed, memory]
+
+
+def held(address):
+    """Return how many readouts of its run a page has."""
+    with urllib.request.urlopen(f"{address}/api/state.json", timeout=10) as answer:
+        return json.load(answer)["run"]["readouts"]

@@ -10,8 +10,8 @@ import sys
 import time
 from contextlib import ExitStack, contextmanager
 
-from bench.chain import TESTS, Address, Relay, cpu_s, peer, take_turns
-from bench.receiver_rows import row_of
+from bench.chain import TESTS, Address, Relay, cpu_s, cpu_us, peer
+from bench.receiver_rows import row_of, url_of
 from bench.relay_rows import row_of as relay_row_of
 from ports import free_port_pair
 from programs import Program
@@ -58,7 +58,7 @@ def chain_rows(scale, directory, rates, relays, receiver, opened):
                     (Together(ours.program, mine), ours.address, relay.ours, subscriber.ours),
                     (Together(*programs, theirs), address, relay.theirs, subscriber.theirs),
                 ]
-                for _ in range(scale.short_rounds):
+                for _ in range(scale.rounds):
                     for side, at, of_relay, of_subscriber in sides:
                         side.send(scale, rate, at)
                         of_relay.append(side.taken_us(0, -1))
@@ -77,7 +77,8 @@ class Together:
     def send(self, scale, rate, at):
         """Send for a while."""
         before = [cpu_s(program.pid) for program in self._programs]
-        count = take_turns(scale, rate, [(self._programs[0], at, [])], rounds=1)
+        count = scale.turn(rate)
+        cpu_us(self._programs[0], at, count, 35, rate)
         after = [cpu_s(program.pid) for program in self._programs]
         self._taken = [(end - begin) / count * 1e6 for begin, end in zip(before, after, strict=True)]
 
@@ -113,11 +114,10 @@ def lcm_rows(scale, rates):
     """`MulticastReceiver` beside a receiver of LCM's."""
     found = []
     ours, theirs = Address(), Address()
-    url = f"udp://{ours.group}:{ours.port}?interface=127.0.0.1"
     python = (sys.executable, "-m", "bench.other_peers")
     bus = f"udpm://{theirs.group}:{theirs.port}?ttl=0"
     with (
-        peer("receive", url) as mine,
+        peer("receive", url_of(ours)) as mine,
         Program("unshare", "--net", "sh", "-c", _ALONE, "sh", *python, "lcm_receive", bus, env=_ENV) as other,
     ):
         for program in (mine, other):
@@ -125,9 +125,9 @@ def lcm_rows(scale, rates):
         inside = ("nsenter", f"--net=/proc/{other.pid}/ns/net")
         for rate in rates:
             row = row_of("MulticastReceiver", "LCM", rate, {}, "direct")
-            count = max(2, round(rate * scale.short_seconds))
-            for _ in range(scale.short_rounds):
-                take_turns(scale, rate, [(mine, ours, row.ours)], rounds=1)
+            count = scale.turn(rate)
+            for _ in range(scale.rounds):
+                row.ours.append(cpu_us(mine, ours, count, 35, rate))
                 before = cpu_s(other.pid)
                 words = (*inside, *python, "lcm_blast", theirs.group, theirs.port, count, rate)
                 with Program(*words, env=_ENV) as source:

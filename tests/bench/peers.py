@@ -15,8 +15,8 @@ import time
 
 from astropix_stream.multicast import interfaces
 
-QUIET_S = 1.5
-NOTHING_S = 30.0  # without a single message: the source, or the relay, has failed
+QUIET_S = 0.5
+NOTHING_S = 20.0  # without a single message: the source, or the relay, has failed
 HIT = bytes.fromhex("e08056e80da85403bcbc")
 
 
@@ -50,7 +50,7 @@ def blast(group, port, count, size, rate, burst=1):
 
 
 def count(endpoint, sockets="1"):
-    """Subscribe so many times; when all is quiet print messages, readouts and the least that a socket got."""
+    """Subscribe so many times; at SIGUSR1, once all is quiet, print the least that a socket has got since."""
     import zmq
 
     context, poller, got = zmq.Context(), zmq.Poller(), {}
@@ -62,10 +62,16 @@ def count(endpoint, sockets="1"):
         sub.connect(endpoint)
         poller.register(sub, zmq.POLLIN)
         got[sub] = 0
+    asked_s, last_s, before = [], 0.0, dict(got)
+    signal.signal(signal.SIGUSR1, lambda *_: asked_s.append(time.monotonic()))
     print("ready", flush=True)
-    messages, last, began = 0, None, time.monotonic()
-    while time.monotonic() < (began + NOTHING_S if last is None else last + QUIET_S):
-        for sub, _ in poller.poll(200):
+    while True:
+        ready = poller.poll(100)
+        if not ready and asked_s and time.monotonic() > (last_s or asked_s[0] + NOTHING_S) + QUIET_S:
+            print("least", min(got[sub] - before[sub] for sub in got), flush=True)
+            last_s, before = 0.0, dict(got)
+            asked_s.clear()
+        for sub, _ in ready:
             for _ in range(100):
                 try:
                     topic, header, *_ = sub.recv_multipart(zmq.NOBLOCK)
@@ -73,8 +79,7 @@ def count(endpoint, sockets="1"):
                     break
                 if topic.endswith(b"/data"):
                     got[sub] += int.from_bytes(header[6:8], "little") if len(header) == 56 else 1
-                    messages, last = messages + 1, time.monotonic()
-    print(messages, max(got.values()), min(got.values()), flush=True)
+                    last_s = time.monotonic()
 
 
 def naive(group, port, endpoint):

@@ -4,7 +4,7 @@ import time
 from contextlib import ExitStack
 
 from astropix_stream.gathering import GATHER_S
-from bench.chain import REFERENCE, Address, Relay, blast, counted, peer, rounds_of, rss, take_turns
+from bench.chain import REFERENCE, Address, Relay, Side, blast, cpu_us, peer, rss, take_turns
 from bench.rows import Row
 from ports import free_port_pair
 
@@ -20,18 +20,14 @@ LOADED_MS = GATHER_S * 1e3 + 2
 
 def cpu(scale, directory):
     """CPU of the whole process by rate, beside the naive relay; beside the reference at the highest one."""
-    rows = []
-    kinds = ("ours", "naive", "reference") if REFERENCE else ("ours", "naive")
-    with ExitStack() as stack:
-        relays = {kind: stack.enter_context(Relay(kind, directory)) for kind in kinds}
-        for rate in scale.cpu_rates_hz:
-            others = ["naive", "reference"] if REFERENCE and rate == max(scale.cpu_rates_hz) else ["naive"]
-            for other in others:
-                row = row_of(other, rate, REFERENCE_LIMIT if other == "reference" else LIMITS.get(rate))
-                sides = [(relays["ours"], row.ours), (relays[other], row.theirs)]
-                measure(scale, rate, sides, rounds_of(scale, row))
-                rows.append(row)
-    return rows
+    rows = [(rate, row_of("naive", rate, LIMITS.get(rate))) for rate in scale.cpu_rates_hz]
+    with Relay("ours", directory) as ours:
+        measure(scale, rows, ours, "naive", directory)
+        if REFERENCE:
+            highest = max(scale.cpu_rates_hz)
+            rows.append((highest, row_of("reference", highest, REFERENCE_LIMIT)))
+            measure(scale, rows[-1:], ours, "reference", directory)
+    return [row for _, row in rows]
 
 
 def row_of(other, rate, most=None):
@@ -41,15 +37,13 @@ def row_of(other, rate, most=None):
     return row
 
 
-def measure(scale, rate, relays, rounds):
-    """Measure relays in turn, so often, each with a subscriber that stays."""
-    with ExitStack() as stack:
-        counters = [stack.enter_context(relay.counter(1)) for relay, _ in relays]
-        sides = [(relay.program, relay.address, figures) for relay, figures in relays]
-        sent = take_turns(scale, rate, sides, rounds)
-        for counter, (_, figures) in zip(counters, relays, strict=True):
-            # Who loses some, as the naive one does at high rates, is not to look cheaper for that.
-            figures[:] = [figure * sent / max(1, counted(counter)) for figure in figures]
+def measure(scale, rows, ours, other, directory):
+    """Measure our relay in turn with another one, each with a subscriber that stays."""
+    with Relay(other, directory) as theirs, ours.counter(1) as here, theirs.counter(1) as there:
+        sides = Side(ours.program, ours.address, here), Side(theirs.program, theirs.address, there)
+        take_turns(scale, rows, *sides)
+        for side, counter in zip(sides, (here, there), strict=True):
+            side.end(counter.arrived())
 
 
 def fan_out(scale, directory):
@@ -60,11 +54,12 @@ def fan_out(scale, directory):
     row.note = lost.note = f"{subscribers} at {scale.slow_hz:,}/s"
     with Relay("ours", directory) as ours, Relay("naive", directory) as naive:
         count = max(2, round(scale.slow_hz * scale.seconds))
-        for _ in range(scale.few_rounds):
-            took, least = ours.run(count, 35, scale.slow_hz, subscribers=subscribers)
-            row.ours.append(took)
-            lost.ours.append(count - least)  # who was not let in is no cheap subscriber
-            row.theirs.append(naive.run(count, 35, scale.slow_hz, subscribers=subscribers)[0])
+        with ours.counter(subscribers) as here, naive.counter(subscribers) as there:
+            for _ in range(scale.few_rounds):
+                took, least = ours.pass_on(here, count, 35, scale.slow_hz)
+                row.ours.append(took)
+                lost.ours.append(count - least)  # who was not let in is no cheap subscriber
+                row.theirs.append(naive.pass_on(there, count, 35, scale.slow_hz)[0])
     return [row, lost]
 
 
@@ -80,29 +75,59 @@ def highest_rate(scale, directory):
     )
     row.note += "; reference and naive may queue 10^6 messages, ours 256"
     kinds = {"ours": row.ours, "reference": row.theirs} if REFERENCE else {"ours": row.ours}
-    for _ in range(scale.few_rounds):
-        for kind, found in kinds.items():
+    with ExitStack() as stack:
+        relays = {kind: stack.enter_context(Relay(kind, directory)) for kind in kinds}
+        for _ in range(scale.few_rounds):
             # After the first round close to what was found before.
-            low, high = (found[-1] / 1.2, found[-1] * 1.2) if found else (scale.fast_hz, scale.fast_hz * 6)
-            found.append(bisect(scale, directory, kind, low, high))
+            searches = {
+                relays[kind]: Search(found[-1] / 1.2, found[-1] * 1.2)
+                if found
+                else Search(scale.fast_hz, scale.fast_hz * 6)
+                for kind, found in kinds.items()
+            }
+            while any(not search.is_done for search in searches.values()):
+                step(scale, searches)
+            for kind, found in kinds.items():
+                found.append(searches[relays[kind]].low)
     if not REFERENCE:
         row.against, row.least = "no RELAY_REFERENCE", None
     return [row]
 
 
-def bisect(scale, directory, kind, low, high):
-    """Return the highest rate, within some 7 %, at which all readouts of a burst arrive; else `low`."""
-    with Relay(kind, directory) as relay:
-        while high > 1.15 * low:
-            rate = (low * high) ** 0.5
-            reached, got = relay.burst(scale.burst, 35, rate)
-            if got < scale.burst:
-                high = rate
-            elif reached < 0.9 * rate:  # the source is no faster
-                return reached
-            else:
-                low = rate
-    return low
+class Search:
+    """Bisects for the highest rate, within some 7 %, at which all readouts of a burst arrive; else `low`."""
+
+    def __init__(self, low, high):
+        self.low, self.high = low, high
+
+    @property
+    def is_done(self):
+        return self.high <= 1.15 * self.low
+
+    @property
+    def rate(self):
+        return (self.low * self.high) ** 0.5
+
+    def learn(self, reached, whole):
+        """Take in whether all of the last burst arrived, and at which rate it was sent."""
+        if not whole:
+            self.high = self.rate
+        elif reached < 0.9 * self.rate:  # the source is no faster
+            self.low = self.high = reached
+        else:
+            self.low = self.rate
+
+
+def step(scale, searches):
+    """Send a burst to each relay whose search is not done; all subscribers wait for their end together."""
+    with ExitStack() as stack:
+        sent = []
+        for relay, search in searches.items():
+            if not search.is_done:
+                counter = stack.enter_context(relay.counter(1))
+                sent.append((search, blast(relay.address, scale.burst, 35, search.rate), counter))
+        for search, reached, counter in sent:
+            search.learn(reached, counter.arrived() == scale.burst)
 
 
 def latency(scale, directory):
@@ -116,27 +141,28 @@ def latency(scale, directory):
         Row("added latency into RelayReceiver, median", "", "ms", "", note=lone),
         Row("added latency, 99th percentile", "", "ms", f"≤ {LOADED_MS:g} ms", most=LOADED_MS, note=loaded),
     ]
-    kinds = ("ours", "reference") if REFERENCE else ("ours",)
+    kinds, loaded_s = ("ours", "reference") if REFERENCE else ("ours",), scale.short_seconds
     with ExitStack() as stack:
         relays = {kind: stack.enter_context(Relay(kind, directory)) for kind in kinds}
         for _ in range(scale.rounds):
-            direct = late(scale, Address(), scale.lone_hz, "recvfrom")
+            direct = late(Address(), scale.lone_hz, "recvfrom", scale.lone_seconds)
             for kind, relay in relays.items():
-                found = late(scale, relay.address, scale.lone_hz, "sub")
+                found = late(relay.address, scale.lone_hz, "sub", scale.lone_seconds)
                 for row, there, here in zip(rows, found, direct, strict=False):
                     (row.ours if kind == "ours" else row.theirs).append(there - here)
             ours = relays["ours"].address
-            rows[2].ours.append(late(scale, ours, scale.lone_hz, "receiver")[0] - direct[0])
-            direct = late(scale, Address(), scale.fast_hz, "recvfrom")
-            rows[3].ours.append(late(scale, ours, scale.fast_hz, "sub")[1] - direct[1])
+            found = late(ours, scale.lone_hz, "receiver", scale.lone_seconds)
+            rows[2].ours.append(found[0] - direct[0])
+            direct = late(Address(), scale.fast_hz, "recvfrom", loaded_s)
+            rows[3].ours.append(late(ours, scale.fast_hz, "sub", loaded_s)[1] - direct[1])
     if not REFERENCE:
         rows[0].against, rows[0].most, rows[0].limit = "no RELAY_REFERENCE", None, ""
     return rows
 
 
-def late(scale, where, rate, how):
+def late(where, rate, how, seconds):
     """Return median and 99th percentile, in ms, of how late readouts come in a way that `peers.late` has."""
-    count = max(16, round(rate * scale.seconds))
+    count = max(16, round(rate * seconds))
     url = where.endpoint if how != "recvfrom" else f"{where.group}:{where.port}"
     with peer("late", how, url, count) as receiver:
         receiver.wait_for("ready")
@@ -172,8 +198,10 @@ def growth(scale, directory):
     curves = {"size": {}, "subscribers": {}}
     with Relay("ours", directory) as relay:
         middle = 10 * scale.slow_hz
-        for size in scale.sizes:
-            curves["size"][size] = relay.run(round(middle * scale.seconds), size, middle)[0]
+        with relay.counter(1):
+            for size in scale.sizes:
+                count = round(middle * scale.seconds)
+                curves["size"][size] = cpu_us(relay.program, relay.address, count, size, middle)
         for subscribers in scale.subscribers:
             count = round(scale.slow_hz * scale.seconds)
             took, least = relay.run(count, 35, scale.slow_hz, subscribers=subscribers)

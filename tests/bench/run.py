@@ -39,8 +39,7 @@ BENCHMARKS = {
     "monitor": monitor_rows.page,
     "relay_memory": relay_rows.memory,
     "fan_out": relay_rows.fan_out,
-    "tools": daily_rows.tools,
-    "idle": daily_rows.idle,
+    "daily": daily_rows.daily,
     "starts": daily_rows.starts,
     "streams": daily_rows.streams,
     "cascade_cpu": cascade_rows.cpu,
@@ -68,19 +67,23 @@ def main():
     options = parser.parse_args()
     scale = FULL if options.full else TINY if options.tiny else NORMAL
     wanted = options.only or [*BENCHMARKS, GROWTH]
-    rows = []
+    rows, began_s = [], time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
         for name in wanted:
             if name != GROWTH:
-                began = time.monotonic()
+                part_s = time.monotonic()
                 found = BENCHMARKS[name](scale, directory)
-                print(f"{name}: {time.monotonic() - began:.0f} s")
+                print(f"{name}: {time.monotonic() - part_s:.0f} s")
                 print(*("; ".join(filter(None, row.cells())) for row in found), sep="\n", flush=True)
                 rows += found
+        part_s = time.monotonic()
         curves = relay_rows.growth(scale, directory) if GROWTH in wanted else None
-    print(report.text(rows, curves, scale))
+        ended_s = time.monotonic()
+    print(f"{GROWTH}: {ended_s - part_s:.0f} s\nall: {ended_s - began_s:.0f} s")
+    page = report.text(rows, curves, scale, ended_s - began_s)
+    print(page)
     if options.output or not options.only:
-        report.write(options.output or DOCS, rows, curves, scale)
+        report.write(options.output or DOCS, page, rows, curves, scale)
 
 
 if __name__ == "__main__":

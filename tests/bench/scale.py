@@ -10,14 +10,17 @@ class Scale:
     rounds: int = 3
     few_rounds: int = 2
     """Of what takes long and varies little."""
-    seconds: float = 1.5
+    seconds: float = 1.0
     """Of traffic in a measurement, once it runs."""
+    lone_seconds: float = 1.25
+    """Of lone readouts, where percentiles of them are looked at."""
     short_rounds: int = 5
     """Of programs that stay and take turns: what the machine does besides changes within seconds."""
     unjudged_rounds: int = 2
     """Of the same where there is no limit: these are for the picture."""
     short_seconds: float = 0.5
-    burst: int = 300_000
+    """Of traffic in a turn of a program that stays; see `turn`."""
+    burst: int = 200_000
     """Readouts in each try at the highest rate."""
     other_hz: int = 5_000
     """Up to which rate what people use instead is measured."""
@@ -27,14 +30,18 @@ class Scale:
     subscribers: tuple[int, ...] = (1, 10, 100, 300)
     cpu_rates_hz: tuple[int, ...] = (200, 1_000, 5_000, 20_000, 50_000)
     sizes: tuple[int, ...] = (35, 500, 4_000)
-    soak: int = 2_000_000
+    soak: int = 1_000_000
     """Readouts after which the memory is looked at again."""
-    daily_seconds: float = 2.5
+    daily_seconds: float = 1.75
     """Of traffic, or of silence, while the part of a core is measured that a program takes."""
     streams: int = 256
     file_bytes: int = 60_000_000
     calls: int = 20_000
     """Of a function that is timed in this process, in one round."""
+
+    def turn(self, rate: float) -> int:
+        """Return how many readouts a turn has; at high rates half the time tells as much."""
+        return max(2, round(rate * self.short_seconds / (1 if rate <= self.slow_hz else 2)))
 
 
 FULL = Scale(soak=10_000_000)
@@ -43,6 +50,7 @@ TINY = Scale(
     rounds=1,
     few_rounds=1,
     seconds=0.1,
+    lone_seconds=0.1,
     short_rounds=1,
     unjudged_rounds=1,
     short_seconds=0.1,

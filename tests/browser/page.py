@@ -205,6 +205,19 @@ class Page:
             column,
         )
 
+    def colour_at(self, figure: str, x: float, y: float) -> list[int]:
+        """Return the colour that is painted at a place of a plot, in its own coordinates."""
+        script = """
+            const figure = Bokeh.documents[0].roots().find((root) => root.name == arguments[0])
+            const view = Bokeh.index.find_one(figure), {canvas} = view.canvas_view.primary
+            const scale = canvas.width / view.canvas_view.el.getBoundingClientRect().width
+            const {x_scale, y_scale} = view.frame
+            const [left, top] = [x_scale.compute(arguments[1]), y_scale.compute(arguments[2])]
+            return [...canvas.getContext("2d").getImageData(scale * left, scale * top, 1, 1).data].slice(0, 3)
+            """
+        self.settle()
+        return self.run(script, figure, x, y)
+
     def hits_at(self, column: int, row: int, columns: int = 16) -> int:
         """Return what the hit map draws at a pixel."""
         return self.data("hit_map", "hits")[0][row * columns + column]

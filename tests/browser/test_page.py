@@ -201,6 +201,11 @@ class TestView:
         send(sender, [hits_of(0, [*everywhere, *[(4, 7)] * 100], i) for i in range(50)])
         page.until_number("hits", 50 * 308)
         page.until(lambda: page.inside("table td")[:2] == ["0/4/7", "5\u202f050"])
+        linear = page.colour_at("hit_map", 0, 0)
+        page.click("input[name=log]")
+        page.until(lambda: page.colour_at("hit_map", 0, 0) != linear)
+        page.click("input[name=log]")
+        page.until(lambda: page.colour_at("hit_map", 0, 0) == linear)
         page.click("table input[type=checkbox]")
         page.until(lambda: page.hits_at(4, 7) == 0)
         assert page.find("input[name=masked]").get_attribute("value") == "0/4/7"
@@ -356,13 +361,23 @@ class TestControls:
             self.assert_as_the_api(page)
 
     def test_a_bad_link_is_told_at_each_field_and_forgotten(self, browser, page_at, sender):
-        page = browser.open(page_at + "/?tot_to=abc&tot_bins=7&chip=x&colour=red&theme=dark")
+        page = browser.open(page_at + "/?tot_to=abc&tot_bins=7&chip=x&colour=red&panel=x&theme=dark")
         page.answered()
         assert page.refused("tot_to") == "write a number"
         assert page.refused("chip").startswith("'x' is not a chip")
-        assert page.text("error") == "colour: there is no such setting"
+        assert re.fullmatch(
+            "panel: 'x' is not one of .*; colour: there is no such setting", page.text("error")
+        )
         assert (page.value("tot_to"), page.value("tot_bins"), page.value("chip")) == ("400", "7", "")
         assert page.run("return location.search") == "?theme=dark&tot_bins=7"
+        page.open_part("chips")
+        page.type("tot_to", "50")  # no step of its own
+        page.answered()
+        page.driver.back()
+        page.until(lambda: page.run("return document.body.dataset.panel") == "overview")
+        page.answered()
+        assert page.run("return location.search") == "?theme=dark&tot_bins=7"
+        assert (page.value("tot_to"), page.value("tot_bins")) == ("400", "7")
         page = browser.open(page_at)
         page.answered()
         assert (page.value("tot_to"), page.value("tot_bins"), page.refused("tot_to")) == ("400", "100", "")

@@ -21,7 +21,7 @@ from astropix_stream import keys, wire
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.opening import open_receiver
-from astropix_stream.relay import receiver as relay_module
+from astropix_stream.relay import connection
 from astropix_stream.relay.receiver import RelayReceiver
 from astropix_stream.sock import MulticastSender
 from programs import Program
@@ -78,7 +78,7 @@ def receiver(relay, files=None, name=None, **options):
 class TestEncryption:
     @pytest.fixture(autouse=True)
     def retry_soon(self, monkeypatch):
-        monkeypatch.setattr(relay_module, "LOST_AFTER_S", 0.5)
+        monkeypatch.setattr(connection, "LOST_AFTER_S", 0.5)
 
     def test_a_client_on_the_list_gets_everything(self, secure, files, group, port):
         with (
@@ -205,7 +205,7 @@ class TestNobodyAnswers:
 class TestFull:
     @pytest.mark.parametrize("encrypted", [True, False])
     def test_the_next_one_is_refused_until_another_leaves(self, make_config, files, encrypted, monkeypatch):
-        monkeypatch.setattr(relay_module, "LOST_AFTER_S", 1.0)
+        monkeypatch.setattr(connection, "LOST_AFTER_S", 1.0)
         who = (files, "alice") if encrypted else ()
         with (
             running(make_config(encrypted=encrypted, max_clients=2)) as relay,

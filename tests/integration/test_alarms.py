@@ -346,7 +346,9 @@ def test_all_that_is_shown_in_one_file(url, sender, tmp_path):
         state_when(page, holds(100))
         post(page, "/api/notes.json", {"text": "beam on"})
         for name in ("root", "hdf5"):
-            with urllib.request.urlopen(f"{page}/api/page.{name}?tot_bins=50", timeout=TIMEOUT) as answer:
+            with urllib.request.urlopen(
+                f"{page}/api/page.{name}?tot_bins=50&panel=chips", timeout=TIMEOUT
+            ) as answer:
                 assert answer.headers["Content-Disposition"].endswith(f'.{name}"')
                 (tmp_path / f"page.{name}").write_bytes(answer.read())
         head = urllib.request.Request(f"{page}/api/page.root", method="HEAD")
@@ -357,8 +359,10 @@ def test_all_that_is_shown_in_one_file(url, sender, tmp_path):
         assert file["maps/hits"][:].sum() == hits
         assert file["notes"]["text"][0] == b"beam on"
         assert len(file["tot"]) == 50
+        assert file["chips"]["hits"].sum() == hits  # of the part that is open
     with (tmp_path / "page.root").open("rb") as opened, uproot.open(opened) as file:
         assert file["hit_map"].values().sum() == hits
+        assert file["tables/chips"]["hits"].array(library="np").sum() == hits
     (numbers,) = (tmp_path / "snapshots").glob("*.json")
     assert [note["text"] for note in json.loads(numbers.read_text())["notes"]] == ["beam on"]
     table = (tmp_path / "snapshots" / "astropix_notes.csv").read_text().splitlines()

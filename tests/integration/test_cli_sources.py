@@ -167,7 +167,7 @@ def test_a_source_that_is_not_there_is_told_with_its_cause(command, case, relay,
             program.wait_for("the page is at")
             program.process.send_signal(signal.SIGINT)
         code = program.wait()
-    assert code == (1 if command in ("receive", "record") else 0)
+    assert code == (0 if command == "monitor" else 1)
     assert "nothing lost of 0" not in program.stdout + program.stderr
 
 

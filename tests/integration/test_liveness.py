@@ -20,9 +20,10 @@ from zmtp import Peer
 SUBSCRIBER = """
 import logging, sys
 from astropix_stream import relay
+from astropix_stream.relay import connection
 from astropix_stream.fmt import AstroPix4Readout
 logging.basicConfig(level="INFO")
-relay.LOST_AFTER_S = 1.5
+connection.LOST_AFTER_S = 1.5
 with relay.RelayReceiver(AstroPix4Readout, sys.argv[1], timeout=5) as receiver:
     receiver.wait_ready(5)
     print("ready")

@@ -107,28 +107,37 @@ def test_tables_for_spreadsheets(url, sender):
         assert "# masked: 0/1/1" in text.splitlines()
 
 
-@pytest.mark.parametrize(
-    ("path", "code"),
-    [
-        ("/api/state.json?chip=99", 400),
-        ("/api/state.json?nonsense=1", 400),
-        ("/api/state.json?run=77", 404),
-        ("/api/tot.csv?run=0", 404),
-        ("/autoload.js", 404),
-        ("/api/nonsense.csv", 404),
-        ("/api/../etc/passwd", 404),
-        ("/assets/../server.py", 403),
-    ],
-)
-def test_what_is_not_there(url, path, code):
+WRONG = [
+    ("/api/state.json?chip=99", 400, "chip: '99' is not a chip: chips are 0 to 31"),
+    ("/api/state.json?nonsense=1", 400, "nonsense: there is no such setting"),
+    ("/api/state.json?run=%25d", 400, "run: '%d' is not a run: write the time of its first readout, in UTC, "
+     "such as 20250723T120211.123Z"),
+    ("/api/state.json?run=77", 404, "there is no run 77, or it is no longer kept"),
+    ("/api/tot.csv?run=0", 404, "there is no run 0, or it is no longer kept"),
+    ("/api/tot.csv?run=20250723T120211.123Z", 404,
+     "there is no run 20250723T120211.123Z, or it is no longer kept"),
+    ("/api/tot.csv?compare=77", 404, "there is no other run 77 of this kind of readouts"),
+    ("/api/tot.csv?tot_to=900&tot_bins=nan", 400,
+     "tot_bins: write a number; tot_to: 900 is out of range: 0.2 to 819.2"),
+    ("/api/tot.csv?tot_bins=1.5", 400, "tot_bins: 1.5 is not a whole number"),
+    ("/api/page.root?panel=none", 400, "panel: 'none' is not one of 'overview', 'chips', 'pixel', "
+     "'spectrum', 'correlations' or 'readouts'"),
+    ("/api/nonsense.csv", 404, "there is no /api/nonsense.csv; docs/monitor.md has what there is"),
+    ("/api", 404, "there is no /api; docs/monitor.md has what there is"),
+    ("/api/../etc/passwd", 404, "there is no /api/../etc/passwd; docs/monitor.md has what there is"),
+    ("/autoload.js", 404, "this is not served; there are / and /api"),
+    ("/assets/../server.py", 403, None),
+]  # fmt: skip
+
+
+def test_what_is_not_there(url):
     with monitor(url) as (_, page):
         host = page.removeprefix("http://")
-        connection = http.client.HTTPConnection(host, timeout=TIMEOUT)
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        assert answer.status == code
-        assert b"Traceback" not in answer.read()
-        connection.close()
+        for path, code, said in WRONG:
+            status, body = ask(host, "GET", path)
+            assert (path, status) == (path, code)
+            assert said is None or body.decode() == f"{said}\n"
+            assert ask(host, "HEAD", path) == (code, b"")
 
 
 def ask(host, method, path, headers=None):
@@ -141,14 +150,38 @@ def ask(host, method, path, headers=None):
     return status, body
 
 
-@pytest.mark.parametrize("path", ["/", "/api/state.json", "/api/tot.csv", "/assets/monitor.css"])
-def test_head_is_get_without_the_body(url, path):
+def test_methods(url):
     with monitor(url) as (_, page):
         host = page.removeprefix("http://")
-        assert ask(host, "HEAD", path) == (200, b"")
-        status, body = ask(host, "GET", path)
-        assert status == 200
-        assert body
+        for path in ("/", "/api/state.json", "/api/tot.csv", "/assets/monitor.css"):
+            assert ask(host, "HEAD", path) == (200, b"")
+            status, body = ask(host, "GET", path)
+            assert status == 200
+            assert body
+        allowed = "GET, HEAD, OPTIONS"
+        for path, also in (
+            ("/", ""),
+            ("/api/state.json", ""),
+            ("/assets/monitor.css", ""),
+            ("/api/notes.json", ", POST"),
+        ):
+            for method, code in (("OPTIONS", 204), ("DELETE", 405)):
+                connection = http.client.HTTPConnection(host, timeout=TIMEOUT)
+                connection.request(method, path)
+                with connection.getresponse() as answer:
+                    assert (answer.status, answer.headers["Allow"]) == (code, allowed + also)
+                    assert b"<html" not in answer.read()
+                connection.close()
+
+
+def test_the_query_of_a_page_is_that_of_a_file(url, sender):
+    """With the part that is open, and whatever concerns the page alone."""
+    with monitor(url) as (_, page):
+        send(sender, 50)
+        state_when(page, holds(50))
+        histograms = json.loads(get(page, "/api/histograms.json?theme=dark&panel=chips&chip=&tot_from="))
+        assert histograms["tables"]["chips"]["chip"] == [0]
+        assert sum(histograms["tables"]["chip_maps"]["hits"]) == sum(map(sum, histograms["hit_map"]))
 
 
 class TestWhoMaySeeIt:

@@ -193,7 +193,7 @@ def test_a_relay_that_restarts_is_seen_as_that(group, port, sender, tcp_port):
 
 def test_what_a_stopped_subscriber_misses_is_counted_even_at_the_tail(endpoint, sender, monkeypatch):
     """Two small queues overflow while nobody reads; the beat afterwards shows how much went."""
-    monkeypatch.setattr("astropix_stream.relay.receiver._QUEUE_MESSAGES", 1)
+    monkeypatch.setattr("astropix_stream.relay.connection._QUEUE_MESSAGES", 1)
     with RelayReceiver(AstroPix4Readout, endpoint, timeout=3) as receiver:
         receiver.wait_ready(5)
         big = bytes(60_000)
@@ -249,10 +249,10 @@ def test_wrong_use_has_clear_errors(endpoint):
         receiver.receive()
 
 
-def test_a_relay_that_is_not_heard_for_5_seconds_is_connected_to_anew(
+def test_a_relay_that_is_not_heard_for_5_seconds_is_connected_to_again(
     group, port, sender, tcp_port, monkeypatch
 ):
-    monkeypatch.setattr("astropix_stream.relay.receiver.LOST_AFTER_S", 1.5)
+    monkeypatch.setattr("astropix_stream.relay.connection.LOST_AFTER_S", 1.5)
     endpoint = f"tcp://127.0.0.1:{tcp_port}"
     with running_relay(group, port, endpoint):
         receiver = RelayReceiver(AstroPix4Readout, endpoint, timeout=5)

@@ -8,8 +8,7 @@ import pytest
 from astropix_stream import keys
 from astropix_stream.errors import ReceiveTimeout, RefusedError
 from astropix_stream.fmt import AstroPix4Readout
-from astropix_stream.relay import receiver as relay_module
-from astropix_stream.relay import refusals
+from astropix_stream.relay import connection, refusals
 from astropix_stream.relay.receiver import RelayReceiver
 from astropix_stream.sock import MulticastReceiver, MulticastSender
 from programs import Program
@@ -199,7 +198,7 @@ class TestClientKeys:
         return {"server_key": files / "relay.key", "key_file": files / f"{name}.key_secret"}
 
     def test_are_taken_up_and_a_removed_one_ends_its_connection(self, relay, files, sender, monkeypatch):
-        monkeypatch.setattr(relay_module, "LOST_AFTER_S", 60.0)  # it does not reconnect by itself
+        monkeypatch.setattr(connection, "LOST_AFTER_S", 60.0)  # it does not reconnect by itself
         monkeypatch.setattr(refusals, "REFUSAL_PATIENCE_S", 0.0)
         more = f"security: {{client_keys: {files}/clients, secret_key: {files}/relay.key_secret}}"
         self.allow(files, "alice")

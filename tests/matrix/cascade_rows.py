@@ -42,7 +42,6 @@ class Cascade:
             "outputs": list(outputs),
             "publish": {"endpoint": self.url(name)},
             "history": {"size": self.history},
-            "metrics": {"listen": None},
         }
         file = self.bench.directory / f"{name}.json"
         file.write_text(json.dumps(config))

@@ -316,9 +316,9 @@ def subscriber_stopped(bench):
 
 @row(
     "connection cut",
-    "astropix_stream/relay/receiver.py",
-    "self._subscribed = False\n        self._subscribe(sock)",
-    "self._subscribe(sock)",
+    "astropix_stream/relay/connection.py",
+    "for topic in self._topics:",
+    "for topic in self._topics[:1]:",
 )
 def connection_cut(bench):
     seconds = bench.long(30, 7)
@@ -594,7 +594,7 @@ def small_history(bench):
 
 @row(
     "two DAQs on one group",
-    "astropix_stream/counting/ledger.py",
+    "astropix_stream/counting/stream.py",
     "account = self._sources.get(batch.source) or self._open_account(batch.source, now)",
     "account = next(iter(self._sources.values()), None) or self._open_account(batch.source, now)",
 )

@@ -89,5 +89,5 @@ class Sites:
         secret.write_text(password)
         servers = {"servers": [f"nats://{host.address}:4222"], "user": user, "password_file": str(secret)}
         file = self.bench.directory / f"{user}.json"
-        file.write_text(json.dumps({"nats": servers, "metrics": {"listen": None}, **keys}))
+        file.write_text(json.dumps({"nats": servers, **keys}))
         return self.bench.start(host, sys.executable, "-m", "astropix_bridge", "run", "--config", file)

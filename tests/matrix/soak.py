@@ -7,6 +7,8 @@ the client is stopped, the client's connection cut, junk multicast; in the first
 and restarted.
 
 All comparisons are exact.
+
+`Ordinary` is the same without faults: what happens on a day when all is well.
 """
 
 import argparse
@@ -42,6 +44,9 @@ def has_at_most(pid, count):
 
 
 class Soak:
+    FAULTS: tuple[dict[str, float], ...] = FAULTS
+    PAUSES_S = (0.2, 0.8)
+
     def __init__(self, bench, minutes, seed):
         self.bench, self.minutes = bench, minutes
         self.random = random.Random(seed)
@@ -80,7 +85,7 @@ class Soak:
 
     def impair(self):
         self.impairer.tell(
-            "rates", json.dumps(self.random.choice(FAULTS), separators=(",", ":")), answer="impairs"
+            "rates", json.dumps(self.random.choice(self.FAULTS), separators=(",", ":")), answer="impairs"
         )
 
     def new_run(self):
@@ -156,16 +161,22 @@ class Soak:
 
     # The whole
 
-    def run(self):
-        began_s = time.monotonic()
-        lasts_s = self.minutes * 60
-        kills = max(1, round(self.minutes / 2))
-        self.begin_run()
-        self.descriptors = {name: descriptors(pid) for name, pid in self.pids().items()}
-        actions = [
+    def kills(self):
+        return max(1, round(self.minutes / 2))
+
+    def actions(self):
+        return [
             self.impair, self.impair, self.change_rate, self.new_run, self.visit, self.visit, self.visit,
             self.stop_relay, self.stop_client, self.cut, self.junk,
         ]  # fmt: skip
+
+    def run(self):
+        began_s = time.monotonic()
+        lasts_s = self.minutes * 60
+        kills = self.kills()
+        self.begin_run()
+        self.descriptors = {name: descriptors(pid) for name, pid in self.pids().items()}
+        actions = self.actions()
         kill_times = [lasts_s * (n + 1) / (kills + 1) * 0.6 for n in range(kills)]
         while (passed_s := time.monotonic() - began_s) < lasts_s:
             if kill_times and passed_s >= kill_times[0]:
@@ -177,7 +188,7 @@ class Soak:
             action()
             for name, pid in self.pids().items():
                 self.samples.setdefault(name, []).append((time.monotonic() - began_s, memory(pid)))
-            wait(self.random.uniform(0.2, 0.8))
+            wait(self.random.uniform(*self.PAUSES_S))
         self.finish()
 
     def pids(self):
@@ -247,6 +258,36 @@ class Soak:
                 bench.equal(f"{name}: open descriptors", descriptors(pid), f"at most {most}")
 
 
+class Ordinary(Soak):
+    """What nobody is to be alarmed about: readouts out of order, clients of all sorts, a DAQ at rest.
+
+    What an operator should hear of is left out: readouts that are lost, damaged or duplicated, what others
+    multicast to the group, and a relay that is restarted.
+    """
+
+    FAULTS = ({}, {"reorder": 0.1})
+    PAUSES_S = (1.0, 5.0)  # a host that stops a relay more often than once in half a minute is not well
+
+    def kills(self):
+        return 0
+
+    def actions(self):
+        return [
+            self.impair, self.change_rate, self.new_run, self.rest, self.visit, self.visit, self.visit,
+            self.stop_relay, self.stop_client, self.cut, self.reload,
+        ]  # fmt: skip
+
+    def rest(self):
+        """Let no run follow for a while: up to two minutes in a soak of an hour."""
+        self.end_run()
+        wait(self.random.uniform(0, 2 * self.minutes))
+        self.begin_run()
+        self.impair()
+
+    def reload(self):
+        self.relay.send_signal(signal.SIGHUP)
+
+
 def soak(minutes, seed, tree=None):
     """Run a soak; return its bench with the comparisons."""
     with tempfile.TemporaryDirectory() as directory, Bench(directory, tree=tree, seed=seed) as bench:
@@ -254,18 +295,22 @@ def soak(minutes, seed, tree=None):
     return bench
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=1)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    bench = soak(options.minutes, options.seed)
+def say(bench):
+    """Print what a soak found; return whether anything was wrong."""
     print("injected:", bench.injected)
     print("counted:", bench.counted)
     for what, counted, injected in bench.failures:
         print(f"RED: {what}: counted {counted}, injected {injected}")
     print(f"{len(bench.checks) - len(bench.failures)} of {len(bench.checks)} comparisons are equal")
     return bool(bench.failures)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    return say(soak(options.minutes, options.seed))
 
 
 if __name__ == "__main__":

@@ -150,8 +150,8 @@ def test_addresses_that_do_not_answer_are_passed_by(hosts, named):
 @pytest.mark.parametrize("name", ["relay4", "both"])
 def test_any_number_of_connections_that_came_to_nothing_are_outlived(hosts, named, name, monkeypatch):
     """What ZeroMQ tells of the end of each must not hold up its thread."""
-    monkeypatch.setattr("astropix_stream.relay.receiver.LOST_AFTER_S", 0.3)
-    monkeypatch.setattr("astropix_stream.relay.receiver._CONNECT_MS", 100)
+    monkeypatch.setattr("astropix_stream.relay.connection.LOST_AFTER_S", 0.3)
+    monkeypatch.setattr("astropix_stream.relay.connection._CONNECT_MS", 100)
     relay, monitor = hosts
     with relay_on(relay, "tcp://*:25707"):
         monitor.nft(
@@ -160,8 +160,8 @@ def test_any_number_of_connections_that_came_to_nothing_are_outlived(hosts, name
         with monitor.inside(), RelayReceiver(AstroPix4Readout, f"tcp://{name}:{PORT}") as receiver:
             sockets = []
             while len(sockets) < 6:
-                if receiver._socket not in sockets:
-                    sockets.append(receiver._socket)
+                if receiver._connection.socket not in sockets:
+                    sockets.append(receiver._connection.socket)
                 with contextlib.suppress(ReceiveTimeout):
                     receiver.receive(timeout=0.1)
             monkeypatch.undo()

@@ -1,7 +1,7 @@
 """The alert rules for Prometheus: each kind of fault fires exactly its alert, and a healthy relay none.
 
-promtool (Debian: prometheus) evaluates them over series as a relay exports them: names and labels come
-from `astropix_relay.metrics` itself.
+promtool (Debian: prometheus) evaluates them over series as a relay and a bridge export them: names and labels
+come from `astropix_relay.metrics` and `astropix_bridge.metrics` themselves.
 """
 
 import os
@@ -15,9 +15,11 @@ import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from astropix_bridge import metrics as bridge
 from astropix_relay.clients.gate import DoorSample
 from astropix_relay.metrics import metrics
 from astropix_relay.samples import OutletSample, Sample, StreamSample, Turns
+from astropix_stream.counting.state import State
 from astropix_stream.multicast.sockets import SocketMemory
 
 RULES = Path(__file__).parents[2] / "config/prometheus/astropix-alerts.yml"
@@ -32,6 +34,7 @@ CAUSES = (
     "aborted",
     "pace",
 )
+INSTANCES = {"astropix-relay": "relay:9108", "astropix-bridge": "bridge:9109"}
 MINUTES = 2  # samples in one
 FAULT_AT = 12 * MINUTES  # all is healthy until then
 HALF = f"x{FAULT_AT}"
@@ -49,8 +52,21 @@ def promtool():
     return run
 
 
+def exported(found):
+    """Every series of metrics, with its value."""
+
+    class Registry:
+        def collect(self):
+            return found
+
+    families = text_string_to_metric_families(generate_latest(Registry()).decode())
+    return {
+        (one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples
+    }
+
+
 def healthy_series():
-    """Every series that a relay exports, with its labels, and a value that a healthy one has."""
+    """Every series that a relay and a bridge export, with its labels, and a value that a healthy one has."""
     lost = {"before_socket": 0, "in_kernel": 0, "rejected": {}}
     source = lost | {
         "address": "10.0.0.1", "port": 40_000, "received": 9, "duplicates": 0, "reordered": 0, "late": 0,
@@ -68,23 +84,18 @@ def healthy_series():
     turns = Turns()
     taken = Sample(0.0, "1.2", 77, [stream], [door], 6, 0, {"ok": 0}, turns.counts, 0.0, 0)
     taken = taken._replace(outlets=[output])
-
-    class Registry:
-        def collect(self):
-            return metrics(taken)
-
-    values = {("up", frozenset()): 1.0}
-    for family in text_string_to_metric_families(generate_latest(Registry()).decode()):
-        for one in family.samples:
-            key = (one.name, frozenset(one.labels.items()))
-            values[key] = one.value
-    return values
+    stored = bridge.StreamSample("astropix", State.LIVE, 9, 2, 500, 1, 90, 0.1, 1, 0, 0, {})
+    mirror = bridge.MirrorSample("astropix", 0, 0.5)
+    ups = {("up", frozenset({("job", job)})): 1.0 for job in INSTANCES}
+    of_bridge = exported(bridge.metrics(bridge.Sample(0.0, "1.2", True, 1, [stored], [mirror])))
+    return ups | exported(metrics(taken)) | of_bridge
 
 
 def written(key):
     """Write a series as promtool's tests do."""
     name, labels = key
-    pairs = dict(labels) | {"job": "astropix-relay", "instance": "relay:9108"}
+    job = dict(labels).get("job", "astropix-bridge" if "astropix_bridge" in name else "astropix-relay")
+    pairs = dict(labels) | {"job": job, "instance": INSTANCES[job]}
     return name + "{" + ",".join(f'{label}="{value}"' for label, value in sorted(pairs.items())) + "}"
 
 
@@ -95,7 +106,7 @@ def grows(name):
         "astropix_relay_source_received_total", "astropix_relay_turn_seconds_bucket",
         "astropix_relay_turn_seconds_count", "astropix_relay_accepted_connections_total",
         "astropix_relay_output_sent_total", "astropix_relay_history_requests_total",
-        "astropix_relay_turn_seconds_sum",
+        "astropix_relay_turn_seconds_sum", "astropix_bridge_stored_readouts_total",
     )  # fmt: skip
 
 
@@ -136,14 +147,20 @@ def state(word):
     ]
 
 
+def bridge_state(word):
+    name, label = "astropix_bridge_state", "astropix_bridge_state"
+    return [(name, {label: word}, f"0{HALF} 1{HALF}"), (name, {label: "live"}, f"1{HALF} 0{HALF}")]
+
+
+LATER = f"0{HALF} 30+30{HALF}"
 ENDED = f"{{healthy}}{HALF} stale"
 RESTARTED = {
     "series": written(("astropix_relay_build_info", frozenset({"relay_id": "78", "version": "1.2"}.items()))),
     "values": f"_{HALF} 1{HALF}",
 }
-LOOKED_AT = {"up", *re.findall(r"astropix_relay_\w+", RULES.read_text())}
+LOOKED_AT = {"up", *re.findall(r"astropix_(?:relay|bridge)_\w+", RULES.read_text())}
 FAULTS = {
-    "AstropixRelayDown": [becomes("up", 0), ("(?!up).*", {}, ENDED)],
+    "AstropixRelayDown": [becomes("up", 0, job="astropix-relay"), ("(?!up|astropix_bridge).*", {}, ENDED)],
     "AstropixRelayRestarted": [("build_info", {}, ENDED)],
     "AstropixNotJoined": [becomes("joined", 0), *state("no network")],
     "AstropixUpstreamLost": [becomes("joined", 0), *state("upstream lost")],
@@ -183,6 +200,14 @@ FAULTS = {
         for one in ("0.1", "0.03", "0.01", "0.003", "0.001", "0.0003", "0.0001")
     ],
     "AstropixLogBlocked": [counts("dropped_log_lines_total")],
+    "AstropixOutputStopped": [becomes("output_stopped", 1)],
+    "AstropixBridgeDown": [becomes("up", 0, job="astropix-bridge"), ("astropix_bridge.*", {}, ENDED)],
+    "AstropixBridgeRestarted": [("astropix_bridge_start_time_seconds", {}, f"5{HALF} _ 7{HALF}")],
+    "AstropixNotStored": [*bridge_state("no log"), ("astropix_bridge_waiting_seconds", {}, LATER)],
+    "AstropixStoredLate": [("astropix_bridge_waiting_seconds", {}, LATER)],
+    "AstropixBridgeHearsNothing": bridge_state("upstream lost"),
+    "AstropixMissingInLog": [counts("astropix_bridge_missing_readouts_total", place="relay_to_client")],
+    "AstropixMirrorSilent": [("astropix_bridge_mirror_silent_seconds", {}, LATER)],
 }
 HARMLESS = {
     "a DAQ that rests for four minutes": [
@@ -194,6 +219,13 @@ HARMLESS = {
     "clients that come and go": [counts("failed_handshakes_total", cause="aborted")],
     "a relay that misses one scrape": [("up", {}, f"1{HALF} 0 1{HALF}")],
     "readouts out of order": [counts("source_reordered_total")],
+    "a bridge that waits half a minute for a new leader of the log": [
+        ("astropix_bridge_state", {"astropix_bridge_state": "no log"}, f"0{HALF} 1 0{HALF}"),
+        ("astropix_bridge_waiting_seconds", {}, f"0{HALF} 30 0{HALF}"),
+    ],
+    "a log that lacks what was lost before": [
+        counts("astropix_bridge_missing_readouts_total", place="before_socket")
+    ],
 }
 
 
@@ -219,7 +251,7 @@ def test_each_fault_fires_exactly_its_alert_and_a_healthy_relay_none(promtool, t
             "name": alert,
             "interval": "30s",
             "input_series": series(*faults) + [RESTARTED] * (alert == "AstropixRelayRestarted"),
-            "promql_expr_test": [firing(11), firing(20 if alert == "AstropixRelayRestarted" else 23, alert)],
+            "promql_expr_test": [firing(11), firing(20 if alert.endswith("Restarted") else 23, alert)],
         }
         for alert, faults in FAULTS.items()
     ]
@@ -233,9 +265,7 @@ def test_each_fault_fires_exactly_its_alert_and_a_healthy_relay_none(promtool, t
         for name, faults in {"healthy": [], **HARMLESS}.items()
     ]
     file = tmp_path / "tests.yml"
-    file.write_text(
-        yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "30s", "tests": tests})
-    )
+    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests}))
     code, said = promtool("test", "rules", file)
     assert code == 0, said
 
@@ -253,24 +283,30 @@ def test_a_rule_that_is_wrong_is_seen(promtool, tmp_path):
         }
         file = tmp_path / "tests.yml"
         file.write_text(
-            yaml.safe_dump({"rule_files": [str(wrong)], "evaluation_interval": "30s", "tests": [one]})
+            yaml.safe_dump({"rule_files": [str(wrong)], "evaluation_interval": "1m", "tests": [one]})
         )
         assert promtool("test", "rules", file)[0] != 0
 
 
 def test_the_rules_name_metrics_and_labels_that_a_relay_exports():
-    exported = healthy_series()
-    names = {name for name, _ in exported}
+    found = healthy_series()
+    names = {name for name, _ in found}
     text = RULES.read_text()
     expressions = [rule["expr"] for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
-    used = {name for one in expressions for name in re.findall(r"\bastropix_relay_\w+(?=[\[{ )]|$)", one)}
+    used = {
+        name
+        for one in expressions
+        for name in re.findall(r"\bastropix_(?:relay|bridge)_\w+(?=[\[{ )]|$)", one)
+    }
     assert len(used) > 15
-    assert used - {"astropix_relay_state"} <= names
-    pairs = {(label, value) for _, labels in exported for label, value in labels}
-    wanted = {pair for one in expressions for pair in re.findall(r'(\w+)=~?"([^"]*)"', one)}
-    for label, values in wanted - {("job", "astropix-relay")}:
-        for value in values.split("|"):
-            assert (label, value) in pairs, f"no series has {label}={value!r}"
+    assert used <= names
+    pairs = {(label, value) for _, labels in found for label, value in labels}
+    wanted = {pair for one in expressions for pair in re.findall(r'(\w+)=(~?)"([^"]*)"', one)}
+    for label, pattern, values in wanted:
+        for value in values.split("|") if pattern else [values]:
+            expected = value if pattern else re.escape(value)
+            known = any(label == one and re.fullmatch(expected, given) for one, given in pairs)
+            assert known, f"no series has {label}={value!r}"
 
 
 def test_docs_tell_of_each_metric_that_the_rules_look_at():

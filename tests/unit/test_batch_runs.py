@@ -2,7 +2,7 @@
 
 from astropix_stream import fmt, wire
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import StreamLedger
+from astropix_stream.counting.stream import StreamLedger
 from astropix_stream.multicast.intake import Intake
 from astropix_stream.relay.subscription import Subscription
 from astropix_stream.sock import MulticastReceiver, MulticastSender

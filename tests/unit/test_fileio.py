@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astropix_stream.errors import ConfigError, FormatError
-from astropix_stream.fileio import MAX_HEADER, ApxWriter, FileHeader, apx_open
+from astropix_stream.fileio import MAX_HEADER, ApxReader, ApxWriter, FileHeader, apx_open
 from astropix_stream.fmt import AstroPix4Readout
 
 HEADER = b'%APXDF\x15\x00\x00\x00{"readout_uid": 4000}'
@@ -82,17 +82,30 @@ def test_a_file_cut_anywhere_gives_all_whole_readouts(path, caplog):
         assert caplog.messages == ([said] if left else [])
 
 
-def test_damage_is_told_after_the_readouts_before_it(path):
-    path.write_bytes(HEADER + RAW[0] + RAW[1] + b"\x00" + RAW[2])
+def test_damage_is_told_after_all_readouts(path):
+    path.write_bytes(HEADER + RAW[0] + RAW[1] + b"\x00" + RAW[2] + RAW[3])
     told = f"{path}: not a readout at byte {len(HEADER) + len(RAW[0]) * 2}: begins with 00 fe dc"
     for read in (iter, lambda run: run.datagrams(), lambda run: run.batches()):
         found = []
         with apx_open(path) as run, pytest.raises(FormatError) as error:
             found.extend(read(run))
         assert str(error.value).startswith(told)
+        assert str(error.value).endswith(" (1 byte skipped)")
     with apx_open(path) as run:
         batches = run.batches()
-        assert next(batches) == RAW[0] + RAW[1]
+        assert next(batches) == b"".join(RAW[:4])
+        with pytest.raises(FormatError):
+            next(batches)
+    with ApxReader(path, tolerant=True) as run:
+        assert list(run) == READOUTS[:4]
+        assert run.complaints == str(error.value).removeprefix(f"{path}: ")
+
+
+def test_a_file_behind_another_is_read_with_it(path):
+    path.write_bytes(HEADER + RAW[0] + HEADER + RAW[1])
+    with apx_open(path) as run:
+        assert list(run) == READOUTS[:2]
+        assert run.further_headers == [(len(HEADER + RAW[0]), run.header)]
 
 
 def test_a_length_no_datagram_has_is_damage(path):

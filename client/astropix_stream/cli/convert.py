@@ -67,8 +67,8 @@ def command(
     """Convert the hits in files to a table for other programs, or files of other DAQs to .apx.
 
     Hits that were split between two readouts are joined. Hits of duplicates (the same readout, recorded
-    again) are left out. Several files become one table or, if the target is a directory, one table each. A
-    damaged file is converted up to the damage; the exit code is then 2.
+    again) are left out. Several files become one table or, if the target is a directory, one table each. What
+    is damaged in a file is left out; the exit code is then 2.
     """
     job = Job(kind, _names(columns), pixels, keep_duplicates, force)
     troubles: list[str] = []

@@ -25,10 +25,10 @@ def command(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Summarize .apx files: readouts, hits, times, runs, gaps, header; several files as a table.
+    """Summarize files of readouts: readouts, hits, times, runs, gaps, header; several files as a table.
 
     Hits of duplicates (the same readout, recorded again) are left out. The exit code is 2 if a file is
-    damaged, truncated or not an .apx file; its intact part is counted.
+    damaged, truncated or not a file of readouts; what is intact in it is counted.
     """
     contents, troubles = [], []
     for path in files:
@@ -86,8 +86,10 @@ def _print_one(content: Contents, *, keep_duplicates: bool) -> None:
         )
     for name, value in lines.items():
         print(f"{name:{_LABEL - 1}} {value}")
-    for name, value in content.header.items():
-        print(f"header        {name}: {_shorten(json.dumps(value))}")
+    for at, header in [(0, content.header), *content.further_headers]:
+        for name, value in header.items():
+            place = f"at byte {at}: " if at else ""
+            print(f"header        {place}{name}: {_shorten(json.dumps(value))}")
 
 
 def _room() -> int:

@@ -88,9 +88,9 @@ def command(
 ) -> None:
     """Play files into a multicast group, byte for byte, with the timing of the run.
 
-    A damaged file is played up to the damage; the exit code is then 2. With --follow, send what a DAQ writes
-    to a file, live, until Ctrl-C: for a DAQ that does not multicast. When started again, it continues where
-    it stopped.
+    What is damaged in a file is left out; the exit code is then 2. With --follow, send what a DAQ writes to a
+    file, live, until Ctrl-C: for a DAQ that does not multicast. When started again, it continues where it
+    stopped.
     """
     given = Given(context)
     if follow:
@@ -187,7 +187,7 @@ class RecordedRuns:
     Attributes
     ----------
     damage : list of str
-        What is wrong with the files, as far as they have been read; whole readouts before it are played.
+        What is wrong with the files, as far as they have been read; all whole readouts are played.
     """
 
     def __init__(

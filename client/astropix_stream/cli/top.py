@@ -47,7 +47,8 @@ def command(
 ) -> None:
     """Show a live table of streams: state, rates, lag, and what was lost where.
 
-    Runs until Ctrl-C, or for --seconds. The exit code is 2 if a file is damaged.
+    Runs until Ctrl-C, or for --seconds. The exit code is 1 if no source could be reached, 2 if a file is
+    damaged.
     """
     ending.only_warnings()
     given = Given(context)
@@ -60,6 +61,10 @@ def command(
         interrupted = watch(sources, rows, seconds, as_json=as_json)
         _print_summary(rows.values(), as_json=as_json)
         damaged = any(source.is_damaged for source in sources)
+        reached = any(source.receiver.ready for source in sources)
+    if not reached:
+        told = dict.fromkeys(reaching.complaint(path) for paths in listed for path in paths)
+        raise ending.Problem("; ".join(filter(None, told)) or "no source could be reached")
     if damaged:
         ending.finish_with(ending.WRONG_INPUT)
     ending.finish(interrupted=interrupted and seconds is not None)

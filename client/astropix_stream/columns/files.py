@@ -1,7 +1,7 @@
 """The readouts of a file, a large piece at a time."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from astropix_stream.columns.decoder import hit_dtype
 from astropix_stream.columns.decoding import Counted, Decoded, count_found, decode_found
-from astropix_stream.columns.finding import Readouts, find_whole
+from astropix_stream.columns.finding import Readouts, find_readouts, find_whole
 from astropix_stream.columns.tracking import Tracking
-from astropix_stream.counting.ledger import Counts
+from astropix_stream.counting.counts import Counts
 from astropix_stream.errors import FormatError
-from astropix_stream.fileio import ApxReader, FileHeader
+from astropix_stream.file_body import FileBody, is_certain
+from astropix_stream.file_header import FileHeader
+from astropix_stream.fileio import ApxReader
 from astropix_stream.files import describe_damage, open_readouts
-from astropix_stream.fmt import Kind, Readout, kind_of_class
+from astropix_stream.fmt import HEADER_SIZE, Kind, Readout, kind_of_class
 from astropix_stream.joining import Following, Joiner
 
 PIECE = 2 << 20  # bytes; decoding takes some 15 times as much memory
@@ -37,7 +39,7 @@ class Piece(NamedTuple):
 
 
 class Pieces(AbstractContextManager["Pieces"]):
-    """An open file that is read a piece at a time, up to its damage.
+    """An open file that is read a piece at a time; what is damaged is left out.
 
     Parameters
     ----------
@@ -61,10 +63,6 @@ class Pieces(AbstractContextManager["Pieces"]):
         Bytes of the body that were read so far.
     leftover_bytes : int
         Bytes of an incomplete readout at the end.
-    damage : str
-        What is wrong in the middle of the file, and where; empty if nothing is.
-    damage_at, damage_reason
-        The `offset` and the `reason` of the error about it; None if nothing is wrong.
     """
 
     def __init__(self, path: str | os.PathLike[str], kind: Kind | None = None, size: int = PIECE) -> None:
@@ -73,36 +71,54 @@ class Pieces(AbstractContextManager["Pieces"]):
         self._tracking = Tracking()
         self.path = os.fspath(path)
         self.header: FileHeader = self._reader.header
+        self._body = self._reader.body if isinstance(self._reader, ApxReader) else FileBody(0)
         self.read_bytes = 0
         self.leftover_bytes = 0
-        self.damage = ""
-        self.damage_at: int | None = None
-        self.damage_reason: str | None = None
 
     def __iter__(self) -> Iterator[Piece]:
-        rest = b""
         for block in self._blocks():
-            base = self.header.size + self.read_bytes - len(rest)
             self.read_bytes += len(block)
-            readouts, damage = find_whole(rest + block, base)
-            rest = readouts.raw[readouts.begins[-1] :]
-            if len(readouts.ids):
-                starts, duplicates = self._tracking.note(readouts)
-                yield Piece(readouts, frozenset(starts), duplicates)
-            if damage:
-                self.damage = f"{self.path}: {damage}"
-                self.damage_at, self.damage_reason = damage.offset, damage.reason
-                return
-        self.leftover_bytes = len(rest) + self._reader.leftover_bytes
+            yield from self._pieces_of(self._find(block))
+        yield from self._pieces_of(_joined(self._body.finish()))
+        self.leftover_bytes = len(self._body.rest) + self._reader.leftover_bytes
 
     def _blocks(self) -> Iterator[bytes]:
         reader = self._reader
         return reader.blocks(self._size) if isinstance(reader, ApxReader) else reader.batches()
 
+    def _find(self, block: bytes) -> Readouts:
+        """Find the readouts that are whole with the next block: all at once, or one by one around damage."""
+        body = self._body
+        if not body.skipping:
+            raw = body.rest + block
+            readouts, damage = find_whole(raw)
+            if damage is None:
+                readouts = _certain(readouts)
+                end = int(readouts.begins[-1])
+                body.pass_over(end, raw[end:])
+                return readouts
+        return _joined(body.feed(block))
+
+    def _pieces_of(self, readouts: Readouts) -> Iterator[Piece]:
+        if len(readouts.ids):
+            starts, duplicates = self._tracking.note(readouts)
+            yield Piece(readouts, frozenset(starts), duplicates)
+
+    @property
+    def damage(self) -> FormatError | None:
+        """About the first bytes of an .apx file that had to be skipped; `trouble` tells all."""
+        error = self._body.damage
+        return error and FormatError(f"{self.path}: {error}", offset=error.offset, reason=error.reason)
+
+    @property
+    def further_headers(self) -> list[tuple[int, FileHeader]]:
+        """Headers of other files within this one, and where each is."""
+        return self._reader.further_headers
+
     @property
     def trouble(self) -> str:
         """What is wrong with the file, as far as it was read; empty if nothing is."""
-        return describe_damage(self.path, self._reader, self.damage, self.leftover_bytes)
+        return describe_damage(self.path, self._reader, self.leftover_bytes)
 
     def totals(self) -> Counts:
         """Return what was counted, at the end of the file."""
@@ -116,6 +132,19 @@ class Pieces(AbstractContextManager["Pieces"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _certain(readouts: Readouts) -> Readouts:
+    """Leave out the last readout if the magic occurs in its data: what follows it decides (`file_body`)."""
+    if len(readouts.ids):
+        last, end = readouts.begins[-2:].tolist()
+        if not is_certain(readouts.raw, last + HEADER_SIZE, end):
+            return Readouts(readouts.raw, readouts.begins[:-1], readouts.ids[:-1], readouts.timestamps[:-1])
+    return readouts
+
+
+def _joined(readouts: Iterable[tuple[bytes, int, int]]) -> Readouts:
+    return find_readouts(b"".join(raw for raw, _, _ in readouts))
 
 
 class ExchangedColumns:
@@ -216,7 +245,8 @@ def columns(
     Raises
     ------
     FormatError
-        If it is of no such format, or is damaged; or there is no class for the kind that the header says.
+        If it is of no such format, or is damaged (`Pieces` leaves out what is, and goes on); or there is no
+        class for the kind that the header says.
     OSError
         If it cannot be read.
 
@@ -238,5 +268,5 @@ def columns(
         decoder = PieceDecoder(kind, keep_duplicates=keep_duplicates)
         chunks = [decoder.decode(piece).hits for piece in pieces]
         if pieces.damage:
-            raise FormatError(pieces.damage, offset=pieces.damage_at, reason=pieces.damage_reason)
+            raise pieces.damage
     return np.concatenate(chunks) if chunks else np.empty(0, hit_dtype(kind))

@@ -61,7 +61,8 @@ class Matched(NamedTuple):
     """Pixels of one batch of several."""
 
     settled: NDArray[Any]
-    """Pixels that no batch to come can change; with those of earlier batches that were open."""
+    """Pixels that no batch to come can change; with those of earlier batches that were open. Over several
+    batches they are not quite in the order of their rows: an open pixel comes with a later batch."""
     open: NDArray[Any]
     """The others, as they are if nothing follows."""
     both: NDArray[Any]

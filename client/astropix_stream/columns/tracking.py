@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from astropix_stream.batch import Batch, Source
 from astropix_stream.clock import Moment
 from astropix_stream.columns.finding import Readouts
-from astropix_stream.counting.ledger import Counts, StreamLedger
+from astropix_stream.counting.counts import Counts
+from astropix_stream.counting.stream import StreamLedger
 
 _AFTER_ALL = Moment(float("inf"), 0)
 _FILE = Source("", 0)

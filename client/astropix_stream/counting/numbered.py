@@ -9,10 +9,12 @@ from typing import Any
 
 from astropix_stream.batch import Batch, Source
 from astropix_stream.clock import Moment
+from astropix_stream.counting.counts import Counts
 from astropix_stream.counting.hops import HopLosses, parse_hops
-from astropix_stream.counting.ledger import Counts, Ledger, StreamLedger, place_counts
+from astropix_stream.counting.ledger import Ledger, place_counts
 from astropix_stream.counting.losses import Loss, Losses, Period, extend
 from astropix_stream.counting.places import Place
+from astropix_stream.counting.stream import StreamLedger
 from astropix_stream.counting.track import PLAUSIBLE_JUMP, distance
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from astropix_stream import fmt
 from astropix_stream.batch import Drained, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import StreamLedger
+from astropix_stream.counting.stream import StreamLedger
 from astropix_stream.doctor.path import with_option
 from astropix_stream.doctor.verdict import Fault, Mark, Verdict, fine, unknown
 from astropix_stream.fitting import Doubt

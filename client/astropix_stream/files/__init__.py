@@ -7,7 +7,7 @@ well as one that is complete. `reading` opens a file, or standard input, and tel
 from astropix_stream.files.apx import ApxParser
 from astropix_stream.files.formats import Format, tell_format
 from astropix_stream.files.frames import FrameParser
-from astropix_stream.files.parser import Complaints, Found, Parser
+from astropix_stream.files.parser import Found, Parser
 from astropix_stream.files.reading import STDIN, ParsedReader, describe_damage, make_parser, open_readouts
 from astropix_stream.files.text_log import LogParser
 

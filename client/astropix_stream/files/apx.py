@@ -1,15 +1,10 @@
-"""The body of an .apx file as it grows. Pure.
-
-What is not a readout is skipped, up to the next header of one: a file that is being followed has to go on.
-"""
+"""The readouts of an .apx file as it grows. Pure."""
 
 import io
 
-from astropix_stream.errors import FormatError
-from astropix_stream.fileio import LENGTH, MAGIC, MAX_HEADER, FileHeader
+from astropix_stream.file_body import FileBody
+from astropix_stream.file_header import LENGTH, MAGIC, MAX_HEADER, FileHeader
 from astropix_stream.files.parser import Found, Parser
-from astropix_stream.fmt import HEADER_SIZE, parse_header
-from astropix_stream.fmt import MAGIC as READOUT_MAGIC
 
 _START = len(MAGIC) + LENGTH.size
 
@@ -21,11 +16,26 @@ class ApxParser(Parser):
     ----------
     offset
         Where in the file the bytes begin that it will get; at 0 there is the file's header.
+    header
+        The file's header, if the bytes begin behind it and it is known.
     """
 
-    def __init__(self, offset: int = 0) -> None:
+    def __init__(self, offset: int = 0, header: FileHeader | None = None) -> None:
         super().__init__(offset)
-        self._in_header = offset == 0
+        self.header = header
+        self._body: FileBody | None = None
+        if offset:
+            self._begin_body(offset)
+
+    @property
+    def leftover_bytes(self) -> int:
+        """Bytes that wait for what follows them."""
+        return len(self._buffer) if self._body is None else len(self._body.rest)
+
+    @property
+    def skipping(self) -> str:
+        """Why bytes are being skipped; empty if they are not."""
+        return "" if self._body is None else self._body.skipping
 
     def feed(self, data: bytes) -> list[Found]:
         """Take the bytes that follow; return the readouts that are whole now.
@@ -35,10 +45,16 @@ class ApxParser(Parser):
         FormatError
             The header of the file is damaged.
         """
-        self._buffer += data
-        if self._in_header and not self._take_header():
-            return []
-        return self._take_readouts()
+        if self._body is None:
+            data = self._buffer = self._buffer + data
+            if not self._take_header():
+                return []
+            data, self._buffer = data[self.offset :], b""
+        return self._found(data)
+
+    def finish(self) -> list[Found]:
+        """Return what can be made of the rest: nothing follows. What cannot stays in `leftover_bytes`."""
+        return [] if self._body is None else self._found(None)
 
     def _take_header(self) -> bool:
         buffer = self._buffer
@@ -49,34 +65,20 @@ class ApxParser(Parser):
         if length <= MAX_HEADER and len(buffer) < size and buffer.startswith(MAGIC):
             return False
         self.header = FileHeader.from_file(io.BytesIO(buffer[:size]))
-        self._in_header = False
-        self._drop(size)
+        self._begin_body(size)
         return True
 
-    def _take_readouts(self) -> list[Found]:
-        found: list[Found] = []
-        buffer, at, base = self._buffer, 0, self.offset
-        size = len(buffer)
-        while (begin := at + HEADER_SIZE) <= size:
-            try:
-                readout_id, timestamp, length = parse_header(buffer, at)
-            except FormatError as error:
-                self.complaints.add(f"not a readout at byte {base + at}: {error}")
-                at = _next_header(buffer, at + 1)
-                continue
-            if (end := begin + length) > size:
-                break
-            found.append(Found(buffer[at:end], readout_id, timestamp, base + at, base + end))
-            at = end
-        self._drop(at)
+    def _begin_body(self, offset: int) -> None:
+        self.offset = offset
+        uid = None if self.header is None else self.header.readout_uid
+        self._body = FileBody(offset, uid, grows=True)
+        self.complaints = self._body.complaints
+
+    def _found(self, data: bytes | None) -> list[Found]:
+        """Return the readouts that are whole with more bytes, or, without any, at the end."""
+        body = self._body
+        assert body is not None
+        readouts = body.finish() if data is None else body.feed(data)
+        found = [Found(*readout, body.end - len(readout[0]), body.end) for readout in readouts]
+        self.offset = body.offset
         return found
-
-    def _drop(self, size: int) -> None:
-        self._buffer = self._buffer[size:]
-        self.offset += size
-
-
-def _next_header(buffer: bytes, at: int) -> int:
-    """Return where the next header of a readout may begin; at the latest, where too few bytes are left."""
-    found = buffer.find(READOUT_MAGIC, at)
-    return found if found >= 0 else max(at, len(buffer) - len(READOUT_MAGIC) + 1)

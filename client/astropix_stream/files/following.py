@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from astropix_stream.errors import FormatError
-from astropix_stream.fileio import MAGIC, NOT_APX, FileHeader
+from astropix_stream.file_header import MAGIC, NOT_APX, FileHeader
 from astropix_stream.files import formats
 from astropix_stream.files.apx import ApxParser
 from astropix_stream.files.formats import Format
@@ -169,10 +169,12 @@ class Follower:
                 return []
             data = self._all_read()
         assert self._parser is not None
-        complaints = self._parser.complaints.count
+        complaints, skipping = self._parser.complaints.count, self._parser.skipping
         found = self._parser.feed(data)
         if self._parser.complaints.count > complaints:
             _log.warning("%s: skipped what cannot be read: %s", self.name, self._parser.complaints)
+        if self._parser.skipping and not skipping:
+            _log.warning("%s: %s; skipping what follows, up to a readout", self.name, self._parser.skipping)
         if self._skip_until:
             found = self._skip(found)
         return found
@@ -373,7 +375,7 @@ class Follower:
             return True
         self._head = head
         self._form = tell_growing(head, path.suffix, frame_kind(self._kind)) or Format.BIN
-        self._parser = _parser_at(self._form, self._kind, position)
+        self._parser = _parser_at(self._form, self._kind, position, self._file)
         self._file.seek(position.offset)
         self._read = position.offset
         return True
@@ -386,7 +388,7 @@ class Follower:
             return None
         if self._form is Format.BIN:
             return HEADER.pack(READOUT_MAGIC, readout_id, timestamp, len(chunk)) + chunk
-        parser: Parser = LogParser(self._kind) if self._form is Format.LOG else ApxParser(begin)
+        parser: Parser = LogParser(self._kind) if self._form is Format.LOG else ApxParser(begin, self.header)
         found = [*parser.feed(chunk), *parser.finish()]
         return stamp(found[0].raw, readout_id, timestamp) if len(found) == 1 else None
 
@@ -416,9 +418,12 @@ def tell_growing(head: bytes, suffix: str, kind: Kind) -> Format | None:
     return form
 
 
-def _parser_at(form: Format, kind: Kind | None, position: Position) -> Parser:
+def _parser_at(form: Format, kind: Kind | None, position: Position, file: IO[bytes]) -> Parser:
     if form is Format.APX:
-        return ApxParser(position.offset)
+        header = None
+        with contextlib.suppress(FormatError):  # one of a kind that a person says
+            header = FileHeader.from_file(file)
+        return ApxParser(position.offset, header)
     if form is Format.LOG:
         return LogParser(kind, position.offset)
     return FrameParser(frame_kind(kind), position.offset, position.next_id)

@@ -3,9 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-from astropix_stream.fileio import FileHeader
-
-_NAMED = 3  # complaints that are told one by one
+from astropix_stream.file_body import Complaints
+from astropix_stream.file_header import FileHeader
 
 
 class Found(NamedTuple):
@@ -20,27 +19,6 @@ class Found(NamedTuple):
     """Where in the file the bytes begin that it was made of."""
     end: int
     """Where they end."""
-
-
-class Complaints:
-    """What is wrong with a file, piece by piece: all are counted, the first few are named."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._named: list[str] = []
-
-    def add(self, text: str) -> None:
-        """Note one."""
-        self.count += 1
-        if len(self._named) < _NAMED:
-            self._named.append(text)
-
-    def __bool__(self) -> bool:
-        return self.count > 0
-
-    def __str__(self) -> str:
-        more = self.count - len(self._named)
-        return "; ".join([*self._named, *([f"and {more} more like these"] if more else [])])
 
 
 class Parser(ABC):
@@ -66,6 +44,11 @@ class Parser(ABC):
     def leftover_bytes(self) -> int:
         """Bytes that wait for what follows them."""
         return len(self._buffer)
+
+    @property
+    def skipping(self) -> str:
+        """What cannot be read and where, while it is being skipped; empty otherwise."""
+        return ""
 
     @property
     def pending(self) -> bool:

@@ -11,7 +11,9 @@ from types import TracebackType
 from typing import IO, Self
 
 from astropix_stream.errors import FormatError
-from astropix_stream.fileio import JSON_AT, ApxReader, FileHeader
+from astropix_stream.file_body import Complaints
+from astropix_stream.file_header import JSON_AT, FileHeader
+from astropix_stream.fileio import ApxReader
 from astropix_stream.files import formats
 from astropix_stream.files.apx import ApxParser
 from astropix_stream.files.formats import Format
@@ -19,6 +21,7 @@ from astropix_stream.files.frames import FrameParser
 from astropix_stream.files.parser import Found, Parser
 from astropix_stream.files.text_log import LogParser
 from astropix_stream.fmt import ASTEP, Kind
+from astropix_stream.numbers import counted
 
 STDIN = "-"
 _BLOCK = 1 << 18  # bytes read at a time
@@ -82,6 +85,11 @@ class ParsedReader:
         return self._parser.complaints.count
 
     @property
+    def further_headers(self) -> list[tuple[int, FileHeader]]:
+        """None: no file of these formats holds headers of others (`ApxReader.further_headers`)."""
+        return []
+
+    @property
     def raw_frames(self) -> bool:
         """Whether the file has frames alone, which are grouped into readouts here."""
         return isinstance(self._parser, FrameParser)
@@ -134,6 +142,8 @@ class ParsedReader:
 def open_readouts(path: str | os.PathLike[str], kind: Kind | None = None) -> ApxReader | ParsedReader:
     """Open a file of readouts, of the format that its content tells.
 
+    What is damaged in it is skipped, and told by `describe_damage` at its end.
+
     Parameters
     ----------
     path
@@ -176,12 +186,9 @@ def open_readouts(path: str | os.PathLike[str], kind: Kind | None = None) -> Apx
 
 
 def describe_damage(
-    path: str | os.PathLike[str],
-    reader: ApxReader | ParsedReader,
-    error: str = "",
-    leftover_bytes: int | None = None,
+    path: str | os.PathLike[str], reader: ApxReader | ParsedReader, leftover_bytes: int | None = None
 ) -> str:
-    """Say what is wrong with a file that was read as far as it can be; empty if nothing is.
+    """Say what is wrong with a file that was read to its end; empty if nothing is.
 
     Parameters
     ----------
@@ -189,21 +196,25 @@ def describe_damage(
         The file.
     reader
         What has read it.
-    error
-        What ended the reading before the end of the file.
     leftover_bytes
         Of an incomplete readout at the end; by default those that the reader knows of.
     """
-    name = _name_of(path)
     left = reader.leftover_bytes if leftover_bytes is None else leftover_bytes
     told = []
-    if isinstance(reader, ParsedReader) and reader.skipped:
-        told.append(f"{reader.skipped} skipped: {reader.complaints}")
+    if isinstance(reader, ParsedReader):
+        if reader.skipped:
+            told.append(f"{reader.skipped} skipped: {reader.complaints}")
+    elif reader.complaints:
+        told.append(reader.complaints)
+    headers = Complaints()
+    for offset, header in reader.further_headers:
+        if header.readout_uid == reader.header.readout_uid:
+            headers.add(f"another file begins at byte {offset}; its readouts are read, too")
+    if headers:
+        told.append(str(headers))
     if left:
-        told.append(f"truncated: {left} bytes of an incomplete readout at its end")
-    if error:
-        told.append(f"{error.removeprefix(f'{name}: ')}; only what precedes it can be used")
-    return f"{name}: {'; '.join(told)}" if told else ""
+        told.append(f"truncated: {counted(left, 'byte')} of an incomplete readout at its end")
+    return f"{_name_of(path)}: {'; '.join(told)}" if told else ""
 
 
 def _name_of(path: str | os.PathLike[str]) -> str:
@@ -214,7 +225,7 @@ def _name_of(path: str | os.PathLike[str]) -> str:
 def _open_apx(name: str, file: IO[bytes], kind: Kind | None) -> ApxReader:
     """Open an .apx file; one whose header cannot be read, too, if a person says what its readouts are."""
     try:
-        return ApxReader(name, file, None if kind is None else kind.uid)
+        return ApxReader(name, file, None if kind is None else kind.uid, tolerant=True)
     except FormatError as error:
         if kind is None and error.offset == JSON_AT:
             told = f"{error}; `apx convert {shlex.quote(name)} WHOLE.apx --kind KIND` keeps the readouts"

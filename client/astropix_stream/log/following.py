@@ -13,7 +13,8 @@ from typing import Any
 from astropix_stream import wire
 from astropix_stream.batch import Batch, Position
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Counts, Ledger
+from astropix_stream.counting.counts import Counts
+from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.numbered import NumberedAccount
 from astropix_stream.counting.places import Place
 from astropix_stream.errors import WireError

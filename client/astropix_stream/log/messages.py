@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from astropix_stream import wire
 from astropix_stream.batch import Batch, Position, Source
-from astropix_stream.counting.ledger import Counts
+from astropix_stream.counting.counts import Counts
 from astropix_stream.errors import WireError
 
 DEFAULT_SITE = "local"

@@ -16,7 +16,8 @@ import numpy as np
 from astropix_stream.batch import Position, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.columns import decode_batch
-from astropix_stream.counting.ledger import Counts, Ledger
+from astropix_stream.counting.counts import Counts
+from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.losses import Loss
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import LOSING_FOR_S, QUIET_AFTER_S, State

@@ -1,13 +1,13 @@
 """What `apx monitor` runs: a receiver, its feed, the page, and snapshots."""
 
-import ctypes
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from astropix_stream import heap
 from astropix_stream.fmt import AstroPix4Readout, Kind
 from astropix_stream.monitor import server
 from astropix_stream.monitor.accumulate import Memory
@@ -23,7 +23,6 @@ from astropix_stream.opening import open_receiver
 from astropix_stream.url import SourceUrl, parse_url
 
 StartOption: TypeAlias = str | int
-_M_ARENA_MAX = -8  # of mallopt(3): the number of heaps
 _BEFORE_S = 2  # a log is read from a little before the latest readout; what is known is left out
 
 
@@ -70,7 +69,7 @@ def run(
     ConfigError, OSError
         What is wrong with the source, the address to listen on, the directory or the configuration.
     """
-    _share_a_heap()
+    heap.keep_little()
     compared = read_references(references, kind)
     site = None if listen is None else server.Site.parse(listen, origins)
     settings = None if config is None else read_settings(config)
@@ -95,16 +94,6 @@ def run(
             stack.enter_context(Snapshots(feed, snapshots, every_s, desk.notes_to_json))
         server.serve(desk, site, announce)
     return feed.view(Choice())
-
-
-def _share_a_heap() -> None:
-    """Let all threads take their memory from one heap, where the C library is glibc.
-
-    Of its own accord it gives each a heap, and what one has freed the others do not use: with ten viewers,
-    236 instead of 195 MiB.
-    """
-    with suppress(AttributeError, OSError, TypeError):  # another C library; on Windows, none
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _with_start(url: SourceUrl, start: StartOption | None, memory: Memory | None) -> SourceUrl:

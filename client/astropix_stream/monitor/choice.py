@@ -206,7 +206,7 @@ class Choice(BaseModel):
         Parameters
         ----------
         values
-            As texts, or as JSON.
+            As texts, or as JSON; of an empty text, a field has what a fresh page shows.
         geometry
             Which chips and pixels there are.
         before
@@ -222,6 +222,9 @@ class Choice(BaseModel):
         for name, value in values.items():
             if name not in cls.model_fields:
                 refused[name] = "there is no such setting"
+                continue
+            if value == "":  # left empty: what a fresh page shows
+                good[name] = cls.model_fields[name].default
                 continue
             try:
                 shown, said = _nearest(name, value, geometry)
@@ -248,34 +251,46 @@ def _nearest(name: str, value: Any, geometry: Geometry) -> tuple[Any, str]:
     limits = {
         "tot_from": (0.0, geometry.tot_limit_us - geometry.bin_us),
         "tot_to": (geometry.bin_us, geometry.tot_limit_us),
-        "tot_bins": (1, MAX_TOT_BINS),
+        "tot_bins": (1.0, float(MAX_TOT_BINS)),
         "fit_from": (0.0, geometry.tot_limit_us - geometry.bin_us),
         "fit_to": (geometry.bin_us, geometry.tot_limit_us),
         "noise_above": (0.0, MAX_NOISE),
-        "readout": (0, (1 << 32) - 1),
+        "readout": (0.0, (1 << 32) - 1.0),
     }.get(name)
     if limits is None:
         return value, ""
-    default = Choice.model_fields[name].default
-    if value == "" or (value is None and default is None):
-        return default, ""
+    if value is None and Choice.model_fields[name].default is None:
+        return None, ""
+    number, (low, high) = _number(value), limits
+    nearest = min(max(number, low), high)
+    said = "" if nearest == number else f"{number:.6g} is out of range: {low:g} to {high:.10g}"
+    if name in ("tot_bins", "readout"):
+        said = said or ("" if nearest.is_integer() else f"{number:.6g} is not a whole number")
+        nearest = int(nearest)
+    return nearest, said
+
+
+def _number(value: Any) -> float:
+    """Read a number, without the underscores and the digits of other scripts that Python takes."""
     try:
+        if isinstance(value, str) and not (value.isascii() and "_" not in value):
+            raise ValueError(value)
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         raise ConfigError("write a number") from None
     if math.isnan(number):
         raise ConfigError("write a number")
-    if name in ("tot_bins", "readout") and math.isfinite(number):
-        number = int(number)
-    low, high = limits
-    if low <= number <= high:
-        return number, ""
-    nearest = min(max(number, low), high)
-    return nearest, f"{number:.6g} is out of range: {low:g} to {high:g}"
+    return number
 
 
 def _readable_pixels(text: str, geometry: Geometry) -> tuple[str, str]:
-    """Return the pixels of a text that can be read, and what is wrong with the first other one."""
+    """Return the pixels of a text that can be read, and what is wrong with the first other one.
+
+    Raises
+    ------
+    ConfigError
+        None of it can be read.
+    """
     good, said = [], ""
     for part in text.replace(",", " ").split():
         try:
@@ -283,4 +298,6 @@ def _readable_pixels(text: str, geometry: Geometry) -> tuple[str, str]:
             good.append(part)
         except ValueError as error:
             said = said or str(error)
+    if said and not good:
+        raise ConfigError(said)
     return " ".join(good), said

@@ -26,8 +26,16 @@ def on_tap(fig: figure, source: ColumnDataSource, call: str) -> None:
     fig.js_on_event("tap", CustomJS(args={"source": source}, code=code))
 
 
-def add_colours(fig: figure, theme: Theme, renderer: Any) -> None:
-    """Give an image colours, linear and logarithmic, and a bar that explains them; see `limit_colours`."""
+def add_colours(fig: figure, theme: Theme, image: Any) -> list[Any]:
+    """Give an image colours, linear and logarithmic, and a bar that explains them; see `limit_colours`.
+
+    There are two images of one source, of which one is visible: where an image gets other colours, Bokeh
+    (3.9) goes on painting with those before.
+
+    Returns
+    -------
+        Both, for tools.
+    """
     name = fig.name
     colours = {"palette": Cividis256, "high": 1, "nan_color": theme.empty}
     linear = LinearColorMapper(**colours, low=0, name=f"{name}.linear")
@@ -43,9 +51,14 @@ def add_colours(fig: figure, theme: Theme, renderer: Any) -> None:
         width=theme.tick_px,
         padding=8,
     )
-    renderer.glyph.update(color_mapper=linear, name=f"{name}.glyph")
+    image.glyph.color_mapper = linear
+    image.name = f"{name}.of_linear"
+    twin = fig.add_glyph(
+        image.data_source, image.glyph.clone(color_mapper=log), level=image.level, name=f"{name}.of_log"
+    )
+    twin.visible = False
     fig.add_layout(bar, "right")
-    fig.tags = [*fig.tags, linear, log]  # the browser has what something refers to
+    return [image, twin]
 
 
 def limit_colours(name: str, low: float, high: float, *, log: bool) -> Changes:
@@ -53,7 +66,8 @@ def limit_colours(name: str, low: float, high: float, *, log: bool) -> Changes:
     mapper = f"{name}.{'log' if log else 'linear'}"
     return {
         mapper: {"low": float(low), "high": float(high)},
-        f"{name}.glyph": {"color_mapper": model(mapper)},
+        f"{name}.of_linear": {"visible": not log},
+        f"{name}.of_log": {"visible": log},
         f"{name}.bar": {"color_mapper": model(mapper)},
     }
 
@@ -62,10 +76,12 @@ def fit_colours(name: str, values: list[Any], *, log: bool) -> Changes:
     """Fit the limits to values; those that are not above 0 have no colour."""
     found = [one[one > 0] for one in values]
     some = np.concatenate(found) if found else np.zeros(0)
-    high = float(some.max()) if len(some) else 1.0
-    low = float(some.min()) if log and len(some) else 0.0
-    low = low if not log or len(some) else 0.1
-    return limit_colours(name, low, max(high, low * 1.0001 + 1e-9), log=log)
+    low, high = (float(some.min()), float(some.max())) if len(some) else (1.0, 1.0)
+    if not log:
+        low = 0.0
+    elif high < 1.01 * low:  # all alike: a decade, instead of a bar whose ends read the same
+        low = 0.1 * high
+    return limit_colours(name, low, high, log=log)
 
 
 def keep_square(fig: figure, source: ColumnDataSource) -> None:

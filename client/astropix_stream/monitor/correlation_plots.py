@@ -17,6 +17,9 @@ from astropix_stream.monitor.view import View
 _MAPS = ("columns", "rows")
 
 
+_NO_CHIP = 16  # rows and columns of an empty map
+
+
 class CorrelationsPlots:
     """Columns and rows of two chips against each other, differences of time, and clusters."""
 
@@ -32,7 +35,10 @@ class CorrelationsPlots:
         panel = view.panel
         if not isinstance(panel, CorrelationsPanel):
             return {}
-        chips = ["" if chip is None else chip_name(chip) for chip in (panel.first, panel.second)]
+        chips = [
+            f"the {which} chip" if chip is None else chip_name(chip)
+            for which, chip in (("first", panel.first), ("second", panel.second))
+        ]
         changes = Changes()
         for what, counts in zip(_MAPS, (panel.columns, panel.rows), strict=True):
             labels = [f"{what.removesuffix('s')} of {chip}" for chip in chips]
@@ -49,16 +55,16 @@ def _matrix(theme: Theme, name: str) -> figure:
     fig.xaxis.name, fig.yaxis.name = f"{name}.x", f"{name}.y"
     source = new_source(f"{name}.image", "shown", "columns", "rows")
     image = fig.image("shown", x=-0.5, y=-0.5, dw="columns", dh="rows", source=source)
-    add_colours(fig, theme, image)
+    images = add_colours(fig, theme, image)
     tips = [("first, second", "$x{0}, $y{0}"), ("pairs", "@shown{0,0}")]
-    fig.add_tools(HoverTool(renderers=[image], tooltips=tips))
+    fig.add_tools(HoverTool(renderers=images, tooltips=tips))
     keep_square(fig, source)
     return fig
 
 
 def _draw_matrix(name: str, counts: Any, x_label: str, y_label: str, *, log: bool) -> Changes:
-    size = max(1, len(counts))
-    shown = without_hits_empty(counts) if len(counts) else np.full((1, 1), np.nan)
+    size = len(counts) or _NO_CHIP
+    shown = without_hits_empty(counts) if len(counts) else np.full((size, size), np.nan)
     return {
         **fit_colours(name, [counts], log=log),
         f"{name}.image": columns(shown=[shown], columns=[size], rows=[size]),

@@ -5,13 +5,12 @@ import time
 from typing import Any
 
 from tornado.ioloop import IOLoop
-from tornado.web import HTTPError
 
 from astropix_stream.errors import ConfigError
 from astropix_stream.monitor import binary
 from astropix_stream.monitor.desk import Desk
 from astropix_stream.monitor.guard import Bucket
-from astropix_stream.monitor.handlers import Handler
+from astropix_stream.monitor.handlers import Handler, SentenceError
 from astropix_stream.monitor.notes import notes_table
 
 NOTES, NOTES_PER_S = 10, 0.2  # at once, and further ones a second, of all viewers together
@@ -47,17 +46,17 @@ class _NotesHandler(_DeskHandler):
     def post(self) -> None:
         """Add a note. The type keeps forms of other websites out: a browser does not let them send JSON."""
         if not self.request.headers.get("Content-Type", "").lower().startswith("application/json"):
-            raise HTTPError(415, "a note is sent as application/json")
+            raise SentenceError(415, "a note is sent as application/json")
         try:
             values = json.loads(self.request.body)
         except (ValueError, RecursionError):
-            raise HTTPError(400, 'a note is {"text": "…", "author": "…"}') from None
+            raise SentenceError(400, 'a note is {"text": "…", "author": "…"}') from None
         if not self.shared["bucket"].take(time.monotonic()):
-            raise HTTPError(429, "too many notes at once; try again in a few seconds")
+            raise SentenceError(429, "too many notes at once; try again in a few seconds")
         try:
             note = self.desk.add_note(values)
         except ConfigError as error:
-            raise HTTPError(400, str(error)) from None
+            raise SentenceError(400, str(error)) from None
         self.set_status(201)
         self.write_json(note.to_json())
 
@@ -70,8 +69,8 @@ class _BinaryHandler(_DeskHandler):
         try:
             file = await IOLoop.current().run_in_executor(None, binary.FORMATS[name], content)
         except ConfigError as error:
-            raise HTTPError(501, str(error)) from None
-        number = f"_run{view.run.number}" if view.run else ""
+            raise SentenceError(501, str(error)) from None
+        number = f"_{view.run.name}" if view.run else ""
         self.set_header("Content-Type", "application/octet-stream")
         self.set_header("Content-Disposition", f'attachment; filename="astropix{number}.{name}"')
         self.finish(file)

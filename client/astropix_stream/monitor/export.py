@@ -15,6 +15,7 @@ from astropix_stream.monitor.fits import Fit
 from astropix_stream.monitor.geometry import chip_value
 from astropix_stream.monitor.pixels import PixelPanel, mask_document
 from astropix_stream.monitor.view import PROBLEMS, View, against
+from astropix_stream.wire import NO_SOURCE
 
 Rows: TypeAlias = Iterator[Sequence[Any]]
 
@@ -23,7 +24,7 @@ def state(view: View) -> dict[str, Any]:
     """Return how the stream does, and what there is of the run: GET /api/state.json."""
     status = view.status
     return {
-        "program": f"astropix-relay {__version__}",
+        "program": f"apx monitor {__version__}",
         "time": numbers.iso(view.now.ns),
         "source": status.source,
         "kind": {"uid": view.geometry.kind.uid, "name": view.geometry.kind.name},
@@ -59,7 +60,7 @@ def run(view: View) -> dict[str, Any] | None:
     return {
         "number": data.number,
         "name": data.name,
-        "daq": str(data.source),
+        "daq": None if data.source == NO_SOURCE else str(data.source),  # of a file
         "since": view.since,
         "from_start": data.from_start,
         "first_id": data.first_id,
@@ -114,7 +115,17 @@ def histograms(view: View) -> dict[str, Any]:
             dict(zip(("time", "readouts_per_s", "hits_per_s", "lost"), row, strict=True))
             for row in _rates(view)
         ],
+        "panel": view.choice.panel,
+        "tables": {
+            name: _as_lists(*rows(view, name)) for name in PANEL_TABLES if panel_of(name) == view.choice.panel
+        },
     }
+
+
+def _as_lists(names: Sequence[str], made: Rows) -> dict[str, list[Any]]:
+    """Return a table as JSON has it: a list for each column."""
+    table = list(made)
+    return {name: [row[i] for row in table] for i, name in enumerate(names)}
 
 
 def _fit(fit: Fit) -> dict[str, Any]:

@@ -143,8 +143,8 @@ class Geometry:
         """
         layer, _, number = str(text).rpartition(".")
         try:
-            chip = _CHIPS * int(layer or 0) + int(number)
-            inside = 0 <= int(number) < _CHIPS and bool(layer) == bool(self.layers)
+            chip = _CHIPS * _whole(layer or "0") + _whole(number)
+            inside = _whole(number) < _CHIPS and bool(layer) == bool(self.layers)
         except ValueError:
             inside, chip = False, 0
         if isinstance(text, bool) or not (
@@ -169,7 +169,7 @@ class Geometry:
         example = "1.3/9/3" if self.layers else "0/9/3"
         try:
             chip_text, column_text, row_text = text.split("/")
-            column, row = int(column_text), int(row_text)
+            column, row = _whole(column_text), _whole(row_text)
         except (AttributeError, ValueError):
             raise ValueError(f"{text!r} is not a pixel: write chip/column/row, such as {example}") from None
         try:
@@ -181,6 +181,13 @@ class Geometry:
             where = f"from 0 to {rows - 1}" if rows == columns else f"below {columns} and {rows}"
             raise ValueError(f"{text!r}: column and row go {where}")
         return pixel
+
+
+def _whole(text: str) -> int:
+    """Read a whole number of the digits 0 to 9; Python takes '1_0' and digits of other scripts, too."""
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(text)
+    return int(text)
 
 
 @lru_cache(maxsize=64)

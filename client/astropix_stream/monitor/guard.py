@@ -38,6 +38,9 @@ class Bucket:
         return True
 
 
+_READ_ONLY = "this is only read, with GET or HEAD"
+
+
 class _Answer(RequestHandler):
     """Answers every method with a status and a sentence."""
 
@@ -49,7 +52,9 @@ class _Answer(RequestHandler):
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         if self._status == 503:
             self.set_header("Retry-After", "5")
-        self.finish(self._text + "\n" if self._text else "")
+        if self._status in (204, 405):
+            self.set_header("Allow", "GET, HEAD, OPTIONS")
+        self.finish(f"{self._text}\n" if self._text else None)  # to tornado, even '' is a body
 
 
 class _Head(RequestHandler):
@@ -98,6 +103,9 @@ class GuardedApplication(BokehTornado):  # type: ignore[misc]  # it is Any to my
         return super().find_handler(request)
 
     def _refusal(self, request: HTTPServerRequest) -> tuple[int, str] | None:
+        return self._refusal_of_place(request) or _refusal_of_route(request) or self._refusal_of_load(request)
+
+    def _refusal_of_place(self, request: HTTPServerRequest) -> tuple[int, str] | None:
         if not self._is_ours(request.host):
             return 403, NOT_OURS
         # A link to the page is welcome; a picture or script of another site that only loads it is not.
@@ -107,8 +115,9 @@ class GuardedApplication(BokehTornado):  # type: ignore[misc]  # it is Any to my
         origin = headers.get("Origin")
         if request.method not in ("GET", "HEAD") and origin is not None and not self._is_ours(origin):
             return 403, OTHER_SITE
-        if request.path == "/autoload.js":  # embeds the page into another site
-            return 404, "this is not served; there are / and /api"
+        return None
+
+    def _refusal_of_load(self, request: HTTPServerRequest) -> tuple[int, str] | None:
         if request.path == "/" and request.method == "GET" and not self._may_load():
             return 503, TOO_MANY
         return None
@@ -121,3 +130,11 @@ class GuardedApplication(BokehTornado):  # type: ignore[misc]  # it is Any to my
     def _may_load(self) -> bool:
         open_now = sum(len(list(context.sessions)) for context in self._applications.values())
         return open_now < MAX_SESSIONS and self._loads.take(self._clock())
+
+
+def _refusal_of_route(request: HTTPServerRequest) -> tuple[int, str] | None:
+    if request.path == "/autoload.js":  # embeds the page into another site
+        return 404, "this is not served; there are / and /api"
+    if request.method in ("GET", "HEAD") or request.path.startswith("/api/"):
+        return None
+    return (204, "") if request.method == "OPTIONS" else (405, _READ_ONLY)

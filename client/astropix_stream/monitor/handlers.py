@@ -6,10 +6,17 @@ from typing import Any
 
 from tornado.web import HTTPError, RequestHandler
 
-from astropix_stream.errors import ConfigError
 from astropix_stream.monitor.choice import Choice
 from astropix_stream.monitor.feed import Feed
 from astropix_stream.monitor.view import View
+
+
+class SentenceError(HTTPError):
+    """An answer that says what is wrong, in a sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(status)
+        self.sentence = sentence  # tornado's own text is a format, where a % stands for something
 
 
 class Handler(RequestHandler):
@@ -24,19 +31,28 @@ class Handler(RequestHandler):
         """Answer as GET does; tornado leaves the body out, and waits for what is returned."""
         return self.get(*names)
 
-    def view(self, panel: str = "overview") -> View:
-        """Return what the query asks for, with a part of the page open."""
-        try:
-            choice = Choice.read(self._query(), self._feed.geometry).model_copy(update={"panel": panel})
-        except ConfigError as error:
-            raise HTTPError(400, str(error)) from None
+    def view(self, panel: str | None = None) -> View:
+        """Return what the query asks for, with a part of the page open: by default, the one in the query.
+
+        Each field is checked as the page checks it; a script hears of what is wrong instead of getting
+        something nearby.
+        """
+        choice, refused = Choice.read_each(self._query(), self._feed.geometry)
+        if refused:
+            raise SentenceError(400, "; ".join(f"{name}: {said}" for name, said in refused.items()))
+        if panel is not None:
+            choice = choice.model_copy(update={"panel": panel})
         view = self._feed.view(choice)
         if choice.run is not None and (view.run is None or view.choice.run is None):
-            raise HTTPError(404, f"there is no run {choice.run}, or it is no longer kept")
+            raise SentenceError(404, f"there is no run {choice.run}, or it is no longer kept")
+        if choice.compare is not None and view.compared is None:
+            raise SentenceError(404, f"there is no other run {choice.compare} of this kind of readouts")
         return view
 
     def _query(self) -> Mapping[str, str]:
-        return {name: self.get_query_argument(name) for name in self.request.query_arguments}
+        """Return the query, which may be that of a page's address."""
+        names = self.request.query_arguments.keys() - {"theme"}
+        return {name: self.get_query_argument(name) for name in sorted(names)}
 
     def set_default_headers(self) -> None:
         """Let nothing be kept or guessed."""
@@ -52,4 +68,23 @@ class Handler(RequestHandler):
         """Answer with a sentence, and without a page of HTML."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish((getattr(error, "log_message", None) or self._reason) + "\n")
+        if status_code == 405:
+            self.set_header("Allow", self._allowed())
+        said = getattr(error, "sentence", None) or getattr(error, "log_message", None) or self._reason
+        self.finish(f"{said}\n")
+
+    def options(self, *names: str) -> None:
+        """Say which methods there are."""
+        self.set_status(204)
+        self.set_header("Allow", self._allowed())
+
+    def _allowed(self) -> str:
+        return "GET, HEAD, OPTIONS" + ", POST" * (type(self).post is not RequestHandler.post)
+
+
+class MissingHandler(Handler):
+    """Answers for what /api does not have."""
+
+    def prepare(self) -> None:
+        """Say so, whatever the method."""
+        raise SentenceError(404, f"there is no {self.request.path[:100]}; docs/monitor.md has what there is")

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from astropix_stream.batch import Position, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Counts
+from astropix_stream.counting.counts import Counts
 from astropix_stream.counting.places import Place
 from astropix_stream.errors import FormatError, WireError
 from astropix_stream.fmt import Kind, kind_of

@@ -55,7 +55,7 @@ class ChipsPlots:
         maps = new_source("chips.maps", "shown", "hits", "x", "y", "w", "h", "chip", "name")
         names = new_source("chips.labels", "x", "y", "text", "short")
         image = fig.image("shown", x="x", y="y", dw="w", dh="h", source=maps)
-        add_colours(fig, theme, image)
+        images = add_colours(fig, theme, image)
         fig.block(
             "x", "y", width="w", height="h", source=maps,
             fill_alpha=0, line_color=theme.faint, line_alpha=0.6,
@@ -76,7 +76,7 @@ class ChipsPlots:
             "return at ? `${at.chip}/${at.column}/${at.row}` : ''",
         )
         tips = [("chip/column/row", "$x{custom}"), ("hits", "@hits{0,0}")]
-        fig.add_tools(HoverTool(renderers=[image], tooltips=tips, formatters={"$x": place}))
+        fig.add_tools(HoverTool(renderers=images, tooltips=tips, formatters={"$x": place}))
         on_tap(fig, maps, "chooseChip")
         keep_square(fig, extent)
         self.figures = [fig]
@@ -157,13 +157,13 @@ def _noise(theme: Theme) -> figure:
     fig.grid.visible = False
     source = new_source("noise.image", "shown", "columns", "rows", "chip")
     image = fig.image("shown", x=-0.5, y=-0.5, dw="columns", dh="rows", source=source)
-    add_colours(fig, theme, image)
+    images = add_colours(fig, theme, image)
     fig.scatter(
         "x", "y", source=new_source("noise.marks", "x", "y"), marker="square", size=theme.tick_px,
         fill_alpha=0, line_color=theme.lost, line_width=2,
     )  # fmt: skip
     tips = [("column, row", "$x{0}, $y{0}"), ("rate", "@shown{0.[0000]}")]
-    fig.add_tools(HoverTool(renderers=[image], tooltips=tips))
+    fig.add_tools(HoverTool(renderers=images, tooltips=tips))
     on_tap(fig, source, "choosePixel")
     keep_square(fig, source)
     return fig

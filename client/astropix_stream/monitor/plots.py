@@ -77,10 +77,10 @@ class HitMap:
         source = new_source("hit_map.image", "shown", "hits", "tot", "columns", "rows", "chips")
         masked = new_source("hit_map.masked", "x", "y")
         image = fig.image("shown", x=-0.5, y=-0.5, dw="columns", dh="rows", source=source)
+        images = add_colours(fig, theme, image)
         fig.scatter("x", "y", marker="x", size=theme.tick_px, line_width=2, color=theme.faint, source=masked)
-        add_colours(fig, theme, image)
         tips = [("column, row", "$x{0}, $y{0}"), ("hits", "@hits{0,0}"), ("mean TOT", "@tot{0.0} µs")]
-        fig.add_tools(HoverTool(renderers=[image], tooltips=tips))
+        fig.add_tools(HoverTool(renderers=images, tooltips=tips))
         keep_square(fig, source)
         on_tap(fig, source, "choosePixel")
 
@@ -143,6 +143,9 @@ class TotSpectrum:
         errors = columns(x=[], low=[], high=[])
         if against_other:
             top, error = against(view, view.tot, view.tot_outline)
+            if view.choice.compare_as == "ratio":  # a bin of one hit by one would set the scale for all
+                top = np.where((top > 0) & (error >= top), np.nan, top)
+                error = np.where(np.isnan(top), np.nan, error)
             middles, known = (edges[:-1] + edges[1:]) / 2, np.isfinite(error)
             errors = columns(x=middles[known], low=(top - error)[known], high=(top + error)[known])
             low = 1.05 * min(0.0, *(top - error)[known].tolist())

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from astropix_stream.batch import Batch, Position
-from astropix_stream.counting.ledger import Counts, Ledger, place_counts
+from astropix_stream.counting.counts import Counts
+from astropix_stream.counting.ledger import Ledger, place_counts
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.track import distance
 from astropix_stream.errors import WireError

@@ -33,7 +33,9 @@ def setup_of(notes: Mapping[str, Any]) -> Setup:
     if not known and len(lines) <= len(_FIRST):
         known = lines  # notes of a person, all of which matter
     known.sort(key=lambda line: _FIRST.index(_plain(line[0])) if _plain(line[0]) in _FIRST else len(_FIRST))
-    said = (f"{name.rpartition('.')[2]} {text}".strip() for name, text in known)
+    plain = [_plain(name) for name, _ in known]
+    short = (name if plain.count(_plain(name)) > 1 else name.rpartition(".")[2] for name, _ in known)
+    said = (f"{name} {text}".strip() for name, (_, text) in zip(short, known, strict=True))
     return Setup(", ".join(said), tuple(lines))
 
 

@@ -172,8 +172,9 @@ def _find_compared(
 def _settled(choice: Choice, geometry: Geometry) -> Choice:
     """Fill in what depends on the kind of readouts, and leave out what it does not have."""
     width, limit = geometry.bin_us, geometry.tot_limit_us
-    begin = min(choice.tot_from, limit - width)
-    end = geometry.tot_range_us if choice.tot_to is None else choice.tot_to
+    begin, end = min(choice.tot_from, limit - width), choice.tot_to
+    if end is None:
+        end = geometry.tot_range_us if begin < geometry.tot_range_us else limit
     changes: dict[str, Any] = {"tot_from": begin, "tot_to": min(max(end, begin + width), limit)}
     if not geometry.half_hits:
         changes["tot_of"] = "pixels"

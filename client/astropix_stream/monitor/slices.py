@@ -55,7 +55,7 @@ class Counted:
         return self.indices.nbytes + self.counts.nbytes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Slice:
     """What was counted in a part of a run.
 

@@ -1,8 +1,8 @@
 """How the spectrum of TOT changes over a run: its mean, median and fitted peak, slice by slice. Pure."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ Ints: TypeAlias = NDArray[np.int64]
 
 MAX_POINTS = 64
 FIT_BINS = 60  # of the spectrum of a slice: it has few entries, and there are many slices
-_FITS_KEPT = 1024
+_MOST_ASKED = 16  # ways to look at a slice whose numbers are kept
 
 
 class Point(NamedTuple):
@@ -72,9 +72,24 @@ class _Asked(NamedTuple):
     choice: Choice
 
 
-@lru_cache(maxsize=_FITS_KEPT)
+# A slice does not change once it is made. What was worked out of it goes with it: that of the present is made
+# again each second, and takes some 70 kB.
+_points: WeakKeyDictionary[Slice, dict[_Asked, Point]] = WeakKeyDictionary()
+_pairs: WeakKeyDictionary[Slice, tuple[Slice, Slice]] = WeakKeyDictionary()
+"""By the first of two: the second, and both as one."""
+
+
 def _point(one: Slice, asked: _Asked) -> Point:
-    """Return the numbers of a slice, which does not change any more once it is made."""
+    """Return the numbers of a slice."""
+    known = _points.setdefault(one, {})
+    if asked not in known:
+        while len(known) >= _MOST_ASKED:
+            known.pop(next(iter(known)), None)
+        known[asked] = _worked_out(one, asked)
+    return known[asked]
+
+
+def _worked_out(one: Slice, asked: _Asked) -> Point:
     spectrum = one.spectrum(asked.chips)
     _, bins = axis_of(asked.choice, asked.geometry)
     return Point(
@@ -85,9 +100,11 @@ def _point(one: Slice, asked: _Asked) -> Point:
     )
 
 
-@lru_cache(maxsize=_FITS_KEPT)
 def _together(first: Slice, second: Slice) -> Slice:
-    return first.with_next(second)
+    known = _pairs.get(first)
+    if known is None or known[0] is not second:
+        known = _pairs[first] = second, first.with_next(second)
+    return known[1]
 
 
 def _halved(slices: list[Slice]) -> list[Slice]:

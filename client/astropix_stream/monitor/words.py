@@ -41,6 +41,7 @@ def run_words(view: View) -> dict[str, Any]:
         "readouts": numbers.grouped(view.readouts),
         "hits": numbers.grouped(view.hits),
         "hits_name": hits_name(view),
+        "hits_rate_name": f"{hits_name(view)}/s",
         "hits_text": hits_text(view),
         "kind": kind_words(view),
         "fpga": fpga_text(view),

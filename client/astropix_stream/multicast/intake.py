@@ -13,7 +13,7 @@ from typing import NamedTuple
 from astropix_stream import fmt, headers
 from astropix_stream.batch import SLOT_SIZE, Batch, Drained, One, RunStart, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import StreamLedger
+from astropix_stream.counting.stream import StreamLedger
 
 _TOGETHER = 32  # drains of a few readouts that are told of at once
 

@@ -25,8 +25,7 @@ recover.
 
 import math
 import operator
-from array import array
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -35,90 +34,20 @@ from astropix_stream.arguments import check_whole
 from astropix_stream.batch import Batch, RunStart, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.account import KernelDrops
-from astropix_stream.counting.ledger import MAX_SOURCES
 from astropix_stream.counting.losses import Loss, Losses, Period
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.remembered import digest
 from astropix_stream.counting.sequencing import SourceSequence
+from astropix_stream.counting.stream import MAX_SOURCES
 from astropix_stream.counting.track import CLOSE_AFTER_S, PLAUSIBLE_JUMP, REORDER_WINDOW, OpenGap, distance
+from astropix_stream.receiving.awaited import Awaited
 
 WAIT_S = 0.2  # for another path to fill a gap in order; twice what a relay across a continent is behind
 PATIENCE_S = 120.0  # for a path that is silent: it may come back and recover
-MAX_AWAITED = 1 << 21  # readouts of a source that a path has not brought yet: 16 MiB
-MAX_NEWEST = 1 << 15  # of them, those that take 200 bytes each
-CHUNK = 1 << 13
 MAX_HELD_BYTES = 8 << 20  # of a source, while waiting
 MAX_OPEN_GAPS = 256  # of a source; at more losses than that the oldest is closed early
 _LOOK_INTERVAL_S = 0.1  # at the gaps
 _MAX_STRETCHES = 4096  # of a source, that came through the same path without another between
-
-
-class _Awaited:
-    """What the other paths brought and this one has not brought yet, by digest.
-
-    The newest are in a dictionary. Of a path that is far behind the others are in plain arrays, 8 bytes each,
-    in the order in which it will bring them.
-    """
-
-    def __init__(self) -> None:
-        self._newest: OrderedDict[int, list[int]] = OrderedDict()
-        self._count = 0
-        self._older: deque[tuple[array[int], int]] = deque()  # with the place of the last one
-
-    def add(self, key: int, place: int) -> None:
-        """Await a readout that arrived as number `place`; the oldest make room for it."""
-        self._newest.setdefault(key, []).append(place)
-        self._count += 1
-        if self._count > MAX_NEWEST:
-            chunk: array[int] = array("q")
-            last = place
-            while len(chunk) < CHUNK:
-                older, places = self._newest.popitem(last=False)
-                chunk.extend([older] * len(places))
-                last = places[-1]
-            self._count -= len(chunk)
-            self._older.append((chunk, last))
-            if len(self._older) * CHUNK > MAX_AWAITED:
-                self._older.popleft()
-
-    def take(self, key: int) -> int | None:
-        """Return the place of the first such readout, and stop waiting for it; None if there is none."""
-        for chunk, last in self._older:
-            place = _take_out(chunk, key, last)
-            if place is not None:
-                return place
-        places = self._newest.get(key)
-        if places is None:
-            return None
-        self._count -= 1
-        if len(places) == 1:
-            del self._newest[key]
-        return places.pop(0)
-
-    def forget(self, until: int) -> None:
-        """Stop waiting for what arrived before number `until`."""
-        while self._older and self._older[0][1] < until:
-            self._older.popleft()
-        while self._newest:
-            key, places = next(iter(self._newest.items()))
-            if places[0] >= until:
-                break
-            del self._newest[key]
-            self._count -= len(places)
-
-    def __bool__(self) -> bool:
-        return bool(self._count or self._older)
-
-
-def _take_out(chunk: "array[int]", key: int, last: int) -> int | None:
-    """Take a digest out of a chunk, and what precedes it there: a path brings them in this order, mostly."""
-    try:
-        index = 0 if chunk and chunk[0] == key else chunk.index(key)
-    except ValueError:
-        return None
-    place = last - len(chunk) + index + 1
-    del chunk[index]
-    return place
 
 
 @dataclass(slots=True, eq=False)
@@ -169,7 +98,7 @@ class _Line:
         self.due_s = math.inf
         """When to call `tick` for what is held."""
         self.stride = stride
-        self._awaited = [_Awaited() for _ in range(paths)]
+        self._awaited = [Awaited() for _ in range(paths)]
         self._last_ids: list[int | None] = [None] * paths
         self._at = [-1] * paths  # the latest place that each path has come to, in order of arrival
         self._reached = [-1] * paths  # the same in the order of the sequence, by ordinal

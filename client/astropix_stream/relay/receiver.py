@@ -1,6 +1,5 @@
 """Receive a stream of readouts from a relay, over ZeroMQ: for monitors on networks without multicast."""
 
-import contextlib
 import itertools
 import logging
 import math
@@ -19,11 +18,9 @@ from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.state import State
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_stream.receiving.receiver import Receiver
-from astropix_stream.relay.patience import Patience
+from astropix_stream.relay.connection import LOST_AFTER_S, Connection
 from astropix_stream.relay.recovery import TIMEOUT_S
-from astropix_stream.relay.refusals import HandshakeEnd, Handshakes
 from astropix_stream.relay.subscription import Start, Subscription
-from astropix_stream.relay.way import Way
 from astropix_stream.url import SourceUrl
 from astropix_stream.wire import HELLO_TOPIC, WITHOUT_END, Hello, Waiting, beat_topic, stream_prefix
 
@@ -31,22 +28,9 @@ _log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-ABSENT_AFTER_S = 3.0  # without a message, where a heartbeat is due each second: it is told
-LOST_AFTER_S = 5.0  # the same: the connection is given up
-_FIRST_LOOK_S = 0.1  # longest wait until the relay was heard: a refusal is to be told soon
 _FEW_FOR_S = 1.0  # between looks at all else, while readouts come one by one
 _MIN_WAIT_S = 0.02  # that is worth to tell ZeroMQ of
 _MANY = 64  # messages taken together, where they come fast
-_QUEUE_MESSAGES = 1000  # that wait here for the program; at most 64 KiB each
-_RECONNECT_MS, _RECONNECT_MAX_MS = 100, 500  # so that little is to be recovered when a relay is back
-_CONNECT_MS = 2000  # for an address to answer, where there is another one to try
-_HANDSHAKES = {
-    int(zmq.EVENT_HANDSHAKE_SUCCEEDED): HandshakeEnd.SUCCEEDED,
-    int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): HandshakeEnd.FAILED_AUTH,
-    int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): HandshakeEnd.FAILED_PROTOCOL,
-    int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): HandshakeEnd.BROKEN_OFF,
-}
-_numbers = itertools.count()  # of the sockets made here, to name what watches them
 
 
 class RelayReceiver(Receiver[R]):
@@ -126,16 +110,13 @@ class RelayReceiver(Receiver[R]):
                 f"a RelayReceiver has one endpoint, not {endpoint!r}; "
                 "open_receiver(readout_class, [url, url]) merges several"
             )
-        self._keys = keys.read_client_keys(server_key, key_file)
+        client_keys = keys.read_client_keys(server_key, key_file)
         link = links.parse_link(compress, max_bandwidth)
         if link.compressed:
             links.check_installed()
-        self._handshakes = Handshakes(encrypted=self._keys is not None)
         self._endpoint = endpoint
         self._any_kind = any_kind
         self._misfit = ""
-        self._way = Way(endpoint)
-        self._connected_to: str | None = None
         check_seconds("recover_timeout", recover_timeout)
         check_whole("page_readouts", page_readouts, 1)
         self._subscription = Subscription(
@@ -147,31 +128,18 @@ class RelayReceiver(Receiver[R]):
             page_readouts=page_readouts,
             link=link,
         )
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._subscribed = False
-        self._connected = False
-        self._absent = False
         self._drained = True
-        self._absence, self._silence = Patience(ABSENT_AFTER_S), Patience(LOST_AFTER_S)
-        self._absence.renew(clock.now().s)
-        self._silence.renew(clock.now().s)
-        self._history: zmq.Socket[bytes] | None = None  # once something was missing
-        self._awaiting = False
         self._first: list[bytes] | None = None  # read already, when the next drain begins
         self._heard_s = 0.0  # by `_take_few`, and not noted yet
         self._few_until_s = 0.0
-        self._receive_timeout_ms = -1
-        try:
-            self._socket, self._monitor = self._open_sockets()
-        except BaseException:
-            self._context.term()
-            raise
-        self._way.begin(clock.now().s, prompt=True)
-        try:
-            self._go()
-        except BaseException:
-            self.close()
-            raise
+        self._subscribed = stream is not None
+        self._connection = Connection(
+            endpoint,
+            client_keys,
+            [HELLO_TOPIC, *self._topics()],
+            opened=self._note_opened,
+            closing=self._note_closing,
+        )
 
     @classmethod
     def from_url(cls, readout_class: type[R], source: SourceUrl, /, **options: Any) -> Self:
@@ -200,7 +168,7 @@ class RelayReceiver(Receiver[R]):
     @property
     def connected(self) -> bool:
         """Whether the relay is heard: a message came in the last 3 s."""
-        return self._connected and not self._absent
+        return self._connection.connected and not self._connection.absent
 
     @property
     def trouble(self) -> str:
@@ -292,8 +260,9 @@ class RelayReceiver(Receiver[R]):
 
     def _trouble(self) -> str:
         hello, stream = self._subscription.hello, self._subscription.stream
-        if self._way.address is None:
-            return f"no address is known for the name {self._way.host!r}"
+        way = self._connection.way
+        if way.address is None:
+            return f"no address is known for the name {way.host!r}"
         if hello is None:
             return "nothing answers there, or it is not a relay"
         if stream not in hello.streams:
@@ -302,74 +271,12 @@ class RelayReceiver(Receiver[R]):
             return "the relay greets, but sends nothing: it serves a few different max_bandwidth at once"
         return "the relay greets, but the stream is silent"
 
-    def _open_socket(self, kind: int) -> "zmq.Socket[bytes]":
-        sock = self._context.socket(kind)
-        for option, value in {
-            **zeromq.OPTIONS,
-            zmq.RCVHWM: _QUEUE_MESSAGES,
-            zmq.MAXMSGSIZE: zeromq.MAX_MESSAGE,
-            zmq.RECONNECT_IVL: _RECONNECT_MS,
-            zmq.RECONNECT_IVL_MAX: _RECONNECT_MAX_MS,
-        }.items():
-            sock.setsockopt(option, value)
-        if self._keys is not None:
-            self._keys.set_on(sock)
-        return sock
-
-    def _open_monitor(self, sock: "zmq.Socket[bytes]") -> "zmq.Socket[bytes]":
-        """Return a socket that tells of the handshakes of `sock`."""
-        address = f"inproc://handshakes-{next(_numbers)}"
-        sock.monitor(address, sum(_HANDSHAKES) | zmq.EVENT_CLOSED)
-        monitor = self._context.socket(zmq.PAIR)
-        monitor.setsockopt(zmq.RCVHWM, 0)  # a full queue would block ZeroMQ's own thread
-        monitor.connect(address)
-        return monitor
-
-    def _stop_monitor(self) -> None:
-        """Let ZeroMQ tell nothing more; its own thread would wait without end for somebody to read it."""
-        self._socket.monitor(None, 0)
-
-    def _open_sockets(self) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
-        """Return the socket that is to be connected, and what tells of its connections."""
-        sock = self._open_socket(zmq.SUB)
-        monitor = self._open_monitor(sock)
-        sock.setsockopt(zmq.SUBSCRIBE, HELLO_TOPIC)
-        self._subscribed = False
-        self._subscribe(sock)
-        self._connected_to = None
-        for one in (sock, monitor):
-            self._watch(one)
-        self._receive_timeout_ms = -1
-        return sock, monitor
-
-    def _go(self) -> None:
-        """Connect to the address that is to be tried, if one is known, and to no other."""
-        address = self._way.address
-        if address is None or address == self._connected_to:
-            return
-        if self._connected_to is not None:
-            with contextlib.suppress(zmq.ZMQError):
-                self._socket.disconnect(self._connected_to)
-        self._connect(self._socket, address)
-        self._connected_to = address
-
-    def _connect(self, sock: "zmq.Socket[bytes]", address: str) -> None:
-        sock.setsockopt(zmq.IPV6, int(zeromq.needs_ipv6(address)))
-        sock.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_MS if self._way.several else 0)
-        try:
-            sock.connect(address)
-        except zmq.ZMQError as error:
-            raise ConfigError(f"{self._endpoint!r} is not tcp://HOST:PORT: {error}") from None
-
-    def _subscribe(self, sock: "zmq.Socket[bytes]") -> None:
-        """Subscribe to the stream, once its name is known."""
-        stream = self._subscription.stream
-        if not self._subscribed and stream is not None:
-            link = self._subscription.link
-            topics = [stream_prefix(stream)] if link.plain else [beat_topic(stream), link.topic(stream)]
-            for topic in topics:
-                sock.setsockopt(zmq.SUBSCRIBE, topic)
-            self._subscribed = True
+    def _topics(self) -> list[bytes]:
+        """Return what to subscribe to for the stream, once its name is known."""
+        stream, link = self._subscription.stream, self._subscription.link
+        if stream is None:
+            return []
+        return [stream_prefix(stream)] if link.plain else [beat_topic(stream), link.topic(stream)]
 
     @property
     def state(self) -> State:
@@ -382,31 +289,21 @@ class RelayReceiver(Receiver[R]):
         return self.connected and (self.report or {}).get("joined") is not False
 
     def _watched_fds(self) -> list[int]:
-        lookup = self._way.lookup
-        fds = [_fd(sock) for sock in (*self._sockets(), self._monitor)]
-        return fds if lookup is None else [*fds, lookup.fileno()]
-
-    def _sockets(self) -> "list[zmq.Socket[bytes]]":
-        return [self._socket] if self._history is None else [self._socket, self._history]
+        return self._connection.filenos()
 
     def _unread(self) -> bool:
         return not self._drained
 
-    def _watch(self, sock: "zmq.Socket[bytes]") -> None:
+    def _note_opened(self, fd: int) -> None:
         if self._readiness is not None:
-            self._readiness.watch(_fd(sock))
+            self._readiness.watch(fd)
 
-    def _drop(self, sock: "zmq.Socket[bytes]") -> None:
+    def _note_closing(self, fd: int) -> None:
         if self._readiness is not None:
-            self._readiness.forget(_fd(sock))
-        sock.close()
+            self._readiness.forget(fd)
 
     def _close(self) -> None:
-        self._stop_monitor()
-        for sock in (*self._sockets(), self._monitor):
-            sock.close()
-        self._way.close()
-        self._context.term()
+        self._connection.close()
 
     def _check_kind(self) -> None:
         """Refuse readouts that the class would decode to hits that no pixel had."""
@@ -424,7 +321,7 @@ class RelayReceiver(Receiver[R]):
         batches = self._drain()
         if batches or timeout_s == 0.0:
             return batches
-        self._wait(timeout_s)
+        self._connection.wait(timeout_s)
         # What is live goes out at once; all else has its turn with the next call.
         return self._take_live(clock.now()) or self._drain()
 
@@ -433,13 +330,13 @@ class RelayReceiver(Receiver[R]):
 
         All else is looked at once a second, with the heartbeat, or as soon as something else comes.
         """
-        now_s = time.monotonic()
+        now_s, connection = time.monotonic(), self._connection
         wait_s = _FEW_FOR_S if deadline is None else min(_FEW_FOR_S, deadline - now_s)
-        busy = self._history is not None or self._gathering.until_s > now_s or now_s > self._few_until_s
-        if busy or wait_s < _MIN_WAIT_S or not self._connected or self._misfit or self._closed:
+        busy = connection.history is not None or self._gathering.until_s > now_s or now_s > self._few_until_s
+        if busy or wait_s < _MIN_WAIT_S or not connection.connected or self._misfit or self._closed:
             return []
         try:
-            frames = self._receive_message(math.ceil(wait_s * 1000))
+            frames = connection.receive(math.ceil(wait_s * 1000))
         except zmq.Again:
             return []
         s = time.monotonic()
@@ -464,12 +361,14 @@ class RelayReceiver(Receiver[R]):
         `receive_batch` is to be called: all else waits, or nothing. `s` and `ns` are the two clocks.
         """
         found: list[wire.Numbered] = []
-        if self._history is not None or self._first is not None or self._batches or not self._connected:
+        connection, drained = self._connection, False
+        if connection.history is not None or self._first is not None or self._batches:
             return found
-        drained = False
+        if not connection.connected:
+            return found
         while len(found) < most and not drained:
             try:
-                frames = zeromq.receive(self._socket, zmq.NOBLOCK)
+                frames = zeromq.receive(connection.socket, zmq.NOBLOCK)
             except zmq.Again:
                 break
             taken = self._subscription.take_next(frames, s, ns)
@@ -477,7 +376,7 @@ class RelayReceiver(Receiver[R]):
                 self._first = frames
                 break
             found.append(taken)
-            drained = not zeromq.has_message(self._socket)
+            drained = not zeromq.has_message(connection.socket)
         if found:
             self._heard_s = s
         if drained != self._drained:
@@ -485,31 +384,13 @@ class RelayReceiver(Receiver[R]):
             self._tell_readiness()
         return found
 
-    def _receive_message(self, timeout_ms: int) -> list[bytes]:
-        """Return the next message, in one call: to poll first costs as much again."""
-        if timeout_ms != self._receive_timeout_ms:
-            self._receive_timeout_ms = timeout_ms
-            self._socket.setsockopt(zmq.RCVTIMEO, timeout_ms)
-        return zeromq.receive(self._socket)
-
     def _settle(self) -> None:
         """Count what `_take_few` has handed out."""
         for source, timestamp, now in self._subscription.settle():
             self._tracker.received(source, timestamp, now)
         if self._heard_s:
-            self._note_heard(self._heard_s)
+            self._connection.note_heard(self._heard_s)
             self._heard_s = 0.0
-
-    def _wait(self, timeout_s: float | None) -> None:
-        # Between two looks only half of a limit counts as waited for.
-        look_s = min(self._silence.next_look_s(), ABSENT_AFTER_S / 2 if self._connected else _FIRST_LOOK_S)
-        wait_s = look_s if timeout_s is None else min(timeout_s, look_s)
-        poller = zmq.Poller()
-        for sock in self._sockets():
-            poller.register(sock, zmq.POLLIN)
-        if self._way.several:  # where one fails, the next is not to wait
-            poller.register(self._monitor, zmq.POLLIN)
-        poller.poll(math.ceil(wait_s * 1000))
 
     def _drain(self) -> list[Batch]:
         """Take what waits. Nothing is said to be overdue before that: this process may have been stopped."""
@@ -520,24 +401,30 @@ class RelayReceiver(Receiver[R]):
         if self._drained:
             batches += self._subscription.tick(now)
             if not batches:
-                self._look_for_way(now.s)
-            self._check_heard(now.s)
+                refusal = self._connection.look(now.s)
+                if refusal is not None:
+                    raise RefusedError(f"{self}: the relay refuses this client: {refusal}")
+            if self._connection.check_heard(now.s):
+                _log.warning("%s: nothing heard for %.0f s; reconnecting", self, LOST_AFTER_S)
         return batches
 
     def _take_live(self, now: Moment) -> list[Batch]:
         # As a rule one message at a time: to look for the next one costs as much as to take it in.
-        most, count = 1 if self._gathering.one_by_one else _MANY, 0
+        most, count, connection = 1 if self._gathering.one_by_one else _MANY, 0, self._connection
         batches: list[Batch] = []
         while len(batches) < most:
             try:
-                frames = self._first or zeromq.receive(self._socket, zmq.NOBLOCK)
+                frames = self._first or zeromq.receive(connection.socket, zmq.NOBLOCK)
             except zmq.Again:
                 break
             self._first = None
             count += 1
-            self._note_heard(now.s)
+            if connection.note_heard(now.s):
+                _log.info("receiving from %s", self)
             taken = self._subscription.take(frames, now)
-            self._subscribe(self._socket)
+            if not self._subscribed and self._subscription.stream is not None:
+                self._subscribed = True
+                connection.subscribe(self._topics())
             if not taken:
                 self._check_kind()
             batches += taken
@@ -552,13 +439,9 @@ class RelayReceiver(Receiver[R]):
         batches: list[Batch] = []
         while not batches:
             self._ask(now)
-            if self._history is None:
+            frames = self._connection.take_answer()
+            if frames is None:
                 return batches
-            try:
-                frames = self._history.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return batches
-            self._awaiting = False
             batches = self._take_answer(frames, now)
         self._ask(now)
         self._drained = False
@@ -573,66 +456,8 @@ class RelayReceiver(Receiver[R]):
 
     def _ask(self, now: Moment) -> None:
         request = self._subscription.request(now)
-        if request is None:
-            return
-        if self._history is None or self._awaiting:  # the answer may have been lost with its connection
-            if self._history is not None:
-                self._drop(self._history)
-            self._history = self._open_socket(zmq.DEALER)
-            self._connect(self._history, self._way.beside(self._subscription.history_port or 0))
-            self._watch(self._history)
-        self._history.send(request, zmq.NOBLOCK)
-        self._awaiting = True
-
-    def _note_heard(self, now_s: float) -> None:
-        self._absent = False
-        self._absence.renew(now_s)
-        self._silence.renew(now_s)
-        if not self._connected:
-            self._connected = True
-            self._way.worked(now_s)
-            _log.info("receiving from %s", self)
-
-    def _look_for_way(self, now_s: float) -> None:
-        """Take up what is told of connections, and go to the next address where one leads nowhere."""
-        if self._way.look(now_s):
-            self._go()
-        while zeromq.has_message(self._monitor):
-            kind, value, endpoint = zeromq.parse_event(self._monitor.recv_multipart(zmq.NOBLOCK))
-            succeeded = kind == zmq.EVENT_HANDSHAKE_SUCCEEDED
-            # Of a connection given up for another one, the end is told, too.
-            of_this_one = endpoint == self._connected_to
-            if kind != zmq.EVENT_CLOSED and (succeeded or self._way.is_last or not of_this_one):
-                self._handshakes.note(_handshake(kind, value), value, now_s)
-            if not succeeded and of_this_one and self._way.failed(now_s):
-                self._go()
-        reason = self._handshakes.take_refusal(now_s)
-        if reason is not None:
-            raise RefusedError(f"{self}: the relay refuses this client: {reason}")
-
-    def _check_heard(self, now_s: float) -> None:
-        """Connect again to a relay that was not heard for 5 s: a dead peer may look like a silent one."""
-        self._absent = self._absence.spent(now_s)
-        if not self._silence.spent(now_s):
-            return
-        if self._connected:
-            _log.warning("%s: nothing heard for %.0f s; reconnecting", self, LOST_AFTER_S)
-        self._connected = False
-        self._silence.renew(now_s)
-        self._stop_monitor()
-        for sock in (*self._sockets(), self._monitor):
-            self._drop(sock)
-        self._history = None
-        self._socket, self._monitor = self._open_sockets()
-        if not self._way.failed(now_s):
-            self._begin_lookup(now_s)
-        self._go()
-
-    def _begin_lookup(self, now_s: float) -> None:
-        """Look the name up again: the relay may have moved."""
-        self._way.begin(now_s)
-        if self._readiness is not None and self._way.lookup is not None:
-            self._readiness.watch(self._way.lookup.fileno())
+        if request is not None:
+            self._connection.ask(request, self._subscription.history_port or 0)
 
     def __str__(self) -> str:
         stream = self._subscription.stream
@@ -647,14 +472,3 @@ def _why_absent(stream: str | None, hello: Hello) -> str:
     if stream is None:
         return "the relay has no streams"
     return f"the relay has no stream {stream!r}; it has: {', '.join(sorted(hello.streams)) or 'none'}"
-
-
-def _fd(sock: "zmq.Socket[bytes]") -> int:
-    return int(sock.getsockopt(zmq.FD))
-
-
-def _handshake(event: int, value: int) -> HandshakeEnd:
-    """Return how a handshake ended, from an event of ZeroMQ's monitor."""
-    if value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH and event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-        return HandshakeEnd.OTHER_SECURITY
-    return _HANDSHAKES[event]

@@ -135,6 +135,6 @@ class Inquiry:
         """Stop asking for the present gap."""
         self._asked = self._backlog = None
 
-    def begin_anew(self) -> None:
+    def begin_again(self) -> None:
         """Believe in history again: there is a new connection."""
         self._silent_until_s = float("-inf")

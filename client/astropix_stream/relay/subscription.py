@@ -6,31 +6,28 @@ ones. History is asked for what is missing, and what follows is held meanwhile; 
 What was lost before the relay is in the heartbeats.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
 from typing import Any, Literal
 
 from astropix_stream import headers, links, wire
 from astropix_stream.arguments import check_whole
 from astropix_stream.batch import Batch, Position, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Counts, Ledger
+from astropix_stream.counting.counts import Counts
+from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.numbered import NumberedAccount
 from astropix_stream.counting.places import Place
 from astropix_stream.errors import ConfigError, WireError
 from astropix_stream.links import Link, Part
+from astropix_stream.relay.batches import Taken, batch_of, count_taken
 from astropix_stream.relay.recovery import TIMEOUT_S, Inquiry, Window
 
 Start = Literal["live", "oldest"] | int | Position
 
 PLAIN = Link()
 _FEW = 8  # readouts in a message that is counted later
-_TOGETHER = 32  # such messages are counted at once
 _HEARD_S = 2.0  # a heartbeat is due each second
-
-_Few = tuple[bytes, bytes, int, float, int]
-"""A message that is counted later: header, payload, how many readouts, and both clocks when it was taken."""
 
 
 class Subscription:
@@ -110,7 +107,7 @@ class Subscription:
         self._heard_s = 0.0
         self._recovered = 0
         self._account = NumberedAccount(stride=stride or 1)
-        self._unsettled: list[_Few] = []  # taken by `take_few`, and not counted yet
+        self._unsettled: list[Taken] = []  # taken by `take_few`, and not counted yet
 
     @property
     def stride(self) -> int:
@@ -172,7 +169,7 @@ class Subscription:
         self.hello = hello
         self._check_offers(hello)
         self._inquiry.port = hello.history_port
-        self._inquiry.begin_anew()
+        self._inquiry.begin_again()
         if self.stream is None:
             if not hello.streams:  # it waits for the relays above it; with the next connection it may know
                 return
@@ -202,7 +199,7 @@ class Subscription:
             return []
         batches = self._follow(message.header, now)
         self._seen = max(self._seen, message.header.sequence)
-        batches += self._settle(now)
+        batches += self._deliver_held(now)
         self._account.take_counts(counts, now.ns)
         self._take_stride(stride)
         self.report = message.report
@@ -212,7 +209,7 @@ class Subscription:
         return batches
 
     def _take_data(self, header: wire.Header, payload: bytes, now: Moment) -> list[Batch]:
-        batch = _batch(header, payload)
+        batch = batch_of(header, payload)
         batches = self._follow(header, now)
         end = header.sequence + header.count
         if header.sequence == self._expected and not self._window:
@@ -222,7 +219,7 @@ class Subscription:
             return batches  # known already
         self._seen = max(self._seen, end)
         self._window.add(header.sequence, batch)
-        return batches + self._settle(now)
+        return batches + self._deliver_held(now)
 
     def _take_from_link(self, frames: Sequence[bytes], now: Moment) -> list[Batch]:
         """Take in a message of a link for slow lines; one without readouts says where the link begins."""
@@ -236,12 +233,12 @@ class Subscription:
             return self._take_data(header, payload, now)
         batches = self._follow(header, now)
         self._seen = max(self._seen, header.sequence)
-        return batches + self._settle(now)
+        return batches + self._deliver_held(now)
 
     def _take_part(self, header: wire.Header, payload: bytes, part: Part, now: Moment) -> list[Batch]:
         """Deliver what a thinned message brings; what it stands for and does not bring is no loss."""
         kept, end = part.kept(header.sequence), header.sequence + part.covered
-        batch = _batch(header, payload) if kept else None
+        batch = batch_of(header, payload) if kept else None
         batches = self._follow(header, now)
         if end < self._expected or (batch is not None and header.sequence < self._expected):
             return batches  # known already
@@ -298,25 +295,7 @@ class Subscription:
     def settle(self) -> list[tuple[Source, int, Moment]]:
         """Count what `take_few` has returned; return sources, how new their last readouts were, and when."""
         unsettled, self._unsettled = self._unsettled, []
-        return [
-            self._count(messages[at : at + _TOGETHER])
-            for messages in _by_source(unsettled)
-            for at in range(0, len(messages), _TOGETHER)
-        ]
-
-    def _count(self, messages: Sequence[_Few]) -> tuple[Source, int, Moment]:
-        """Count messages of one source as one, if that goes on where the last ended; else each by itself."""
-        data, _, _, s, ns = messages[-1]
-        last = wire.parse_message_header(data)
-        payload, count = b"".join([one[1] for one in messages]), sum([one[2] for one in messages])
-        batch = Batch(last.source, last.received_ns, payload, *headers.columns_of(payload, count))
-        ids, timestamp = batch.readout_ids, batch.timestamps[-1]
-        readouts = self._account.readouts
-        if not readouts.goes_on((batch,), ids, timestamp, Moment(last.received_ns / 1e9, ns)):
-            for data, payload, _, _, then_ns in messages:
-                header = wire.parse_message_header(data)
-                readouts.note(_batch(header, payload), Moment(header.received_ns / 1e9, then_ns))
-        return last.source, timestamp, Moment(s, ns)
+        return count_taken(unsettled, self._account.readouts)
 
     def request(self, now: Moment) -> bytes | None:
         """Return what to ask of the relay's history now, in a single frame; None for nothing."""
@@ -347,7 +326,7 @@ class Subscription:
         if self._inquiry.falls_behind(answer.next - self._expected, now.s):
             self.fell_behind += 1
             return batches + self._release(Place.CLIENT_QUEUE, now)
-        return batches + self._settle(now)
+        return batches + self._deliver_held(now)
 
     def _take_page(self, answer: wire.Answer, page: bytes, missing_until: int, now: Moment) -> list[Batch]:
         """Deliver a page; what it should have and has not is gone."""
@@ -358,7 +337,7 @@ class Subscription:
                 page = links.decompress(page)
             for header, payload in wire.walk_page(page):
                 if header.sequence < missing_until:
-                    batches += self._deliver(header.sequence, _batch(header, payload), now)
+                    batches += self._deliver(header.sequence, batch_of(header, payload), now)
             if answer.end > answer.begin or self._expected < answer.end:
                 end = min(answer.end, missing_until)
         except WireError:
@@ -377,7 +356,7 @@ class Subscription:
         until = self._window.begin if self._window else self._seen
         return until if until > self._expected else None
 
-    def _settle(self, now: Moment) -> list[Batch]:
+    def _deliver_held(self, now: Moment) -> list[Batch]:
         """Deliver what is held, up to the next gap that history may fill."""
         batches: list[Batch] = []
         while self._missing_until() is None or not self._inquiry.possible(now.s):
@@ -460,25 +439,6 @@ class Subscription:
             before_joining=self._joined_at,
             recovered=self._recovered,
         )
-
-
-def _by_source(messages: Sequence[_Few]) -> Iterator[Sequence[_Few]]:
-    """Yield messages that follow each other from one source, together."""
-    for _, together in groupby(messages, lambda message: message[0][wire.SOURCE_BYTES]):
-        yield [*together]
-
-
-def batch_of(message: wire.Numbered) -> Batch:
-    """Return what `Subscription.take_next` gave as `Subscription.take` would have."""
-    _, _, _, header, payload = message
-    return _batch(wire.parse_message_header(header), payload)
-
-
-def _batch(header: wire.Header, payload: bytes) -> Batch:
-    columns = wire.walk_payload(payload, header.count)
-    position = Position(header.relay_id, header.sequence)
-    replayed = bool(header.flags & wire.REPLAYED)
-    return Batch(header.source, header.received_ns, payload, *columns, replayed, position=position)
 
 
 def _is_count(value: object) -> bool:

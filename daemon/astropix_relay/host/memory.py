@@ -1,18 +1,13 @@
-"""Gives memory that was freed back to the system: the C library keeps it, in case it is wanted again.
+"""Gives the memory of clients that have left back to the system.
 
 What clients made the relay hold, queues and topics and half messages, libzmq frees when they leave. That lies
 between what is still in use, and stays with the process until somebody asks for it (malloc_trim(3)).
 """
 
-import contextlib
-import ctypes
 import threading
 from collections.abc import Callable
 
-
-def _trim() -> None:
-    with contextlib.suppress(AttributeError):  # another C library than glibc
-        ctypes.CDLL(None).malloc_trim(0)
+from astropix_stream import heap
 
 
 class Returning:
@@ -21,10 +16,10 @@ class Returning:
     Parameters
     ----------
     trim
-        Gives it back; takes 0.1 ms for each MiB, in a thread of its own, without the interpreter's lock.
+        Gives it back, in a thread of its own.
     """
 
-    def __init__(self, trim: Callable[[], None] = _trim) -> None:
+    def __init__(self, trim: Callable[[], None] = heap.give_back) -> None:
         self._trim = trim
         self._ended = 0
         self._once_more = True

@@ -6,7 +6,7 @@ from astropix_bridge.metrics import MirrorSample, Sample, StreamSample, metrics,
 from astropix_stream.counting.state import State
 
 STREAM = StreamSample("astropix", State.NO_LOG, 10, 2, 500, 3, 600, 1.5, 4, 1, 5, {"before_socket": 7})
-SAMPLE = Sample(1.0, "9.9", True, 3, [STREAM])
+SAMPLE = Sample(1.0, "9.9", True, 3, [STREAM], started_s=5.0)
 HUB = Sample(1.0, "9.9", True, 3, [], [MirrorSample("astropix", 12, 3.2), MirrorSample("other", 0, -1.0)])
 
 
@@ -22,6 +22,7 @@ def test_every_figure_is_there():
     for line in (
         'astropix_bridge_build_info{version="9.9"} 1.0',
         "astropix_bridge_connected 1.0",
+        "astropix_bridge_start_time_seconds 5.0",
         "astropix_bridge_connections_total 3.0",
         'astropix_bridge_stored_readouts_total{stream="astropix"} 10.0',
         'astropix_bridge_stored_messages_total{stream="astropix"} 2.0',
@@ -33,6 +34,7 @@ def test_every_figure_is_there():
         'astropix_bridge_rewinds_total{stream="astropix"} 1.0',
         'astropix_bridge_duplicates_total{stream="astropix"} 5.0',
         'astropix_bridge_missing_readouts_total{place="before_socket",stream="astropix"} 7.0',
+        'astropix_bridge_missing_readouts_total{place="relay_to_client",stream="astropix"} 0.0',
         'astropix_bridge_state{astropix_bridge_state="no log",stream="astropix"} 1.0',
         'astropix_bridge_state{astropix_bridge_state="live",stream="astropix"} 0.0',
     ):

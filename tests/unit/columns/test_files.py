@@ -15,7 +15,7 @@ from astropix_stream.columns.files import ExchangedColumns, PieceDecoder, Pieces
 from astropix_stream.columns.finding import find_whole
 from astropix_stream.columns.tracking import Tracking
 from astropix_stream.errors import FormatError
-from astropix_stream.fileio import FileHeader, apx_open
+from astropix_stream.fileio import ApxReader, FileHeader, apx_open
 from astropix_stream.fmt import ASTROPIX4, HEADER, MAGIC, AstroPix4Readout
 from astropix_stream.wire import NO_SOURCE
 
@@ -124,6 +124,33 @@ def test_damage_is_told_with_its_place(file):
     file.write_bytes(file.read_bytes() + b"x" * 50)
     with pytest.raises(FormatError, match=f"not a readout at byte {size}: "):
         columns(file)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000, 1 << 21])
+def test_pieces_have_the_readouts_that_one_by_one_are_found(tmp_path, size):
+    raws = [AstroPix4Readout(HIT * (i % 3), i, i + 1).to_bytes() for i in range(40)]
+    inner = AstroPix4Readout(b"\xbc" + raws[0] + b"\xfe", 40, 50).to_bytes()
+    wrong = raws[5][:15] + (200).to_bytes(4, "little") + raws[5][19:]
+    noise = [b"", b"x", b"\xfe\xdc", raws[3][:-2], raws[4][:10], wrong, inner, bytes(90)]
+    header = FileHeader(AstroPix4Readout, {}).serialize()
+    noise += [header, header[:9], FileHeader(3000, {}).serialize() + raws[0] + header]
+    path = tmp_path / "run.apx"
+    for foreign in noise:
+        for at in (0, 7, 40):
+            body = b"".join(raws[:at]) + foreign + b"".join(raws[at:])
+            path.write_bytes(header + body)
+            with ApxReader(path, tolerant=True) as reader:
+                one_by_one = b"".join(raw for raw, _, _ in reader.datagrams())
+                complaints, left = reader.complaints, reader.leftover_bytes
+            with Pieces(path, size=size) as pieces:
+                assert (
+                    b"".join(piece.readouts.raw[: piece.readouts.begins[-1]] for piece in pieces)
+                    == one_by_one
+                )
+                assert complaints in pieces.trouble
+                assert (pieces.leftover_bytes, bool(pieces.damage)) == (left, bool(complaints))
+            if at != 40:
+                assert all(raw in one_by_one for raw in raws)
 
 
 @pytest.mark.parametrize("cut", [1, 18, 19, 25])

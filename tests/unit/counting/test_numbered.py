@@ -3,8 +3,8 @@
 from astropix_stream import wire
 from astropix_stream.batch import Batch, Source
 from astropix_stream.clock import Moment
+from astropix_stream.counting.counts import Counts
 from astropix_stream.counting.hops import Hop
-from astropix_stream.counting.ledger import Counts
 from astropix_stream.counting.losses import Loss, Period
 from astropix_stream.counting.numbered import NumberedAccount
 from astropix_stream.counting.places import Place

@@ -154,6 +154,19 @@ def test_bytes_that_are_no_readout_are_skipped_in_a_growing_file(seed):
     assert parser.complaints
 
 
+def test_a_growing_apx_file_can_be_read_from_any_readout_on():
+    head, data = apx(0), apx(3)
+    parser = ApxParser(len(head))
+    assert [each.readout_id for each in parser.feed(data[len(head) :])] == [0, 1, 2]
+    assert (parser.header, parser.offset, parser.leftover_bytes) == (None, len(data), 0)
+    parser.feed(b"no readout")
+    assert parser.skipping == ""  # too few bytes to tell
+    parser.feed(b" is here, either")
+    assert parser.skipping.startswith(f"not a readout at byte {len(data)}: begins with 6e 6f 20")
+    begun = ApxParser()
+    assert (begun.feed(head[:15]), begun.leftover_bytes, begun.skipping, begun.finish()) == ([], 15, "", [])
+
+
 @pytest.mark.parametrize(
     ("name", "data", "text"),
     [

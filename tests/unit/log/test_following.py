@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from astropix_stream import wire
 from astropix_stream.batch import Position, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Counts
+from astropix_stream.counting.counts import Counts
 from astropix_stream.counting.places import Place
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.log.following import Beginning, Following

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astropix_stream.batch import Position, Source
-from astropix_stream.counting.ledger import Counts
+from astropix_stream.counting.counts import Counts
 from astropix_stream.errors import WireError
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.log import messages

@@ -3,7 +3,8 @@
 from astropix_stream.batch import Batch, Source
 from astropix_stream.cli.playing.simulation import pack_hit
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Ledger, StreamLedger
+from astropix_stream.counting.ledger import Ledger
+from astropix_stream.counting.stream import StreamLedger
 from astropix_stream.fmt import ASTROPIX4, AstroPix4Readout
 from astropix_stream.monitor.accumulate import Accumulator
 from astropix_stream.monitor.arrivals import Arrival, Reception

@@ -3,7 +3,8 @@
 import pytest
 
 from astropix_stream.batch import Position, Run, RunStart
-from astropix_stream.counting.ledger import Counts, Ledger
+from astropix_stream.counting.counts import Counts
+from astropix_stream.counting.ledger import Ledger
 from astropix_stream.monitor.accumulate import Accumulator
 from astropix_stream.monitor.memory import pack, unpack
 from unit.monitor.stream import DAQ, OTHER_DAQ, Stream, losing, moment, readout

@@ -1,5 +1,6 @@
 """The rules of alarms, on a clock of their own."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -47,6 +48,18 @@ class Scene:
     def state(self):
         (one,) = self.alarms.rules_to_json()
         return one["state"]
+
+
+def test_readings_do_not_each_keep_ten_minutes_of_rates():
+    scene = Scene("{when: loss}")
+    tracemalloc.start()
+    try:
+        for _ in range(150):
+            scene.second(rates=[float(n) for n in range(600)], hot=[f"0/{n}/{n}" for n in range(50)])
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1 << 20
 
 
 def test_hold_times():

@@ -8,7 +8,8 @@ import pytest
 from astropix_stream import clock
 from astropix_stream.batch import Drained, Source
 from astropix_stream.cli.playing.simulation import Detector
-from astropix_stream.counting.ledger import Ledger, StreamLedger
+from astropix_stream.counting.ledger import Ledger
+from astropix_stream.counting.stream import StreamLedger
 from astropix_stream.errors import ReceiveTimeout
 from astropix_stream.fileio import FileHeader
 from astropix_stream.fmt import ASTEP, ASTROPIX3, ASTROPIX4

@@ -3,7 +3,8 @@
 import pytest
 
 from astropix_stream.batch import Batch, Position, Run, RunStart
-from astropix_stream.counting.ledger import Counts, Ledger
+from astropix_stream.counting.counts import Counts
+from astropix_stream.counting.ledger import Ledger
 from astropix_stream.counting.places import Place
 from astropix_stream.monitor.resuming import Gap, counts_of, goes_on, unseen
 from unit.monitor.stream import DAQ, moment, readout

@@ -18,6 +18,11 @@ def test_the_header_of_a_file():
     assert len(setup.lines) == 8
 
 
+def test_two_of_one_name_are_told_apart():
+    setup = setup_of({"configuration": [{"vinj": 142}], "args": {"vinj": 250.0, "threshold": 100.0}})
+    assert setup.headline == "threshold 100.0, configuration[0].vinj 142, args.vinj 250.0"
+
+
 @pytest.mark.parametrize(
     ("notes", "headline"),
     [

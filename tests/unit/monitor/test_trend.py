@@ -1,5 +1,7 @@
 """The spectrum over the run."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,22 @@ def test_what_was_worked_out_is_kept(drifting, monkeypatch):
     again = panel_of(drifting, tot_to=70)
     assert again.points[:19] == first.points[:19]
     assert len(calls) <= 1  # of the slice that goes on
+
+
+def test_it_goes_with_its_slice():
+    """The one of the present is another one at each look: what was worked out of it must not stay."""
+    stream = Stream()
+    for i in range(100):
+        stream.send([readout(i, BEGIN_NS + i * S)], i)
+    for _ in range(3):
+        panel_of(stream)
+        gc.collect()
+        kept = len(trend._points), len(trend._pairs)
+    slices = stream.accumulator.present.slices
+    assert kept <= (len(slices._done), len(slices._done))
+    del stream, slices
+    gc.collect()
+    assert (len(trend._points), len(trend._pairs)) < kept
 
 
 def test_many_slices_are_put_together():

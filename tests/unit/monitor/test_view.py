@@ -197,7 +197,7 @@ class TestColours:
 
 
 class TestReset:
-    def test_counts_begin_anew_for_this_viewer(self, stream):
+    def test_counts_begin_again_for_this_viewer(self, stream):
         reset = take_reset(stream.accumulator, Choice(), moment(3))
         stream.run(120, 7, 4.0)
         view = view_of(stream, reset=reset)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from astropix_stream.batch import NOTHING, SLOT_SIZE, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Counts, StreamLedger
+from astropix_stream.counting.counts import Counts
+from astropix_stream.counting.stream import StreamLedger
 from astropix_stream.fmt import HEADER, MAGIC
 from astropix_stream.multicast.intake import Intake, Rejection
 from drains import DAQ, OTHER, by_columns, drain

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from astropix_stream.batch import Batch, Source
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import MAX_SOURCES, StreamLedger
 from astropix_stream.counting.places import Place
+from astropix_stream.counting.stream import MAX_SOURCES, StreamLedger
 from astropix_stream.fmt import HEADER, MAGIC
 from astropix_stream.receiving import arbiter as arbiter_module
+from astropix_stream.receiving import awaited
 from astropix_stream.receiving.arbiter import PATIENCE_S, WAIT_S, Arbiter
 
 DAQ = Source("10.0.0.1", 40000)
@@ -346,9 +347,9 @@ def test_memory_is_bounded_by_gaps_sources_and_bytes(monkeypatch):
 
 
 def test_what_a_dead_path_is_behind_is_kept_in_little_memory_and_known_again(monkeypatch):
-    monkeypatch.setattr(arbiter_module, "MAX_NEWEST", 64)
-    monkeypatch.setattr(arbiter_module, "CHUNK", 32)
-    monkeypatch.setattr(arbiter_module, "MAX_AWAITED", 320)
+    monkeypatch.setattr(awaited, "MAX_NEWEST", 64)
+    monkeypatch.setattr(awaited, "CHUNK", 32)
+    monkeypatch.setattr(awaited, "MAX_AWAITED", 320)
     merged = Merged()
     merged.take(0, run(0))
     merged.take(1, run(0))

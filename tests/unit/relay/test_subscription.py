@@ -13,7 +13,8 @@ from astropix_stream.clock import Moment
 from astropix_stream.counting.places import Place
 from astropix_stream.errors import ConfigError
 from astropix_stream.fmt import AstroPix4Readout
-from astropix_stream.relay.subscription import Subscription, batch_of
+from astropix_stream.relay.batches import batch_of_numbered
+from astropix_stream.relay.subscription import Subscription
 from drains import drain
 
 DAQ = Source("10.0.1.1", 40000)
@@ -237,7 +238,7 @@ def test_a_message_that_is_just_the_next_one_is_taken_as_it_came():
     assert subscription.take_few(message, *at(0)) == 0, "these are many"
     taken = subscription.take_next(message, *at(0))
     assert taken == (len(many), 1, 1, *message[1:])
-    (expected,), made = plain.take(message, at(0)), batch_of(taken)
+    (expected,), made = plain.take(message, at(0)), batch_of_numbered(taken)
     assert (made.payload, made.position, list(made.ends)) == (
         expected.payload,
         expected.position,

@@ -10,7 +10,7 @@ from typing import Any
 from astropix_stream.batch import Batch
 from astropix_stream.cli.files.reading import Reading, assumed_kind, warn_if_doubtful
 from astropix_stream.cli.terminal import progress
-from astropix_stream.counting.ledger import Counts
+from astropix_stream.counting.counts import Counts
 from astropix_stream.errors import FormatError
 from astropix_stream.fileio import FileHeader
 from astropix_stream.fmt import Decoding, Kind, Readout
@@ -19,7 +19,7 @@ from astropix_stream.joining import Joiner, decoded
 
 @dataclass
 class Contents:
-    """The contents of a file, as far as it is whole.
+    """The contents of a file, less what is damaged in it.
 
     Attributes
     ----------
@@ -37,6 +37,8 @@ class Contents:
         As the receivers count them.
     leftover_bytes
         Of an incomplete readout at the end.
+    further_headers
+        Headers of other files within this one, and where each is.
     trouble
         What is wrong with the file; empty if nothing is.
     """
@@ -59,6 +61,7 @@ class Contents:
     """What the readouts were decoded as; None if there is no class for them."""
     decoding: Counter[Decoding] = field(default_factory=Counter)
     leftover_bytes: int = 0
+    further_headers: list[tuple[int, FileHeader]] = field(default_factory=list)
     trouble: str = ""
 
     def note_times(self, oldest_ns: int, newest_ns: int) -> None:
@@ -94,6 +97,9 @@ class Contents:
         value["readout_uid"] = self.header.readout_uid
         value["decoding"] = {bit.name.lower(): count for bit, count in self.decoding.items()}
         value["header"] = dict(self.header)
+        value["further_headers"] = [
+            {"offset": offset, "header": dict(header)} for offset, header in self.further_headers
+        ]
         return value
 
 
@@ -112,7 +118,7 @@ def examine(path: Path, kind: Kind | None = None, *, keep_duplicates: bool = Fal
     Raises
     ------
     FormatError
-        If it is not an .apx file; damage after the header is told in `trouble`.
+        If it is not an .apx file; damage behind the header is skipped and told in `trouble`.
     OSError
         If it cannot be read.
     """
@@ -136,6 +142,7 @@ def examine(path: Path, kind: Kind | None = None, *, keep_duplicates: bool = Fal
             if display.due(time.monotonic()):
                 display.show(time.monotonic(), pieces.read_bytes, f"{contents.readouts} readouts")
         contents.leftover_bytes = pieces.leftover_bytes
+        contents.further_headers = pieces.further_headers
         contents.trouble = pieces.trouble
         return _with_totals(contents, pieces.totals())
 
@@ -188,6 +195,7 @@ def _examine_one_by_one(path: Path, kind: Kind | None, *, keep_duplicates: bool)
         for batch in reading.batches():
             walk.take(batch)
         contents.leftover_bytes = reading.leftover_bytes
+        contents.further_headers = reading.further_headers
         contents.trouble = reading.trouble
         return _with_totals(contents, reading.sequence.totals())
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from astropix_stream.cli.files.reading import assumed_kind
-from astropix_stream.errors import FormatError
 from astropix_stream.fileio import ApxWriter, FileHeader
 from astropix_stream.files import describe_damage, open_readouts
 from astropix_stream.fmt import Kind
@@ -31,16 +30,13 @@ def copy_readouts(source: Path, target: Path, kind: Kind | None) -> tuple[int, s
     FormatError, OSError
         The source is no file of readouts, or a file cannot be read or written.
     """
-    count, damage = 0, ""
+    count = 0
     with open_readouts(source, kind) as reader:
         uid = kind.uid if kind is not None else reader.header.readout_uid
         if reader.header.is_assumed or reader.header.damage:
             assumed_kind(source, reader.header, kind)
         with ApxWriter(target, FileHeader(uid, reader.header), overwrite=True) as writer:
-            try:
-                for raw, _, _ in reader.datagrams():
-                    writer.write(raw)
-                    count += 1
-            except FormatError as error:
-                damage = str(error)
-    return count, describe_damage(source, reader, damage)
+            for raw, _, _ in reader.datagrams():
+                writer.write(raw)
+                count += 1
+    return count, describe_damage(source, reader)

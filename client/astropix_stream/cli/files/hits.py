@@ -10,7 +10,7 @@ from typing import Any
 
 from astropix_stream.cli.files.reading import Reading, assumed_kind, warn_if_doubtful
 from astropix_stream.cli.terminal.ending import Problem
-from astropix_stream.counting.ledger import Counts
+from astropix_stream.counting.counts import Counts
 from astropix_stream.errors import ConfigError
 from astropix_stream.fileio import FileHeader
 from astropix_stream.fmt import Kind, kind_of_class

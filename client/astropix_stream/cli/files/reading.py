@@ -1,11 +1,11 @@
-"""Read a file of readouts as far as it is whole, and remember what is wrong with it."""
+"""Read what is whole in a file of readouts, and remember what is wrong with it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from itertools import accumulate, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from astropix_stream import fitting
 from astropix_stream.batch import Batch
@@ -17,14 +17,12 @@ from astropix_stream.files import describe_damage, open_readouts
 from astropix_stream.fmt import Kind, Readout, kind_of_class
 from astropix_stream.wire import NO_SOURCE
 
-T = TypeVar("T")
-
 _AT_ONCE = 4096  # readouts in a batch
 _LOOKED_AT = 1000  # readouts, of which those with data tell whether they are of the kind that is said
 
 
 class Reading(AbstractContextManager["Reading"]):
-    """An open file of readouts, whose iterators end where its damage begins.
+    """An open file of readouts, whose iterators leave out what is damaged.
 
     Parameters
     ----------
@@ -47,7 +45,6 @@ class Reading(AbstractContextManager["Reading"]):
     def __init__(self, path: Path, kind: Kind | None = None) -> None:
         self.path = path
         self._reader = open_readouts(path, kind)
-        self._damage = ""
         self.header = self._reader.header
         self.sequence = Sequence()
 
@@ -68,7 +65,7 @@ class Reading(AbstractContextManager["Reading"]):
 
     def datagrams(self) -> Iterator[tuple[bytes, int, int]]:
         """Iterate over the bytes of the whole readouts, their readout_ids and timestamps (ns)."""
-        return self._until_damage(self._reader.datagrams())
+        return self._reader.datagrams()
 
     def batches(self) -> Iterator[Batch]:
         """Iterate over the readouts as batches that tell where runs begin and which are duplicates."""
@@ -80,21 +77,20 @@ class Reading(AbstractContextManager["Reading"]):
             self.sequence.note(batch)
             yield batch
 
-    def _until_damage(self, items: Iterable[T]) -> Iterator[T]:
-        try:
-            yield from items
-        except FormatError as error:
-            self._damage = str(error)
-
     @property
     def leftover_bytes(self) -> int:
         """Bytes of an incomplete readout at the end."""
         return self._reader.leftover_bytes
 
     @property
+    def further_headers(self) -> list[tuple[int, FileHeader]]:
+        """Headers of other files within this one, and where each is."""
+        return self._reader.further_headers
+
+    @property
     def trouble(self) -> str:
         """What is wrong with the file, as far as it was read; empty if nothing is."""
-        return describe_damage(self.path, self._reader, self._damage)
+        return describe_damage(self.path, self._reader)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -2,7 +2,8 @@
 
 from astropix_stream.batch import Batch
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Counts, StreamLedger
+from astropix_stream.counting.counts import Counts
+from astropix_stream.counting.stream import StreamLedger
 
 _AFTER_ALL = Moment(float("inf"), 0)
 

@@ -35,7 +35,7 @@ _BETWEEN = 2  # spaces between columns
 
 
 class Screen(View):
-    """Draws the table again twice a second, and so for each size that the terminal has.
+    """Draws the table again twice a second, if it has changed, and so for each size that the terminal has.
 
     Parameters
     ----------
@@ -57,11 +57,17 @@ class Screen(View):
         self._below = below
         self._live = Live(auto_refresh=False, screen=True, redirect_stdout=False, redirect_stderr=False)
         self._log = _LastWarning()
+        self._shown: object = None
         self._handlers: list[logging.Handler] = []
         self._stop_handler: Any = None
 
     def show(self, now: Moment) -> None:
-        """Draw the table."""
+        """Draw the table, unless all of it is there already: to draw costs more than to wait for readouts."""
+        told = (self._live.console.size, self._log.text, *map(_texts, self._rows))
+        if self._below is None and self._heading is None:
+            if told == self._shown:
+                return
+            self._shown = told
         warning = (
             [Text(self._log.text, "yellow", no_wrap=True, overflow="ellipsis")] if self._log.text else []
         )
@@ -96,6 +102,7 @@ class Screen(View):
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)  # returns when we are continued
         signal.signal(signal.SIGTSTP, self._suspend)
+        self._shown = None
         self._live.start()
 
 
@@ -137,6 +144,11 @@ def _lost_width(rows: Sequence[Row], room: int) -> int:
     longest = max(len("lost"), *(len(text) for row in rows for text in (*row.losses, "none")))
     names = max(len("stream"), *(len(name) for row in rows for name in row.names))
     return min(longest, max(_LEAST, room - names, room * 2 // 5))
+
+
+def _texts(row: Row) -> tuple[object, ...]:
+    """Return everything that is drawn of a row."""
+    return (*row.names,), row.state, _numbers(row), row.losses, row.thinned
 
 
 def _numbers(row: Row) -> dict[str, str]:

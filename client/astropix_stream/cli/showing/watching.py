@@ -15,7 +15,7 @@ from astropix_stream.errors import RefusedError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_TURN_S = 0.2  # in which Ctrl-C is noticed, where several sources are waited for
+_TURN_S = 0.25  # in which Ctrl-C is noticed; each turn without a readout is a wake for nothing
 
 Rows = Mapping[OpenSource, Row]
 

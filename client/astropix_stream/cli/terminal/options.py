@@ -169,7 +169,9 @@ RecordedKind = Annotated[
     ),
 ]  # fmt: skip
 
-Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Files (.apx).", show_default=False)]
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE", help="Files: .apx, .log or .bin.", show_default=False)
+]
 Urls = Annotated[
     list[str],
     typer.Argument(

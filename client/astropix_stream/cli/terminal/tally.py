@@ -5,9 +5,11 @@ from math import inf
 
 from astropix_stream.batch import Batch
 from astropix_stream.clock import Moment
-from astropix_stream.counting.ledger import Counts, Ledger, StreamLedger, with_readouts
+from astropix_stream.counting.counts import Counts
+from astropix_stream.counting.ledger import Ledger, with_readouts
 from astropix_stream.counting.losses import Loss, Losses
 from astropix_stream.counting.places import Place
+from astropix_stream.counting.stream import StreamLedger
 
 
 class Tally:

@@ -9,6 +9,7 @@ globalThis.apx = (() => {
   const edited = new Set() // fields that somebody is writing in: what the server says must not overwrite them
   let talk, figures, shown = {}, started = false
   let serial = 0, settled = false, inForce = "" // number of the latest wish; the choice that the fields show
+  let asked = 0 // number of the latest wish that was made on the page, and not by an address
 
   const fields = () => [...find("#wish").elements].filter((field) => field.name)
   const valueOf = (field) => field.type == "checkbox" ? field.checked : field.value
@@ -17,9 +18,11 @@ globalThis.apx = (() => {
 
   // The server checks each field and answers with what is in force, which then stands in the fields, in the
   // address bar and in the links, and is what a reload asks for again. So a wrong value is never kept.
-  function send(wish = readWish()) {
+  function send(wish = null) {
     if (!talk) return
     serial += 1
+    if (wish === null) asked = serial
+    wish ??= readWish()
     settled = false
     talk.wish = JSON.stringify({serial, choice: {...wish, ...extra}})
   }
@@ -35,24 +38,30 @@ globalThis.apx = (() => {
   function settle(choice, refused) {
     const now = JSON.stringify(choice)
     for (const field of fields()) {
-      showRefused(field, refused[field.name] ?? "")
+      if (field.type != "hidden") showRefused(field, refused[field.name] ?? "")
       if (edited.has(field)) continue
       const value = choice[field.name] ?? ""
       if (field.type == "checkbox") field.checked = value
       else if (field.tagName == "SELECT") choose(field, String(value))
       else if (field.value !== String(value)) field.value = value
     }
-    const others = Object.entries(refused).filter(([name]) => !fields().some((field) => field.name == name))
+    const others = Object.entries(refused).filter(
+      ([name]) => !fields().some((field) => field.name == name && field.type != "hidden"))
     setText("error", others.map(([name, words]) => `${name}: ${words}`).join("; "))
     if (now === inForce) return
+    const isStep = asked === serial && inForce !== "" && isElsewhere(choice, JSON.parse(inForce))
     inForce = now
+    asked = 0
     const {frozen, reset, ...lasting} = choice
     panels.show(choice)
     for (const link of findAll("[data-csv]")) link.href = `api/${link.dataset.csv}.csv?${query(lasting)}`
     find("[data-json]").href = `api/histograms.json?${query(lasting)}`
     for (const link of findAll("[data-export]")) link.href = `api/page.${link.dataset.export}?${query(lasting)}`
-    showAddress(lasting)
+    showAddress(lasting, isStep)
   }
+
+  // What a person goes to, and wants to come back from by the browser's button.
+  const isElsewhere = (one, other) => ["panel", "run", "chip", "pixel", "readout"].some((name) => one[name] !== other[name])
 
   // Values of fields, by name; of a list that grows, also one that it does not have yet.
   function set(values) {
@@ -90,7 +99,7 @@ globalThis.apx = (() => {
   }
 
   // Only what differs from a fresh page is in the address: short, and it follows the kind of readouts.
-  function showAddress(choice) {
+  function showAddress(choice, isStep) {
     const usual = (name) => {
       const field = fields().find((field) => field.name == name)
       if (field.dataset.usual !== undefined) return field.dataset.usual
@@ -102,15 +111,15 @@ globalThis.apx = (() => {
       Object.entries(choice).filter(([name, value]) => String(value ?? "") !== usual(name)))
     const theme = new URLSearchParams(location.search).get("theme")
     const text = query({...(theme ? {theme} : {}), ...lasting}).toString()
-    history.replaceState(null, "", text ? `?${text}` : location.pathname)
+    history[isStep ? "pushState" : "replaceState"](null, "", text ? `?${text}` : location.pathname)
     find("#theme").href = `?${query({theme: find("#theme").dataset.other, ...lasting})}`
   }
 
-  // A link chooses as the address says it; the server judges each value.
+  // A link chooses as the address says it; the server judges each value. What it leaves out is as on a fresh page.
   function askedByLink() {
     const wish = Object.fromEntries(new URLSearchParams(location.search))
     delete wish.theme
-    return {...readWish(), ...wish}
+    return {...Object.fromEntries(fields().map((field) => [field.name, ""])), ...wish}
   }
 
   async function copyLink() {
@@ -406,6 +415,7 @@ globalThis.apx = (() => {
     setLetters()
     nameParts()
     addEventListener("resize", setLetters)
+    addEventListener("popstate", () => { edited.clear(); send(askedByLink()) })
     for (const figure of figures) leaveToFinger(figure)
     send(askedByLink()) // first, since what the server says goes into the address
     say()

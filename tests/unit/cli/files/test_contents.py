@@ -127,7 +127,7 @@ def test_no_readouts(write, capsys):
     assert "readouts      0\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("tail", [b"x", readout(2, 2)[:-1]])
+@pytest.mark.parametrize("tail", [readout(2, 2)[:2], readout(2, 2)[:-1]])
 def test_truncated(write, tail, capsys):
     path = write(readout(0, 0), readout(1, 1), tail)
     assert cli.run(["info", str(path)]) == 2

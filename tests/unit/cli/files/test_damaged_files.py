@@ -16,9 +16,23 @@ FRAMES = bytes([10, 1, 0x0C, 0x85, 1, 2, 3, 4, 5, 6, 7]) * 3
 DAMAGED = {
     "cut.apx": (APX + READOUTS + READOUTS[:9], "truncated: 9 bytes of an incomplete readout at its end"),
     "noise.apx": (
-        APX + READOUTS + b"garbage that is no readout",
-        f"not a readout at byte {len(APX + READOUTS)}: begins with 67 61 72, not with the magic fe dc ba; "
-        "only what precedes it can be used",
+        APX + READOUTS[:54] + b"garbage that is no readout" + READOUTS[54:],
+        f"not a readout at byte {len(APX) + 54}: begins with 67 61 72, not with the magic fe dc ba "
+        "(26 bytes skipped)",
+    ),
+    "tail.apx": (
+        APX + READOUTS + b"garbage",
+        f"not a readout at byte {len(APX + READOUTS)}: begins with 67 61 72, not with the magic fe dc ba "
+        "(7 bytes skipped)",
+    ),
+    "two.apx": (
+        APX + READOUTS[:54] + APX + READOUTS[54:],
+        f"another file begins at byte {len(APX) + 54}; its readouts are read, too",
+    ),
+    "cut and another.apx": (
+        APX + READOUTS[:54] + READOUTS[:20] + APX + READOUTS[54:],
+        f"not a readout at byte {len(APX) + 54}: no readout follows the 8 bytes of data that it announces "
+        f"(20 bytes skipped); another file begins at byte {len(APX) + 74}; its readouts are read, too",
     ),
     "lines.log": (LOG, "1 skipped: line 3: neither a readout nor configuration: 'nonsense'"),
     "both.log": (

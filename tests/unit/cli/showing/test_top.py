@@ -11,8 +11,9 @@ from rich.console import Console
 
 from astropix_stream.batch import Batch, Source
 from astropix_stream.cli.playing.simulation import Detector
-from astropix_stream.cli.showing.top_screen import draw_table
+from astropix_stream.cli.showing.top_screen import Screen, draw_table
 from astropix_stream.cli.showing.top_view import Hits, Lines, Records, Row
+from astropix_stream.cli.terminal import ending
 from astropix_stream.cli.terminal.sources import OpenSource
 from astropix_stream.clock import Moment
 from astropix_stream.counting.ledger import Ledger
@@ -160,6 +161,28 @@ def test_records_have_neither(row, capsys):
     row.name = "through the relay"
     Records([row], lambda: "sent 200 readouts").show(Moment(2.0, 77))
     assert json.loads(capsys.readouterr().out) == row.to_json(Moment(2.0, 77))
+
+
+def test_a_screen_is_drawn_only_when_it_has_changed(row, monkeypatch):
+    with Screen([row]) as screen:
+        drawn = []
+        monkeypatch.setattr(screen._live, "update", lambda picture, refresh: drawn.append(picture))
+
+        def is_drawn():
+            screen.show(Moment(4.0, 0))
+            found = len(drawn)
+            drawn.clear()
+            return found == 1
+
+        assert [is_drawn(), is_drawn()] == [True, False]
+        row.state = State.QUIET
+        assert [is_drawn(), is_drawn()] == [True, False]
+        row.ledger = Ledger(lost_at={Place.BEFORE_SOCKET: 13})
+        assert [is_drawn(), is_drawn()] == [True, False]
+        ending.log.warning("the relay is silent")
+        assert [is_drawn(), is_drawn()] == [True, False]
+        screen._live.console.width += 20
+        assert [is_drawn(), is_drawn()] == [True, False]
 
 
 def test_without_readouts_there_is_no_lag(row):

@@ -13,8 +13,9 @@ from astropix_stream.batch import Source
 from astropix_stream.errors import WireError
 from astropix_stream.fmt import AstroPix4Readout
 from astropix_stream.wire import Answer, AnswerStatus, Ask, Request
+from unit.wire.strategies import streams, u64
 
-DOCUMENT = Path(__file__).parents[2] / "docs/protocol.md"
+DOCUMENT = Path(__file__).parents[3] / "docs/protocol.md"
 GOLDEN = {
     name: bytes.fromhex(text)
     for name, text in re.findall(r"```hex (\S+)\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
@@ -22,9 +23,7 @@ GOLDEN = {
 REQUEST, ANSWER, PAGE = GOLDEN["request"], GOLDEN["answer"], GOLDEN["page"]
 RELAY_ID = 0x123456789ABC
 
-u64 = st.integers(0, 2**64 - 1)
-names = st.from_regex(r"[a-z0-9_-]{1,64}", fullmatch=True).filter(lambda name: not name.startswith("hello"))
-requests = st.builds(Request, st.sampled_from(Ask), u64, u64, u64, u64, names, st.integers(0, 255))
+requests = st.builds(Request, st.sampled_from(Ask), u64, u64, u64, u64, streams, st.integers(0, 255))
 answers = st.builds(Answer, st.sampled_from(AnswerStatus), *[u64] * 6, st.integers(0, 255))
 
 
