@@ -12,6 +12,7 @@ from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.core import StreamCore
 from astropix_relay.history import History
 from astropix_relay.inlet import Inlet
+from astropix_relay.outlet import Outlets
 from astropix_stream import __version__, clock, wire
 from astropix_stream.counting.hops import Hop
 from astropix_stream.links import Link
@@ -220,6 +221,18 @@ class Streams:
                 _log.info("stream %s: it waits no longer", name)
             if words:
                 self._waiting[name] = (since_s, told)
+
+    def refuse_loops(self, outlets: Outlets) -> None:
+        """Stop inputs and outputs that feed themselves."""
+        for inlet, core in self.cascades:
+            for url, names in core.loops().items():
+                inlet.stop(url, f"a loop: it is fed by us ({names} -> {self.address})")
+            for source in core.sources_above():
+                outlets.refuse_loop(source, core.name)
+        if outlets.all:
+            for _, joined in self.groups:
+                for source in joined.ledger.sources():
+                    outlets.refuse_loop(source, joined.name)
 
     def open(self, configs: Sequence[StreamConfig]) -> None:
         """Open the first ones; none is joined before its inlet is checked."""
