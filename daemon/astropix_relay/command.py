@@ -102,7 +102,7 @@ def run(
         signal.signal(number, lambda *_: relay.stop())
     signal.signal(signal.SIGHUP, lambda *_: relay.reload())
     systemd.barrier(5)  # the sockets are in the store before anybody may restart us
-    systemd.notify(READY=1, STATUS=relay.status())
+    systemd.notify(READY=1, STATUS=relay.telling.status())
     relay.run()
 
 

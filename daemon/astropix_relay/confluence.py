@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from astropix_stream.batch import Batch, Position
+from astropix_stream.counting.hops import Hop
 
 WAIT_S = 5.0  # for a number that one path has not: as long as another one may wait for a page of history
 TWO_ORIGINS_AFTER_S = 5.0  # of paths that tell different relays: a restart is known on all paths sooner
@@ -30,6 +31,8 @@ class Standing(NamedTuple):
         The JSON of its latest heartbeat.
     thinned, missed
         Readouts that it left out to keep within a bandwidth, None where there is none; numbers that it lost.
+    waits_behind
+        While it waits itself for the stream, the relays on the way to it.
     """
 
     connected: bool
@@ -38,6 +41,7 @@ class Standing(NamedTuple):
     report: Mapping[str, Any] | None = None
     thinned: int | None = None
     missed: int = 0
+    waits_behind: tuple[Hop, ...] = ()
 
 
 class Confluence:

@@ -16,7 +16,7 @@ from astropix_stream import headers, wire
 from astropix_stream.batch import Batch, Position, Source
 from astropix_stream.clock import Moment
 from astropix_stream.counting.counts import Counts
-from astropix_stream.counting.hops import Hop, joined_hops, parse_hops
+from astropix_stream.counting.hops import Hop, is_fed_without, joined_hops, parse_hops
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
 from astropix_stream.counting.stream import MAX_SOURCES
@@ -296,7 +296,7 @@ class ForwardingCore(StreamCore):
         """
         if not self._heard() or not self.known:
             return State.UPSTREAM_LOST
-        told = [standing.report["state"] for standing in self._heard() if standing.report is not None]
+        told = [standing.report.get("state") for standing in self._heard() if standing.report is not None]
         for cut_off in (State.UPSTREAM_LOST, State.NO_NETWORK):
             if told and all(word == cut_off for word in told):
                 return cut_off
@@ -338,8 +338,35 @@ class ForwardingCore(StreamCore):
         return report
 
     def ways(self) -> dict[str, tuple[Hop, ...]]:
-        """Return the hops of each path, as the relay above tells them."""
-        return {path: parse_hops(standing.report) for path, standing in self._standings.items()}
+        """Return the hops of each path, as the relay above tells them, also while it waits itself."""
+        return {path: parse_hops(s.report) or s.waits_behind for path, s in self._standings.items()}
+
+    def loops(self) -> dict[str, str]:
+        """Return the paths by which we would be fed by ourselves, and the way of each in words.
+
+        A path that is also fed by another way is none, if all have us on their way: then it is for the relay
+        where that way comes in to leave out the circle.
+        """
+        ways = self.ways()
+        through_us = {path for path, way in ways.items() if any(hop.id == self.own_id for hop in way)}
+        others = any(way for path, way in ways.items() if path not in through_us)
+        return {
+            path: " -> ".join(hop.address or hop.name for hop in ways[path])
+            for path in through_us
+            if others or not is_fed_without(ways[path], self.own_id)
+        }
+
+    def hops_so_far(self) -> tuple[Hop, ...]:
+        """Return the relays on the way, while the stream is not known."""
+        ways = self.ways()
+        fed_by = [way[-1].id for way in ways.values() if way]
+        unheard = [0] if len(fed_by) < len(self._paths) else []
+        own = Hop(id=self.own_id, name=self.host, address=self.address, fed_by=(*fed_by, *unheard))
+        return (*self._relays_above(ways), own)
+
+    def _relays_above(self, ways: Mapping[str, tuple[Hop, ...]]) -> tuple[Hop, ...]:
+        """Return the relays above; ourselves, where we are among them, it is not for those below to see."""
+        return joined_hops([hop for hop in way if hop.id != self.own_id] for way in ways.values())
 
     def sources_above(self) -> Iterator[Source]:
         """Yield the sources of which the relays above have counted readouts."""
@@ -354,7 +381,7 @@ class ForwardingCore(StreamCore):
 
     def _hops(self, now: Moment, _totals: Counts, /) -> tuple[Hop, ...]:
         ways = self.ways()
-        above = joined_hops(ways.values())
+        above = self._relays_above(ways)
         age_s = self.tracker.age_s(now)
         own = Hop(
             id=self.own_id,

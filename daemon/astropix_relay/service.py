@@ -8,15 +8,13 @@ import contextlib
 import logging
 import math
 import os
-import select
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TypeGuard
 
 import zmq
 
-from astropix_daemon.addresses import parse_listen_address
 from astropix_relay.clients import connections
 from astropix_relay.clients.endpoints import Endpoints
 from astropix_relay.clients.handover import Handover
@@ -24,23 +22,21 @@ from astropix_relay.clients.security import load_clients
 from astropix_relay.configuration.loading import Changes, differences
 from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.core import Message, StreamCore
+from astropix_relay.descriptors import MAX_READY, Descriptors
 from astropix_relay.history import History
-from astropix_relay.host import logs, queues, reloads, systemd
+from astropix_relay.host import logs, reloads, systemd
 from astropix_relay.host.memory import Returning
 from astropix_relay.outlet import Outlets
-from astropix_relay.samples import Sample, StreamSample, Turns
+from astropix_relay.samples import Turns
 from astropix_relay.slow_lines import SlowLines
 from astropix_relay.streams import CascadeStream, GroupStream, Stream, Streams
-from astropix_stream import __version__, clock, links
+from astropix_relay.telling import Telling, open_metrics
+from astropix_stream import clock, links
 from astropix_stream.batch import drained_one
 from astropix_stream.errors import ConfigError
 from astropix_stream.gathering import Gathering
 from astropix_stream.multicast.datagrams import fill, safe_rest_s
-from astropix_stream.multicast.rejoining import Cause
 from astropix_stream.multicast.survey import Survey
-
-if TYPE_CHECKING:
-    from astropix_daemon.metrics_server import MetricsServer
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +44,6 @@ _CHECK_INTERVAL_S = 1.0  # between looks at the memberships
 # While readouts come, all else is attended to so often; it takes 60 us, and 140 with cold caches.
 _ATTEND_INTERVAL_S = 0.2
 _MAX_READS = 16  # of one socket before the others have their turn
-_MAX_READY = 64  # descriptors looked at in a turn
 _REFUSED = "reload refused: the old configuration stays"
 _FLUSH_S = 0.5  # for what is queued at the end to leave
 
@@ -86,13 +81,9 @@ class Relay:
         self.relay_id = int.from_bytes(os.urandom(8)) >> 11
         self._gathering = Gathering(config.publish.max_delay)
         self._are_few = False  # the sockets that were read last had hardly more than one readout each
-        self._watched: dict[int, Stream] = {}
-        self._watching: tuple[dict[int, Stream], list[int]] | None = None
-        self._poller: select.epoll | None = None
         self._due_s = 0.0  # when to attend to all else than readouts
         self._asked = False  # something came from a client
         self._next_check_s = 0.0
-        self._told = (time.monotonic(), 0)
         self._stopping = False
         self._load = load or (lambda: config)
         self._reload_asked = False
@@ -119,7 +110,7 @@ class Relay:
         opened.callback(self._wake.close)
         opened.callback(self._waker.close)
         # Closed after the publisher: what is on its way to subscribers waits for nothing.
-        self.metrics = _open_metrics(config)
+        self.metrics = open_metrics(config)
         if self.metrics is not None:
             opened.callback(self.metrics.close)
         histories: dict[str, History] = {}
@@ -134,9 +125,13 @@ class Relay:
         )
         opened.callback(self._streams.close)
         self._streams.open(config.streams)
-        opened.callback(self._close_poller)
+        self._descriptors = Descriptors((self._wake.fileno(), *self.endpoints.filenos()))
+        opened.callback(self._descriptors.close)
         self.outlets = Outlets(config.outputs)
         opened.callback(self.outlets.close)
+        self.telling = Telling(
+            self.relay_id, self.endpoints, self._streams, self.outlets, turns=self._turns, log=self._log
+        )
         self._check_inlets(starting=True)
         self._greet()
         self._handover.close_rest()
@@ -183,39 +178,6 @@ class Relay:
             self.publisher.flush(_FLUSH_S)
         finally:
             self.close()
-
-    def status(self) -> str:
-        """Return in one line what happened since the last call, for ``systemctl status``."""
-        (then_s, before), now_s = self._told, time.monotonic()
-        published = sum(stream.core.sequence for stream in self.streams)
-        self._told = (now_s, published)
-        return "; ".join(
-            (
-                f"{(published - before) / max(now_s - then_s, 1e-3):.0f} readouts/s",
-                f"{self.publisher.subscriptions} subscriptions",
-                *(f"{stream.core.name} {stream.inlet.membership}" for stream in self.streams),
-            )
-        )
-
-    def sample(self) -> Sample:
-        """Return everything there is to watch, as of now; called by the loop's thread."""
-        now = clock.now()
-        return Sample(
-            at_s=now.s,
-            version=__version__,
-            relay_id=self.relay_id,
-            streams=[_sample_stream(stream, now) for stream in self.streams],
-            outlets=self.outlets.sample(),
-            doors=[door.sample(now.s) for door in self.gate.doors.values()],
-            subscriptions=self.publisher.subscriptions,
-            ignored=self.publisher.ignored,
-            requests={} if self.archive is None else self.archive.requests(),
-            turns=tuple(self._turns.counts),
-            turns_s=self._turns.total_s,
-            refused_addresses=self.gate.bans.count(now.s),
-            dropped_log_lines=0 if self._log is None else self._log.dropped,
-            reassembly_failures=queues.reassembly_failures(),
-        )
 
     def stop(self) -> None:
         """End `run`; may be called from a signal handler or another thread."""
@@ -311,7 +273,7 @@ class Relay:
         """
         groups = [stream for stream in streams if isinstance(stream, GroupStream)]
         full, now_s = 0.0, time.monotonic()
-        emptied = len(streams) < _MAX_READY
+        emptied = len(streams) < MAX_READY
         for inlet, core in groups:
             filled = 0.0
             for _ in range(_MAX_READS):
@@ -374,20 +336,6 @@ class Relay:
             self.outlets.send(core.name, messages, now_s)
         self._due_s = min(self._due_s, now_s + _ATTEND_INTERVAL_S)
 
-    def _refuse_loops(self) -> None:
-        """Stop inputs and outputs that feed themselves."""
-        for inlet, core in self._streams.cascades:
-            for url, way in core.ways().items():
-                if any(hop.id == self.relay_id for hop in way):
-                    names = " -> ".join(hop.address or hop.name for hop in way)
-                    inlet.stop(url, f"a loop: it is fed by us ({names} -> {self._streams.address})")
-            for source in core.sources_above():
-                self.outlets.refuse_loop(source, core.name)
-        if self.outlets.all:
-            for _, joined in self._streams.groups:
-                for source in joined.ledger.sources():
-                    self.outlets.refuse_loop(source, joined.name)
-
     def _answer_subscriptions(self) -> None:
         for begins, prefix in self.publisher.take_subscriptions():
             if not begins:
@@ -412,16 +360,16 @@ class Relay:
                 self._publish_all(self._lines.before_heartbeat(core.name, beat, now.s))
                 self.publisher.publish(beat)
         if now.s >= self._next_check_s:
-            self._refuse_loops()
+            self._streams.refuse_loops(self.outlets)
             self._check_inlets()
             self._turns.count()
             self._returning.tick(self.gate.ended)
             if self.metrics is not None:
-                self.metrics.sample = self.sample()
+                self.metrics.sample = self.telling.sample()
             if self._log is not None:
                 self._log.tick()
             # Here, in the loop's own thread, it says that the loop goes on.
-            systemd.notify(WATCHDOG=1, STATUS=self.status())
+            systemd.notify(WATCHDOG=1, STATUS=self.telling.status())
 
     def _check_inlets(self, *, starting: bool = False) -> None:
         now_s = time.monotonic()
@@ -438,48 +386,26 @@ class Relay:
         self._watch()
 
     def _watch(self) -> None:
-        """Watch every descriptor, all of them again if any is new: it may have the number of a closed one."""
-        watched = {number: stream for stream in self.streams for number in stream.filenos()}
-        opened = [stream.inlet.opened for stream in self.streams]
-        if (watched, opened) == self._watching:
-            return
-        try:
-            poller = select.epoll()
-        except OSError as error:
-            if self._poller is None:
-                raise
-            _log.warning("cannot look for new sockets: %s", error.strerror)
-            return
-        self._close_poller()
-        self._poller, self._watched, self._watching = poller, watched, (watched, opened)
-        self._gathering.safe_s = min(
-            (
-                safe_rest_s(stream.inlet.granted_buffer)
-                for stream in self._streams.groups
-                if stream.inlet.fileno() is not None
-            ),
-            default=0.0,
-        )
-        for fd in (
-            self._wake.fileno(),
-            *self.endpoints.filenos(),
-            *self._watched,
-        ):
-            self._poller.register(fd, select.EPOLLIN)
-
-    def _close_poller(self) -> None:
-        if self._poller is not None:
-            self._poller.close()
+        if self._descriptors.watch(self.streams):
+            self._gathering.safe_s = min(
+                (
+                    safe_rest_s(stream.inlet.granted_buffer)
+                    for stream in self._streams.groups
+                    if stream.inlet.fileno() is not None
+                ),
+                default=0.0,
+            )
 
     def _listen(self, wait_s: float) -> list[Stream]:
         """Wait for the next of whatever comes, at most so long; return the streams that have something.
 
         That something came from a client is noted.
         """
-        assert self._poller is not None
+        watched = self._descriptors
+        assert watched.poller is not None
         streams = []
-        for fd, _ in self._poller.poll(max(0.0, wait_s), _MAX_READY):
-            stream = self._watched.get(fd)
+        for fd, _ in watched.poller.poll(max(0.0, wait_s), MAX_READY):
+            stream = watched.streams.get(fd)
             if stream is None:
                 self._asked, self._due_s = True, 0.0
             else:
@@ -516,28 +442,3 @@ class Relay:
 
 def _are_groups(streams: Sequence[Stream]) -> TypeGuard[Sequence[GroupStream]]:
     return all(isinstance(stream, GroupStream) for stream in streams)
-
-
-def _sample_stream(stream: Stream, now: clock.Moment) -> StreamSample:
-    inlet, core = stream
-    report = core.report(now)
-    rejoins = {str(cause): inlet.rejoins[cause] for cause in Cause}
-    return StreamSample(core.name, report, core.messages, core.bytes, inlet.memory(), rejoins)
-
-
-def _open_metrics(config: Config) -> "MetricsServer[Sample] | None":
-    """Serve metrics; a relay that cannot, such as the second one on a host, relays all the same."""
-    listen = config.metrics.listen
-    if listen is None:
-        return None
-    from astropix_daemon.metrics_server import MetricsServer  # noqa: PLC0415  (brings prometheus_client)
-    from astropix_relay.metrics import metrics, states  # noqa: PLC0415
-
-    try:
-        server = MetricsServer(parse_listen_address(listen), metrics, states)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        _log.warning("no metrics: cannot listen on %s (metrics.listen): %s", listen, reason)
-        return None
-    _log.info("metrics on %s", server.url)
-    return server

@@ -12,9 +12,12 @@ from astropix_relay.configuration.model import Config, StreamConfig
 from astropix_relay.core import StreamCore
 from astropix_relay.history import History
 from astropix_relay.inlet import Inlet
+from astropix_relay.outlet import Outlets
 from astropix_stream import __version__, clock, wire
+from astropix_stream.counting.hops import Hop
 from astropix_stream.links import Link
 from astropix_stream.multicast.datagrams import make_buffer
+from astropix_stream.wire import Waiting
 
 if TYPE_CHECKING:  # without such streams, none of what listens to relays is imported
     from astropix_relay.forwarding import ForwardingCore
@@ -111,6 +114,13 @@ class Facts(NamedTuple):
     stride: int
     notes: Mapping[str, str]
     waits_for: str
+    hops: tuple[Hop, ...]
+
+
+def _facts_of(stream: Stream) -> Facts:
+    waits_for, core = stream.waits_for, stream.core
+    hops = stream.core.hops_so_far() if waits_for and isinstance(stream, CascadeStream) else ()
+    return Facts(core.name, core.relay_id, *stream.told(), stream.notes, waits_for, hops)
 
 
 class Streams:
@@ -180,7 +190,7 @@ class Streams:
 
     def facts(self) -> list[Facts]:
         """Return what is known of each stream; of those that come from other relays it may change."""
-        return [Facts(s.core.name, s.core.relay_id, *s.told(), s.notes, s.waits_for) for s in self.all]
+        return [_facts_of(stream) for stream in self.all]
 
     def pack_hello(self) -> bytes:
         """Say which streams there are; of one that no relay above has told yet nothing is known."""
@@ -190,7 +200,11 @@ class Streams:
         strides = {one.name: one.stride for one in known}
         relay_ids = {one.name: one.relay_id for one in known}
         notes = {one.name: one.notes for one in facts}
-        waiting = {one.name: one.waits_for for one in facts if one.readout_uid is None and one.waits_for}
+        waiting = {
+            one.name: Waiting(one.waits_for, tuple(hop.to_json() for hop in one.hops))
+            for one in facts
+            if one.waits_for
+        }
         port = self._endpoints.history_port
         told = (self._relay_id, __version__, streams, port, strides, relay_ids, notes, self._offers, waiting)
         return wire.pack_hello(wire.Hello(*told))
@@ -207,6 +221,18 @@ class Streams:
                 _log.info("stream %s: it waits no longer", name)
             if words:
                 self._waiting[name] = (since_s, told)
+
+    def refuse_loops(self, outlets: Outlets) -> None:
+        """Stop inputs and outputs that feed themselves."""
+        for inlet, core in self.cascades:
+            for url, names in core.loops().items():
+                inlet.stop(url, f"a loop: it is fed by us ({names} -> {self.address})")
+            for source in core.sources_above():
+                outlets.refuse_loop(source, core.name)
+        if outlets.all:
+            for _, joined in self.groups:
+                for source in joined.ledger.sources():
+                    outlets.refuse_loop(source, joined.name)
 
     def open(self, configs: Sequence[StreamConfig]) -> None:
         """Open the first ones; none is joined before its inlet is checked."""

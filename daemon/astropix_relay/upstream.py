@@ -16,6 +16,7 @@ from astropix_relay.confluence import Standing
 from astropix_relay.forwarding import Brought
 from astropix_stream import wire
 from astropix_stream.batch import Position
+from astropix_stream.counting.hops import parse_hops
 from astropix_stream.counting.state import State
 from astropix_stream.errors import ConfigError, ReceiveTimeout, RefusedError
 from astropix_stream.fmt import AstroPix4Readout
@@ -235,5 +236,6 @@ class Upstream:
 def _standing(receiver: Receiver) -> Standing:
     cut_off = (receiver.report or {}).get("state") == State.UPSTREAM_LOST
     connected = receiver.connected and not cut_off
-    thinned, missed = receiver.thinned, receiver.missed
-    return Standing(connected, receiver.position, receiver.live_from, receiver.report, thinned, missed)
+    thinned, missed, waiting = receiver.thinned, receiver.missed, receiver.waiting
+    hops = () if waiting is None else parse_hops({"hops": list(waiting.hops)})
+    return Standing(connected, receiver.position, receiver.live_from, receiver.report, thinned, missed, hops)

@@ -337,6 +337,41 @@ def test_a_relay_that_is_fed_by_itself_stops_that_input(origin, tcp_port, sender
                 receiver.receive_batch(timeout=0.5)
 
 
+@contextlib.contextmanager
+def ring(count, *origins):
+    """Yield relays that are each fed by the one before, the first one also by `origins` and the last one."""
+    ports = [free_port_pair() for _ in range(count)]
+    urls = [f"tcp://127.0.0.1:{number}" for number in ports]
+    with contextlib.ExitStack() as opened:
+        first = opened.enter_context(cascade(*origins, urls[-1], port=ports[0]))
+        below = [opened.enter_context(cascade(urls[i - 1], port=ports[i])) for i in range(1, count)]
+        yield [first, *below]
+
+
+def stopped(relay):
+    return list(relay.streams[0].inlet.stopped.values())
+
+
+def test_in_a_ring_of_four_only_the_relay_with_another_way_in_leaves_one_out(origin, sender):
+    with ring(4, origin) as relays, receiver_of(relays[-1]) as receiver:
+        wait_for_report(receiver, lambda _: stopped(relays[0]))
+        way = " -> ".join(relay.publisher.endpoint for relay in (*relays, relays[0]))
+        assert way in stopped(relays[0])[0]
+        send(sender, range(0, 100, 2))
+        assert len(batches(receiver, 50)) == 50
+        wait_for_report(receiver, lambda report: len(report["hops"]) == 5)
+        assert [stopped(relay) for relay in relays[1:]] == [[], [], []]
+
+
+def test_a_ring_that_nothing_feeds_says_so(tcp_port):
+    with ring(3, f"tcp://127.0.0.1:{tcp_port}") as relays:  # what is to feed it does not run
+        found = wait_for_verdict(relays[2].publisher.endpoint, "a loop: it is fed by us")
+        assert found.fault == "stream-waits"
+        assert [len(stopped(relay)) for relay in relays] == [1, 0, 0]
+    with ring(2) as relays:
+        wait_for_verdict(relays[0].publisher.endpoint, "a loop: it is fed by us")
+
+
 def test_keys_on_both_sides_of_a_cascade(group, port, sender, tmp_path):
     """The relay above asks for keys, which stand in `from`; the cascade asks its own clients for others."""
     for name in ("upper", "lower", "roma", "monitor", "mallory"):

@@ -159,7 +159,9 @@ def test_a_second_relay_on_the_host_goes_without(relay, group, port, tcp_port, c
 
 def test_every_metric_is_explained_and_the_dashboard_knows_them(relay):
     names = {
-        family.name for family in metrics.metrics(relay.sample()) if family.name.startswith("astropix_relay_")
+        family.name
+        for family in metrics.metrics(relay.telling.sample())
+        if family.name.startswith("astropix_relay_")
     }
     assert len(names) > 25
     text = (ROOT / "docs/operating.md").read_text()

@@ -164,6 +164,24 @@ def parse_hops(report: Any) -> tuple[Hop, ...]:
     return tuple(hop for hop in hops if hop is not None)
 
 
+def is_fed_without(hops: Sequence[Hop], relay_id: int) -> bool:
+    """Return whether readouts can reach the last of these relays by a way that does not lead through one.
+
+    They come from a relay that joins a group, or from one that is not known here.
+    """
+    known = {hop.id: hop for hop in hops}
+    to_see, seen = [hop.id for hop in hops[-1:]], {relay_id}
+    while to_see:
+        one = to_see.pop()
+        if one in seen:
+            continue
+        if one not in known or not known[one].fed_by:
+            return True
+        seen.add(one)
+        to_see += known[one].fed_by
+    return False
+
+
 def joined_hops(ways: Iterable[Iterable[Hop]]) -> tuple[Hop, ...]:
     """Return the hops of several ways, each relay once: where they meet above, it is the same one."""
     found: dict[int, Hop] = {}

@@ -30,6 +30,12 @@ HOP_LOSES = Fault(
 FAULTS = (HOP_SILENT, HOP_LOSES)
 
 
+def has_just_begun(report: Mapping[str, Any]) -> bool:
+    """Whether a relay may have its first readouts and not have told it yet: each tells once a second."""
+    ages = [hop.age_s for hop in parse_hops(report)]
+    return None in ages and any(age_s is not None and age_s <= QUIET_AFTER_S for age_s in ages)
+
+
 def judge_hops(report: Mapping[str, Any] | None, reported_ns: int) -> Verdict | None:
     """Judge the way of the readouts through several relays, as the last one told at a time of its clock."""
     hops = parse_hops(report)

@@ -10,6 +10,7 @@ import zmq
 
 from astropix_stream import addresses, keys, links, names, wire, zeromq
 from astropix_stream.doctor import relay
+from astropix_stream.doctor.hops import has_just_begun
 from astropix_stream.doctor.relay import Answers, HandshakeResult
 from astropix_stream.errors import WireError
 from astropix_stream.url import SourceUrl
@@ -130,7 +131,9 @@ def _listen(answers: Answers, sock: _Socket, step_s: float) -> Answers:
             sock.subscribe(wire.stream_prefix(answers.stream))
             deadline_s = time.monotonic() + step_s
         elif isinstance(message, wire.BeatMessage):
-            return replace(answers, report=message.report, reported_ns=message.header.received_ns)
+            answers = replace(answers, report=message.report, reported_ns=message.header.received_ns)
+            if not has_just_begun(message.report):
+                return answers
         elif isinstance(message, wire.DataMessage):
             answers = replace(answers, has_data=True)
     return answers

@@ -362,7 +362,7 @@ def judge_stream(answers: Answers) -> Verdict | None:
     waiting = {name: words for name, words in answers.hello.waiting.items() if name not in names}
     stream = wanted if names or wanted is not None else next(iter(waiting), None)
     if stream in waiting:
-        words = waiting[stream]
+        words = waiting[stream].words
         return STREAM_WAITS.found("stream", stream=stream, waits_for=words, above=_above(words))
     if not names:
         return NO_STREAMS.found("stream")

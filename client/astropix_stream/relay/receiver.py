@@ -22,7 +22,7 @@ from astropix_stream.relay.connection import LOST_AFTER_S, Connection
 from astropix_stream.relay.recovery import TIMEOUT_S
 from astropix_stream.relay.subscription import Start, Subscription
 from astropix_stream.url import SourceUrl
-from astropix_stream.wire import HELLO_TOPIC, WITHOUT_END, Hello, beat_topic, stream_prefix
+from astropix_stream.wire import HELLO_TOPIC, WITHOUT_END, Hello, Waiting, beat_topic, stream_prefix
 
 _log = logging.getLogger(__name__)
 
@@ -224,6 +224,12 @@ class RelayReceiver(Receiver[R]):
         """The relay's streams, each with its kind of readouts (a uid); None before the relay has greeted."""
         hello = self._subscription.hello
         return None if hello is None else hello.streams
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """What the relay itself waits for before it has the stream; None if it has it, or never will."""
+        hello, stream = self._subscription.hello, self._subscription.stream or ""
+        return None if hello is None or stream in hello.streams else hello.waiting.get(stream)
 
     @property
     def ledger(self) -> Ledger:
@@ -462,7 +468,7 @@ def _why_absent(stream: str | None, hello: Hello) -> str:
     """Return why the relay does not have the stream."""
     waiting = hello.waiting.get(stream or next(iter(hello.waiting), ""))
     if waiting is not None:
-        return f"the relay itself waits for the stream: {waiting}"
+        return f"the relay itself waits for the stream: {waiting.words}"
     if stream is None:
         return "the relay has no streams"
     return f"the relay has no stream {stream!r}; it has: {', '.join(sorted(hello.streams)) or 'none'}"

@@ -14,6 +14,17 @@ MAX_WAITING_WORDS = 300  # characters, of what a stream that is not there yet wa
 MAX_STRIDE = 1_000_000  # readouts of the DAQ for each that it multicasts
 
 
+class Waiting(NamedTuple):
+    """What a relay waits for that does not have a stream yet: in words, and the relays on the way to it.
+
+    `hops` are as in a heartbeat, for `counting.hops`; the `fed_by` of one whose relay above is not heard has
+    a 0 for it.
+    """
+
+    words: str
+    hops: tuple[Any, ...] = ()
+
+
 class Hello(NamedTuple):
     """What a relay says of itself to each new connection.
 
@@ -21,7 +32,7 @@ class Hello(NamedTuple):
     grow, `relay_ids` who numbered them (an older relay tells neither), `notes` what the operator says of the
     setup, by names; a text alone has the name ''. `offers` are the names of what the relay can do for slow
     lines: ``zstd``, ``thinned``. `waiting` are the streams that it does not have yet, since relays above it
-    have not told them, each with what is waited for, in words.
+    have not told them.
     """
 
     relay_id: int
@@ -32,7 +43,7 @@ class Hello(NamedTuple):
     relay_ids: Mapping[str, int] = MappingProxyType({})
     notes: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     offers: frozenset[str] = frozenset()
-    waiting: Mapping[str, str] = MappingProxyType({})
+    waiting: Mapping[str, Waiting] = MappingProxyType({})
 
 
 def pack_hello(hello: Hello) -> bytes:
@@ -48,7 +59,7 @@ def pack_hello(hello: Hello) -> bytes:
                 "streams": {name: _about(hello, name) for name in hello.streams},
                 "history_port": hello.history_port,
                 **({"offers": sorted(hello.offers)} if hello.offers else {}),
-                **({"waiting": dict(hello.waiting)} if hello.waiting else {}),
+                **({"waiting": _waiting_to_json(hello.waiting)} if hello.waiting else {}),
             }
         )
     )
@@ -108,10 +119,20 @@ def parse_hello(frame: bytes) -> Hello:
         raise WireError("a hello whose fields are missing or of other types") from error
 
 
-def _parse_waiting(value: Any) -> dict[str, str]:
-    """Return what a hello says of the streams that are not there yet; as notes, for people alone."""
-    told = value.items() if isinstance(value, dict) else ()
-    return {name: words[:MAX_WAITING_WORDS] for name, words in told if isinstance(words, str)}
+def _waiting_to_json(waiting: Mapping[str, Waiting]) -> dict[str, Any]:
+    return {name: {"for": one.words, "hops": list(one.hops)} for name, one in waiting.items()}
+
+
+def _parse_waiting(value: Any) -> dict[str, Waiting]:
+    """Return what a hello says of the streams that are not there yet; what is odd is left out."""
+    found = {}
+    for name, told in value.items() if isinstance(value, dict) else ():
+        if isinstance(told, dict) and isinstance(told.get("for"), str):
+            hops = told.get("hops")
+            found[name] = Waiting(
+                told["for"][:MAX_WAITING_WORDS], tuple(hops) if isinstance(hops, list) else ()
+            )
+    return found
 
 
 def parse_relay_id(about: dict[str, Any]) -> int | None:

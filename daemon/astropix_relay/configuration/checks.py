@@ -35,19 +35,18 @@ def endpoint_problems(config: Config, file: Path | None = None) -> list[str]:
 
 
 def interface_problems(config: Config) -> list[str]:
-    """Return a sentence for each stream whose interface is not there now."""
+    """Return a sentence for each stream or output whose interface is not there now."""
     there = [name for _, name in socket.if_nameindex()]
     problems = []
-    for index, stream in enumerate(config.streams):
-        name = stream.interface
+    named = [(f"streams[{index}]", stream.interface) for index, stream in enumerate(config.streams)]
+    named += [(f"outputs[{index}]", output.interface) for index, output in enumerate(config.outputs)]
+    for where, name in named:
         if name is None or is_address(name) or name in there:
             continue
         device = name.partition("@")[0]  # as `ip link` writes a VLAN: its name, and the device below
         near = [device] if device in there else difflib.get_close_matches(name, there, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(there)}"
-        problems.append(
-            f"streams[{index}].interface: there is no {name} now, and the relay waits for it; {hint}"
-        )
+        problems.append(f"{where}.interface: there is no {name} now, and the relay waits for it; {hint}")
     return problems
 
 

@@ -18,7 +18,7 @@ from astropix_daemon.addresses import (
 )
 from astropix_stream.addresses import canonical, check_address, is_multicast, joined
 from astropix_stream.checking.quantities import Duration, Size, show
-from astropix_stream.errors import ConfigError
+from astropix_stream.errors import ConfigError, WireError
 from astropix_stream.links import parse_link
 from astropix_stream.url import parse_url
 from astropix_stream.wire import MAX_NOTES, MAX_NOTES_SIZE, check_stream_name
@@ -66,7 +66,9 @@ def _check_upstream(text: str) -> str:
         raise ValueError(f"{show(text)} is not a relay: write tcp://relay:5556")
     try:
         parse_link(source.options.get("compress"), source.options.get("max_bandwidth"))
-    except ConfigError as error:
+        if "stream" in source.options:
+            check_stream_name(source.options["stream"])
+    except (ConfigError, WireError) as error:
         raise ValueError(str(error)) from None
     return str(source)  # one spelling, so that equal relays are found equal
 

@@ -10,6 +10,7 @@ from astropix_stream.counting.hops import (
     MAX_HOPS,
     Hop,
     HopLosses,
+    is_fed_without,
     joined_hops,
     numbered_alike,
     parse_hops,
@@ -22,6 +23,18 @@ B = Hop(2, "relay-roma", "tcp://roma:5556", (1,), {"between_relays": 3}, 10, 20,
 def test_hops_survive_the_round_trip():
     report = json.loads(json.dumps({"hops": [A.to_json(), B.to_json()]}))
     assert parse_hops(report) == (A, B)
+
+
+def test_a_way_that_leads_only_through_one_relay_is_told_from_one_that_is_fed_besides():
+    """1 - 2 - 3 - 4, and 4 feeds 2, too."""
+    one, two, three, four = Hop(1, "", ""), Hop(2, "", "", (1, 4)), Hop(3, "", "", (2,)), Hop(4, "", "", (3,))
+    ring = (one, two, three, four)
+    assert [is_fed_without(ring, relay) for relay in (1, 2, 3, 4, 9)] == [False, False, False, False, True]
+    assert is_fed_without((one, four, two), 3)  # as 3 sees it: 2 is fed by 1
+    unfed = (Hop(2, "", "", (4,)), three, four)
+    assert not is_fed_without(unfed, 9)
+    assert is_fed_without((*unfed[1:], Hop(2, "", "", (4, 0))), 3)  # by one that nobody hears yet
+    assert is_fed_without((), 1) is False
 
 
 json_values = st.recursive(

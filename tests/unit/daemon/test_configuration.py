@@ -774,6 +774,7 @@ def test_a_stream_from_relays():
         ("from: ['relay:5556']", "'relay:5556' is not a relay: write tcp://relay:5556"),
         ("from: ['tcp://relay:5556?steam=a']", "did you mean 'stream'?"),
         ("from: ['tcp://relay:5556', 'tcp://relay:5556']", "names a relay twice"),
+        ("from: ['tcp://relay:5556?stream=A b']", "'A b'"),
         (f"from: {[f'tcp://relay:{port}' for port in range(5000, 5009)]}", "9 relays; at most 8"),
         ("from: tcp://relay:5556", "'tcp://relay:5556' is not a list"),
         (

@@ -14,6 +14,7 @@ from astropix_relay.history import History
 from astropix_stream import wire
 from astropix_stream.batch import Batch, Position, Source
 from astropix_stream.clock import Moment
+from astropix_stream.counting.hops import Hop
 from astropix_stream.counting.places import Place
 from astropix_stream.counting.state import State
 from astropix_stream.fmt import AstroPix4Readout
@@ -106,6 +107,33 @@ def test_the_stream_is_told_of_where_history_above_does_not_answer_and_the_daq_i
     assert (core.state(at(6)), core.history.oldest) == (State.QUIET, 40)
 
 
+def ring(*hops):
+    return {"hops": [hop.to_json() for hop in hops]}
+
+
+def test_of_two_ways_the_one_that_comes_from_us_is_a_loop(core):
+    above, ours = Hop(1, "relay-a", "tcp://a:1"), Hop(OURS, "relay-roma", "tcp://roma:1", (1, 2))
+    below = Hop(2, "relay-b", "tcp://b:1", (OURS,))
+    ways = {"a": standing(0, report=ring(above)), "b": standing(0, report=ring(above, ours, below))}
+    core.forward([], ways, at(1))
+    assert core.loops() == {"b": "tcp://a:1 -> tcp://roma:1 -> tcp://b:1"}
+    assert [hop["id"] for hop in report_of(core, at(1))["hops"]] == [1, 2, OURS]
+    # The only way in, which is also fed by another one: it is not for us to leave it out.
+    core.use_paths(["b"])
+    fed = Hop(2, "relay-b", "tcp://b:1", (1, OURS))
+    core.forward([], {"b": standing(0, report=ring(above, ours, fed))}, at(2))
+    assert core.loops() == {}
+    core.forward([], {"b": standing(0, report=ring(ours, below))}, at(3))
+    assert list(core.loops()) == ["b"]
+
+
+def test_before_the_stream_is_known_the_relays_on_the_way_are_told(core):
+    waits = Standing(True, waits_behind=(Hop(1, "relay-a", "tcp://a:1", (0,)),))
+    core.forward([], {"a": waits, "b": Standing(False)}, at(1))
+    assert [(hop.id, hop.fed_by) for hop in core.hops_so_far()] == [(1, (0,)), (OURS, (1, 0))]
+    assert core.loops() == {}
+
+
 def test_a_relay_above_that_restarts_is_followed(core):
     core.forward([("a", 0, batch(0, 3))], {"a": standing(3)}, at(1))
     (message,) = parse(
@@ -139,6 +167,11 @@ def test_what_no_relay_says_is_not_passed_on(core, wrong):
     assert report["totals"].keys() == ours["totals"].keys()
     assert all(isinstance(remark, str) for remark in report["remarks"])
     assert list(core.sources_above()) == []
+
+
+def test_a_relay_above_that_tells_no_state_is_forwarded(core):
+    core.forward([("a", 0, batch(0, 3))], {"a": standing(3, report={})}, at(1))
+    assert report_of(core, at(1))["state"] == "live"
 
 
 def test_a_source_that_is_told_in_part_has_all_that_metrics_ask_for(core):

@@ -3,7 +3,7 @@
 import pytest
 
 from astropix_stream.counting.hops import Hop
-from astropix_stream.doctor.hops import judge_hops
+from astropix_stream.doctor.hops import has_just_begun, judge_hops
 
 NOW_NS = 1_700_000_000 * 10**9
 
@@ -81,3 +81,11 @@ def test_where_readouts_are_lost_and_when():
 
 def test_hops_that_are_fed_by_relays_which_nobody_tells():
     assert not judged(Hop(5, "x", "tcp://x:1", (9,)), Hop(6, "y", "", (8,))).fault
+
+
+@pytest.mark.parametrize(
+    ("ages", "begun"),
+    [((0.1, None), True), ((None, 0.1), True), ((0.1, 0.2), False), ((None, None), False)],
+)
+def test_of_a_stream_that_has_just_begun_some_relays_have_not_told_yet(ages, begun):
+    assert has_just_begun(report(*way(*ages))) is begun

@@ -11,7 +11,7 @@ from astropix_stream.doctor import relay
 from astropix_stream.doctor.relay import Answers, HandshakeResult
 from astropix_stream.fmt import ASTEP, ASTROPIX3, ASTROPIX4
 from astropix_stream.url import parse_url
-from astropix_stream.wire import Hello
+from astropix_stream.wire import Hello, Waiting
 
 URL = parse_url("tcp://relay:5556")
 CONNECTED: dict[str, Any] = {"addresses": ("10.0.2.1",)}
@@ -120,7 +120,7 @@ def test_a_relay_that_hears_none_above_says_which_to_examine():
 def test_a_relay_that_waits_for_the_stream_itself_says_for_what():
     waits = "from tcp://[fd00::7]:5556 (the relay itself waits for the stream: from tcp://b:5556 (not heard))"
     for url, streams in ((URL, {}), (parse_url("tcp://relay:5556?stream=b"), {"a": 4000})):
-        hello = HELLO._replace(streams=streams, waiting={url.options.get("stream", "b"): waits})
+        hello = HELLO._replace(streams=streams, waiting={url.options.get("stream", "b"): Waiting(waits)})
         (verdict,) = [one for one in relay.judge(Answers(url, **GREETED | {"hello": hello})) if one.fault]
         assert (verdict.fault, verdict.command) == ("stream-waits", "apx doctor tcp://[fd00::7]:5556")
         assert verdict.text == f"the relay itself waits for the stream 'b': {waits}"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from astropix_stream import wire
 from astropix_stream.errors import WireError
-from astropix_stream.wire import Hello
+from astropix_stream.wire import Hello, Waiting
 from unit.wire.strategies import json_objects, streams, texts, u16, u64
 
 RELAY_ID = 0x1122334455667788
@@ -41,7 +41,11 @@ def test_a_stride_that_cannot_be(stride):
 
 
 @given(
-    st.builds(Hello, u64, texts, st.dictionaries(streams, u64, max_size=3), ports, st.just({}), st.just({})),
+    st.builds(
+        Hello,
+        *(u64, texts, st.dictionaries(streams, u64, max_size=3), ports, st.just({}), st.just({})),
+        waiting=st.dictionaries(streams, st.builds(Waiting, texts, st.just(({"id": 7},))), max_size=2),
+    ),
     st.lists(st.integers(1, wire.MAX_STRIDE), max_size=3),
     st.lists(u64, max_size=3),
 )
@@ -77,19 +81,19 @@ def test_a_single_note_is_a_text():
 
 
 def test_a_hello_tells_which_streams_are_still_waited_for():
-    hello = Hello(RELAY_ID, "1.2", {"a": 1}, None, waiting={"b": "from tcp://c:5556 (not heard)"})
+    hello = Hello(RELAY_ID, "1.2", {"a": 1}, None, waiting={"b": Waiting("from tcp://c:5556", ({"id": 7},))})
     assert wire.parse_hello(wire.pack_hello(hello)) == hello
 
 
-@pytest.mark.parametrize("told", ["7", "[]", '"b"', "null", '{"b": 7}', '{"b": ["x"]}'])
+@pytest.mark.parametrize("told", ["7", "[]", '"b"', "null", '{"b": 7}', '{"b": "x"}', '{"b": {"for": 7}}'])
 def test_of_what_is_waited_for_only_words_are_taken(told):
     frame = b'apx/hello\0{"protocol": 1, "relay_id": 7, "streams": {"a": {"readout_uid": 1}}, "waiting": %s}'
     assert wire.parse_hello(frame % told.encode()) == Hello(7, "", {"a": 1}, None)
 
 
 def test_what_is_waited_for_is_told_in_few_words():
-    frame = wire.pack_hello(Hello(RELAY_ID, "1.2", {}, None, waiting={"b": "x" * 100_000}))
-    assert len(wire.parse_hello(frame).waiting["b"]) == wire.MAX_WAITING_WORDS
+    frame = wire.pack_hello(Hello(RELAY_ID, "1.2", {}, None, waiting={"b": Waiting("x" * 100_000)}))
+    assert len(wire.parse_hello(frame).waiting["b"].words) == wire.MAX_WAITING_WORDS
 
 
 @pytest.mark.parametrize(

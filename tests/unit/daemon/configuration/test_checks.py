@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from astropix_relay.configuration.checks import endpoint_problems
+from astropix_relay.configuration.checks import endpoint_problems, interface_problems
 from astropix_relay.configuration.loading import load_config
 
 NOTHING_ELSE = "history: {size: 0}\nmetrics: {listen: null}\n"
@@ -49,3 +49,14 @@ def test_unix_socket_needs_its_directory(tmp_path):
     assert problems(f"ipc://{tmp_path}/relay") == []
     (problem,) = problems(f"ipc://{tmp_path}/missing/relay")
     assert "No such file or directory" in problem
+
+
+def test_the_interfaces_of_streams_and_outputs_are_looked_for():
+    output = "{multicast: '239.1.1.1:5007', interface: %s, stream: far}"
+    text = "streams: [{interface: nosuch0}, {name: far, from: ['tcp://a:5556']}]\noutputs: [%s]\n"
+    config = load_config(text % (output % "nosuch1"))
+    assert [problem.partition(":")[0] for problem in interface_problems(config)] == [
+        "streams[0].interface",
+        "outputs[0].interface",
+    ]
+    assert len(interface_problems(load_config(text % (output % "lo")))) == 1

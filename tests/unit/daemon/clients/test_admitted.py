@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from astropix_relay.clients.admitted import Connections
 from astropix_relay.clients.connections import HANDSHAKE_MS
-from astropix_relay.clients.gate import Connections
 
 
 def test_a_client_counts_from_the_answer_to_its_end():
