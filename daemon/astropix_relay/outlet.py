@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from astropix_relay.configuration.model import OutputConfig
 from astropix_relay.core import Message
-from astropix_relay.echoes import Echoes
+from astropix_relay.echoes import HELD_S, Echoes
 from astropix_relay.pacing import Pacer
 from astropix_relay.samples import OutletSample
 from astropix_stream import wire
@@ -90,22 +90,30 @@ class Outlet:
         received_ns: int = 0,
         source: Source = wire.NO_SOURCE,
     ) -> None:
-        """Send readouts now, or when it is their turn; not those that come back to us as another source's."""
+        """Send readouts now, or when it is their turn; not those that come again as another source's."""
         if self._sender is None:
             self.unsent += len(datagrams)
             return
         datagrams = [one for one in datagrams if not self.echoes.is_one(one, source, now_s)]
-        if self.echoes.are_a_loop:
-            self.stop_loop(source, self.config.stream, ", passed on by another output")
+        if self._ends_loop(now_s):
             return
+        if self.echoes.look_like_loop(now_s):
+            self.pacer.hold(now_s + HELD_S)
         for datagram in self.pacer.take(datagrams, now_s, recovered=recovered, received_ns=received_ns):
             self._sender.send_data(datagram)
 
     def pump(self, now_s: float) -> None:
         """Send the readouts whose turn has come."""
-        if self._sender is not None:
+        if self._sender is not None and not self._ends_loop(now_s):
             for datagram in self.pacer.due(now_s):
                 self._sender.send_data(datagram)
+
+    def _ends_loop(self, now_s: float) -> bool:
+        """Stop if what we send comes back by other outputs; return whether it does."""
+        if self.echoes.source is None or not self.echoes.are_a_loop(now_s):
+            return False
+        self.stop_loop(self.echoes.source, self.config.stream, ", passed on by another output")
+        return True
 
     def due_s(self) -> float:
         """Return when to call `pump`."""

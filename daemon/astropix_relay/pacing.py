@@ -69,6 +69,10 @@ class Pacer:
             self.skipped += 1
         return ()
 
+    def hold(self, until_s: float) -> None:
+        """Let nothing leave until this time."""
+        self._trial, self._trial_ends_s = 0, until_s
+
     def due(self, now_s: float) -> Iterator[bytes]:
         """Yield the readouts whose turn has come."""
         if not self._held:

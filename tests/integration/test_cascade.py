@@ -135,6 +135,11 @@ def test_a_hello_that_changes_between_welcome_and_subscription_is_heard(group, p
         heard = b""
         while b'"readout_uid":4000' not in heard:
             heard += peer.recv(4096)  # TimeoutError if it is told no more
+        for _ in range(10):  # which makes the relay tell nobody again
+            peer.unsubscribe(wire.HELLO_TOPIC)
+            peer.subscribe(wire.HELLO_TOPIC)
+        with pytest.raises(TimeoutError):
+            peer.recv(4096)
 
 
 def test_relays_that_start_in_the_wrong_order_say_what_they_wait_for(group, port, sender):
@@ -256,8 +261,8 @@ def output(group, port, **keys):
     return "outputs: [{" + ", ".join(f"{key}: {value}" for key, value in options.items()) + "}]"
 
 
-def far(group):
-    return "239.255." + group.split(".", 2)[2]
+def far(group, second="255"):
+    return f"239.{second}." + group.split(".", 2)[2]
 
 
 def direct(group, port):
@@ -320,6 +325,30 @@ def test_a_ring_of_two_outputs_ends_though_each_is_another_source(group, port, s
         assert 250 < numbered < 250 + 100
         time.sleep(0.3)  # nothing more comes round
         assert core.sequence == numbered
+
+
+def test_two_outputs_onto_one_group_are_a_diamond_and_no_loop(group, port, sender):
+    """Behind them, each readout comes twice, from two sources, whatever a further output sends."""
+    last = far(group, "253")
+    with contextlib.ExitStack() as opened:
+        near = opened.enter_context(first_relay(group, port))
+        for _ in range(2):
+            feeds = opened.enter_context(cascade(near, more=output(far(group), port)))
+            opened.enter_context(receiver_of(feeds)).close()
+        beyond = opened.enter_context(first_relay(far(group), port))
+        relay = opened.enter_context(cascade(beyond, more=output(last, port)))
+        receiver = opened.enter_context(direct(last, port))
+        for i in range(0, 600, 2):
+            send(sender, [i])
+            time.sleep(0.005)
+        found = []
+        while len(found) < 300:
+            found += [
+                AstroPix4Readout.from_bytes(data).readout_id for data in receiver.receive_batch().datagrams()
+            ]
+        assert found == list(range(0, 600, 2))
+        (outlet,) = relay.outlets.all
+        assert (outlet.stopped, outlet.sent, outlet.echoes.count) == (False, 300, 300)
 
 
 def test_a_relay_that_is_fed_by_itself_stops_that_input(origin, tcp_port, sender):

@@ -40,9 +40,9 @@ class Connections:
         """Return whether there is a connection with this descriptor."""
         return fd in self._since
 
-    def since_s(self, fd: int) -> float:
-        """Return when we heard of this connection, which is open: before it was let in."""
-        return self._since[fd]
+    def descriptors(self) -> set[int]:
+        """Return the descriptors of the open connections; one is among them before it is let in."""
+        return set(self._since)
 
     def all_ended(self) -> None:
         """Note that all connections were closed together."""

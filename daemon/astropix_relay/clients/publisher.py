@@ -70,12 +70,12 @@ class Publisher:
         }.items():
             self._socket.setsockopt(option, value)
         self._guard = gate.guard
-        self._greeted_s = 0.0
-        self._greet_again = False  # somebody subscribed to the hello who was let in before it was this one
+        self._welcomed_before: set[int] = set()  # connections that may have been told the hello of before
+        self._greet_again = False  # one of them subscribed to it
         self.topics: tuple[bytes, ...] = ()
         """What is published besides the hello; a client has few subscriptions to anything else."""
-        self.greet(hello)
         self.door = gate.open_door(self._socket, "publish", listener, _ALLOWANCE, self._left)
+        self.greet(hello)
         self._subscriptions = Subscriptions()
         self._ended: list[bytes] = []  # subscriptions of connections that are gone
         self.pending = False
@@ -98,12 +98,13 @@ class Publisher:
         """Set what each new connection is told, and tell it to those that are there and listen for it.
 
         A connection that was told the hello of before, and whose subscription is still on its way, hears
-        nothing of this one; once it has subscribed, all are told again.
+        nothing of this one; once it has subscribed, all are told again. That is once for a connection, so
+        that none can make us tell all others again and again.
         """
         self._hello = hello
-        self._greeted_s, self._greet_again = time.monotonic(), False
         self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, hello)
         self._socket.send(hello)
+        self._welcomed_before, self._greet_again = self.door.connections.descriptors(), False
 
     def drop_clients(self) -> None:
         """Close every connection; those that may will be back at once."""
@@ -162,13 +163,15 @@ class Publisher:
         if not any(topic.startswith(prefix) for topic in (self._hello, *self.topics)):
             self._guard.note_strange_topic(fd)
         begun = self._subscriptions.begin(fd, prefix)
-        if begun and self._hello.startswith(prefix):
-            self._greet_again |= self.door.connections.since_s(fd) <= self._greeted_s
+        if begun and self._hello.startswith(prefix) and fd in self._welcomed_before:
+            self._welcomed_before.discard(fd)
+            self._greet_again = True
         return begun
 
     def _left(self, fd: int | None) -> None:
         """Note that a connection has ended, or all."""
         self._ended += self._subscriptions.leave(fd)
+        self._welcomed_before -= self._welcomed_before if fd is None else {fd}
 
     def flush(self, seconds: float) -> None:
         """Give what is queued at most so long to leave, once `close` is called."""

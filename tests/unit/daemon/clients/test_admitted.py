@@ -18,11 +18,13 @@ def test_a_client_counts_from_the_answer_to_its_end():
     assert connections.clients(1e6) == 0
 
 
-def test_a_connection_has_the_age_of_when_we_heard_of_it():
+def test_a_connection_is_known_from_its_start_to_its_end():
     connections = Connections()
     connections.accepted(7, 3.0)
-    connections.let_in(3.2)
-    assert connections.since_s(7) == 3.0
+    connections.accepted(8, 3.1)
+    assert connections.descriptors() == {7, 8}
+    connections.ended(7)
+    assert connections.descriptors() == {8}
 
 
 def test_silent_connections_keep_nobody_out():
