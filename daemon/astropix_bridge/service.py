@@ -12,7 +12,7 @@ from astropix_bridge.metrics import Sample, metrics, states
 from astropix_bridge.mirrors import Mirrors
 from astropix_bridge.model import BridgeConfig
 from astropix_bridge.stream import StreamWriter
-from astropix_daemon.addresses import parse_listen_address
+from astropix_daemon import metrics_server
 from astropix_daemon.metrics_server import MetricsServer
 from astropix_relay.host import logs, systemd
 from astropix_stream import __version__, clock
@@ -85,7 +85,8 @@ class Bridge:
         """Bridge until `stop` is called; then store what still waits, and close."""
         self._loop = asyncio.get_running_loop()
         self._link = Link(self._access)
-        server = _open_metrics(self.config)
+        listen = self.config.metrics.listen
+        server = None if listen is None else metrics_server.serve(listen, metrics, states)
         link = asyncio.create_task(self._link.run())
         filling = asyncio.create_task(self._fill())
         filling.add_done_callback(self._note_end)
@@ -197,18 +198,3 @@ async def _end(writer: StreamWriter, task: "asyncio.Task[None]") -> None:
         await writer.finish(_LAST_S)
     finally:
         await end(task)
-
-
-def _open_metrics(config: BridgeConfig) -> "MetricsServer[Sample] | None":
-    """Serve metrics; a bridge that cannot, such as the second one on a host, works all the same."""
-    listen = config.metrics.listen
-    if listen is None:
-        return None
-    try:
-        server = MetricsServer(parse_listen_address(listen), metrics, states)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        _log.warning("no metrics: cannot listen on %s (metrics.listen): %s", listen, reason)
-        return None
-    _log.info("metrics on %s", server.url)
-    return server

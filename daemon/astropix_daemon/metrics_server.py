@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry, Metric, ProcessCollector, make_
 from prometheus_client.registry import Collector
 
 from astropix_daemon import listening
-from astropix_daemon.addresses import Address
+from astropix_daemon.addresses import Address, parse_listen_address
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -48,6 +48,33 @@ class Sample(Protocol):
 
 
 S = TypeVar("S", bound=Sample)
+
+
+def serve(
+    listen: str, metrics: Callable[[S], Iterator[Metric]], states: Callable[[S], Iterable[str]]
+) -> "MetricsServer[S] | None":
+    """Serve metrics; a daemon that cannot, such as the second one on a host, works all the same.
+
+    Parameters
+    ----------
+    listen
+        ``metrics.listen`` of the configuration.
+    metrics, states
+        As for `MetricsServer`.
+
+    Returns
+    -------
+    MetricsServer or None
+        None where the address cannot be bound, which the log tells.
+    """
+    try:
+        server = MetricsServer(parse_listen_address(listen), metrics, states)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        _log.warning("no metrics: cannot listen on %s (metrics.listen): %s", listen, reason)
+        return None
+    _log.info("metrics on %s", server.url)
+    return server
 
 
 class MetricsServer(Collector, Generic[S]):

@@ -1,10 +1,8 @@
 """What the relay tells of itself besides what it publishes: metrics, and the line of ``systemctl status``."""
 
-import logging
 import time
 from typing import TYPE_CHECKING
 
-from astropix_daemon.addresses import parse_listen_address
 from astropix_relay.clients.endpoints import Endpoints
 from astropix_relay.configuration.model import Config
 from astropix_relay.host import logs, queues
@@ -16,8 +14,6 @@ from astropix_stream.multicast.rejoining import Cause
 
 if TYPE_CHECKING:
     from astropix_daemon.metrics_server import MetricsServer
-
-_log = logging.getLogger(__name__)
 
 
 class Telling:
@@ -93,18 +89,10 @@ def _sample_stream(stream: Stream, now: clock.Moment) -> StreamSample:
 
 
 def open_metrics(config: Config) -> "MetricsServer[Sample] | None":
-    """Serve metrics; a relay that cannot, such as the second one on a host, relays all the same."""
-    listen = config.metrics.listen
-    if listen is None:
+    """Serve metrics, if the configuration asks for them."""
+    if config.metrics.listen is None:
         return None
-    from astropix_daemon.metrics_server import MetricsServer  # noqa: PLC0415  (brings prometheus_client)
+    from astropix_daemon import metrics_server  # noqa: PLC0415  (brings prometheus_client)
     from astropix_relay.metrics import metrics, states  # noqa: PLC0415
 
-    try:
-        server = MetricsServer(parse_listen_address(listen), metrics, states)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        _log.warning("no metrics: cannot listen on %s (metrics.listen): %s", listen, reason)
-        return None
-    _log.info("metrics on %s", server.url)
-    return server
+    return metrics_server.serve(config.metrics.listen, metrics, states)
